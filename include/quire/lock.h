@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_LOCK_H
+#define QUIRE_LOCK_H
+
+/**
+ * @file
+ * The library's locks: spin locks for any context, sleeping locks for threads.
+ *
+ * Holding any spin lock keeps interrupts off on this CPU.  The nesting is
+ * counted per CPU (qr_cpu_enter/qr_cpu_leave), so locks may be released in any
+ * order.  A CPU that waits for a spin lock serves other CPUs' shootdown
+ * requests meanwhile: two CPUs never wait for each other that way.
+ */
+
+#ifndef __cplusplus
+#include <quire/port.h>
+
+/**
+ * The order in which locks are taken: a CPU that holds rank r takes only ranks
+ * greater than r, except where a rank says that it nests within itself.
+ * Checked at run time under CONFIG_MEMORY_DEBUGGING.
+ */
+enum qr_lock_rank {
+    QR_RANK_NONE = 0, /**< unranked: never checked (host kernels' own locks) */
+    QR_RANK_HOST,     /**< host kernel locks held while calling the library; nests */
+    QR_RANK_SPACE,    /**< sleeping: a space's regions */
+    QR_RANK_OBJECT,   /**< an object's pages and mappings */
+    QR_RANK_TABLE,    /**< a page table; nests, parent before child */
+    QR_RANK_TLB,      /**< shootdown and ASID state */
+    QR_RANK_REGISTRY, /**< lists of all spaces, objects, caches */
+    QR_RANK_SLAB,     /**< a slab cache */
+    QR_RANK_ZONE,     /**< a zone's free frames */
+    QR_RANK_LEAF,     /**< takes nothing further */
+};
+
+/** Turn interrupts off, counted; returns the CPU, which is now stable. */
+static inline struct qr_cpu *
+qr_cpu_enter(void)
+{
+    uintptr_t state = qr_port_irq_save();
+    struct qr_cpu *cpu = qr_port_this_cpu();
+
+    if (cpu->irq_depth++ == 0)
+        cpu->irq_state = state;
+    return cpu;
+}
+
+/** Undo one qr_cpu_enter() on the same CPU. */
+static inline void
+qr_cpu_leave(struct qr_cpu *cpu)
+{
+    if (--cpu->irq_depth == 0)
+        qr_port_irq_restore(cpu->irq_state);
+}
+
+/** One turn of a wait loop with interrupts off: serve others, then pause. */
+static inline void
+qr_cpu_relax(struct qr_cpu *cpu)
+{
+    if (cpu->poll != NULL)
+        cpu->poll(cpu);
+    qr_port_relax();
+}
+
+/** A fair (ticket) spin lock.  All zero is an unlocked lock of no rank. */
+struct qr_spin {
+    _Atomic uint16_t next;
+    _Atomic uint16_t serving;
+    uint8_t rank;
+};
+
+#define QR_SPIN_INIT(r)       \
+    {                         \
+        .rank = (uint8_t)(r), \
+    }
+
+void qr_spin_init(struct qr_spin *lock, enum qr_lock_rank rank);
+
+/** Take @p lock, interrupts off until qr_spin_unlock().  Any context; not recursive. */
+void qr_spin_lock(struct qr_spin *lock);
+QR_MUST_USE bool qr_spin_try_lock(struct qr_spin *lock);
+void qr_spin_unlock(struct qr_spin *lock);
+
+/** Whether somebody holds it: for assertions. */
+bool qr_spin_is_locked(const struct qr_spin *lock);
+
+/**
+ * A spin lock that is one bit of a word which holds other data too (page-table
+ * descriptors).  Not fair; same interrupt rule and polling as qr_spin_lock().
+ */
+void qr_bit_lock(_Atomic uint32_t *word, uint32_t bit, enum qr_lock_rank rank);
+void qr_bit_unlock(_Atomic uint32_t *word, uint32_t bit, enum qr_lock_rank rank);
+
+/** A sleeping mutual exclusion lock; all zero is unlocked.  Threads only, interrupts on. */
+struct qr_mutex {
+    _Atomic uint32_t state; /* 0 free, 1 held, 2 held with waiters */
+};
+
+void qr_mutex_lock(struct qr_mutex *mutex);
+QR_MUST_USE bool qr_mutex_try_lock(struct qr_mutex *mutex);
+void qr_mutex_unlock(struct qr_mutex *mutex);
+
+/**
+ * A sleeping reader-writer lock; all zero is unlocked.  A waiting writer keeps
+ * new readers out, so a thread never takes it for reading twice.
+ */
+struct qr_rwlock {
+    _Atomic uint32_t state;   /* readers, or QR_RW_WRITER; QR_RW_WAITING */
+    _Atomic uint32_t waiters; /* writers that wait */
+};
+
+void qr_rw_read_lock(struct qr_rwlock *lock);
+QR_MUST_USE bool qr_rw_try_read_lock(struct qr_rwlock *lock);
+void qr_rw_read_unlock(struct qr_rwlock *lock);
+void qr_rw_write_lock(struct qr_rwlock *lock);
+void qr_rw_write_unlock(struct qr_rwlock *lock);
+/** From writer to reader without letting another writer in between. */
+void qr_rw_downgrade(struct qr_rwlock *lock);
+bool qr_rw_is_write_locked(const struct qr_rwlock *lock);
+bool qr_rw_is_locked(const struct qr_rwlock *lock);
+
+#endif
+#endif
