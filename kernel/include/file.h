@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_FILE_H
+#define KERNEL_FILE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io.h"
+
+/*
+ * Open files and the tables that number them.
+ *
+ * A `struct file` is one open(): flags, position, a table of operations.  It is
+ * reference-counted: each descriptor holds one, a system call in progress holds
+ * one, a mapping of the file holds one.  A `struct fd_table` maps descriptors to
+ * files; CLONE_FILES shares it, fork copies it.
+ *
+ * All functions that can fail return a negative Linux error number (abi_errno.h).
+ */
+
+struct inode;
+struct dentry;
+struct poll_table;
+struct qr_object;
+struct fd_table;
+
+/* Open flags: the x86-64 (asm-generic) values. */
+#define O_ACCMODE 00000003
+#define O_RDONLY 00000000
+#define O_WRONLY 00000001
+#define O_RDWR 00000002
+#define O_CREAT 00000100
+#define O_EXCL 00000200
+#define O_NOCTTY 00000400
+#define O_TRUNC 00001000
+#define O_APPEND 00002000
+#define O_NONBLOCK 00004000
+#define O_DSYNC 00010000
+#define O_ASYNC 00020000
+#define O_DIRECT 00040000
+#define O_LARGEFILE 00100000
+#define O_DIRECTORY 00200000
+#define O_NOFOLLOW 00400000
+#define O_NOATIME 01000000
+#define O_CLOEXEC 02000000
+#define O_SYNC (04000000 | O_DSYNC)
+#define O_PATH 010000000
+#define O_TMPFILE (020000000 | O_DIRECTORY)
+
+struct file;
+
+/** How mmap() gets at a file's memory; filled by file_mmap_object(). */
+enum file_mapping_kind {
+    FILE_MAPPING_OBJECT,   /**< map `object`: the page cache of the file */
+    FILE_MAPPING_ANONYMOUS /**< /dev/zero: treat as MAP_ANONYMOUS with the same sharing */
+};
+
+struct file_mapping {
+    enum file_mapping_kind kind;
+    struct qr_object *object; /**< one reference, the caller's; NULL for FILE_MAPPING_ANONYMOUS */
+};
+
+/**
+ * What one kind of file can do. A NULL entry answers with the error that Linux
+ * gives for it. `position` is NULL for files that have none (FILE_STREAM).
+ * All run in a thread, may sleep, and hold no lock of the file but the position lock.
+ */
+struct file_ops {
+    const char *name;
+    /** Fill @io from @position on; advance both. @return bytes, 0 at the end, or -errno. */
+    int64_t (*read)(struct file *file, struct io *io, uint64_t *position);
+    /** Drain @io to @position on (the end for O_APPEND); advance both. @return bytes or -errno. */
+    int64_t (*write)(struct file *file, struct io *io, uint64_t *position);
+    int64_t (*seek)(struct file *file, int64_t offset, int whence);
+    /** Emit directory entries from file->position on. @return bytes, 0 at the end, or -errno. */
+    int64_t (*read_directory)(struct file *file, struct io *io);
+    int64_t (*ioctl)(struct file *file, uint32_t command, uint64_t argument);
+    /** @return POLL* bits that hold now; registers on its wait queues when @table is not NULL. */
+    uint32_t (*poll)(struct file *file, struct poll_table *table);
+    int64_t (*truncate)(struct file *file, uint64_t size);
+    int64_t (*allocate)(struct file *file, uint32_t mode, uint64_t offset, uint64_t length);
+    int64_t (*mmap_object)(struct file *file, uint32_t prot, bool shared, struct file_mapping *out);
+    /** Last reference gone: free `context`. Cannot fail. */
+    void (*release)(struct file *file);
+};
+
+enum file_mode {
+    FILE_READ = 1,    /**< opened for reading */
+    FILE_WRITE = 2,   /**< opened for writing */
+    FILE_STREAM = 4,  /**< no position: seek and pread answer ESPIPE */
+    FILE_PATH_ONLY = 8 /**< O_PATH: names an inode, no I/O */
+};
+
+struct file_position_lock;
+
+struct file {
+    atomic_uint refs;
+    atomic_uint flags; /**< O_APPEND, O_NONBLOCK, … as F_GETFL shows them, with the access mode */
+    uint32_t mode;     /**< enum file_mode; constant after open */
+    const struct file_ops *ops;
+    struct inode *inode;   /**< one reference; never NULL */
+    struct dentry *dentry; /**< one reference; never NULL: where it was opened */
+    void *context;         /**< the kind's own */
+    uint64_t position;     /**< P */
+    struct file_position_lock *position_lock; /**< P; NULL for streams */
+};
+
+/* ---- references ------------------------------------------------------- */
+
+/** Add a reference to a file that the caller already may use. */
+void file_ref(struct file *file);
+
+/** Drop one; the last closes the file (may sleep). */
+void file_put(struct file *file);
+
+/**
+ * The file behind a descriptor of the current process, with a reference.
+ * @return NULL when there is none (EBADF). O_PATH files are returned by file_get_any() only.
+ */
+struct file *file_get(int fd);
+struct file *file_get_any(int fd);
+
+/* ---- use from the kernel ---------------------------------------------- */
+
+/**
+ * Read from @file at @offset into kernel memory, looping over short counts.
+ * @return bytes (short only at the end of the file) or -errno.
+ */
+int64_t file_read_at(struct file *file, void *buffer, size_t n, uint64_t offset);
+
+/** Write kernel memory to @file at @offset. @return bytes or -errno. */
+int64_t file_write_at(struct file *file, const void *buffer, size_t n, uint64_t offset);
+
+/** Size in bytes of a regular file; 0 for others. */
+uint64_t file_size(const struct file *file);
+
+/**
+ * What mmap() should map. Checks the open mode against @prot (PROT_* of Linux) and seals.
+ * @return 0; -EACCES, -EPERM (sealed), -ENODEV for files that cannot be mapped, -ENOMEM
+ */
+int64_t file_mmap_object(struct file *file, uint32_t prot, bool shared, struct file_mapping *out);
+
+/** Device number and inode number, as /proc/PID/maps prints them. */
+void file_identity(const struct file *file, uint32_t *out_major, uint32_t *out_minor,
+                   uint64_t *out_inode);
+
+/**
+ * The path of an open file, terminated, " (deleted)" appended when it has no name any more.
+ * @return a pointer into @buffer; at worst "(unreachable)"
+ */
+const char *file_path(const struct file *file, char *buffer, size_t size);
+
+/* ---- descriptor tables ------------------------------------------------- */
+
+enum { FD_LIMIT = 65536 }; /**< descriptors of one process, whatever RLIMIT_NOFILE says */
+
+/** An empty table with one reference, or NULL without memory. */
+struct fd_table *fd_table_create(void);
+
+/** One more user (CLONE_FILES). */
+void fd_table_ref(struct fd_table *table);
+
+/** One user less; the last closes every file. May sleep. */
+void fd_table_put(struct fd_table *table);
+
+/** A copy for fork(); every file gains a reference. NULL without memory. */
+struct fd_table *fd_table_clone(struct fd_table *table);
+
+/** exec(): close what is marked O_CLOEXEC. The table must not be shared (unshare it first). */
+void fd_table_close_on_exec(struct fd_table *table);
+
+/** Number of open descriptors (for /proc and leak checks). */
+size_t fd_table_count(struct fd_table *table);
+
+/** The file behind @fd in @table with a reference, or NULL. */
+struct file *fd_table_get(struct fd_table *table, int fd);
+
+/** First descriptor >= @from in use, or -1. */
+int fd_table_next(struct fd_table *table, int from);
+
+/**
+ * Give @file the lowest free descriptor >= @minimum in the current process.
+ * Takes its own reference. @return the descriptor, -EMFILE, -EINVAL (minimum), -ENOMEM
+ */
+int fd_install(struct file *file, int minimum, bool close_on_exec);
+
+/** Close one descriptor of the current process. @return 0 or -EBADF */
+int fd_close(int fd);
+
+#endif
