@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: MIT
+#
+# Warnings and sanitizers, in one place.
+
+set(QUIRE_SANITIZE "" CACHE STRING "address, thread, undefined, or address,undefined")
+option(QUIRE_WERROR "Warnings are errors" ON)
+
+set(quire_warnings
+    -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wundef -Wvla
+    -Wpointer-arith -Wimplicit-fallthrough)
+if(QUIRE_WERROR)
+    list(APPEND quire_warnings -Werror)
+endif()
+set(quire_library_warnings -Wconversion -Wno-sign-conversion)
+
+add_library(quire_flags INTERFACE)
+target_compile_options(quire_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:C>:${quire_warnings}> -fno-common -fno-strict-aliasing -fno-omit-frame-pointer)
+target_include_directories(quire_flags INTERFACE
+    ${PROJECT_SOURCE_DIR}/include ${PROJECT_BINARY_DIR}/include)
+target_compile_features(quire_flags INTERFACE c_std_11)
+
+if(QUIRE_SANITIZE)
+    target_compile_options(quire_flags INTERFACE -fsanitize=${QUIRE_SANITIZE})
+    target_link_options(quire_flags INTERFACE -fsanitize=${QUIRE_SANITIZE})
+    if(QUIRE_SANITIZE MATCHES "undefined")
+        target_compile_options(quire_flags INTERFACE -fno-sanitize-recover=undefined)
+    endif()
+endif()

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+#
+# One static library per layer (quire_base, quire_frame, ...), so that a layer
+# in pieces does not keep another layer's tests from building, and one archive
+# `quire` of them all.  Sets quire_layers, and quire_layer_targets: the layers
+# that have sources, lowest first.
+
+file(STRINGS ${PROJECT_SOURCE_DIR}/src/layers.txt quire_layers REGEX "^[a-z]")
+file(STRINGS ${PROJECT_SOURCE_DIR}/src/sources.txt quire_source_lines REGEX "^[a-z]")
+set_property(DIRECTORY ${PROJECT_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+             ${PROJECT_SOURCE_DIR}/src/layers.txt ${PROJECT_SOURCE_DIR}/src/sources.txt)
+
+set(quire_listed)
+foreach(line IN LISTS quire_source_lines)
+    string(REGEX REPLACE "[ \t]+" ";" words "${line}")
+    list(GET words 0 path)
+    list(APPEND quire_listed ${path})
+    list(LENGTH words count)
+    if(count GREATER 1)
+        list(GET words 1 symbol)
+        if(NOT "${${symbol}}" STREQUAL "y")
+            continue()
+        endif()
+    endif()
+    string(REGEX MATCH "^src/([a-z]+)/" matched ${path})
+    list(APPEND quire_sources_${CMAKE_MATCH_1} ${PROJECT_SOURCE_DIR}/${path})
+endforeach()
+
+file(GLOB_RECURSE quire_found CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}
+     ${PROJECT_SOURCE_DIR}/src/*.c)
+foreach(path IN LISTS quire_found)
+    if(NOT path IN_LIST quire_listed)
+        message(NOTICE "${path} is not in src/sources.txt: built all the same, append it")
+        string(REGEX MATCH "^src/([a-z]+)/" matched ${path})
+        list(APPEND quire_sources_${CMAKE_MATCH_1} ${PROJECT_SOURCE_DIR}/${path})
+    endif()
+endforeach()
+
+set(quire_layer_targets)
+set(quire_objects)
+foreach(layer IN LISTS quire_layers)
+    if(quire_sources_${layer})
+        add_library(quire_${layer} STATIC ${quire_sources_${layer}})
+        target_include_directories(quire_${layer} PRIVATE ${PROJECT_SOURCE_DIR}/src)
+        target_compile_options(quire_${layer} PRIVATE ${quire_library_warnings})
+        target_link_libraries(quire_${layer} PUBLIC quire_flags)
+        list(APPEND quire_layer_targets quire_${layer})
+        list(APPEND quire_objects $<TARGET_OBJECTS:quire_${layer}>)
+    endif()
+endforeach()
+
+if(quire_objects)
+    add_library(quire STATIC ${quire_objects})
+    set_target_properties(quire PROPERTIES LINKER_LANGUAGE C)
+    target_link_libraries(quire PUBLIC quire_flags)
+endif()
