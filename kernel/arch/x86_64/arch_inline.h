@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_ARCH_INLINE_H
+#define KERNEL_ARCH_INLINE_H
+
+/*
+ * x86-64: the inline half of arch.h.  Include arch.h instead.
+ */
+
+#define RFLAGS_IF ((uint64_t)1 << 9)
+
+/* Offsets that entry.S and the accessors below rely on. */
+#define CPU_CURRENT      40
+#define CPU_NEED_RESCHED 48
+
+_Static_assert(offsetof(struct cpu, arch.self) == 0, "entry.S");
+_Static_assert(offsetof(struct cpu, arch.kernel_sp) == 8, "entry.S");
+_Static_assert(offsetof(struct cpu, arch.user_sp) == 16, "entry.S");
+_Static_assert(offsetof(struct cpu, current) == CPU_CURRENT, "entry.S");
+_Static_assert(offsetof(struct cpu, need_resched) == CPU_NEED_RESCHED, "entry.S");
+_Static_assert(offsetof(struct arch_thread, sp) == 0, "switch.S");
+_Static_assert(offsetof(struct arch_thread, work) == 8, "entry.S");
+_Static_assert(sizeof(struct trap_frame) == 22 * 8, "entry.S");
+
+static inline struct cpu *
+cpu_this(void)
+{
+    struct cpu *cpu;
+
+    /* Volatile: a thread that slept may find itself on another CPU. */
+    __asm__ volatile("movq %%gs:0, %0" : "=r"(cpu));
+    return cpu;
+}
+
+static inline struct thread *
+thread_current(void)
+{
+    struct thread *thread;
+
+    /* Not volatile: one thread reads the same value on every CPU. */
+    __asm__("movq %%gs:%c1, %0" : "=r"(thread) : "i"(CPU_CURRENT));
+    return thread;
+}
+
+static inline uintptr_t
+irq_save(void)
+{
+    uintptr_t flags;
+
+    __asm__ volatile("pushfq; popq %0; cli" : "=r"(flags) : : "memory");
+    return flags;
+}
+
+static inline void
+irq_restore(uintptr_t state)
+{
+    if (state & RFLAGS_IF)
+        __asm__ volatile("sti" : : : "memory");
+}
+
+static inline void
+irq_enable(void)
+{
+    __asm__ volatile("sti" : : : "memory");
+}
+
+static inline void
+irq_disable(void)
+{
+    __asm__ volatile("cli" : : : "memory");
+}
+
+static inline bool
+irq_enabled(void)
+{
+    uintptr_t flags;
+
+    __asm__ volatile("pushfq; popq %0" : "=r"(flags) : : "memory");
+    return (flags & RFLAGS_IF) != 0;
+}
+
+static inline void
+cpu_relax(void)
+{
+    __asm__ volatile("pause" : : : "memory");
+}
+
+static inline void
+cpu_idle(void)
+{
+    /* `sti` holds interrupts off for one more instruction: none is lost before `hlt`. */
+    __asm__ volatile("sti; hlt; cli" : : : "memory");
+}
+
+static inline bool
+frame_from_user(const struct trap_frame *frame)
+{
+    return (frame->cs & 3) == 3;
+}
+
+static inline uintptr_t
+frame_ip(const struct trap_frame *frame)
+{
+    return frame->rip;
+}
+
+static inline uintptr_t
+frame_sp(const struct trap_frame *frame)
+{
+    return frame->rsp;
+}
+
+static inline void
+frame_set_ip(struct trap_frame *frame, uintptr_t ip)
+{
+    frame->rip = ip;
+}
+
+static inline void
+frame_set_sp(struct trap_frame *frame, uintptr_t sp)
+{
+    frame->rsp = sp;
+}
+
+static inline unsigned long
+frame_syscall_number(const struct trap_frame *frame)
+{
+    return frame->code;
+}
+
+static inline unsigned long
+frame_syscall_arg(const struct trap_frame *frame, unsigned i)
+{
+    switch (i) {
+    case 0:
+        return frame->rdi;
+    case 1:
+        return frame->rsi;
+    case 2:
+        return frame->rdx;
+    case 3:
+        return frame->r10;
+    case 4:
+        return frame->r8;
+    default:
+        return frame->r9;
+    }
+}
+
+static inline void
+frame_set_result(struct trap_frame *frame, long result)
+{
+    frame->rax = (uint64_t)result;
+}
+
+static inline long
+frame_result(const struct trap_frame *frame)
+{
+    return (long)frame->rax;
+}
+
+static inline bool
+frame_is_syscall(const struct trap_frame *frame)
+{
+    return frame->vector == VECTOR_SYSCALL;
+}
+
+static inline void
+frame_restart_syscall(struct trap_frame *frame)
+{
+    frame->rip -= 2; /* the length of `syscall` */
+    frame->rax = frame->code;
+}
+
+static inline struct trap_frame *
+arch_user_frame(struct arch_thread *thread)
+{
+    return (struct trap_frame *)thread->stack_top - 1;
+}
+
+#endif
