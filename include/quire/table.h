@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_TABLE_H
+#define QUIRE_TABLE_H
+
+/**
+ * @file
+ * Page tables: trees of any hardware format, and the cursor, which is the one
+ * way to read or change them.
+ *
+ * A cursor is a transaction on a range [start, end) of one tree.  It walks down
+ * without locks, locks the lowest table that covers the range, checks that the
+ * table is still attached, and owns the subtree for its range from then on:
+ * every table below is locked as the cursor enters it and unlocked as it leaves.
+ * Cursors on ranges under different tables run in parallel.  While a cursor is
+ * open interrupts are off: open it late, close it soon, cover at most some
+ * megabytes, and neither sleep nor allocate with anything but QR_ALLOC_ATOMIC.
+ *
+ * Prepare may fail and changes nothing that anyone can see; everything after it
+ * cannot fail.  What an operation takes out of the hardware's sight is noted in
+ * the batch, which flushes it.
+ */
+
+#ifndef __cplusplus
+#include <quire/epoch.h>
+#include <quire/frame.h>
+
+struct qr_format; /* one hardware format; src/table/format.h */
+struct qr_tlb_batch;
+
+extern const struct qr_format qr_format_x86_64;      /**< 4 levels, 48 bits */
+extern const struct qr_format qr_format_x86_64_la57; /**< 5 levels, 57 bits */
+extern const struct qr_format qr_format_scrambled;   /**< no hardware: for tests */
+
+/** What callers may know of a format. */
+struct qr_format_info {
+    const char *name;
+    unsigned levels;      /**< of tables; level 0 maps the smallest page */
+    unsigned page_shift;  /**< of level 0 */
+    unsigned leaf_levels; /**< bit L set: a leaf may stand at level L */
+    unsigned va_bits, pa_bits;
+    unsigned mark_bits;   /**< bits of a mark's value that survive */
+    bool no_execute, protection_keys, hardware_access_dirty;
+};
+void qr_format_info(const struct qr_format *format, struct qr_format_info *out_info);
+
+/** log2 of the bytes that one entry at @p level maps. */
+unsigned qr_format_shift(const struct qr_format *format, unsigned level);
+
+#define QR_LEVELS_MAX 5
+
+/** Bits that hardware or upper layers keep in a leaf. */
+enum qr_leaf_flag {
+    QR_LEAF_ACCESSED = 1 << 0,
+    QR_LEAF_DIRTY = 1 << 1,
+    QR_LEAF_SOFT_1 = 1 << 2, /**< soft-dirty */
+    QR_LEAF_SOFT_2 = 1 << 3, /**< write-protected for userfaultfd */
+};
+
+struct qr_leaf {
+    qr_pa pa;
+    unsigned prot;      /**< enum qr_prot bits */
+    unsigned flags;     /**< enum qr_leaf_flag bits */
+    uint8_t level;      /**< 0: smallest page */
+    uint8_t cache;      /**< enum qr_cache */
+    uint8_t pkey;       /**< protection key; 0 where the format has none */
+};
+
+/** Typed software entries: what a not-present entry means. */
+enum qr_mark_kind {
+    QR_MARK_NONE = 0,
+    QR_MARK_GUARD,     /**< any access is an error */
+    QR_MARK_SWAP,      /**< value: swap slot */
+    QR_MARK_MIGRATING, /**< value: frame number; wait until it is replaced */
+    QR_MARK_POISON,    /**< the frame had a memory error */
+    QR_MARK_WRITE_PROTECT, /**< no page yet; userfaultfd wants to know of writes */
+    QR_MARK_KIND_COUNT,
+};
+
+struct qr_mark {
+    enum qr_mark_kind kind;
+    uint64_t value;
+};
+
+enum qr_entry_kind { QR_ENTRY_NONE, QR_ENTRY_LEAF, QR_ENTRY_MARK };
+
+struct qr_entry {
+    enum qr_entry_kind kind;
+    unsigned level;    /**< of the entry that answers; NONE: the empty entry's level */
+    qr_va start;       /**< first address that this entry covers */
+    struct qr_leaf leaf;
+    struct qr_mark mark;
+};
+
+/** One tree of tables.  Embedded in its owner (a space, the kernel). */
+struct qr_tables {
+    const struct qr_format *format; /* fixed */
+    struct qr_frames *frames;       /* fixed */
+    struct qr_epoch *epoch;         /* fixed; retired tables go through it */
+    struct qr_frame *root;          /* fixed */
+    qr_pa root_pa;                  /* fixed */
+    _Atomic size_t table_count;     /* tables of this tree, root included */
+};
+
+/**
+ * An empty tree.  With @p kernel, the upper half of the new root is the
+ * kernel's: the kernel's own top-level entries must all be present before the
+ * first such call and never change afterwards.
+ * @return QR_OK; QR_ERR_NO_MEMORY
+ */
+QR_MUST_USE enum qr_status qr_tables_init(struct qr_tables *tables, const struct qr_format *format,
+                                          struct qr_frames *frames, struct qr_epoch *epoch,
+                                          const struct qr_tables *kernel);
+/** Adopt a root built by boot code; counts and locks start from what stands there. */
+QR_MUST_USE enum qr_status qr_tables_adopt(struct qr_tables *tables, const struct qr_format *format,
+                                           struct qr_frames *frames, struct qr_epoch *epoch,
+                                           qr_pa root);
+/** Allocate every top-level table of the upper half, so that spaces can share them. */
+QR_MUST_USE enum qr_status qr_tables_fill_upper_half(struct qr_tables *tables);
+/** Free all tables of an empty tree that no CPU uses any more; leaves are an error. */
+void qr_tables_fini(struct qr_tables *tables);
+
+struct qr_cursor {
+    struct qr_tables *tables;
+    struct qr_tlb_batch *batch;
+    struct qr_va_range range;
+    struct qr_cpu *cpu;
+    struct qr_frame *path[QR_LEVELS_MAX]; /* locked tables, by level */
+    unsigned top;                         /* level of the covering table */
+    unsigned level;                       /* level of the lowest locked table */
+};
+
+/**
+ * Open a transaction on @p range (page-aligned, not empty, within one half).
+ * @p batch collects what must be flushed; NULL where the cursor only reads or adds.
+ * Locks: table locks, until qr_cursor_close().  Context: any; interrupts stay off.
+ */
+void qr_cursor_open(struct qr_cursor *cursor, struct qr_tables *tables, struct qr_va_range range,
+                    struct qr_tlb_batch *batch);
+void qr_cursor_close(struct qr_cursor *cursor);
+
+/** The entry that decides about @p va, which lies in the range. */
+struct qr_entry qr_cursor_query(struct qr_cursor *cursor, qr_va va);
+
+/** The first leaf or mark at or after @p from and before the range's end; false where none. */
+bool qr_cursor_find(struct qr_cursor *cursor, qr_va from, struct qr_entry *out_entry);
+
+/**
+ * Make sure that an entry for @p va at @p level can be set: allocate the tables
+ * above it.  A larger leaf in the way is not split (QR_ERR_EXISTS).
+ */
+QR_MUST_USE enum qr_status qr_cursor_prepare(struct qr_cursor *cursor, qr_va va, unsigned level);
+
+/** Set a leaf where prepare succeeded and nothing or a mark stands. */
+void qr_cursor_map(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);
+
+/** Set a mark where prepare succeeded and nothing or another mark stands. */
+void qr_cursor_mark(struct qr_cursor *cursor, qr_va va, unsigned level, struct qr_mark mark);
+
+/**
+ * Take the leaf or mark at @p va out, atomically against the hardware's A/D
+ * updates, and note the flush.  The caller hands the frame to the batch.
+ */
+struct qr_entry qr_cursor_unmap(struct qr_cursor *cursor, qr_va va);
+
+/**
+ * Put another leaf in the place of the one at @p va (same level); notes the
+ * flush, break-before-make included where the format needs it.
+ * @return what stood there
+ */
+struct qr_entry qr_cursor_replace(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);
+
+/** Change flags and protection of the leaf at @p va in place; notes a flush where rights shrink
+ *  or where a cleared flag must be seen to be set again. */
+void qr_cursor_update(struct qr_cursor *cursor, qr_va va, unsigned prot, unsigned set_flags,
+                      unsigned clear_flags);
+
+/** A leaf above level 0 becomes a table of leaves with the same meaning. */
+QR_MUST_USE enum qr_status qr_cursor_split(struct qr_cursor *cursor, qr_va va);
+
+/** Called for each leaf or mark taken out; adds the leaf's frame to the batch where it owned one. */
+typedef void (*qr_unmap_fn)(void *context, const struct qr_entry *entry);
+
+/**
+ * Take everything out of @p range (inside the cursor's), and free tables that
+ * become empty.  Leaves that stick out of the range must have been split.
+ */
+void qr_cursor_unmap_range(struct qr_cursor *cursor, struct qr_va_range range, qr_unmap_fn fn,
+                           void *context);
+
+/** May a leaf that lacks WRITE be given it?  (Not while others share the frame.) */
+typedef bool (*qr_may_write_fn)(void *context, const struct qr_entry *entry);
+
+/**
+ * Give every leaf in @p range protection @p prot and key @p pkey; WRITE is added
+ * to a leaf that lacks it only where @p may_write (NULL: never) agrees.
+ */
+void qr_cursor_protect_range(struct qr_cursor *cursor, struct qr_va_range range, unsigned prot,
+                             uint8_t pkey, qr_may_write_fn may_write, void *context);
+
+/** Every entry of the tree from @p from on, for dumps and validators: as find, without a range. */
+bool qr_tables_next(struct qr_tables *tables, qr_va from, struct qr_entry *out_entry);
+
+bool qr_tables_validate(struct qr_tables *tables, char *out_message, size_t bytes);
+
+#endif
+#endif
