@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+#
+# The freestanding build: library and reference kernel for one architecture.
+# Everything that differs between architectures in the build stands here.
+
+set(quire_kernel_flags
+    -ffreestanding -fno-stack-protector -fno-pic -fno-pie -fno-asynchronous-unwind-tables
+    -fno-omit-frame-pointer -fcf-protection=none)
+
+set(quire_flags_x86_64 -m64 -mno-red-zone -mgeneral-regs-only -mcmodel=kernel)
+set(quire_flags_i386 -m32 -march=i686 -mgeneral-regs-only)
+set(quire_flags_aarch64 -mgeneral-regs-only -mstrict-align -mno-outline-atomics)
+set(quire_flags_riscv64 -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medany)
+
+if(NOT DEFINED quire_flags_${QUIRE_TARGET})
+    message(FATAL_ERROR "QUIRE_TARGET=${QUIRE_TARGET}: not an architecture of cmake/Kernel.cmake")
+endif()
+if(NOT QUIRE_TARGET MATCHES "x86_64|i386")
+    list(REMOVE_ITEM quire_kernel_flags -fcf-protection=none)
+endif()
+
+# Every target of this build is freestanding.
+add_compile_options(${quire_kernel_flags} ${quire_flags_${QUIRE_TARGET}})
+
+# What the kernel says of itself to the library: which port functions are inline.
+if(EXISTS ${PROJECT_SOURCE_DIR}/kernel/include/port_inline.h)
+    add_compile_definitions($<$<COMPILE_LANGUAGE:C>:QR_PORT_INLINE_HEADER=<port_inline.h$<ANGLE-R>>)
+endif()
+include_directories(
+    ${PROJECT_SOURCE_DIR}/kernel/include
+    ${PROJECT_SOURCE_DIR}/kernel/arch/${QUIRE_TARGET}
+    ${PROJECT_SOURCE_DIR}/arch/${QUIRE_TARGET}
+    ${PROJECT_SOURCE_DIR}/arch)
+
+# The kernel's sources: every folder of kernel/ but the parts for another
+# architecture, the user programs and the contract tests' main.
+function(quire_kernel_sources out)
+    file(GLOB_RECURSE found CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}
+         ${PROJECT_SOURCE_DIR}/kernel/*.c ${PROJECT_SOURCE_DIR}/kernel/*.S
+         ${PROJECT_SOURCE_DIR}/arch/${QUIRE_TARGET}/*.c ${PROJECT_SOURCE_DIR}/arch/${QUIRE_TARGET}/*.S)
+    set(sources)
+    foreach(path IN LISTS found)
+        if(path MATCHES "^kernel/(user|contract)/")
+            continue()
+        endif()
+        if(path MATCHES "^kernel/(arch|boot)/([a-z0-9_]+)/" AND NOT CMAKE_MATCH_2 STREQUAL QUIRE_TARGET)
+            continue()
+        endif()
+        list(APPEND sources ${PROJECT_SOURCE_DIR}/${path})
+    endforeach()
+    set(${out} ${sources} PARENT_SCOPE)
+endfunction()
+
+# One bootable image from the kernel's objects and any further sources.
+function(quire_add_image name)
+    set(script ${PROJECT_SOURCE_DIR}/kernel/boot/${QUIRE_TARGET}/kernel.ld)
+    add_executable(${name} $<TARGET_OBJECTS:quire_kernel> ${ARGN})
+    set_target_properties(${name} PROPERTIES OUTPUT_NAME ${name}.elf LINK_DEPENDS ${script})
+    target_link_options(${name} PRIVATE
+        -nostdlib -static -no-pie -Wl,-T,${script} -Wl,--build-id=none
+        -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,-Map=${name}.map)
+    target_link_libraries(${name} PRIVATE quire_flags
+        -Wl,--start-group ${quire_layer_targets} gcc -Wl,--end-group)
+endfunction()
+
+function(quire_add_kernel)
+    quire_kernel_sources(sources)
+    if(NOT sources OR NOT EXISTS ${PROJECT_SOURCE_DIR}/kernel/boot/${QUIRE_TARGET}/kernel.ld)
+        message(NOTICE "kernel/boot/${QUIRE_TARGET}/kernel.ld does not exist: library only")
+        return()
+    endif()
+    add_library(quire_kernel OBJECT ${sources})
+    target_link_libraries(quire_kernel PRIVATE quire_flags)
+    target_include_directories(quire_kernel PRIVATE ${PROJECT_SOURCE_DIR}/kernel)
+    quire_add_image(quire-kernel)
+
+    # The contract tests inside the kernel: an image of their own.
+    file(GLOB contract CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/contract/*.c)
+    file(GLOB contract_main CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernel/contract/*.c)
+    if(contract AND contract_main)
+        quire_add_image(quire-kernel-contract ${contract} ${contract_main}
+                        ${PROJECT_SOURCE_DIR}/tests/harness/harness.c)
+        target_include_directories(quire-kernel-contract PRIVATE
+            ${PROJECT_SOURCE_DIR}/kernel ${PROJECT_SOURCE_DIR}/tests/harness)
+        target_compile_options(quire-kernel-contract PRIVATE -Wno-sign-compare)
+    endif()
+endfunction()
