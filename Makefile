@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+#
+# The short names.  The build itself is CMake's: see CMakePresets.json.
+
+ARCH ?= x86_64
+PRESET ?= debug
+
+.DEFAULT_GOAL := all
+.PHONY: all help setup run iso test check bench format lint clean hosted kernel
+
+all: setup-run kernel
+
+help:
+	@echo 'make            build the reference kernel (ARCH=$(ARCH))'
+	@echo 'make run        boot it in QEMU to a shell; without a terminal, a scripted tour'
+	@echo 'make test       build and run every test and check'
+	@echo 'make check      the checks alone (formatting, lint, layers, headers, docs)'
+	@echo 'make bench      measure, beside the peers'
+	@echo 'make hosted     build the hosted machine and its tests (PRESET=$(PRESET))'
+	@echo 'make format     format the C sources in place'
+	@echo 'make lint       clang-tidy over every source'
+	@echo 'make setup      install the packages that all of this needs'
+	@echo 'make clean      remove build/'
+
+.PHONY: setup-run
+setup-run:
+	@tools/setup run
+
+setup:
+	@tools/setup test
+
+kernel:
+	@cmake --preset $(ARCH) >/dev/null
+	@cmake --build --preset $(ARCH)
+
+hosted: setup-run
+	@cmake --preset $(PRESET) >/dev/null
+	@cmake --build --preset $(PRESET)
+
+run: setup-run kernel
+	@if [ -t 0 ]; then exec tools/quire-run --arch $(ARCH); else exec tools/tour; fi
+
+test: setup
+	@tools/run-tests
+
+check: setup
+	@tools/run-tests checks
+
+bench: setup kernel
+	@bench/run
+
+format:
+	@tools/format
+
+lint: setup
+	@tests/checks/lint --all
+
+clean:
+	rm -rf build
