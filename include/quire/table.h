@@ -61,7 +61,7 @@ struct qr_leaf {
     unsigned prot;      /**< enum qr_prot bits */
     unsigned flags;     /**< enum qr_leaf_flag bits */
     uint8_t level;      /**< 0: smallest page */
-    uint8_t cache;      /**< enum qr_cache */
+    uint8_t cache;      /**< enum qr_cacheability */
     uint8_t pkey;       /**< protection key; 0 where the format has none */
 };
 

@@ -155,7 +155,7 @@ enum qr_access {
 };
 
 /** How a mapping is cached; a format translates to PAT, MAIR or Svpbmt. */
-enum qr_cache {
+enum qr_cacheability {
     QR_CACHE_WRITE_BACK = 0,
     QR_CACHE_WRITE_THROUGH,
     QR_CACHE_WRITE_COMBINING,

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_OBJECT_H
+#define QUIRE_OBJECT_H
+
+/**
+ * @file
+ * Memory objects: what stands behind mappings that are shared or have a backing.
+ *
+ * An object is a sequence of pages.  A page is absent, or a frame.  read(), write()
+ * and every mapping of a file meet in the same frames: the page cache.  Private
+ * anonymous memory has no object; it lives in page tables alone.
+ *
+ * Kinds differ in one table of operations (the pager): anonymous shared memory and
+ * tmpfs files (absent pages are zero, frames stay), files (absent pages are read,
+ * dirty frames written back), devices (fixed physical addresses, no frames).
+ */
+
+#ifndef __cplusplus
+#include <quire/frame.h>
+#include <quire/heap.h>
+#include <quire/list.h>
+#include <quire/lock.h>
+
+struct qr_object;
+struct qr_objects; /* one machine's objects; src/object/objects.h */
+
+/** Instance: one a machine.  @p heap and @p frames outlive it. */
+size_t qr_objects_size(void);
+QR_MUST_USE enum qr_status qr_objects_init(struct qr_objects *objects, struct qr_frames *frames,
+                                           struct qr_heap *heap);
+/** @return objects still alive (a leak) */
+size_t qr_objects_fini(struct qr_objects *objects);
+
+/** What a kind of backing does.  Called in thread context; may sleep. */
+struct qr_pager {
+    const char *name;
+    /**
+     * Fill @p frame (locked, not up to date, already in the object) with page @p index.
+     * NULL: absent pages are zero.  Bytes past the object's size must be zero.
+     */
+    enum qr_status (*read_page)(void *context, size_t index, struct qr_frame *frame);
+    /** Write page @p index from @p frame (locked, WRITEBACK) to the backing; NULL: frames stay. */
+    enum qr_status (*write_page)(void *context, size_t index, struct qr_frame *frame);
+    /** The last reference is gone; pages are freed already.  May be NULL. */
+    void (*destroy)(void *context);
+};
+
+/** Absent pages are zero and frames stay until truncation: shared memory and tmpfs. */
+extern const struct qr_pager qr_pager_memory;
+
+/** @param bytes  size; accesses beyond it (rounded up to a page) fail */
+QR_MUST_USE enum qr_status qr_object_create(struct qr_objects *objects,
+                                            const struct qr_pager *pager, void *context,
+                                            uint64_t bytes, struct qr_object **out_object);
+/** An object over device memory: page i is @p base + i pages; no frames, never read or written. */
+QR_MUST_USE enum qr_status qr_object_create_device(struct qr_objects *objects, qr_pa base,
+                                                   uint64_t bytes, enum qr_cacheability cache,
+                                                   struct qr_object **out_object);
+
+void qr_object_get(struct qr_object *object);
+/** The last put frees every page and the object.  Thread context (may write back? no: discards). */
+void qr_object_put(struct qr_object *object);
+
+uint64_t qr_object_bytes(const struct qr_object *object);
+/** Frames that the object holds now. */
+size_t qr_object_resident(const struct qr_object *object);
+bool qr_object_is_memory(const struct qr_object *object);
+bool qr_object_is_device(const struct qr_object *object);
+/** Device objects: where page @p index is, and how it is cached. */
+qr_pa qr_object_device_pa(const struct qr_object *object, size_t index);
+enum qr_cacheability qr_object_device_cache(const struct qr_object *object);
+void *qr_object_context(const struct qr_object *object);
+struct qr_frames *qr_object_frames(const struct qr_object *object);
+
+enum qr_object_get_page_mode {
+    QR_PAGE_CACHED,   /**< only if it is there and up to date; never sleeps */
+    QR_PAGE_NOWAIT,   /**< as CACHED, or a zero page made now (memory objects); never sleeps */
+    QR_PAGE_FILL,     /**< read or make it; may sleep */
+    QR_PAGE_OVERWRITE,/**< the caller will write all of it: no read needed; may sleep */
+};
+
+/**
+ * The frame of page @p index with a reference for the caller.
+ *
+ * @return QR_OK; QR_ERR_NOT_FOUND (CACHED, not there); QR_ERR_RANGE (past the end);
+ *         QR_ERR_AGAIN (NOWAIT, would have to sleep); QR_ERR_NO_MEMORY; QR_ERR_IO
+ */
+QR_MUST_USE enum qr_status qr_object_get_page(struct qr_object *object, size_t index,
+                                              enum qr_object_get_page_mode mode,
+                                              struct qr_frame **out_frame);
+/**
+ * Is @p frame still page @p index of @p object and inside its size?  Asked under the table
+ * lock before a leaf is set: truncation first cuts the size, then unmaps, then frees.
+ */
+bool qr_object_page_is_current(struct qr_object *object, size_t index,
+                               const struct qr_frame *frame);
+
+/** The page was written to: through a mapping (at unmap or fault) or by write(). */
+void qr_object_mark_dirty(struct qr_object *object, struct qr_frame *frame);
+
+/**
+ * Copy between the object and a kernel buffer or user memory, page by page.
+ * Context: thread; takes page locks; may fault on the user side.
+ * @param out_done  bytes moved, an exact prefix; set on every return
+ * @return QR_OK (done may be short at the end of the object when reading);
+ *         QR_ERR_FAULT, QR_ERR_NO_MEMORY, QR_ERR_IO after @p out_done bytes
+ */
+typedef size_t (*qr_object_copy_fn)(void *context, void *window, size_t bytes);
+enum qr_status qr_object_read(struct qr_object *object, uint64_t offset, size_t bytes,
+                              qr_object_copy_fn copy, void *context, size_t *out_done);
+/** Writing past the end does not grow the object: set the size first. */
+enum qr_status qr_object_write(struct qr_object *object, uint64_t offset, size_t bytes,
+                               qr_object_copy_fn copy, void *context, size_t *out_done);
+
+/**
+ * Change the size.  Shrinking cuts the size, unmaps pages beyond the new end everywhere (copies
+ * in private mappings included), frees them, and clears the tail of the last page.
+ */
+void qr_object_set_bytes(struct qr_object *object, uint64_t bytes);
+/** Drop pages [first, last), mapped or not: a hole (memory objects) or an invalidation (files). */
+void qr_object_punch(struct qr_object *object, size_t first, size_t last);
+/** Write dirty pages of [first, last) back and wait for them. */
+QR_MUST_USE enum qr_status qr_object_sync(struct qr_object *object, size_t first, size_t last);
+/** Drop clean, unmapped pages.  @return frames freed (drop_caches, reclaim) */
+size_t qr_object_drop_clean(struct qr_object *object);
+/** First page at or after @p index that is present; false where none (SEEK_DATA). */
+bool qr_object_next_present(struct qr_object *object, size_t index, size_t *out_index);
+
+/* ---- Mappings: how an object finds who maps it --------------------------- */
+
+/**
+ * One mapping of a run of the object's pages.  Embedded in a region; linked
+ * into the object while the region exists.  Guarded by the object's mapping lock.
+ */
+struct qr_mapping {
+    struct qr_list link;
+    size_t first_page;  /**< of the object */
+    size_t page_count;
+    bool shared;        /**< writes go to the object */
+};
+
+/** What an object asks of the space layer. */
+struct qr_mapping_ops {
+    /**
+     * Unmap pages [first, last) of the object from @p mapping, flush, return.
+     * @p private_copies: copies in a private mapping go too (truncation).
+     * Called with the object's mapping lock held (sleeping); must not take a space lock.
+     */
+    void (*unmap)(struct qr_mapping *mapping, size_t first, size_t last, bool private_copies);
+    /** Make pages read-only and collect their dirty bits (before write-back). */
+    void (*clean)(struct qr_mapping *mapping, size_t first, size_t last);
+};
+void qr_objects_set_mapping_ops(struct qr_objects *objects, const struct qr_mapping_ops *ops);
+
+void qr_object_add_mapping(struct qr_object *object, struct qr_mapping *mapping);
+void qr_object_remove_mapping(struct qr_object *object, struct qr_mapping *mapping);
+/** Change a linked mapping's extent (split, trim) under the mapping lock. */
+void qr_object_resize_mapping(struct qr_object *object, struct qr_mapping *mapping,
+                              size_t first_page, size_t page_count);
+/** The mapping lock: while held for moving page-table entries, no unmap runs (mremap). */
+void qr_object_lock_mappings(struct qr_object *object);
+void qr_object_unlock_mappings(struct qr_object *object);
+/** Writable shared mappings that exist now (memfd seals). */
+size_t qr_object_writable_mappings(struct qr_object *object);
+
+bool qr_objects_validate(struct qr_objects *objects, char *out_message, size_t bytes);
+
+#endif
+#endif

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_SPACE_H
+#define QUIRE_SPACE_H
+
+/**
+ * @file
+ * Address spaces and their regions: what mmap, munmap, mprotect, mremap, brk,
+ * madvise, mlock and fork do, in the library's own words.
+ */
+
+#ifndef __cplusplus
+#include <quire/heap.h>
+#include <quire/object.h>
+#include <quire/tlb.h>
+#include <quire/tree.h>
+
+/* ---- The machine's part -------------------------------------------------- */
+
+struct qr_vm; /* what all spaces of a machine share; src/space/vm.h */
+
+/** Where user addresses live; one a machine or one a space (compat, tests). */
+struct qr_layout {
+    qr_va user_start;    /**< lowest address that a hint or FIXED may name (mmap_min_addr) */
+    qr_va user_end;      /**< one past the highest user address */
+    qr_va stack_top;     /**< before randomisation */
+    size_t stack_gap_bytes; /**< kept free below stack_top for the stack's growth */
+    unsigned mmap_random_bits;  /**< pages; 28 on 64-bit Linux */
+    unsigned stack_random_bits; /**< pages; 22 */
+    unsigned brk_random_bits;   /**< pages; 13 */
+};
+
+struct qr_vm_config {
+    struct qr_frames *frames;
+    struct qr_heap *heap;
+    struct qr_objects *objects;
+    struct qr_epoch *epoch;
+    struct qr_tlb *tlb;
+    const struct qr_format *format;
+    const struct qr_tables *kernel_tables; /**< upper half of every space; NULL in tests */
+    struct qr_layout layout;
+    size_t max_regions;          /**< a space; Linux: 65530 */
+    size_t stack_guard_pages;    /**< gap below a growing stack; Linux: 256 */
+    unsigned fault_around_pages; /**< power of two; Linux: 16; 1 turns it off */
+    bool randomise;              /**< ASLR for new spaces */
+};
+
+size_t qr_vm_size(void);
+QR_MUST_USE enum qr_status qr_vm_init(struct qr_vm *vm, const struct qr_vm_config *config);
+/** @return spaces still alive (a leak) */
+size_t qr_vm_fini(struct qr_vm *vm);
+
+/* ---- Regions ------------------------------------------------------------- */
+
+enum qr_region_flag {
+    QR_REGION_SHARED = 1 << 0,
+    QR_REGION_GROWS_DOWN = 1 << 1,
+    QR_REGION_LOCKED = 1 << 2,
+    QR_REGION_LOCKED_ON_FAULT = 1 << 3,
+    QR_REGION_NO_RESERVE = 1 << 4,
+    QR_REGION_DONT_FORK = 1 << 5,
+    QR_REGION_WIPE_ON_FORK = 1 << 6,
+    QR_REGION_DONT_DUMP = 1 << 7,
+    QR_REGION_RANDOM = 1 << 8,     /**< advice: no fault-around, no read-ahead */
+    QR_REGION_SEQUENTIAL = 1 << 9,
+    QR_REGION_HUGE = 1 << 10,
+    QR_REGION_NO_HUGE = 1 << 11,
+    QR_REGION_MERGEABLE = 1 << 12,
+    QR_REGION_STACK = 1 << 13,     /**< reported as [stack] */
+    QR_REGION_HEAP = 1 << 14,      /**< reported as [heap] */
+    QR_REGION_SEALED = 1 << 15,
+    QR_REGION_ACCOUNTED = 1 << 16, /**< counts towards committed memory */
+    QR_REGION_DEVICE = 1 << 17,
+};
+
+/**
+ * A run of pages with the same properties.  Guarded by the space's lock; @p start
+ * and @p end only change with it held for writing.
+ */
+struct qr_region {
+    struct qr_tree_node node; /* in space->regions, by start */
+    qr_va start, end;
+    qr_va subtree_start, subtree_end; /* extent of the subtree: for gap search */
+    size_t subtree_gap;       /* largest free run between the subtree's regions */
+    struct qr_space *space;
+    unsigned prot;            /* READ, WRITE, EXEC */
+    unsigned max_prot;        /* what mprotect may ask for */
+    unsigned flags;           /* enum qr_region_flag */
+    uint8_t pkey;
+    struct qr_object *object; /* one reference; NULL: private anonymous */
+    size_t object_page;       /* object's page at start */
+    struct qr_mapping mapping;
+    void *file;               /* the host's file, for names in reports; host's reference */
+};
+
+/** What the host does with its file pointer when regions are copied, split or dropped. */
+struct qr_file_ops {
+    void (*get)(void *file);
+    void (*put)(void *file);
+};
+void qr_vm_set_file_ops(struct qr_vm *vm, const struct qr_file_ops *ops);
+
+struct qr_space_counts {
+    size_t virtual_pages, peak_virtual_pages;
+    size_t resident_anon, resident_file, resident_shmem, peak_resident; /* pages */
+    size_t table_pages;
+    size_t locked_pages, data_pages, stack_pages, exec_pages, shared_pages;
+    size_t region_count;
+    size_t swapped_pages;
+};
+
+struct qr_space_limits { /* bytes; SIZE_MAX: none */
+    size_t address_space, data, stack, locked;
+};
+
+struct qr_space {
+    struct qr_vm *vm;                 /* fixed */
+    _Atomic uint32_t users;           /* threads and others that use the regions */
+    struct qr_rwlock lock;            /* regions, layout, limits: S */
+    struct qr_tree regions;           /* S */
+    struct qr_tables tables;          /* own locks */
+    struct qr_tlb_space tlb;          /* own rules */
+    struct qr_list link;              /* vm's list, under its lock */
+    struct qr_layout layout;          /* fixed after create */
+    qr_va mmap_base;                  /* fixed after create: top-down placement starts here */
+    qr_va brk_start, brk_end;         /* S */
+    qr_va stack_top;                  /* fixed after create */
+    struct qr_space_limits limits;    /* S */
+    struct qr_space_counts counts;    /* S for the region-derived ones */
+    _Atomic long resident[3];         /* anon, file, shmem; exact: changed with each entry */
+    _Atomic long swapped;
+    _Atomic size_t peak_resident;
+    unsigned default_lock_flags;      /* S: mlockall(MCL_FUTURE) */
+    void *host;                       /* the host's own */
+};
+
+QR_MUST_USE enum qr_status qr_space_create(struct qr_vm *vm, struct qr_space **out_space);
+void qr_space_get(struct qr_space *space);
+/** The last put unmaps everything and frees the space; it runs on no CPU by then. */
+void qr_space_put(struct qr_space *space);
+/** Unmap everything now (exec, exit of the last thread); the space stays usable and empty. */
+void qr_space_clear(struct qr_space *space);
+
+/** Run @p space on this CPU (NULL: lazily keep what is loaded).  Interrupts off. */
+void qr_space_switch(struct qr_space *space);
+
+enum qr_map_flag {
+    QR_MAP_FIXED = 1 << 0,           /**< exactly there; what stands there is replaced */
+    QR_MAP_FIXED_NOREPLACE = 1 << 1, /**< exactly there, or QR_ERR_EXISTS */
+    QR_MAP_POPULATE = 1 << 2,
+    QR_MAP_LOW = 1 << 3,             /**< below 2 GiB (MAP_32BIT) */
+    QR_MAP_BOTTOM_UP = 1 << 4,       /**< lowest fitting address instead of highest */
+};
+
+struct qr_map_request {
+    qr_va hint;          /**< or the address, with FIXED; 0: anywhere */
+    size_t bytes;        /**< rounded up to pages; not 0 */
+    unsigned prot;
+    unsigned max_prot;   /**< 0: all */
+    unsigned flags;      /**< enum qr_map_flag */
+    unsigned region_flags; /**< enum qr_region_flag */
+    struct qr_object *object; /**< NULL: anonymous (shared anonymous: made by the call) */
+    uint64_t object_offset;   /**< bytes, page multiple */
+    void *file;
+    size_t align_bytes;  /**< 0: a page */
+    uint8_t pkey;
+};
+
+/**
+ * Reserve a range and say what backs it.  Writes no table entry (unless POPULATE).
+ *
+ * Locks: space lock for writing.  Context: thread, may sleep.
+ * @return QR_OK; QR_ERR_RANGE (empty, misaligned, outside); QR_ERR_EXISTS (NOREPLACE);
+ *         QR_ERR_NO_MEMORY (no room, no descriptor); QR_ERR_LIMIT; QR_ERR_INVALID;
+ *         QR_ERR_AGAIN (locked limit, as Linux's EAGAIN)
+ */
+QR_MUST_USE enum qr_status qr_space_map(struct qr_space *space, const struct qr_map_request *request,
+                                        qr_va *out_va);
+/** Holes are fine.  QR_ERR_NO_MEMORY: a split would exceed the region limit. */
+QR_MUST_USE enum qr_status qr_space_unmap(struct qr_space *space, qr_va start, size_t bytes);
+/**
+ * @return QR_ERR_NO_MEMORY at a hole (what lies before it is changed already, as Linux does);
+ *         QR_ERR_ACCESS beyond max_prot
+ */
+QR_MUST_USE enum qr_status qr_space_protect(struct qr_space *space, qr_va start, size_t bytes,
+                                            unsigned prot, int pkey);
+
+enum qr_remap_flag {
+    QR_REMAP_MAY_MOVE = 1 << 0,
+    QR_REMAP_FIXED = 1 << 1,
+    QR_REMAP_DONT_UNMAP = 1 << 2,
+};
+struct qr_remap_request {
+    qr_va old_start;
+    size_t old_bytes; /**< 0 with a shared mapping: map it a second time */
+    size_t new_bytes;
+    unsigned flags;
+    qr_va new_start;  /**< FIXED, or a hint with DONT_UNMAP */
+};
+/** QR_ERR_FAULT where the old range is not mapped, as Linux's EFAULT. */
+QR_MUST_USE enum qr_status qr_space_remap(struct qr_space *space,
+                                          const struct qr_remap_request *request, qr_va *out_va);
+
+/** Set the program break's origin (exec). */
+void qr_space_set_brk(struct qr_space *space, qr_va start);
+/** Move the break; @return the break now, moved or not, as Linux's brk. */
+qr_va qr_space_brk(struct qr_space *space, qr_va new_end);
+
+enum qr_advice {
+    QR_ADVICE_NORMAL, QR_ADVICE_RANDOM, QR_ADVICE_SEQUENTIAL, QR_ADVICE_WILL_NEED,
+    QR_ADVICE_DONT_NEED, QR_ADVICE_FREE, QR_ADVICE_REMOVE, QR_ADVICE_DONT_FORK, QR_ADVICE_DO_FORK,
+    QR_ADVICE_WIPE_ON_FORK, QR_ADVICE_KEEP_ON_FORK, QR_ADVICE_DONT_DUMP, QR_ADVICE_DO_DUMP,
+    QR_ADVICE_COLD, QR_ADVICE_PAGE_OUT, QR_ADVICE_POPULATE_READ, QR_ADVICE_POPULATE_WRITE,
+    QR_ADVICE_HUGE, QR_ADVICE_NO_HUGE, QR_ADVICE_MERGEABLE, QR_ADVICE_UNMERGEABLE,
+};
+QR_MUST_USE enum qr_status qr_space_advise(struct qr_space *space, qr_va start, size_t bytes,
+                                           enum qr_advice advice);
+
+enum qr_lock_mode { QR_UNLOCK, QR_LOCK_NOW, QR_LOCK_ON_FAULT };
+QR_MUST_USE enum qr_status qr_space_lock_pages(struct qr_space *space, qr_va start, size_t bytes,
+                                               enum qr_lock_mode mode);
+/** mlockall: existing regions per @p current, new ones per @p future. */
+QR_MUST_USE enum qr_status qr_space_lock_all(struct qr_space *space, enum qr_lock_mode current,
+                                             enum qr_lock_mode future);
+/** One byte a page into @p out: 1 where present.  QR_ERR_NO_MEMORY at a hole. */
+QR_MUST_USE enum qr_status qr_space_resident(struct qr_space *space, qr_va start, size_t pages,
+                                             uint8_t *out);
+QR_MUST_USE enum qr_status qr_space_sync(struct qr_space *space, qr_va start, size_t bytes,
+                                         bool write, bool invalidate);
+/** Fault in [start, start+bytes) as a read or a write would. */
+QR_MUST_USE enum qr_status qr_space_populate(struct qr_space *space, qr_va start, size_t bytes,
+                                             bool write);
+
+/** A copy-on-write copy with the same layout.  On failure nothing remains and nothing changed. */
+QR_MUST_USE enum qr_status qr_space_fork(struct qr_space *space, struct qr_space **out_child);
+
+/** The region that holds @p va, or the first one above it; NULL past the last.  Lock held. */
+struct qr_region *qr_space_find(const struct qr_space *space, qr_va va);
+struct qr_region *qr_region_next(const struct qr_region *region);
+
+/**
+ * The frame behind @p va with a reference, faulting it in if need be: for other
+ * processes' accesses (process_vm_readv, ptrace, futex keys of shared memory).
+ * @p force: as a debugger, past missing write permission, by breaking copy-on-write.
+ */
+QR_MUST_USE enum qr_status qr_space_get_frame(struct qr_space *space, qr_va va, unsigned access,
+                                              bool force, struct qr_frame **out_frame);
+
+void qr_space_counts(struct qr_space *space, struct qr_space_counts *out_counts);
+bool qr_space_validate(struct qr_space *space, char *out_message, size_t bytes);
+/** Every structure of every space, and the frames' references against all tables. */
+bool qr_vm_validate(struct qr_vm *vm, char *out_message, size_t bytes);
+
+#endif
+#endif
