@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_MM_H
+#define KERNEL_MM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <quire/lock.h>
+
+/*
+ * The memory of processes: a thin layer between the system calls and the
+ * library's address spaces, and the wrappers through which the whole kernel
+ * reaches user memory and the heap.
+ */
+
+struct file;
+struct process;
+struct qr_space;
+
+/** Words of the saved auxiliary vector (/proc/PID/auxv). */
+enum { MM_AUXV_WORDS = 48 };
+
+/** One user address space. Shared by the threads of a process and by vfork and CLONE_VM children. */
+struct mm {
+    atomic_uint users; /* processes, and whoever looks at it from outside */
+    struct qr_space *space; /* constant */
+    struct file *exe;       /* constant after exec; one reference; NULL for none */
+    uint64_t code_start, code_end, data_start, data_end; /* constant after exec */
+    uint64_t stack_start;                                /* constant after exec */
+    uint64_t arg_start, arg_end, env_start, env_end;     /* lock */
+    uint64_t auxv[MM_AUXV_WORDS];                        /* constant after exec */
+    struct qr_spin lock;
+    bool dumpable;
+};
+
+/** An empty address space with one user; NULL without memory. */
+struct mm *mm_create(void);
+
+/** A copy for fork(). Runs in the parent. @return 0 or -ENOMEM */
+int64_t mm_fork(struct mm *from, struct mm **out);
+
+void mm_ref(struct mm *mm);
+/** The last user tears the space down; may sleep. */
+void mm_put(struct mm *mm);
+
+/** The memory of @process with a reference, or NULL (kernel thread, zombie). */
+struct mm *mm_of_process(struct process *process);
+
+/**
+ * Read or write another space's memory through its own page tables, faulting pages in:
+ * /proc/PID/mem, cmdline, environ, process_vm_readv. @return bytes moved (0 when none could be)
+ */
+size_t mm_access(struct mm *mm, uint64_t address, void *buffer, size_t n, bool write);
+
+/** Terminate the address-space layout's bounds: user addresses are below this. */
+uint64_t mm_user_limit(void);
+
+/* ---- user copies: the current thread's space ------------------------------------ */
+
+/** All or nothing for the caller. @return 0 or -EFAULT (part may have been copied) */
+int64_t user_read(void *to, uint64_t user_from, size_t n);
+int64_t user_write(uint64_t user_to, const void *from, size_t n);
+
+/** Partial: @return bytes copied, short where memory faults; at least one if one could be. */
+size_t user_read_partial(void *to, uint64_t user_from, size_t n);
+size_t user_write_partial(uint64_t user_to, const void *from, size_t n);
+size_t user_clear_partial(uint64_t user_to, size_t n);
+
+/** @return length without terminator; -EFAULT; -ENAMETOOLONG when @size bytes held no terminator */
+int64_t user_read_string(char *to, uint64_t user_from, size_t size);
+
+/** Scalars: 0 or -EFAULT. */
+int64_t user_read_u32(uint32_t *to, uint64_t user_from);
+int64_t user_read_u64(uint64_t *to, uint64_t user_from);
+int64_t user_write_u32(uint64_t user_to, uint32_t value);
+int64_t user_write_u64(uint64_t user_to, uint64_t value);
+
+/* ---- heap ----------------------------------------------------------------------- */
+
+/** NULL without memory, or when @bytes is 0. Any context (nothing here sleeps). */
+void *kmem_alloc(size_t bytes);
+void *kmem_zalloc(size_t bytes);
+void *kmem_calloc(size_t count, size_t bytes);
+void kmem_free(void *block);
+
+#endif

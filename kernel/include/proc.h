@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_PROC_H
+#define KERNEL_PROC_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <quire/list.h>
+#include <quire/lock.h>
+
+#include "arch.h"
+#include "mm.h"
+#include "sched.h"
+#include "signal.h"
+#include "wait.h"
+
+/*
+ * Processes and threads.
+ *
+ * A `struct process` is what Linux calls a thread group: memory, signal actions,
+ * parent and children, limits, credentials.  A `struct thread` is what the
+ * scheduler runs.  A `struct pid` is a number in use: as a thread, a process, a
+ * process group or a session; it stays as long as any of these needs it.
+ *
+ * Locks, outermost first:
+ *
+ *      tree            process_tree_lock(): numbers, parents and children, groups and sessions,
+ *                      thread lists, states of exit and stop that wait4() reports
+ *      S signal        process->signal_lock: pending signals, masks, stop and exit requests
+ *      A actions       signal_actions.lock
+ *      W wait queue    wait_queue.lock
+ *      Q run queue     scheduler state of threads
+ *
+ * A field marked with a letter is written under that lock; "own" means by its
+ * own thread only (others may read one word of it); "const" after creation.
+ * Only `tree`, S and A may be held while calling the library's heap; all of them
+ * are spin locks, so nothing under them sleeps or touches user memory.
+ */
+
+struct fd_table;
+struct file;
+struct fs_context;
+struct process;
+struct timer_posix;
+
+enum {
+    PID_LIMIT = 32768,    /**< numbers are below this */
+    THREADS_LIMIT = 8192, /**< threads of the whole machine */
+    COMM_BYTES = 16
+};
+
+struct pid {
+    int32_t number;             /* const */
+    uint32_t refs;              /* tree */
+    struct qr_list hash_link;   /* tree */
+    struct thread *thread;      /* tree; NULL when no thread has this number */
+    struct process *process;    /* tree; NULL when no process has it */
+    struct qr_list group;       /* tree; processes by group_link */
+    struct qr_list session;     /* tree; processes by session_link */
+};
+
+/** Credentials; one set per process. */
+struct credentials {
+    uint32_t uid, euid, suid, fsuid;
+    uint32_t gid, egid, sgid, fsgid;
+    uint64_t cap_effective, cap_permitted, cap_inheritable, cap_bounding, cap_ambient;
+    uint32_t securebits;
+    uint32_t group_count;
+    uint32_t groups[32];
+};
+
+enum {
+    RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_CORE, RLIMIT_RSS, RLIMIT_NPROC,
+    RLIMIT_NOFILE, RLIMIT_MEMLOCK, RLIMIT_AS, RLIMIT_LOCKS, RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE,
+    RLIMIT_NICE, RLIMIT_RTPRIO, RLIMIT_RTTIME, RLIMIT_COUNT
+};
+#define RLIM_INFINITY UINT64_MAX
+
+struct rlimit {
+    uint64_t soft, hard;
+};
+
+/** What getrusage and wait4 report. Nanoseconds and counts. */
+struct usage {
+    uint64_t user_ns, system_ns;
+    uint64_t minor_faults, major_faults;
+    uint64_t voluntary_switches, involuntary_switches;
+    uint64_t peak_pages;
+};
+
+/** Reasons to run code before returning to user mode: bits of thread->arch.work. */
+enum {
+    WORK_SIGNAL = 1u << 0,       /**< look at signals; ends interruptible waits */
+    WORK_RESTORE_MASK = 1u << 1, /**< a borrowed mask is to be put back */
+    WORK_RSEQ = 1u << 2,         /**< tell the restartable sequence which CPU this is */
+};
+
+struct thread {
+    struct arch_thread arch; /* first */
+
+    /* Scheduler: Q unless marked. */
+    _Atomic uint32_t state;      /* enum thread_state; own to sleep, Q to wake */
+    unsigned cpu;                /* whose queue; changes only while off every queue */
+    bool queued;
+    bool on_cpu;
+    struct qr_list queue_link;
+    uint64_t slice_ns;           /* left of the time slice */
+    uint64_t started_ns;         /* when it was last put on a CPU */
+    uint64_t run_ns;             /* CPU time used */
+    uint64_t voluntary, involuntary; /* switches */
+    int8_t nice;                 /* -20 .. 19 */
+    uint8_t policy;              /* SCHED_OTHER … */
+    uint8_t priority;            /* of a real-time policy, 1 .. 99 */
+    struct qr_cpu_set affinity;
+    uintptr_t irq_state;         /* the library's saved interrupt state across a switch */
+    struct qr_space *space;      /* own: address space to load; NULL: keep whatever is loaded */
+
+    atomic_uint refs;
+    struct process *process; /* const; NULL for kernel threads; counts as a reference */
+    struct pid *pid;         /* tree */
+    int32_t tid;             /* tree; changes only in exec */
+    struct qr_list thread_link; /* tree: process->threads */
+    char name[COMM_BYTES];   /* tree to write; readers may see half of a change */
+    bool in_kernel;          /* own: for time accounting */
+    uint64_t user_ticks, system_ticks; /* own */
+    uint64_t minor_faults, major_faults; /* own */
+
+    struct fd_table *files; /* own to change; tree for readers from outside */
+    struct fs_context *fs;  /* the same */
+
+    /* Signals. */
+    signal_set blocked;        /* S to write, own */
+    signal_set saved_mask;     /* own: to restore, see WORK_RESTORE_MASK */
+    signal_set waiting_for;    /* S: sigtimedwait */
+    struct signal_pending pending; /* S */
+    struct signal_queued fault_slot; /* S: the information of a forced signal needs no memory */
+    bool fault_slot_used;      /* S */
+    struct signal_stack altstack; /* own */
+    bool stop_asked;           /* S: is to join the group stop */
+    bool exiting;              /* own */
+
+    /* User memory that the kernel keeps for the thread: addresses. */
+    uint64_t clear_tid;        /* own: CLONE_CHILD_CLEARTID, set_tid_address */
+    uint64_t robust_list;      /* own */
+    uint64_t rseq;             /* own: 0 when not registered */
+    uint32_t rseq_signature;   /* own */
+    uint32_t rseq_cpu;         /* own: what the user was told */
+
+    struct wait_queue *vfork_done; /* tree: the parent that waits; NULL when none */
+    atomic_bool vfork_released;
+
+    /** How to restart an interrupted call that must not start from scratch. */
+    int64_t (*restart)(struct thread *thread); /* own */
+    uint64_t restart_args[6];                  /* own */
+
+    int parent_death_signal;   /* own */
+    uint64_t timer_slack_ns;   /* own */
+    uint64_t start_ns;         /* const */
+    void (*kernel_entry)(void *argument); /* const: kernel threads */
+    void *kernel_argument;
+};
+
+/** How far a process is. */
+enum process_state {
+    PROCESS_ALIVE,
+    PROCESS_ZOMBIE, /* all threads ended; wait4() may take it */
+    PROCESS_REAPED
+};
+
+enum {
+    PROCESS_DUMPED = 1 << 0,      /* exit status has the core bit */
+    PROCESS_EXECED = 1 << 1,      /* has called exec since fork: setpgid refuses */
+    PROCESS_SUBREAPER = 1 << 2,
+    PROCESS_NO_NEW_PRIVS = 1 << 3,
+    PROCESS_INIT = 1 << 4         /* number 1: immune to signals it does not handle */
+};
+
+struct process {
+    atomic_uint refs;
+    struct pid *pid;         /* const while refs; the number is process->id */
+    int32_t id;              /* const */
+    enum process_state state; /* tree */
+    atomic_uint flags;       /* PROCESS_* */
+
+    struct process *parent;         /* tree; NULL for init */
+    struct qr_list children;        /* tree; by sibling_link */
+    struct qr_list sibling_link;    /* tree */
+    struct pid *group;              /* tree */
+    struct qr_list group_link;      /* tree */
+    struct pid *session;            /* tree */
+    struct qr_list session_link;    /* tree */
+    struct qr_list all_link;        /* tree: every process */
+    struct qr_list threads;         /* tree; by thread_link */
+    unsigned thread_count;          /* tree */
+    struct thread *leader_thread;   /* tree; NULL once it ended */
+    struct wait_queue child_wait;   /* wait4() of any of its threads */
+    int exit_signal;                /* tree: to the parent at the end; 0 for none */
+    int parent_death_signal;        /* unused by the tree; see thread */
+
+    struct mm *mm;                  /* tree to change; own threads read freely */
+    struct signal_actions *actions; /* S to change */
+    struct qr_spin signal_lock;
+    struct signal_pending pending;  /* S: for any thread */
+    unsigned pending_count;         /* S: queued from the heap */
+    bool group_exit;                /* S: all threads are to end */
+    int exit_status;                /* S until zombie, then const: as wait4() reports it */
+    struct thread *exec_thread;     /* S: the only one to survive, while exec ends the others */
+    struct wait_queue exec_wait;
+    bool group_stop;                /* S: stopping or stopped */
+    unsigned stop_remaining;        /* S: threads that have not stopped yet */
+    int stop_signal;                /* S */
+    uint32_t stop_report;           /* tree: CLD_STOPPED or CLD_CONTINUED to report, or 0 */
+
+    struct credentials credentials; /* tree to write */
+    struct rlimit limits[RLIMIT_COUNT]; /* tree to write, one word read freely */
+    struct usage used;              /* tree: of threads that ended */
+    struct usage children_used;     /* tree: of children that were waited for */
+    uint64_t start_ns;              /* const: monotonic */
+
+    struct timer alarm;             /* ITIMER_REAL */
+    struct qr_spin timer_lock;
+    uint64_t alarm_deadline;        /* timer_lock; 0 when off */
+    uint64_t alarm_interval;        /* timer_lock */
+    uint64_t virtual_left, virtual_interval; /* timer_lock: ITIMER_VIRTUAL */
+    uint64_t profile_left, profile_interval; /* timer_lock: ITIMER_PROF */
+    struct qr_list posix_timers;    /* timer_lock */
+    int32_t next_timer_id;          /* timer_lock */
+    bool cpu_timers_on;             /* one word: whether the tick has to look */
+    uint32_t personality;
+};
+
+/* ---- the current one -------------------------------------------------------------- */
+
+/** The process of the running thread; NULL in a kernel thread. */
+static inline struct process *
+process_current(void)
+{
+    return thread_current()->process;
+}
+
+/** Current soft limit, e.g. RLIMIT_NOFILE, RLIMIT_FSIZE; RLIM_INFINITY for kernel threads. */
+uint64_t process_limit(unsigned which);
+
+/** Effective user and group for files; 0 in kernel threads. */
+uint32_t process_fsuid(void);
+uint32_t process_fsgid(void);
+/** Whether the current process has a capability (CAP_* number). */
+bool process_has_capability(unsigned number);
+
+/* ---- numbers, groups, sessions ------------------------------------------------------- */
+
+void process_tree_lock(void);
+void process_tree_unlock(void);
+
+/** With a reference, or NULL. Zombies are found. */
+struct process *process_find(int32_t id);
+/** The first process whose number is >= @from, with a reference, or NULL: to list them all. */
+struct process *process_next(int32_t from);
+void process_ref(struct process *process);
+void process_put(struct process *process);
+
+/** Thread by number, with a reference, or NULL. */
+struct thread *thread_find(int32_t tid);
+/** The first thread of @process whose number is >= @from, with a reference, or NULL. */
+struct thread *thread_next(struct process *process, int32_t from);
+void thread_ref(struct thread *thread);
+void thread_put(struct thread *thread);
+
+int32_t process_group_id(struct process *process);
+int32_t process_session_id(struct process *process);
+/** Number of the parent; 0 for init. */
+int32_t process_parent_id(struct process *process);
+bool process_is_session_leader(struct process *process);
+
+/** Whether group @group exists in session @session: tcsetpgrp(). */
+bool process_group_in_session(int32_t group, int32_t session);
+/** Whether no member has a parent in another group of the same session: POSIX "orphaned". */
+bool process_group_is_orphaned(int32_t group);
+
+/* ---- looking at one (for /proc) ----------------------------------------------------------- */
+
+struct process_status {
+    char name[COMM_BYTES];
+    char state; /* R S D T Z X */
+    int32_t id, parent, group, session;
+    unsigned threads;
+    int8_t nice;
+    unsigned cpu;
+    struct usage used, children_used;
+    uint64_t start_ns;
+    struct credentials credentials;
+    signal_set pending, shared_pending, blocked, ignored, caught;
+    int exit_status, exit_signal;
+};
+
+/** A snapshot of @process, or of one of its threads where @thread is not NULL. */
+void process_status(struct process *process, struct thread *thread, struct process_status *out);
+
+/** File table, directory context of the process's first living thread, with a reference, or NULL. */
+struct fd_table *process_files(struct process *process);
+struct fs_context *process_fs(struct process *process);
+
+/* ---- whole machine ---------------------------------------------------------------------- */
+
+unsigned process_count(void);
+unsigned thread_count(void);
+int32_t process_last_id(void);
+uint64_t process_fork_count(void);
+
+/**
+ * After all user processes have ended: what is left over. Logs each kind that is not zero.
+ * @return the number of leaked things
+ */
+unsigned process_leak_check(void);
+
+/* ---- inside kernel/proc ------------------------------------------------------------------- */
+
+_Noreturn void thread_exit(int status);
+_Noreturn void process_exit_group(int status);
+void process_kill_threads(struct process *process, int status);
+
+#endif
