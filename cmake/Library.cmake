@@ -6,6 +6,7 @@
 # that have sources, lowest first.
 
 file(STRINGS ${PROJECT_SOURCE_DIR}/src/layers.txt quire_layers REGEX "^[a-z]")
+list(TRANSFORM quire_layers REPLACE "[ \t].*" "")
 file(STRINGS ${PROJECT_SOURCE_DIR}/src/sources.txt quire_source_lines REGEX "^[a-z]")
 set_property(DIRECTORY ${PROJECT_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
              ${PROJECT_SOURCE_DIR}/src/layers.txt ${PROJECT_SOURCE_DIR}/src/sources.txt)
