@@ -22,9 +22,9 @@ endif()
 # Every target of this build is freestanding.
 add_compile_options(${quire_kernel_flags} ${quire_flags_${QUIRE_TARGET}})
 
-# What the kernel says of itself to the library: which port functions are inline.
-if(EXISTS ${PROJECT_SOURCE_DIR}/kernel/include/port_inline.h)
-    add_compile_definitions($<$<COMPILE_LANGUAGE:C>:QR_PORT_INLINE_HEADER=<port_inline.h$<ANGLE-R>>)
+# The port functions that are a few instructions each are inlined into the library.
+if(EXISTS ${PROJECT_SOURCE_DIR}/kernel/arch/${QUIRE_TARGET}/arch_port.h)
+    add_compile_options($<$<COMPILE_LANGUAGE:C>:-DQR_PORT_INLINE_HEADER=<arch_port.h$<ANGLE-R>>)
 endif()
 include_directories(
     ${PROJECT_SOURCE_DIR}/kernel/include
