@@ -23,8 +23,8 @@ endif()
 add_compile_options(${quire_kernel_flags} ${quire_flags_${QUIRE_TARGET}})
 
 # The port functions that are a few instructions each are inlined into the library.
-if(EXISTS ${PROJECT_SOURCE_DIR}/kernel/arch/${QUIRE_TARGET}/arch_port.h)
-    add_compile_options($<$<COMPILE_LANGUAGE:C>:-DQR_PORT_INLINE_HEADER=<arch_port.h$<ANGLE-R>>)
+if(EXISTS ${PROJECT_SOURCE_DIR}/kernel/include/port_inline.h)
+    add_compile_options($<$<COMPILE_LANGUAGE:C>:-DQR_PORT_INLINE_HEADER=<port_inline.h$<ANGLE-R>>)
 endif()
 include_directories(
     ${PROJECT_SOURCE_DIR}/kernel/include
