@@ -100,16 +100,17 @@ __attribute__((format(printf, 1, 2))) void test_print(const char *format, ...);
 
 /* ---- TEST ------------------------------------------------------------- */
 
-#define TEST_REGISTER(suite_, name_, kind_)                                                        \
-    static void test_body_##suite_##_##name_(void);                                                \
-    static const struct test_case test_case_##suite_##_##name_ = {                                 \
-        #suite_, #name_, test_body_##suite_##_##name_, kind_};                                     \
-    __attribute__((section("quire_tests"), used)) static const struct test_case                    \
-        *const test_entry_##suite_##_##name_ = &test_case_##suite_##_##name_;                      \
+#define TEST_REGISTER(suite_, name_, kind_)                                                    \
+    static void test_body_##suite_##_##name_(void);                                            \
+    static const struct test_case test_case_##suite_##_##name_ = {                             \
+        #suite_, #name_, test_body_##suite_##_##name_, kind_};                                 \
+    __attribute__((section("quire_tests"),                                                     \
+                   used)) static const struct test_case *const test_entry_##suite_##_##name_ = \
+        &test_case_##suite_##_##name_;                                                         \
     static void test_body_##suite_##_##name_(void)
 
-#define TEST(suite, name)          TEST_REGISTER(suite, name, TEST_PLAIN)
-#define TEST_THREADS(suite, name)  TEST_REGISTER(suite, name, TEST_THREADED)
+#define TEST(suite, name)         TEST_REGISTER(suite, name, TEST_PLAIN)
+#define TEST_THREADS(suite, name) TEST_REGISTER(suite, name, TEST_THREADED)
 
 /** End this test, neither passed nor failed; @why is printed. */
 #define TEST_SKIP(why) test_skip(why)
@@ -154,11 +155,11 @@ __attribute__((format(printf, 1, 2))) void test_print(const char *format, ...);
 #define ASSERT_MEM(a, b, bytes) test_check_memory(a, b, bytes, #a, #b, true, __FILE__, __LINE__)
 
 /** Fail with a message of printf's form (see test_print). */
-#define TEST_FAIL(...)                                                                             \
-    do {                                                                                           \
-        test_fail_begin(__FILE__, __LINE__);                                                       \
-        test_print(__VA_ARGS__);                                                                   \
-        test_fail_end(false);                                                                      \
+#define TEST_FAIL(...)                       \
+    do {                                     \
+        test_fail_begin(__FILE__, __LINE__); \
+        test_print(__VA_ARGS__);             \
+        test_fail_end(false);                \
     } while (0)
 
 /**
@@ -166,19 +167,19 @@ __attribute__((format(printf, 1, 2))) void test_print(const char *format, ...);
  * @said.  It runs in a child process: nothing it changes is seen afterwards.
  * It may use file-scope names and those of the enclosing test by value only.
  */
-#define EXPECT_PANIC(statement, said)                                                              \
-    do {                                                                                           \
-        switch (test_death_begin()) {                                                              \
-        case TEST_DEATH_CHILD:                                                                     \
-            statement;                                                                             \
-            test_death_survived();                                                                 \
-            break;                                                                                 \
-        case TEST_DEATH_PARENT:                                                                    \
-            test_death_check(#statement, said, __FILE__, __LINE__);                                \
-            break;                                                                                 \
-        case TEST_DEATH_UNSEEN:                                                                    \
-            break;                                                                                 \
-        }                                                                                          \
+#define EXPECT_PANIC(statement, said)                               \
+    do {                                                            \
+        switch (test_death_begin()) {                               \
+        case TEST_DEATH_CHILD:                                      \
+            statement;                                              \
+            test_death_survived();                                  \
+            break;                                                  \
+        case TEST_DEATH_PARENT:                                     \
+            test_death_check(#statement, said, __FILE__, __LINE__); \
+            break;                                                  \
+        case TEST_DEATH_UNSEEN:                                     \
+            break;                                                  \
+        }                                                           \
     } while (0)
 
 /* ---- what the macros stand on ------------------------------------------ */
@@ -186,27 +187,33 @@ __attribute__((format(printf, 1, 2))) void test_print(const char *format, ...);
 /* The type of @x as a value: an array becomes a pointer, a bit-field its type. */
 #define TEST_TYPE(x) __typeof__(((void)0, (x)))
 
-#define TEST_SIGNED(x)                                                                             \
-    _Generic((x), signed char : true, short : true, int : true, long : true, long long : true,     \
-             char : CHAR_MIN < 0, default : false)
+#define TEST_SIGNED(x)               \
+    _Generic((x), signed char        \
+             : true, short           \
+             : true, int             \
+             : true, long            \
+             : true, long long       \
+             : true, char            \
+             : CHAR_MIN < 0, default \
+             : false)
 
 #define TEST_VALUE(x) ((struct test_value){&(x), sizeof(x), TEST_SIGNED(x)})
 
-#define TEST_COMPARE(a, op, b, fatal)                                                              \
-    do {                                                                                           \
-        TEST_TYPE(a) test_a_ = (a);                                                                \
-        TEST_TYPE(b) test_b_ = (b);                                                                \
-        if (!(test_a_ op test_b_)) {                                                               \
-            test_fail_compare(#a, #op, #b, TEST_VALUE(test_a_), TEST_VALUE(test_b_), fatal,        \
-                              __FILE__, __LINE__);                                                 \
-        }                                                                                          \
+#define TEST_COMPARE(a, op, b, fatal)                                                       \
+    do {                                                                                    \
+        TEST_TYPE(a) test_a_ = (a);                                                         \
+        TEST_TYPE(b) test_b_ = (b);                                                         \
+        if (!(test_a_ op test_b_)) {                                                        \
+            test_fail_compare(#a, #op, #b, TEST_VALUE(test_a_), TEST_VALUE(test_b_), fatal, \
+                              __FILE__, __LINE__);                                          \
+        }                                                                                   \
     } while (0)
 
-#define TEST_CHECK_TRUE(x, wanted, fatal)                                                          \
-    do {                                                                                           \
-        if (((x) ? true : false) != (wanted)) {                                                    \
-            test_fail_truth(#x, wanted, fatal, __FILE__, __LINE__);                                \
-        }                                                                                          \
+#define TEST_CHECK_TRUE(x, wanted, fatal)                           \
+    do {                                                            \
+        if (((x) ? true : false) != (wanted)) {                     \
+            test_fail_truth(#x, wanted, fatal, __FILE__, __LINE__); \
+        }                                                           \
     } while (0)
 
 struct test_value {

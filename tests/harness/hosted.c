@@ -21,6 +21,16 @@
 #include <time.h>
 #include <unistd.h>
 
+/* gcc says so by a macro, clang by a feature. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define UNDER_SANITIZER 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define UNDER_SANITIZER 1
+#endif
+
 enum {
     DEFAULT_LIMIT_SECONDS = 60,
     EXIT_SURVIVED = 77, /* the child of a death test that did not die */
@@ -31,7 +41,6 @@ struct run_options {
     unsigned limit_seconds;
     bool list;
     bool isolate;
-    bool quiet; /* names of the failed tests only */
 };
 
 static jmp_buf guard_exit;
@@ -194,7 +203,7 @@ catch_crashes(void)
 
     sigaction(SIGALRM, &action, NULL);
     sigaction(SIGABRT, &action, NULL);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef UNDER_SANITIZER
     sigaltstack(&alternate, NULL);
     sigaction(SIGSEGV, &action, NULL);
     sigaction(SIGBUS, &action, NULL);

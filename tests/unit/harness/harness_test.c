@@ -41,13 +41,13 @@ TEST(harness, a_panic_is_seen_with_its_words)
 }
 
 /* Ends with the status of a panic exactly when the statement failed its check. */
-#define FAILS_WITH(statement, words)                                                               \
-    EXPECT_PANIC(                                                                                  \
-        {                                                                                          \
-            statement;                                                                             \
-            fflush(stdout);                                                                        \
-            abort();                                                                               \
-        },                                                                                         \
+#define FAILS_WITH(statement, words) \
+    EXPECT_PANIC(                    \
+        {                            \
+            statement;               \
+            fflush(stdout);          \
+            abort();                 \
+        },                           \
         words)
 
 TEST(harness, failures_print_both_values)
