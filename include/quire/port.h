@@ -33,6 +33,11 @@
  * On a 64-bit host: the direct map, one addition.  On a 32-bit host with high
  * memory: a per-CPU temporary mapping; at least four may be open at once, they
  * are closed in reverse order, and the holder neither sleeps nor migrates.
+ *
+ * Memory below qr_frames_config.direct_limit (all of it where that is 0) has one
+ * permanent window, the direct map: the same address at every call, valid whether
+ * closed or not, and contiguous where the memory is.  Frame descriptors and the
+ * heap live there.
  */
 #ifndef qr_port_window_open
 void *qr_port_window_open(qr_pa pa);
@@ -50,6 +55,11 @@ QR_NORETURN void qr_port_panic(const char *message);
 void qr_port_log(const char *line);
 
 /* ---- Level 2: memory ---------------------------------------------------- */
+
+/** The physical address behind @p pointer, which lies in the direct map. */
+#ifndef qr_port_direct_pa
+qr_pa qr_port_direct_pa(const void *pointer);
+#endif
 
 /** The calling CPU's block.  Stable while interrupts are off. */
 #ifndef qr_port_this_cpu
