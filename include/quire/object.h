@@ -58,7 +58,7 @@ QR_MUST_USE enum qr_status qr_object_create_device(struct qr_objects *objects, q
                                                    struct qr_object **out_object);
 
 void qr_object_get(struct qr_object *object);
-/** The last put frees every page and the object.  Thread context (may write back? no: discards). */
+/** The last put discards every page (dirty ones too: sync first) and frees the object.  Thread. */
 void qr_object_put(struct qr_object *object);
 
 uint64_t qr_object_bytes(const struct qr_object *object);
@@ -76,7 +76,6 @@ enum qr_object_get_page_mode {
     QR_PAGE_CACHED,   /**< only if it is there and up to date; never sleeps */
     QR_PAGE_NOWAIT,   /**< as CACHED, or a zero page made now (memory objects); never sleeps */
     QR_PAGE_FILL,     /**< read or make it; may sleep */
-    QR_PAGE_OVERWRITE,/**< the caller will write all of it: no read needed; may sleep */
 };
 
 /**
@@ -89,18 +88,29 @@ QR_MUST_USE enum qr_status qr_object_get_page(struct qr_object *object, size_t i
                                               enum qr_object_get_page_mode mode,
                                               struct qr_frame **out_frame);
 /**
+ * The cached, up-to-date pages among [first, first + count) in one step, never sleeping:
+ * @p out_frames[i] is page first + i with a reference for the caller, or NULL.
+ * @return how many are there (for fault-around)
+ */
+size_t qr_object_get_cached(struct qr_object *object, size_t first, size_t count,
+                            struct qr_frame **out_frames);
+/**
  * Is @p frame still page @p index of @p object and inside its size?  Asked under the table
  * lock before a leaf is set: truncation first cuts the size, then unmaps, then frees.
  */
 bool qr_object_page_is_current(struct qr_object *object, size_t index,
                                const struct qr_frame *frame);
 
-/** The page was written to: through a mapping (at unmap or fault) or by write(). */
+/**
+ * The page was or will be written to.  A fault calls it under the table lock under which it
+ * sets the writable leaf: write-back clears the mark first and the leaves' WRITE second.
+ */
 void qr_object_mark_dirty(struct qr_object *object, struct qr_frame *frame);
 
 /**
  * Copy between the object and a kernel buffer or user memory, page by page.
  * Context: thread; takes page locks; may fault on the user side.
+ * @p copy moves up to @p bytes between the page window and its context and returns how many.
  * @param out_done  bytes moved, an exact prefix; set on every return
  * @return QR_OK (done may be short at the end of the object when reading);
  *         QR_ERR_FAULT, QR_ERR_NO_MEMORY, QR_ERR_IO after @p out_done bytes
@@ -137,6 +147,7 @@ struct qr_mapping {
     size_t first_page;  /**< of the object */
     size_t page_count;
     bool shared;        /**< writes go to the object */
+    bool may_write;     /**< the region's max_prot has WRITE */
 };
 
 /** What an object asks of the space layer. */

@@ -1,0 +1,812 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory objects and their pages.
+ *
+ * A page of an object goes through these states:
+ *
+ *   absent --get_page--> filling --pager--> up to date --truncate, punch, drop--> detached
+ *
+ * Filling: the frame is in the index, locked, not up to date; whoever wants the
+ * page waits for the lock and looks again, so a page is read once however many
+ * ask for it.  Detached: out of the index, its owner cleared; it lives on while
+ * table entries or copies in flight hold references, and is freed by the last.
+ *
+ * Truncation (and a hole) happens in this order, against a fault that maps:
+ *
+ *   1 cut the size            fault:  a get_page
+ *   2 detach the pages                b lock the table
+ *   3 unmap everywhere                c page_is_current?  no: start again
+ *                                     d set the leaf
+ *
+ * If c comes before 2, then d comes before 3 takes the same table lock, and 3
+ * finds the leaf.  If it comes after, the fault starts again and meets the new
+ * size.  So no page beyond the end stays mapped (invariants 24).
+ *
+ * A writable leaf of a file's page exists only while the page is marked dirty:
+ * shared file pages are mapped read-only first and the write fault marks them.
+ * Write-back therefore first makes the leaves read-only (ops->clean), then
+ * clears the mark, then writes; a store during the write marks it again.
+ *
+ * Locks: P the object's spin lock: index, resident count, the step between
+ * "in the index" and "has a reference".  M the mapping lock, sleeping, taken
+ * before page and table locks, never together with P.  The page lock, sleeping,
+ * is taken before P.  Nothing sleeps under P.
+ *
+ * Invariants: 1 a frame in the index has type OBJECT, owner == the object,
+ * index == its place and at least one reference; 2 resident == number of frames
+ * in the index; 3 no frame in the index at or past the size, rounded up, once
+ * set_bytes has returned; 4 memory objects' frames are up to date.
+ */
+#include "objects.h"
+
+#include <quire/assert.h>
+#include <quire/writer.h>
+
+const struct qr_pager qr_pager_memory = {.name = "memory"};
+static const struct qr_pager pager_device = {.name = "device"};
+
+/* ---- Instance ------------------------------------------------------------ */
+
+size_t
+qr_objects_size(void)
+{
+    return sizeof(struct qr_objects);
+}
+
+enum qr_status
+qr_objects_init(struct qr_objects *objects, struct qr_frames *frames, struct qr_heap *heap)
+{
+    const struct qr_cache_config object_config = {
+        .name = "object",
+        .object_bytes = sizeof(struct qr_object),
+    };
+    const struct qr_cache_config node_config = {
+        .name = "radix_node",
+        .object_bytes = sizeof(struct radix_node),
+    };
+    enum qr_status status;
+
+    status = qr_cache_create(heap, &object_config, &objects->cache);
+    if (status != QR_OK)
+        return status;
+    status = qr_cache_create(heap, &node_config, &objects->nodes);
+    if (status != QR_OK)
+        goto destroy_cache;
+    objects->zero = qr_frame_alloc(frames, QR_ALLOC_ZERO);
+    if (objects->zero == NULL) {
+        status = QR_ERR_NO_MEMORY;
+        goto destroy_nodes;
+    }
+    objects->frames = frames;
+    objects->mapping_ops = NULL;
+    qr_spin_init(&objects->lock, QR_RANK_REGISTRY);
+    qr_list_init(&objects->all);
+    return QR_OK;
+
+destroy_nodes:
+    (void)qr_cache_destroy(objects->nodes);
+destroy_cache:
+    (void)qr_cache_destroy(objects->cache);
+    return status;
+}
+
+size_t
+qr_objects_fini(struct qr_objects *objects)
+{
+    size_t leaked = qr_cache_destroy(objects->cache);
+
+    (void)qr_cache_destroy(objects->nodes);
+    qr_frame_put(objects->frames, objects->zero);
+    return leaked;
+}
+
+void
+qr_objects_set_mapping_ops(struct qr_objects *objects, const struct qr_mapping_ops *ops)
+{
+    objects->mapping_ops = ops;
+}
+
+/* ---- Life ---------------------------------------------------------------- */
+
+enum qr_status
+qr_object_create(struct qr_objects *objects, const struct qr_pager *pager, void *context,
+                 uint64_t bytes, struct qr_object **out_object)
+{
+    if (bytes > INT64_MAX)
+        return QR_ERR_RANGE;
+    struct qr_object *object = qr_cache_alloc(objects->cache, 0);
+
+    if (object == NULL)
+        return QR_ERR_NO_MEMORY;
+    *object = (struct qr_object){
+        .machine = objects,
+        .pager = pager,
+        .context = context,
+    };
+    atomic_init(&object->refs, 1);
+    atomic_init(&object->bytes, bytes);
+    qr_spin_init(&object->lock, QR_RANK_OBJECT);
+    qr_list_init(&object->mappings);
+
+    qr_spin_lock(&objects->lock);
+    qr_list_push_back(&objects->all, &object->link);
+    qr_spin_unlock(&objects->lock);
+    *out_object = object;
+    return QR_OK;
+}
+
+enum qr_status
+qr_object_create_device(struct qr_objects *objects, qr_pa base, uint64_t bytes,
+                        enum qr_cacheability cache, struct qr_object **out_object)
+{
+    struct qr_object *object;
+
+    if ((base.v & QR_PAGE_MASK) != 0 || base.v + bytes < base.v)
+        return QR_ERR_RANGE;
+    enum qr_status status = qr_object_create(objects, &pager_device, NULL, bytes, &object);
+
+    if (status != QR_OK)
+        return status;
+    object->device_base = base;
+    object->device_cache = cache;
+    *out_object = object;
+    return QR_OK;
+}
+
+void
+qr_object_get(struct qr_object *object)
+{
+    uint32_t before = atomic_fetch_add_explicit(&object->refs, 1, memory_order_relaxed);
+
+    qr_assert(before != 0 && before != UINT32_MAX);
+}
+
+static void object_detach_range(struct qr_object *object, size_t first, size_t last);
+
+void
+qr_object_put(struct qr_object *object)
+{
+    struct qr_objects *objects = object->machine;
+    uint32_t before = atomic_fetch_sub_explicit(&object->refs, 1, memory_order_acq_rel);
+
+    qr_assert(before != 0);
+    if (before != 1)
+        return;
+    qr_assert(qr_list_is_empty(&object->mappings) && "an object's mapping outlives its reference");
+    object_detach_range(object, 0, SIZE_MAX);
+    qr_assert(object->resident == 0);
+
+    qr_spin_lock(&objects->lock);
+    qr_list_remove(&object->link);
+    qr_spin_unlock(&objects->lock);
+    if (object->pager->destroy != NULL)
+        object->pager->destroy(object->context);
+    qr_cache_free(objects->cache, object);
+}
+
+/* ---- Facts --------------------------------------------------------------- */
+
+uint64_t
+qr_object_bytes(const struct qr_object *object)
+{
+    return atomic_load_explicit(&object->bytes, memory_order_acquire);
+}
+
+size_t
+qr_object_resident(const struct qr_object *object)
+{
+    return object->resident;
+}
+
+bool
+qr_object_is_memory(const struct qr_object *object)
+{
+    return object->pager == &qr_pager_memory;
+}
+
+bool
+qr_object_is_device(const struct qr_object *object)
+{
+    return object->pager == &pager_device;
+}
+
+qr_pa
+qr_object_device_pa(const struct qr_object *object, size_t index)
+{
+    return qr_pa_of(object->device_base.v + ((uint64_t)index << QR_PAGE_SHIFT));
+}
+
+enum qr_cacheability
+qr_object_device_cache(const struct qr_object *object)
+{
+    return object->device_cache;
+}
+
+void *
+qr_object_context(const struct qr_object *object)
+{
+    return object->context;
+}
+
+struct qr_frames *
+qr_object_frames(const struct qr_object *object)
+{
+    return object->machine->frames;
+}
+
+static uint32_t
+page_flags(const struct qr_frame *frame)
+{
+    return atomic_load_explicit(&frame->flags, memory_order_acquire);
+}
+
+static bool
+page_is_up_to_date(const struct qr_frame *frame)
+{
+    return (page_flags(frame) & QR_FRAME_UPTODATE) != 0;
+}
+
+bool
+qr_object_page_is_current(struct qr_object *object, size_t index, const struct qr_frame *frame)
+{
+    return index < object_pages(qr_object_bytes(object)) &&
+           atomic_load_explicit(&frame->owner, memory_order_acquire) == object &&
+           atomic_load_explicit(&frame->index, memory_order_relaxed) == index;
+}
+
+/* ---- Getting a page ------------------------------------------------------ */
+
+/* The frame at @index with a reference, or NULL. */
+static struct qr_frame *
+object_look_up(struct qr_object *object, size_t index)
+{
+    qr_spin_lock(&object->lock);
+    struct qr_frame *frame = radix_get(&object->pages, index);
+
+    if (frame != NULL)
+        qr_frame_get(frame);
+    qr_spin_unlock(&object->lock);
+    return frame;
+}
+
+/*
+ * Put @frame at @index, or find that somebody else was faster.
+ *
+ * @return QR_OK: @frame is in the index (which took a reference of its own);
+ *         QR_ERR_EXISTS: *out_other is there, with a reference for the caller;
+ *         QR_ERR_RANGE: the object has shrunk; QR_ERR_AGAIN: too few spares
+ */
+static enum qr_status
+object_insert(struct qr_object *object, size_t index, struct qr_frame *frame,
+              struct radix_spares *spares, struct qr_frame **out_other)
+{
+    enum qr_status status = QR_OK;
+
+    qr_spin_lock(&object->lock);
+    struct qr_frame *other = radix_get(&object->pages, index);
+
+    if (index >= object_pages(qr_object_bytes(object))) {
+        status = QR_ERR_RANGE;
+    } else if (other != NULL) {
+        qr_frame_get(other);
+        *out_other = other;
+        status = QR_ERR_EXISTS;
+    } else if (spares->count < radix_nodes_needed(&object->pages, index)) {
+        status = QR_ERR_AGAIN;
+    } else {
+        qr_frame_get(frame);
+        qr_frame_set_type(frame, QR_FRAME_OBJECT);
+        atomic_store_explicit(&frame->index, index, memory_order_relaxed);
+        atomic_store_explicit(&frame->owner, object, memory_order_release);
+        radix_insert(&object->pages, index, frame, spares);
+        object->resident++;
+    }
+    qr_spin_unlock(&object->lock);
+    if (status == QR_OK)
+        qr_counter_add(qr_frames_counters(object->machine->frames), object_gauge(object), 1);
+    return status;
+}
+
+/* Insert @frame, filling up on index nodes as often as the tree has grown meanwhile. */
+static enum qr_status
+object_insert_with_spares(struct qr_object *object, size_t index, struct qr_frame *frame,
+                          unsigned alloc_flags, struct qr_frame **out_other)
+{
+    struct radix_spares spares = {.count = 0};
+    enum qr_status status;
+
+    do {
+        status = object_insert(object, index, frame, &spares, out_other);
+        if (status == QR_ERR_AGAIN &&
+            !radix_spares_fill(&spares, spares.count + 1, object->machine->nodes, alloc_flags))
+            status = QR_ERR_NO_MEMORY;
+    } while (status == QR_ERR_AGAIN);
+    radix_spares_release(&spares, object->machine->nodes);
+    return status;
+}
+
+static enum qr_status
+object_make_page(struct qr_object *object, size_t index, unsigned alloc_flags,
+                 struct qr_frame **out_frame, bool *out_made)
+{
+    bool memory = qr_object_is_memory(object);
+    struct qr_frame *frame =
+        qr_frame_alloc(object->machine->frames,
+                       alloc_flags | (memory ? QR_ALLOC_ZERO : 0) | QR_ALLOC_MOVABLE);
+
+    if (frame == NULL)
+        return QR_ERR_NO_MEMORY;
+    /* Nobody else sees the frame yet: plain stores of its first flags will do. */
+    atomic_fetch_or_explicit(&frame->flags, memory ? QR_FRAME_UPTODATE : QR_FRAME_LOCKED,
+                             memory_order_relaxed);
+    enum qr_status status =
+        object_insert_with_spares(object, index, frame, alloc_flags, out_frame);
+
+    if (status == QR_OK) {
+        *out_frame = frame;
+        *out_made = true;
+        return QR_OK;
+    }
+    atomic_fetch_and_explicit(&frame->flags, ~(uint32_t)(QR_FRAME_UPTODATE | QR_FRAME_LOCKED),
+                              memory_order_relaxed);
+    qr_frame_put(object->machine->frames, frame);
+    if (status != QR_ERR_EXISTS)
+        return status;
+    *out_made = false;
+    return QR_OK;
+}
+
+static bool object_detach(struct qr_object *object, size_t index, struct qr_frame *frame);
+
+/* Have the pager fill @frame, which is locked; unlock it.  A failed page leaves the index. */
+static enum qr_status
+object_fill_page(struct qr_object *object, size_t index, struct qr_frame *frame)
+{
+    enum qr_status status = QR_OK;
+
+    if (object->pager->read_page != NULL)
+        status = object->pager->read_page(object->context, index, frame);
+    else
+        qr_frame_clear(object->machine->frames, frame);
+    if (status == QR_OK)
+        atomic_fetch_or_explicit(&frame->flags, QR_FRAME_UPTODATE, memory_order_release);
+    else
+        (void)object_detach(object, index, frame);
+    page_unlock(frame);
+    return status;
+}
+
+/* A page that somebody else is filling: wait, then say whether it can be used. */
+static enum qr_status
+object_wait_page(struct qr_object *object, size_t index, struct qr_frame *frame)
+{
+    page_lock(frame);
+    bool usable = page_is_up_to_date(frame) && qr_object_page_is_current(object, index, frame);
+
+    page_unlock(frame);
+    return usable ? QR_OK : QR_ERR_AGAIN;
+}
+
+static enum qr_status
+object_get_page_once(struct qr_object *object, size_t index, enum qr_object_get_page_mode mode,
+                     struct qr_frame **out_frame)
+{
+    struct qr_frame *frame = object_look_up(object, index);
+    bool made = false;
+    enum qr_status status;
+
+    if (frame != NULL && page_is_up_to_date(frame)) {
+        *out_frame = frame;
+        return QR_OK;
+    }
+    if (mode != QR_PAGE_FILL) {
+        if (frame != NULL) {
+            qr_frame_put(object->machine->frames, frame);
+            return mode == QR_PAGE_CACHED ? QR_ERR_NOT_FOUND : QR_ERR_AGAIN;
+        }
+        if (mode == QR_PAGE_CACHED)
+            return QR_ERR_NOT_FOUND;
+        if (!qr_object_is_memory(object))
+            return QR_ERR_AGAIN;
+        return object_make_page(object, index, QR_ALLOC_ATOMIC | QR_ALLOC_NO_REPORT, out_frame,
+                                &made);
+    }
+    if (frame == NULL) {
+        status = object_make_page(object, index, 0, &frame, &made);
+        if (status != QR_OK)
+            return status;
+    }
+    if (page_is_up_to_date(frame))
+        status = QR_OK;
+    else if (made)
+        status = object_fill_page(object, index, frame);
+    else
+        status = object_wait_page(object, index, frame);
+    if (status == QR_OK)
+        *out_frame = frame;
+    else
+        qr_frame_put(object->machine->frames, frame);
+    return status;
+}
+
+/* How often a page may vanish between being found and being used before we give up. */
+#define GET_PAGE_TRIES 64
+
+enum qr_status
+qr_object_get_page(struct qr_object *object, size_t index, enum qr_object_get_page_mode mode,
+                   struct qr_frame **out_frame)
+{
+    enum qr_status status = QR_ERR_AGAIN;
+
+    qr_assert(!qr_object_is_device(object));
+    for (unsigned i = 0; i < GET_PAGE_TRIES && status == QR_ERR_AGAIN; i++) {
+        if (index >= object_pages(qr_object_bytes(object)))
+            return QR_ERR_RANGE;
+        status = object_get_page_once(object, index, mode, out_frame);
+        if (mode != QR_PAGE_FILL)
+            break;
+    }
+    return status == QR_ERR_AGAIN && mode == QR_PAGE_FILL ? QR_ERR_IO : status;
+}
+
+size_t
+qr_object_get_cached(struct qr_object *object, size_t first, size_t count,
+                     struct qr_frame **out_frames)
+{
+    size_t pages = object_pages(qr_object_bytes(object));
+    size_t found = 0;
+
+    for (size_t i = 0; i < count; i++)
+        out_frames[i] = NULL;
+    qr_spin_lock(&object->lock);
+    for (size_t i = 0; i < count && first + i < pages; i++) {
+        struct qr_frame *frame = radix_get(&object->pages, first + i);
+
+        if (frame == NULL || !page_is_up_to_date(frame))
+            continue;
+        qr_frame_get(frame);
+        out_frames[i] = frame;
+        found++;
+    }
+    qr_spin_unlock(&object->lock);
+    return found;
+}
+
+void
+qr_object_mark_dirty(struct qr_object *object, struct qr_frame *frame)
+{
+    if (qr_object_is_memory(object) || (page_flags(frame) & QR_FRAME_DIRTY) != 0)
+        return;
+    uint32_t before =
+        atomic_fetch_or_explicit(&frame->flags, QR_FRAME_DIRTY, memory_order_acq_rel);
+
+    if ((before & QR_FRAME_DIRTY) == 0)
+        qr_counter_add(qr_frames_counters(object->machine->frames), QR_PAGES_DIRTY, 1);
+}
+
+/* @return whether it was dirty */
+static bool
+page_clear_dirty(struct qr_object *object, struct qr_frame *frame)
+{
+    uint32_t before = atomic_fetch_and_explicit(&frame->flags, ~(uint32_t)QR_FRAME_DIRTY,
+                                                memory_order_acq_rel);
+
+    if ((before & QR_FRAME_DIRTY) == 0)
+        return false;
+    qr_counter_add(qr_frames_counters(object->machine->frames), QR_PAGES_DIRTY, -1);
+    return true;
+}
+
+/* ---- Losing pages -------------------------------------------------------- */
+
+/*
+ * Take @frame out of the index if it is still at @index, and drop the index's
+ * reference; the caller has one of its own.
+ */
+static bool
+object_detach(struct qr_object *object, size_t index, struct qr_frame *frame)
+{
+    bool found = false;
+
+    qr_spin_lock(&object->lock);
+    if (radix_get(&object->pages, index) == frame) {
+        (void)radix_remove(&object->pages, index, object->machine->nodes);
+        atomic_store_explicit(&frame->owner, NULL, memory_order_release);
+        object->resident--;
+        found = true;
+    }
+    qr_spin_unlock(&object->lock);
+    if (!found)
+        return false;
+    (void)page_clear_dirty(object, frame);
+    qr_counter_add(qr_frames_counters(object->machine->frames), object_gauge(object), -1);
+    qr_frame_put(object->machine->frames, frame);
+    return true;
+}
+
+/* The first page at or after *@index, with a reference. */
+static struct qr_frame *
+object_next_page(struct qr_object *object, size_t *index)
+{
+    qr_spin_lock(&object->lock);
+    struct qr_frame *frame = radix_next(&object->pages, index);
+
+    if (frame != NULL)
+        qr_frame_get(frame);
+    qr_spin_unlock(&object->lock);
+    return frame;
+}
+
+static void
+object_detach_range(struct qr_object *object, size_t first, size_t last)
+{
+    size_t index = first;
+    struct qr_frame *frame;
+
+    while (index < last && (frame = object_next_page(object, &index)) != NULL) {
+        if (index < last) {
+            /* A page under I/O is waited for: its pager still uses the frame. */
+            page_lock(frame);
+            (void)object_detach(object, index, frame);
+            page_unlock(frame);
+        }
+        qr_frame_put(object->machine->frames, frame);
+        index++;
+    }
+}
+
+/* Where a mapping shows pages of [*first, *last), cut these to what it shows. */
+static bool
+mapping_overlap(const struct qr_mapping *mapping, size_t *first, size_t *last)
+{
+    size_t end = mapping->first_page + mapping->page_count;
+
+    if (*first < mapping->first_page)
+        *first = mapping->first_page;
+    if (*last > end)
+        *last = end;
+    return *first < *last;
+}
+
+static void
+object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies)
+{
+    const struct qr_mapping_ops *ops = object->machine->mapping_ops;
+
+    qr_mutex_lock(&object->mappings_lock);
+    qr_list_for_each(node, &object->mappings) {
+        struct qr_mapping *mapping = qr_list_entry(node, struct qr_mapping, link);
+        size_t from = first;
+        size_t to = last;
+
+        if (mapping_overlap(mapping, &from, &to))
+            ops->unmap(mapping, from, to, private_copies);
+    }
+    qr_mutex_unlock(&object->mappings_lock);
+}
+
+/* Clear the bytes of the page that holds @from which lie at or behind it. */
+static void
+object_clear_tail(struct qr_object *object, uint64_t from)
+{
+    size_t offset = (size_t)(from & QR_PAGE_MASK);
+    struct qr_frame *frame = object_look_up(object, (size_t)(from >> QR_PAGE_SHIFT));
+
+    if (frame == NULL)
+        return;
+    if (offset != 0) {
+        page_lock(frame);
+        char *window = qr_port_window_open(qr_frame_pa(object->machine->frames, frame));
+
+        __builtin_memset(window + offset, 0, QR_PAGE_SIZE - offset);
+        qr_port_window_close(window);
+        page_unlock(frame);
+    }
+    qr_frame_put(object->machine->frames, frame);
+}
+
+void
+qr_object_set_bytes(struct qr_object *object, uint64_t bytes)
+{
+    qr_assert(bytes <= INT64_MAX);
+    qr_spin_lock(&object->lock);
+    uint64_t before = atomic_exchange_explicit(&object->bytes, bytes, memory_order_acq_rel);
+    qr_spin_unlock(&object->lock);
+
+    /* Stores through a mapping may have left bytes behind the old end; nobody may see them. */
+    object_clear_tail(object, bytes < before ? bytes : before);
+    if (object_pages(bytes) >= object_pages(before))
+        return;
+    object_detach_range(object, object_pages(bytes), SIZE_MAX);
+    object_unmap(object, object_pages(bytes), SIZE_MAX, true);
+}
+
+void
+qr_object_punch(struct qr_object *object, size_t first, size_t last)
+{
+    if (first >= last)
+        return;
+    object_detach_range(object, first, last);
+    object_unmap(object, first, last, false);
+}
+
+size_t
+qr_object_drop_clean(struct qr_object *object)
+{
+    size_t index = 0;
+    size_t dropped = 0;
+    struct qr_frame *frame;
+
+    if (qr_object_is_memory(object))
+        return 0;
+    while ((frame = object_next_page(object, &index)) != NULL) {
+        bool idle = page_try_lock(frame);
+
+        if (idle) {
+            uint32_t busy = QR_FRAME_DIRTY | QR_FRAME_WRITEBACK;
+            /* Ours and the index's: nobody maps or copies it.  New users need P or our lock. */
+            if (atomic_load(&frame->refs) == 2 && (page_flags(frame) & busy) == 0 &&
+                object_detach(object, index, frame))
+                dropped++;
+            page_unlock(frame);
+        }
+        qr_frame_put(object->machine->frames, frame);
+        index++;
+    }
+    return dropped;
+}
+
+bool
+qr_object_next_present(struct qr_object *object, size_t index, size_t *out_index)
+{
+    qr_spin_lock(&object->lock);
+    bool found = radix_next(&object->pages, &index) != NULL;
+    qr_spin_unlock(&object->lock);
+    if (found)
+        *out_index = index;
+    return found;
+}
+
+/* ---- Write-back ---------------------------------------------------------- */
+
+/* Make every mapping's leaves of page @index read-only, so that the next store is noticed. */
+static void
+object_clean_mappings(struct qr_object *object, size_t index)
+{
+    const struct qr_mapping_ops *ops = object->machine->mapping_ops;
+
+    qr_mutex_lock(&object->mappings_lock);
+    qr_list_for_each(node, &object->mappings) {
+        struct qr_mapping *mapping = qr_list_entry(node, struct qr_mapping, link);
+        size_t from = index;
+        size_t to = index + 1;
+
+        if (mapping->shared && mapping_overlap(mapping, &from, &to))
+            ops->clean(mapping, from, to);
+    }
+    qr_mutex_unlock(&object->mappings_lock);
+}
+
+/* Write one page back if it is dirty.  The caller holds a reference, not the lock. */
+static enum qr_status
+object_write_page(struct qr_object *object, size_t index, struct qr_frame *frame)
+{
+    struct qr_counters *counters = qr_frames_counters(object->machine->frames);
+    enum qr_status status = QR_OK;
+
+    page_lock(frame);
+    if (qr_object_page_is_current(object, index, frame) &&
+        (page_flags(frame) & QR_FRAME_DIRTY) != 0) {
+        /* Clear the mark, then make the leaves read-only: a store between the two is still
+         * part of what is written below; a store after them faults and marks the page again. */
+        (void)page_clear_dirty(object, frame);
+        object_clean_mappings(object, index);
+        qr_counter_add(counters, QR_PAGES_WRITEBACK, 1);
+        status = object->pager->write_page(object->context, index, frame);
+        qr_counter_add(counters, QR_PAGES_WRITEBACK, -1);
+        if (status != QR_OK)
+            qr_object_mark_dirty(object, frame);
+    }
+    page_unlock(frame);
+    return status;
+}
+
+enum qr_status
+qr_object_sync(struct qr_object *object, size_t first, size_t last)
+{
+    enum qr_status result = QR_OK;
+    size_t index = first;
+    struct qr_frame *frame;
+
+    if (object->pager->write_page == NULL)
+        return QR_OK;
+    while (index < last && (frame = object_next_page(object, &index)) != NULL) {
+        if (index < last) {
+            enum qr_status status = object_write_page(object, index, frame);
+
+            if (result == QR_OK)
+                result = status;
+        }
+        qr_frame_put(object->machine->frames, frame);
+        index++;
+    }
+    return result;
+}
+
+/* ---- Copying ------------------------------------------------------------- */
+
+/*
+ * The frame to copy from or to.  A hole of a memory object reads as the shared
+ * zero frame, so that reading never allocates.
+ */
+static enum qr_status
+object_copy_page(struct qr_object *object, size_t index, bool writing, struct qr_frame **out_frame)
+{
+    bool hole_is_zero = !writing && qr_object_is_memory(object);
+    enum qr_status status = qr_object_get_page(
+        object, index, hole_is_zero ? QR_PAGE_CACHED : QR_PAGE_FILL, out_frame);
+
+    if (status == QR_ERR_NOT_FOUND) {
+        *out_frame = object->machine->zero;
+        qr_frame_get(*out_frame);
+        return QR_OK;
+    }
+    return status;
+}
+
+static enum qr_status
+object_copy(struct qr_object *object, uint64_t offset, size_t bytes, bool writing,
+            qr_object_copy_fn copy, void *context, size_t *out_done)
+{
+    struct qr_frames *frames = object->machine->frames;
+
+    *out_done = 0;
+    while (*out_done < bytes) {
+        uint64_t at = offset + *out_done;
+        uint64_t end = qr_object_bytes(object);
+
+        if (at >= end)
+            return QR_OK;
+        size_t within = (size_t)(at & QR_PAGE_MASK);
+        size_t piece = QR_PAGE_SIZE - within;
+
+        if (piece > bytes - *out_done)
+            piece = bytes - *out_done;
+        if (piece > end - at)
+            piece = (size_t)(end - at);
+
+        struct qr_frame *frame;
+        enum qr_status status =
+            object_copy_page(object, (size_t)(at >> QR_PAGE_SHIFT), writing, &frame);
+
+        if (status == QR_ERR_RANGE)
+            return QR_OK; /* truncated meanwhile */
+        if (status != QR_OK)
+            return status;
+        char *window = qr_port_window_open(qr_frame_pa(frames, frame));
+        size_t moved = copy(context, window + within, piece);
+
+        qr_port_window_close(window);
+        if (writing && moved > 0)
+            qr_object_mark_dirty(object, frame);
+        qr_frame_put(frames, frame);
+        *out_done += moved;
+        if (moved < piece)
+            return QR_ERR_FAULT;
+    }
+    return QR_OK;
+}
+
+enum qr_status
+qr_object_read(struct qr_object *object, uint64_t offset, size_t bytes, qr_object_copy_fn copy,
+               void *context, size_t *out_done)
+{
+    return object_copy(object, offset, bytes, false, copy, context, out_done);
+}
+
+enum qr_status
+qr_object_write(struct qr_object *object, uint64_t offset, size_t bytes, qr_object_copy_fn copy,
+                void *context, size_t *out_done)
+{
+    return object_copy(object, offset, bytes, true, copy, context, out_done);
+}

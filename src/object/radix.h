@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QR_OBJECT_RADIX_H
+#define QR_OBJECT_RADIX_H
+
+/*
+ * A sparse array from page index to pointer: a radix tree of 64-way nodes whose
+ * height follows the largest index.  The owner's lock guards it.
+ */
+
+#include <quire/heap.h>
+
+#define RADIX_BITS       6u
+#define RADIX_SLOTS      (1u << RADIX_BITS)
+#define RADIX_LEVELS_MAX 9u /* 54 bits: more pages than 64-bit offsets have */
+
+struct radix_node {
+    unsigned count; /* slots in use */
+    void *slots[RADIX_SLOTS];
+};
+
+struct radix {
+    struct radix_node *root; /* NULL: empty */
+    unsigned levels;         /* of nodes; 0 where empty */
+};
+
+/* Nodes set aside before the lock is taken, so that an insertion cannot fail. */
+struct radix_spares {
+    struct radix_node *nodes[2 * RADIX_LEVELS_MAX];
+    unsigned count;
+};
+
+void *radix_get(const struct radix *radix, size_t index);
+
+/* How many nodes an insertion at @index needs at most, as the tree stands now. */
+unsigned radix_nodes_needed(const struct radix *radix, size_t index);
+/* Fill @spares up to @count; false when memory is exhausted (spares keep what they have). */
+bool radix_spares_fill(struct radix_spares *spares, unsigned count, struct qr_cache *nodes,
+                       unsigned alloc_flags);
+void radix_spares_release(struct radix_spares *spares, struct qr_cache *nodes);
+
+/* Set the empty slot @index; @spares holds what radix_nodes_needed() said under the same lock. */
+void radix_insert(struct radix *radix, size_t index, void *item, struct radix_spares *spares);
+/* Empty slot @index, free nodes that became empty; returns what was there, or NULL. */
+void *radix_remove(struct radix *radix, size_t index, struct qr_cache *nodes);
+/* The first item at or after *@index; sets *@index to its place; NULL where none. */
+void *radix_next(const struct radix *radix, size_t *index);
+
+#endif
