@@ -17,6 +17,7 @@
 #include <quire/lock.h>
 #include <quire/object.h>
 #include <quire/port.h>
+#include <quire/report.h>
 #include <quire/space.h>
 #include <quire/status.h>
 #include <quire/table.h>
@@ -24,6 +25,7 @@
 #include <quire/tree.h>
 #include <quire/types.h>
 #include <quire/user.h>
+#include <quire/vmalloc.h>
 #include <quire/writer.h>
 
 #endif

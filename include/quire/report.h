@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_REPORT_H
+#define QUIRE_REPORT_H
+
+/**
+ * @file
+ * What people read: the texts of /proc and /sys as Linux 6.1 writes them, and
+ * dumps for debugging.  They go into a writer, so no file system is needed.
+ *
+ * A report of a space takes the space's lock for reading; the machine-wide ones
+ * take short locks only.  Context: thread.
+ */
+
+#ifndef __cplusplus
+#include <quire/space.h>
+#include <quire/vmalloc.h>
+#include <quire/writer.h>
+
+/** What a mapped file is called; the host fills it from its own file pointer. */
+struct qr_report_file {
+    unsigned device_major, device_minor;
+    uint64_t inode;
+};
+
+/** What the reports are about.  Filled by the host; parts it does not run stay NULL. */
+struct qr_report {
+    struct qr_frames *frames;
+    struct qr_heap *heap;
+    struct qr_objects *objects;
+    struct qr_vm *vm;
+    struct qr_vmalloc *vmalloc;
+    /** Describe @p file and write its path into @p name. */
+    void (*describe_file)(void *file, struct qr_report_file *out_file, struct qr_writer *name);
+    /** Name of an anonymous region that the host knows ("[vdso]"), or NULL. */
+    const char *(*name_region)(const struct qr_region *region);
+    unsigned overcommit_ratio; /**< percent; for CommitLimit */
+};
+
+/* ---- The machine --------------------------------------------------------- */
+
+void qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer);
+void qr_report_node_meminfo(const struct qr_report *report, unsigned node,
+                            struct qr_writer *writer);
+void qr_report_vmstat(const struct qr_report *report, struct qr_writer *writer);
+void qr_report_buddyinfo(const struct qr_report *report, struct qr_writer *writer);
+void qr_report_pagetypeinfo(const struct qr_report *report, struct qr_writer *writer);
+void qr_report_zoneinfo(const struct qr_report *report, struct qr_writer *writer);
+void qr_report_slabinfo(const struct qr_report *report, struct qr_writer *writer);
+void qr_report_vmallocinfo(const struct qr_report *report, struct qr_writer *writer);
+/** The sanitised boot memory map with its descriptions, as /proc/iomem shows it. */
+void qr_report_iomem(const struct qr_report *report, struct qr_writer *writer);
+/** One screen for a person: zones, who uses what, heap, counters (`echo mem > .../memory`). */
+void qr_report_overview(const struct qr_report *report, struct qr_writer *writer);
+
+/* ---- One space ----------------------------------------------------------- */
+
+void qr_report_maps(const struct qr_report *report, struct qr_space *space,
+                    struct qr_writer *writer);
+void qr_report_smaps(const struct qr_report *report, struct qr_space *space,
+                     struct qr_writer *writer);
+void qr_report_smaps_rollup(const struct qr_report *report, struct qr_space *space,
+                            struct qr_writer *writer);
+void qr_report_statm(struct qr_space *space, struct qr_writer *writer);
+/** The Vm*, Rss* lines of /proc/PID/status. */
+void qr_report_status(struct qr_space *space, struct qr_writer *writer);
+
+/**
+ * /proc/PID/pagemap: one 64-bit word a page from @p first_page on.
+ * Bits 0-54 frame number, 55 soft-dirty, 56 exclusively mapped, 61 file or shared, 62 swapped,
+ * 63 present (Linux: Documentation/admin-guide/mm/pagemap.rst).
+ */
+void qr_report_pagemap(struct qr_space *space, size_t first_page, size_t count, uint64_t *out);
+
+/** The entries that decide about @p va, level by level, as text (`dump_pt 0x1000`). */
+void qr_report_table_walk(struct qr_space *space, qr_va va, struct qr_writer *writer);
+/** All leaves and marks of a tree, equal neighbours joined: one line a run. */
+void qr_report_tables(struct qr_tables *tables, struct qr_writer *writer);
+
+#endif
+#endif

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * /proc/PID/maps, smaps, smaps_rollup, statm, the memory lines of status, and
+ * pagemap (Linux: fs/proc/task_mmu.c for the layouts).
+ *
+ * smaps looks at every entry of a region.  A frame counts as shared when more
+ * than one table entry maps it; each mapping's proportional share (Pss) is the
+ * page divided by their number, kept in 1/4096 of a byte so that sums round once.
+ */
+#include "report_internal.h"
+
+/* ---- maps ----------------------------------------------------------------- */
+
+/* Counts what passes through, to align the name; emits on. */
+struct column_writer {
+    struct qr_writer writer;
+    struct qr_writer *to;
+    size_t column;
+};
+
+static void
+column_emit(struct qr_writer *base, const char *text, size_t bytes)
+{
+    struct column_writer *writer = qr_container_of(base, struct column_writer, writer);
+
+    writer->column += bytes;
+    writer->to->emit(writer->to, text, bytes);
+}
+
+/* The name starts here on 64-bit Linux: 25 + 6 * sizeof(void *). */
+#define NAME_COLUMN (25 + 6 * sizeof(void *))
+
+static const char *
+region_fixed_name(const struct qr_report *report, const struct qr_region *region)
+{
+    const char *name = report->name_region != NULL ? report->name_region(region) : NULL;
+
+    if (name != NULL)
+        return name;
+    if ((region->flags & QR_REGION_HEAP) != 0)
+        return "[heap]";
+    if ((region->flags & QR_REGION_STACK) != 0)
+        return "[stack]";
+    if (region->file == NULL && region->object != NULL && qr_object_is_memory(region->object))
+        return "/dev/zero (deleted)";
+    return NULL;
+}
+
+/* The name of a file, kept until the numbers before it are written. */
+struct file_name {
+    struct qr_buffer_writer writer;
+    char text[256];
+};
+
+static void
+write_region(const struct qr_report *report, const struct qr_region *region,
+             struct qr_writer *writer)
+{
+    struct column_writer line = {.writer = {column_emit}, .to = writer, .column = 0};
+    struct qr_report_file file = {0, 0, 0};
+    struct file_name name;
+    const char *fixed = region_fixed_name(report, region);
+
+    qr_buffer_writer_init(&name.writer, name.text, sizeof(name.text));
+    if (region->file != NULL && report->describe_file != NULL)
+        report->describe_file(region->file, &file, &name.writer.writer);
+    if (fixed == NULL && name.writer.length > 0)
+        fixed = name.text;
+
+    uint64_t offset =
+        region->object == NULL ? 0 : (uint64_t)region->object_page << QR_PAGE_SHIFT;
+
+    qr_writer_printf(&line.writer, "%08lx-%08lx %c%c%c%c %08llx %02x:%02x %llu ",
+                     (unsigned long)region->start.v, (unsigned long)region->end.v,
+                     (region->prot & QR_PROT_READ) != 0 ? 'r' : '-',
+                     (region->prot & QR_PROT_WRITE) != 0 ? 'w' : '-',
+                     (region->prot & QR_PROT_EXEC) != 0 ? 'x' : '-',
+                     (region->flags & QR_REGION_SHARED) != 0 ? 's' : 'p',
+                     (unsigned long long)offset, file.device_major, file.device_minor,
+                     (unsigned long long)file.inode);
+    if (fixed != NULL) {
+        while (line.column < NAME_COLUMN)
+            qr_writer_printf(&line.writer, " ");
+        qr_writer_printf(writer, "%s", fixed);
+    }
+    qr_writer_printf(writer, "\n");
+}
+
+void
+qr_report_maps(const struct qr_report *report, struct qr_space *space, struct qr_writer *writer)
+{
+    qr_rw_read_lock(&space->lock);
+    for (struct qr_region *region = qr_space_find(space, qr_va_of(0)); region != NULL;
+         region = qr_region_next(region))
+        write_region(report, region, writer);
+    qr_rw_read_unlock(&space->lock);
+}
+
+/* ---- smaps ---------------------------------------------------------------- */
+
+/* Bytes, but for pss and pss_dirty: in 1/4096 bytes. */
+struct usage {
+    size_t size, rss, shared_clean, shared_dirty, private_clean, private_dirty;
+    size_t referenced, anonymous, huge, swap, locked;
+    uint64_t pss, pss_dirty;
+};
+
+static void
+usage_add_leaf(struct usage *usage, struct qr_frames *frames, const struct qr_leaf *leaf,
+               size_t bytes)
+{
+    struct qr_frame *frame = qr_frame_find(frames, qr_pa_to_pfn(leaf->pa));
+
+    /* The shared zero frame and device memory belong to nobody. */
+    if (frame == NULL || (qr_frame_type(frame) != QR_FRAME_ANON &&
+                          qr_frame_type(frame) != QR_FRAME_OBJECT))
+        return;
+    uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
+    uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
+    bool dirty = (leaf->flags & QR_LEAF_DIRTY) != 0 || (flags & QR_FRAME_DIRTY) != 0;
+    uint64_t share = ((uint64_t)bytes << 12) / (maps > 0 ? maps : 1);
+
+    usage->rss += bytes;
+    usage->pss += share;
+    usage->pss_dirty += dirty ? share : 0;
+    if (maps > 1)
+        *(dirty ? &usage->shared_dirty : &usage->shared_clean) += bytes;
+    else
+        *(dirty ? &usage->private_dirty : &usage->private_clean) += bytes;
+    if ((leaf->flags & QR_LEAF_ACCESSED) != 0)
+        usage->referenced += bytes;
+    if (qr_frame_type(frame) == QR_FRAME_ANON) {
+        usage->anonymous += bytes;
+        usage->huge += leaf->level > 0 ? bytes : 0;
+    }
+}
+
+static struct usage
+region_usage(const struct qr_region *region)
+{
+    struct qr_tables *tables = &region->space->tables;
+    struct usage usage = {.size = region->end.v - region->start.v};
+    struct qr_entry entry;
+    qr_va at = region->start;
+
+    while (at.v < region->end.v && qr_tables_next(tables, at, &entry) &&
+           entry.start.v < region->end.v) {
+        size_t bytes = (size_t)1 << qr_format_shift(tables->format, entry.level);
+
+        if (entry.kind == QR_ENTRY_LEAF)
+            usage_add_leaf(&usage, tables->frames, &entry.leaf, bytes);
+        else if (entry.mark.kind == QR_MARK_SWAP)
+            usage.swap += bytes;
+        at = qr_va_of(entry.start.v + bytes);
+    }
+    if ((region->flags & QR_REGION_LOCKED) != 0)
+        usage.locked = (size_t)(usage.pss >> 12);
+    return usage;
+}
+
+static void
+usage_add(struct usage *sum, const struct usage *usage)
+{
+    sum->size += usage->size;
+    sum->rss += usage->rss;
+    sum->shared_clean += usage->shared_clean;
+    sum->shared_dirty += usage->shared_dirty;
+    sum->private_clean += usage->private_clean;
+    sum->private_dirty += usage->private_dirty;
+    sum->referenced += usage->referenced;
+    sum->anonymous += usage->anonymous;
+    sum->huge += usage->huge;
+    sum->swap += usage->swap;
+    sum->locked += usage->locked;
+    sum->pss += usage->pss;
+    sum->pss_dirty += usage->pss_dirty;
+}
+
+static void
+kb_line(struct qr_writer *writer, const char *name, uint64_t bytes)
+{
+    char label[24];
+
+    qr_format(label, sizeof(label), "%s:", name);
+    qr_writer_printf(writer, "%-16s%8llu kB\n", label, (unsigned long long)(bytes >> 10));
+}
+
+static void
+write_usage(struct qr_writer *writer, const struct usage *usage)
+{
+    kb_line(writer, "Rss", usage->rss);
+    kb_line(writer, "Pss", usage->pss >> 12);
+    kb_line(writer, "Pss_Dirty", usage->pss_dirty >> 12);
+    kb_line(writer, "Shared_Clean", usage->shared_clean);
+    kb_line(writer, "Shared_Dirty", usage->shared_dirty);
+    kb_line(writer, "Private_Clean", usage->private_clean);
+    kb_line(writer, "Private_Dirty", usage->private_dirty);
+    kb_line(writer, "Referenced", usage->referenced);
+    kb_line(writer, "Anonymous", usage->anonymous);
+    kb_line(writer, "LazyFree", 0);
+    kb_line(writer, "AnonHugePages", usage->huge);
+    kb_line(writer, "ShmemPmdMapped", 0);
+    kb_line(writer, "FilePmdMapped", 0);
+    kb_line(writer, "Shared_Hugetlb", 0);
+    kb_line(writer, "Private_Hugetlb", 0);
+    kb_line(writer, "Swap", usage->swap);
+    kb_line(writer, "SwapPss", usage->swap);
+    kb_line(writer, "Locked", usage->locked);
+}
+
+static const struct {
+    unsigned bit;
+    char name[3];
+} flag_names[] = {
+    {QR_REGION_GROWS_DOWN, "gd"},   {QR_REGION_LOCKED, "lo"},     {QR_REGION_SEQUENTIAL, "sr"},
+    {QR_REGION_RANDOM, "rr"},       {QR_REGION_DONT_FORK, "dc"},  {QR_REGION_ACCOUNTED, "ac"},
+    {QR_REGION_NO_RESERVE, "nr"},   {QR_REGION_DEVICE, "pf"},     {QR_REGION_WIPE_ON_FORK, "wf"},
+    {QR_REGION_DONT_DUMP, "dd"},    {QR_REGION_HUGE, "hg"},       {QR_REGION_NO_HUGE, "nh"},
+    {QR_REGION_MERGEABLE, "mg"},    {QR_REGION_SEALED, "sl"},
+};
+
+static void
+write_flags(struct qr_writer *writer, const struct qr_region *region)
+{
+    bool shared = (region->flags & QR_REGION_SHARED) != 0;
+    bool may_write = (region->max_prot & QR_PROT_WRITE) != 0;
+
+    qr_writer_printf(writer, "VmFlags: %s%s%s%s%s%s%s%s",
+                     (region->prot & QR_PROT_READ) != 0 ? "rd " : "",
+                     (region->prot & QR_PROT_WRITE) != 0 ? "wr " : "",
+                     (region->prot & QR_PROT_EXEC) != 0 ? "ex " : "", shared ? "sh " : "",
+                     (region->max_prot & QR_PROT_READ) != 0 ? "mr " : "",
+                     may_write ? "mw " : "",
+                     (region->max_prot & QR_PROT_EXEC) != 0 ? "me " : "",
+                     shared && may_write ? "ms " : "");
+    for (size_t i = 0; i < QR_ARRAY_COUNT(flag_names); i++) {
+        if ((region->flags & flag_names[i].bit) != 0)
+            qr_writer_printf(writer, "%s ", flag_names[i].name);
+    }
+    qr_writer_printf(writer, "\n");
+}
+
+void
+qr_report_smaps(const struct qr_report *report, struct qr_space *space, struct qr_writer *writer)
+{
+    qr_rw_read_lock(&space->lock);
+    for (struct qr_region *region = qr_space_find(space, qr_va_of(0)); region != NULL;
+         region = qr_region_next(region)) {
+        struct usage usage = region_usage(region);
+
+        write_region(report, region, writer);
+        kb_line(writer, "Size", usage.size);
+        kb_line(writer, "KernelPageSize", QR_PAGE_SIZE);
+        kb_line(writer, "MMUPageSize", QR_PAGE_SIZE);
+        write_usage(writer, &usage);
+        qr_writer_printf(writer, "THPeligible:    %d\n", 0);
+        write_flags(writer, region);
+    }
+    qr_rw_read_unlock(&space->lock);
+}
+
+void
+qr_report_smaps_rollup(const struct qr_report *report, struct qr_space *space,
+                       struct qr_writer *writer)
+{
+    struct usage sum = {.size = 0};
+    struct qr_va_range extent = {{0}, {0}};
+
+    (void)report;
+    qr_rw_read_lock(&space->lock);
+    for (struct qr_region *region = qr_space_find(space, qr_va_of(0)); region != NULL;
+         region = qr_region_next(region)) {
+        struct usage usage = region_usage(region);
+
+        usage_add(&sum, &usage);
+        if (extent.end.v == 0)
+            extent.start = region->start;
+        extent.end = region->end;
+    }
+    qr_rw_read_unlock(&space->lock);
+
+    struct column_writer line = {.writer = {column_emit}, .to = writer, .column = 0};
+
+    qr_writer_printf(&line.writer, "%08lx-%08lx ---p 00000000 00:00 0 ",
+                     (unsigned long)extent.start.v, (unsigned long)extent.end.v);
+    while (line.column < NAME_COLUMN)
+        qr_writer_printf(&line.writer, " ");
+    qr_writer_printf(writer, "[rollup]\n");
+    write_usage(writer, &sum);
+}
+
+/* ---- statm, status --------------------------------------------------------- */
+
+void
+qr_report_statm(struct qr_space *space, struct qr_writer *writer)
+{
+    struct qr_space_counts counts;
+
+    qr_space_counts(space, &counts);
+    size_t shared = counts.resident_file + counts.resident_shmem;
+
+    qr_writer_printf(writer, "%zu %zu %zu %zu 0 %zu 0\n", counts.virtual_pages,
+                     counts.resident_anon + shared, shared, counts.exec_pages,
+                     counts.data_pages + counts.stack_pages);
+}
+
+static void
+status_line(struct qr_writer *writer, const char *name, size_t pages)
+{
+    qr_writer_printf(writer, "%s:\t%8lu kB\n", name, pages_to_kb(pages));
+}
+
+void
+qr_report_status(struct qr_space *space, struct qr_writer *writer)
+{
+    struct qr_space_counts counts;
+
+    qr_space_counts(space, &counts);
+    status_line(writer, "VmPeak", counts.peak_virtual_pages);
+    status_line(writer, "VmSize", counts.virtual_pages);
+    status_line(writer, "VmLck", counts.locked_pages);
+    status_line(writer, "VmPin", 0);
+    status_line(writer, "VmHWM", counts.peak_resident);
+    status_line(writer, "VmRSS",
+                counts.resident_anon + counts.resident_file + counts.resident_shmem);
+    status_line(writer, "RssAnon", counts.resident_anon);
+    status_line(writer, "RssFile", counts.resident_file);
+    status_line(writer, "RssShmem", counts.resident_shmem);
+    status_line(writer, "VmData", counts.data_pages);
+    status_line(writer, "VmStk", counts.stack_pages);
+    status_line(writer, "VmExe", counts.exec_pages);
+    status_line(writer, "VmLib", 0);
+    status_line(writer, "VmPTE", counts.table_pages);
+    status_line(writer, "VmSwap", counts.swapped_pages);
+}
+
+/* ---- pagemap --------------------------------------------------------------- */
+
+#define PAGEMAP_SOFT_DIRTY ((uint64_t)1 << 55)
+#define PAGEMAP_EXCLUSIVE  ((uint64_t)1 << 56)
+#define PAGEMAP_FILE       ((uint64_t)1 << 61)
+#define PAGEMAP_SWAPPED    ((uint64_t)1 << 62)
+#define PAGEMAP_PRESENT    ((uint64_t)1 << 63)
+#define PAGEMAP_FRAME      (((uint64_t)1 << 55) - 1)
+
+static uint64_t
+pagemap_word(const struct qr_tables *tables, const struct qr_entry *entry, qr_va va)
+{
+    if (entry->kind == QR_ENTRY_MARK)
+        return entry->mark.kind == QR_MARK_SWAP
+                   ? PAGEMAP_SWAPPED | ((entry->mark.value << 5) & PAGEMAP_FRAME)
+                   : 0;
+    qr_pfn pfn = qr_pa_to_pfn(qr_pa_of(entry->leaf.pa.v + (va.v - entry->start.v)));
+    struct qr_frame *frame = qr_frame_find(tables->frames, pfn);
+    uint64_t word = PAGEMAP_PRESENT | ((uint64_t)pfn.v & PAGEMAP_FRAME);
+
+    if (frame != NULL && qr_frame_type(frame) == QR_FRAME_OBJECT)
+        word |= PAGEMAP_FILE;
+    if (frame != NULL && atomic_load_explicit(&frame->maps, memory_order_relaxed) == 1)
+        word |= PAGEMAP_EXCLUSIVE;
+    if ((entry->leaf.flags & QR_LEAF_SOFT_1) != 0)
+        word |= PAGEMAP_SOFT_DIRTY;
+    return word;
+}
+
+void
+qr_report_pagemap(struct qr_space *space, size_t first_page, size_t count, uint64_t *out)
+{
+    const uintptr_t start = first_page << QR_PAGE_SHIFT;
+    uintptr_t end = start + (count << QR_PAGE_SHIFT);
+    struct qr_entry entry;
+    qr_va at = qr_va_of(start);
+
+    for (size_t i = 0; i < count; i++)
+        out[i] = 0;
+    qr_rw_read_lock(&space->lock);
+    if (end > space->layout.user_end.v || end < start)
+        end = space->layout.user_end.v;
+    while (at.v < end && qr_tables_next(&space->tables, at, &entry) && entry.start.v < end) {
+        size_t bytes = (size_t)1 << qr_format_shift(space->tables.format, entry.level);
+        uintptr_t stop = entry.start.v + bytes < end ? entry.start.v + bytes : end;
+        uintptr_t va = entry.start.v > at.v ? entry.start.v : at.v;
+
+        for (; va < stop; va += QR_PAGE_SIZE)
+            out[(va - start) >> QR_PAGE_SHIFT] =
+                pagemap_word(&space->tables, &entry, qr_va_of(va));
+        at = qr_va_of(stop);
+    }
+    qr_rw_read_unlock(&space->lock);
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * /proc/meminfo, /proc/vmstat and a node's meminfo, in the words of Linux 6.1
+ * (fs/proc/meminfo.c, mm/vmstat.c, drivers/base/node.c for names and order).
+ *
+ * A line that stands for something Quire does not do is there with 0, because
+ * programs look for it; free(1) and top(1) read MemTotal to Slab.
+ *
+ * MemAvailable: what could be had without swapping, by Linux's estimate: free
+ * pages above the reserve, plus half the page cache (or all but the low mark).
+ */
+#include "report_internal.h"
+
+struct memory_facts {
+    struct qr_frames_stats frames;
+    size_t watermark_low;
+    size_t cached;
+    size_t available;
+};
+
+static struct memory_facts
+memory_facts(const struct qr_report *report)
+{
+    struct memory_facts facts = {.watermark_low = 0};
+
+    qr_frames_stats(report->frames, &facts.frames);
+    for (unsigned i = 0; i < qr_frames_zone_count(report->frames); i++) {
+        struct qr_zone_stats zone;
+
+        qr_frames_zone_stats(report->frames, i, &zone);
+        facts.watermark_low += zone.watermark_low;
+    }
+    size_t file = gauge(report, QR_PAGES_FILE);
+    size_t kept = file / 2 < facts.watermark_low ? file / 2 : facts.watermark_low;
+
+    facts.cached = file + gauge(report, QR_PAGES_SHMEM);
+    facts.available = file - kept;
+    if (facts.frames.free > facts.watermark_low)
+        facts.available += facts.frames.free - facts.watermark_low;
+    return facts;
+}
+
+static void
+line(struct qr_writer *writer, const char *name, size_t pages)
+{
+    char label[24];
+
+    qr_format(label, sizeof(label), "%s:", name);
+    qr_writer_printf(writer, "%-16s%8lu kB\n", label, pages_to_kb(pages));
+}
+
+void
+qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
+{
+    struct memory_facts facts = memory_facts(report);
+    struct qr_vmalloc_stats area = {0};
+    size_t anon = gauge(report, QR_PAGES_ANON);
+    size_t shmem = gauge(report, QR_PAGES_SHMEM);
+    size_t file = gauge(report, QR_PAGES_FILE);
+    size_t slab = gauge(report, QR_PAGES_SLAB);
+    size_t locked = gauge(report, QR_PAGES_LOCKED);
+
+    if (report->vmalloc != NULL)
+        qr_vmalloc_stats(report->vmalloc, &area);
+    line(writer, "MemTotal", facts.frames.total);
+    line(writer, "MemFree", facts.frames.free);
+    line(writer, "MemAvailable", facts.available);
+    line(writer, "Buffers", 0);
+    line(writer, "Cached", facts.cached);
+    line(writer, "SwapCached", 0);
+    line(writer, "Active", anon + shmem);
+    line(writer, "Inactive", file);
+    line(writer, "Active(anon)", anon + shmem);
+    line(writer, "Inactive(anon)", 0);
+    line(writer, "Active(file)", 0);
+    line(writer, "Inactive(file)", file);
+    line(writer, "Unevictable", locked);
+    line(writer, "Mlocked", locked);
+    line(writer, "SwapTotal", 0);
+    line(writer, "SwapFree", 0);
+    line(writer, "Dirty", gauge(report, QR_PAGES_DIRTY));
+    line(writer, "Writeback", gauge(report, QR_PAGES_WRITEBACK));
+    line(writer, "AnonPages", anon);
+    line(writer, "Mapped", gauge(report, QR_PAGES_MAPPED));
+    line(writer, "Shmem", shmem);
+    line(writer, "KReclaimable", 0);
+    line(writer, "Slab", slab);
+    line(writer, "SReclaimable", 0);
+    line(writer, "SUnreclaim", slab);
+    line(writer, "KernelStack", gauge(report, QR_PAGES_STACK));
+    line(writer, "PageTables", gauge(report, QR_PAGES_TABLE));
+    line(writer, "SecPageTables", 0);
+    line(writer, "NFS_Unstable", 0);
+    line(writer, "Bounce", 0);
+    line(writer, "WritebackTmp", 0);
+    line(writer, "CommitLimit", facts.frames.total * report->overcommit_ratio / 100);
+    line(writer, "Committed_AS", gauge(report, QR_PAGES_COMMITTED));
+    line(writer, "VmallocTotal", area.range_bytes >> QR_PAGE_SHIFT);
+    line(writer, "VmallocUsed", gauge(report, QR_PAGES_VMALLOC));
+    line(writer, "VmallocChunk", 0);
+    line(writer, "Percpu", 0);
+    line(writer, "HardwareCorrupted", 0);
+    line(writer, "AnonHugePages", gauge(report, QR_PAGES_HUGE_ANON));
+    line(writer, "ShmemHugePages", 0);
+    line(writer, "ShmemPmdMapped", 0);
+    line(writer, "FileHugePages", 0);
+    line(writer, "FilePmdMapped", 0);
+}
+
+/* Free and present frames of one node, over its zones. */
+static void
+node_frames(const struct qr_report *report, unsigned node, size_t *out_managed, size_t *out_free)
+{
+    *out_managed = 0;
+    *out_free = 0;
+    for (unsigned i = 0; i < qr_frames_zone_count(report->frames); i++) {
+        struct qr_zone_stats zone;
+
+        qr_frames_zone_stats(report->frames, i, &zone);
+        if (zone.node != node)
+            continue;
+        *out_managed += zone.managed;
+        *out_free += zone.free;
+    }
+}
+
+static void
+node_line(struct qr_writer *writer, unsigned node, const char *name, size_t pages)
+{
+    char label[24];
+
+    qr_format(label, sizeof(label), "%s:", name);
+    qr_writer_printf(writer, "Node %u %-15s %8lu kB\n", node, label, pages_to_kb(pages));
+}
+
+/*
+ * Which node the pages of a gauge lie on is not counted; while there is one
+ * node the answer is exact, with more they are shown on node 0.
+ */
+void
+qr_report_node_meminfo(const struct qr_report *report, unsigned node, struct qr_writer *writer)
+{
+    size_t managed;
+    size_t free;
+    bool first = node == 0;
+
+    node_frames(report, node, &managed, &free);
+    node_line(writer, node, "MemTotal", managed);
+    node_line(writer, node, "MemFree", free);
+    node_line(writer, node, "MemUsed", managed - free);
+    node_line(writer, node, "Dirty", first ? gauge(report, QR_PAGES_DIRTY) : 0);
+    node_line(writer, node, "Writeback", first ? gauge(report, QR_PAGES_WRITEBACK) : 0);
+    node_line(writer, node, "FilePages",
+              first ? gauge(report, QR_PAGES_FILE) + gauge(report, QR_PAGES_SHMEM) : 0);
+    node_line(writer, node, "Mapped", first ? gauge(report, QR_PAGES_MAPPED) : 0);
+    node_line(writer, node, "AnonPages", first ? gauge(report, QR_PAGES_ANON) : 0);
+    node_line(writer, node, "Shmem", first ? gauge(report, QR_PAGES_SHMEM) : 0);
+    node_line(writer, node, "KernelStack", first ? gauge(report, QR_PAGES_STACK) : 0);
+    node_line(writer, node, "PageTables", first ? gauge(report, QR_PAGES_TABLE) : 0);
+    node_line(writer, node, "Slab", first ? gauge(report, QR_PAGES_SLAB) : 0);
+    node_line(writer, node, "AnonHugePages", first ? gauge(report, QR_PAGES_HUGE_ANON) : 0);
+}
+
+static const struct {
+    const char *name;
+    enum qr_counter which;
+} vmstat_lines[] = {
+    {"nr_anon_pages", QR_PAGES_ANON},
+    {"nr_mapped", QR_PAGES_MAPPED},
+    {"nr_file_pages", QR_PAGES_FILE},
+    {"nr_dirty", QR_PAGES_DIRTY},
+    {"nr_writeback", QR_PAGES_WRITEBACK},
+    {"nr_shmem", QR_PAGES_SHMEM},
+    {"nr_mlock", QR_PAGES_LOCKED},
+    {"nr_slab_unreclaimable", QR_PAGES_SLAB},
+    {"nr_page_table_pages", QR_PAGES_TABLE},
+    {"nr_anon_transparent_hugepages", QR_PAGES_HUGE_ANON},
+    {"pgalloc_normal", QR_EVENT_ALLOC},
+    {"pgfree", QR_EVENT_FREE},
+    {"pgfault", QR_EVENT_FAULT},
+    {"pgmajfault", QR_EVENT_MAJOR_FAULT},
+    {"nr_tlb_remote_flush", QR_EVENT_IPI},
+    {"nr_tlb_local_flush_all", QR_EVENT_FLUSH_SPACE},
+    {"nr_tlb_local_flush_one", QR_EVENT_FLUSH_PAGE},
+    {"quire_alloc_fail", QR_EVENT_ALLOC_FAIL},
+    {"quire_cow", QR_EVENT_COW},
+    {"quire_cow_reuse", QR_EVENT_COW_REUSE},
+    {"quire_zero_fill", QR_EVENT_ZERO_FILL},
+    {"quire_fault_around", QR_EVENT_FAULT_AROUND},
+    {"quire_fork", QR_EVENT_FORK},
+    {"quire_flush_all", QR_EVENT_FLUSH_ALL},
+    {"quire_switch", QR_EVENT_SWITCH},
+    {"quire_switch_no_flush", QR_EVENT_SWITCH_NO_FLUSH},
+};
+
+void
+qr_report_vmstat(const struct qr_report *report, struct qr_writer *writer)
+{
+    struct qr_frames_stats frames;
+
+    qr_frames_stats(report->frames, &frames);
+    qr_writer_printf(writer, "nr_free_pages %zu\n", frames.free);
+    for (size_t i = 0; i < QR_ARRAY_COUNT(vmstat_lines); i++)
+        qr_writer_printf(writer, "%s %zu\n", vmstat_lines[i].name,
+                         gauge(report, vmstat_lines[i].which));
+}
