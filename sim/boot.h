@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SIM_BOOT_H
+#define SIM_BOOT_H
+
+/**
+ * @file
+ * What the boot_*.c files share.  Each knows one layer more than the one before,
+ * so that a program links no layer that it does not boot.
+ */
+
+#include "machine.h"
+
+bool sim_refuse_hook(void *context);
+struct qr_frames_config sim_frames_config(struct sim *sim);
+/** Frames in use, caches returned first. */
+size_t sim_frames_used(struct sim *sim);
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef SIM_MACHINE_H
+#define SIM_MACHINE_H
+
+/**
+ * @file
+ * The inside of a simulated machine.  Only sim/ includes this.
+ *
+ * Nothing here names a layer above the port: what a machine needs from the
+ * frame allocator, the tlb layer or the spaces it reaches through
+ * struct sim_hooks, which the boot function of that layer fills in.  So a
+ * program links no more of the library than it boots.
+ */
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "sim.h"
+
+#define SIM_BANKS_MAX 32
+#define SIM_STOPS_MAX 8
+
+struct mmu_ops;
+struct sched;
+struct tlb;
+
+struct sim_cpu {
+    struct qr_cpu qr; /* the library's block; first */
+    struct sim *sim;
+
+    atomic_bool busy; /* some host thread acts as this CPU, or serves it */
+    bool irq_on;      /* of whoever acts as it */
+    bool in_interrupt;
+    atomic_uint pending; /* interrupts sent and not yet taken */
+
+    qr_pa root;
+    unsigned asid;
+    bool root_loaded;
+    uint32_t pkru;
+    struct tlb *tlb;
+    uintptr_t last_va; /* where speculation looks around */
+
+    void *space;               /* what the switch hook was told last */
+    struct sim_thread *thread; /* seeded schedules: loaded here */
+    uint64_t random;
+    struct sim_stats stats;
+
+    void *windows[8]; /* open windows to high memory, innermost last */
+    unsigned window_count;
+};
+
+enum sim_frame_state {
+    SIM_FRAME_UNKNOWN, /* no allocator, or no frame there */
+    SIM_FRAME_FREE,
+    SIM_FRAME_TABLE,
+    SIM_FRAME_OTHER,
+};
+
+/** What upper layers do for the machine; NULL where they are not booted. */
+struct sim_hooks {
+    void (*interrupt)(void);
+    void (*space_switch)(struct sim *sim, void *space);
+    enum sim_frame_state (*frame_state)(struct sim *sim, qr_pa pa);
+    /** @return true: try again; false: *out_signal says why not. */
+    bool (*fault)(struct sim *sim, struct sim_access access, unsigned code,
+                  enum sim_signal *out_signal);
+    struct qr_frames *(*fork_frames)(struct sim *sim);
+};
+
+struct sim_refusals {
+    uint64_t asked, refused; /* since armed */
+    uint64_t nth;            /* 0: none */
+    enum sim_refusal mode;
+    unsigned one_in; /* 0: none */
+    uint64_t random;
+    pthread_mutex_t lock;
+};
+
+struct sim {
+    struct sim_options options;
+    struct sim_bank banks[SIM_BANKS_MAX];
+    struct qr_memory_range map[SIM_BANKS_MAX];
+    unsigned char *ram; /* physical address 0 */
+    uint64_t ram_bytes; /* reserved in the process, holes included */
+    uintptr_t user_end;
+
+    unsigned cpu_count;
+    struct sim_cpu *cpus;
+    const struct mmu_ops *mmu;
+    unsigned copy_chunk;
+    bool log;
+    bool threaded; /* host threads act as several CPUs at once now */
+
+    atomic_ullong tickets;    /* flushes begun */
+    atomic_ullong drop_flush; /* countdown; 0: off */
+    atomic_ullong drop_ipi;
+    atomic_ullong clock; /* nanoseconds */
+
+    struct sim_hooks hooks;
+    struct sim_refusals refusals;
+    struct sched *sched;
+    unsigned preempt_one_in;
+    uint64_t schedule_hash;
+    uint64_t steps, switches;
+
+    /* What the boot functions made, and how each is undone, last first. */
+    struct qr_frames *frames;
+    struct qr_heap *heap;
+    struct qr_tlb *tlb;
+    struct qr_epoch *epoch;
+    struct qr_tables *kernel_tables;
+    const struct qr_format *format;
+    size_t frames_before_heap;
+    void *objects; /* struct qr_objects */
+    void *vm;      /* struct qr_vm */
+    void *space;   /* struct qr_space: the first one */
+    void (*stops[SIM_STOPS_MAX])(struct sim *sim);
+    unsigned stop_count;
+
+    pthread_mutex_t wait_lock; /* threaded: sleepers of qr_port_wait */
+    pthread_cond_t wait_changed;
+    char layout[4096];
+};
+
+/** Which CPU the calling host thread acts as; NULL: none. */
+struct sim_cpu *here(void);
+void here_set(struct sim_cpu *cpu);
+
+/** Register what sim_shutdown() undoes. */
+void sim_on_stop(struct sim *sim, void (*stop)(struct sim *sim));
+/** Memory of the host, zeroed, cache-line aligned; never fails. */
+void *sim_host_alloc(size_t bytes);
+void sim_host_free(void *memory);
+
+/** Take what interrupts wait, if they are on. */
+void cpu_take_interrupts(struct sim_cpu *cpu);
+/** Act for every CPU that nobody acts as and that has interrupts waiting. */
+void machine_serve_idle(struct sim *sim);
+uint64_t random_next(uint64_t *state);
+/** True with probability 1 in @p one_in, by the CPU's own sequence. */
+bool cpu_chance(struct sim_cpu *cpu, unsigned one_in);
+bool bank_has(const struct sim *sim, uint64_t pa);
+
+/** port.c asks the scheduler; both do nothing outside a seeded run. */
+bool sched_is_seeded(const struct sim *sim);
+void sched_spin(struct sim *sim);
+void sched_wait(struct sim *sim, _Atomic uint32_t *word, uint32_t expected);
+void sched_wake(struct sim *sim, _Atomic uint32_t *word, uint32_t count);
+/** While the machine itself calls into the library, nobody else runs. */
+void sched_hold(struct sim *sim);
+void sched_release(struct sim *sim);
+/** After sched_abandon(): on to the sim_catch() that waits for the failure. */
+QR_NORETURN void sim_catch_resume(void);
+/** Leave a failed run: back to the stack that called sim_run(); returns where it is there already. */
+void sched_abandon(struct sim *sim);
+/** For the message of a failure: who runs and who waits. */
+void sched_describe(struct sim *sim, FILE *out);
+
+/* ---- tlb.c --------------------------------------------------------------- */
+
+enum tlb_kind {
+    TLB_LEAF, /* maps a page */
+    TLB_WALK, /* points to the table that translates what the entry covers */
+};
+
+struct tlb_entry {
+    enum tlb_kind kind;
+    unsigned asid;
+    unsigned shift; /* log2 of the bytes that it covers */
+    uint64_t page;  /* va >> shift */
+    uint64_t pa;    /* of the page, or of the table */
+    uint64_t root;  /* under which it was filled; no hardware knows it, the oracle does */
+    unsigned prot;  /* combined over the levels above and including */
+    bool global, dirty;
+    uint8_t pkey;
+    uint64_t stale_ticket; /* first flush that found it stale; 0: none */
+    bool revoked;          /* that flush has ended */
+    /* The table's own links. */
+    bool used;
+    unsigned next;
+};
+
+struct tlb *tlb_create(void);
+void tlb_destroy(struct tlb *tlb);
+size_t tlb_leaf_count(const struct tlb *tlb);
+struct tlb_entry *tlb_find(struct tlb *tlb, enum tlb_kind kind, unsigned asid, unsigned shift,
+                           uintptr_t va);
+void tlb_insert(struct tlb *tlb, const struct tlb_entry *entry);
+void tlb_remove(struct tlb *tlb, struct tlb_entry *entry);
+/** The next entry after @p entry (NULL: the first) or NULL; the current one may be removed. */
+struct tlb_entry *tlb_next(struct tlb *tlb, struct tlb_entry *entry);
+
+/* ---- mmu.c and oracle.c ---------------------------------------------------- */
+
+/** The CPU that the caller acts as, which has tables loaded. */
+struct sim_cpu *cpu_with_root(uintptr_t va);
+/** sim_translate() without its point of pre-emption. */
+bool cpu_translate(struct sim_cpu *cpu, struct sim_access access, uint64_t *out_pa,
+                   unsigned *out_code);
+/** Drop what a page fault drops: whatever would translate @p va here. */
+void mmu_forget(struct sim_cpu *cpu, uintptr_t va);
+/** Fill something that nobody asked for. */
+void mmu_speculate(struct sim_cpu *cpu);
+/** Does a walk under @p root still come by the table that @p entry (TLB_WALK) names, as allowed? */
+bool sim_walk_reaches(struct sim *sim, qr_pa root, const struct tlb_entry *entry);
+/** Does the hit @p entry, about to be used on @p cpu for @p access, break a promise?  Then fail. */
+void oracle_check_hit(struct sim_cpu *cpu, struct tlb_entry *entry, const struct sim_access *access);
+/** Do the tables under @p root grant less than @p entry? */
+bool oracle_is_stale(struct sim *sim, const struct tlb_entry *entry, qr_pa root);
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The TLB oracle: which stale hits break a promise.
+ *
+ * An entry is stale when a walk of the tables, now, grants less than it does:
+ * nothing, another page, fewer rights, or a dirty bit that the next write would
+ * have to set.  Between the change of the table and the end of its flush that is
+ * allowed.  The library's promise is: when a flush (qr_tlb_batch_finish) has
+ * returned, no CPU can use what was changed before it began.
+ *
+ *     change the table      begin        end
+ *     ----------|-------------|-----------|---------------> time
+ *       stale, allowed        : marked    : revoked: its use is a failure
+ *
+ * So begin marks every entry of the space that is stale at that moment with a
+ * ticket; end revokes those that still carry it and are still stale.  What
+ * becomes stale in between belongs to a later flush.  The rule is exact: an entry
+ * is revoked only where a flush that began after its change has ended.
+ *
+ * Presence is no failure, use is: a CPU that runs another space or a lazy kernel
+ * thread may keep what it cannot reach, and flush it on its way back.
+ *
+ * Three things need no ticket, because no flush in flight excuses them:
+ *   - the frame behind a hit is free: frames go after flushes;
+ *   - a hit was filled under another root that had the same ASID;
+ *   - any stale hit while a single host thread runs the machine: between two
+ *     calls of the library no flush is in flight.
+ */
+#include "machine.h"
+
+bool
+oracle_is_stale(struct sim *sim, const struct tlb_entry *entry, qr_pa root)
+{
+    uintptr_t va = (uintptr_t)(entry->page << entry->shift);
+    struct sim_mapping now;
+
+    if (sim->hooks.frame_state != NULL && sim->hooks.frame_state(sim, root) != SIM_FRAME_TABLE)
+        return true;
+    if (entry->kind == TLB_WALK)
+        return !sim_walk_reaches(sim, root, entry);
+    now = sim_walk(sim, root, qr_va_of(va));
+    return !now.present || now.pa.v != entry->pa || now.pkey != entry->pkey ||
+           (entry->prot & ~now.prot & ~(unsigned)QR_PROT_GLOBAL) != 0 ||
+           (entry->dirty && !now.dirty);
+}
+
+void
+sim_flush_begin(struct sim *sim, qr_pa root, uint64_t *out_ticket)
+{
+    uint64_t ticket = atomic_fetch_add(&sim->tickets, 1) + 1;
+
+    *out_ticket = ticket;
+    if (sim->threaded) /* the TLBs belong to their threads */
+        return;
+    for (unsigned i = 0; i < sim->cpu_count; i++) {
+        struct tlb *tlb = sim->cpus[i].tlb;
+
+        for (struct tlb_entry *entry = tlb_next(tlb, NULL); entry != NULL;
+             entry = tlb_next(tlb, entry)) {
+            if ((root.v != 0 && entry->root != root.v && !entry->global) ||
+                entry->stale_ticket != 0)
+                continue;
+            if (oracle_is_stale(sim, entry, qr_pa_of(entry->root)))
+                entry->stale_ticket = ticket;
+        }
+    }
+}
+
+void
+sim_flush_end(struct sim *sim, qr_pa root, uint64_t ticket)
+{
+    if (sim->threaded)
+        return;
+    for (unsigned i = 0; i < sim->cpu_count; i++) {
+        struct tlb *tlb = sim->cpus[i].tlb;
+
+        for (struct tlb_entry *entry = tlb_next(tlb, NULL); entry != NULL;
+             entry = tlb_next(tlb, entry)) {
+            if ((root.v != 0 && entry->root != root.v && !entry->global) ||
+                entry->stale_ticket == 0 || entry->stale_ticket > ticket)
+                continue;
+            if (oracle_is_stale(sim, entry, qr_pa_of(entry->root)))
+                entry->revoked = true;
+            else
+                entry->stale_ticket = 0;
+        }
+    }
+}
+
+static void
+oracle_says(struct sim_cpu *cpu, const struct tlb_entry *entry, const char *why)
+{
+    if ((cpu->sim->options.features & SIM_NO_ORACLE) != 0)
+        return;
+    sim_fail("stale TLB: CPU %u uses a %s entry for %#llx (%llu bytes, to %#llx, rights %#x, "
+             "ASID %u): %s",
+             cpu->qr.index, entry->kind == TLB_WALK ? "walk-cache" : "TLB",
+             (unsigned long long)(entry->page << entry->shift), 1ull << entry->shift,
+             (unsigned long long)entry->pa, entry->prot, entry->asid, why);
+}
+
+/* Does the entry grant @access more than the tables do?  A stale read-write entry may be read. */
+static bool
+grants_too_much(struct sim_cpu *cpu, const struct tlb_entry *entry,
+                const struct sim_access *access)
+{
+    struct sim_mapping now;
+
+    if (access == NULL)
+        return true;
+    now = sim_walk(cpu->sim, cpu->root, access->va);
+    if (!now.present || now.pkey != entry->pkey ||
+        now.pa.v != entry->pa + (access->va.v & ((1ull << entry->shift) - 1)))
+        return true;
+    if ((entry->prot & QR_PROT_USER) != (now.prot & QR_PROT_USER))
+        return true;
+    if ((access->access & QR_ACCESS_WRITE) != 0 && !now.dirty)
+        return true;
+    return (access->access & ~now.prot) != 0;
+}
+
+void
+oracle_check_hit(struct sim_cpu *cpu, struct tlb_entry *entry, const struct sim_access *access)
+{
+    struct sim *sim = cpu->sim;
+    bool foreign = !entry->global && entry->root != cpu->root.v;
+
+    if (access != NULL && sim->hooks.frame_state != NULL &&
+        sim->hooks.frame_state(sim, qr_pa_of(entry->pa)) == SIM_FRAME_FREE) {
+        cpu->stats.stale_hits++;
+        oracle_says(cpu, entry, "its frame is free");
+        return;
+    }
+    if (!oracle_is_stale(sim, entry, cpu->root)) {
+        entry->stale_ticket = 0;
+        entry->revoked = false;
+        return;
+    }
+    if (!grants_too_much(cpu, entry, access))
+        return;
+    cpu->stats.stale_hits++;
+    if (foreign)
+        oracle_says(cpu, entry, "it was filled for another space under the same ASID");
+    else if (entry->revoked)
+        oracle_says(cpu, entry, "the flush that had to remove it has ended");
+    else if (!sched_is_seeded(sim) && !sim->threaded)
+        oracle_says(cpu, entry, "the tables say less, and no flush is under way");
+}
