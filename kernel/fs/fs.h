@@ -245,6 +245,10 @@ struct superblock {
 
 struct superblock *superblock_create(const struct superblock_type *type);
 void superblock_destroy(struct superblock *superblock);
+/** One of its inodes, or its mount, is gone. */
+void superblock_inode_gone(struct superblock *superblock);
+/** Make it the root of all. At start-up only. */
+void mount_first(struct superblock *superblock);
 /** Hang @superblock over @at (takes references). T held for writing. */
 void mount_attach(struct superblock *superblock, struct dentry *at);
 const struct superblock_type *superblock_type_find(const char *name);
@@ -272,6 +276,16 @@ struct fs_context {
     struct dentry *current; /* lock; one reference */
     uint32_t umask;         /* lock */
 };
+
+enum fs_place { FS_ROOT, FS_CURRENT };
+
+/** Both directories, a reference each. */
+void fs_context_get(struct fs_context *context, struct dentry **out_root,
+                    struct dentry **out_current);
+/** Replace one; takes its own reference. */
+void fs_context_set(struct fs_context *context, enum fs_place place, struct dentry *dentry);
+/** @return the old one */
+uint32_t fs_context_set_umask(struct fs_context *context, uint32_t umask);
 
 /** Root and current directory of the running process, with references; the global root at boot. */
 struct dentry *current_root(void);
@@ -319,6 +333,16 @@ int64_t path_lookup_user(int dirfd, uint64_t user_path, uint32_t at_flags, struc
 #define AT_NO_AUTOMOUNT 0x800u
 #define AT_EMPTY_PATH 0x1000u
 
+enum access_wish { ACCESS_EXECUTE = 1, ACCESS_WRITE = 2, ACCESS_READ = 4 };
+
+/** process_fsuid(), also before there are processes: 0 then. */
+uint32_t process_fsuid_or_boot(void);
+uint32_t process_fsgid_or_boot(void);
+
+/** Whether the current process may do @wish (bits). Root may all but execute what nobody may. */
+bool inode_allows(const struct inode *inode, unsigned wish);
+bool inode_allows_user(const struct inode *inode, unsigned wish, uint32_t uid, uint32_t gid);
+
 /* ---- making names --------------------------------------------------------------------------- */
 
 /** Make a file, directory, device or fifo. @return 0, -EEXIST, -ENOENT, -EROFS, -ENOMEM … */
@@ -330,6 +354,12 @@ int64_t name_remove(int dirfd, const char *path, bool directory);
 /** A new child below a directory of a kernel-made tree. T held for writing, or nobody else there.
  *  @return the dentry (the tree's reference only), NULL without memory */
 struct dentry *tree_add(struct dentry *directory, const char *name, struct inode *inode);
+
+/** open(): the walk with O_CREAT, O_EXCL, O_NOFOLLOW, O_TMPFILE. */
+int64_t name_open(int dirfd, const char *path, uint32_t flags, uint32_t mode,
+                  struct dentry **out, bool *out_created);
+int64_t name_rename(int old_dirfd, const char *old_path, int new_dirfd, const char *new_path,
+                    uint32_t flags);
 
 /** New inode for @mode by the rules of the superblock of @directory. */
 struct inode *tmpfs_inode_create(struct superblock *superblock, uint32_t mode, uint32_t rdev);

@@ -59,7 +59,7 @@ inode_put(struct inode *inode)
     if (inode->ops->evict != NULL) {
         inode->ops->evict(inode);
     }
-    atomic_fetch_sub(&inode->superblock->inodes, 1);
+    superblock_inode_gone(inode->superblock);
     kmem_free(inode);
 }
 
@@ -72,4 +72,38 @@ inode_touch(struct inode *inode, bool modified)
     if (modified) {
         inode->modified = now;
     }
+}
+
+/* ---- permissions -------------------------------------------------------------------- */
+
+bool
+inode_allows_user(const struct inode *inode, unsigned wish, uint32_t uid, uint32_t gid)
+{
+    uint32_t mode = inode->mode;
+
+    if (uid == 0) {
+        bool anybody_executes = (mode & 0111u) != 0 || S_ISTYPE(mode, S_IFDIR);
+
+        return !(wish & ACCESS_EXECUTE) || anybody_executes;
+    }
+    unsigned shift = uid == inode->uid ? 6 : gid == inode->gid ? 3 : 0;
+    return (mode >> shift & wish) == wish;
+}
+
+uint32_t
+process_fsuid_or_boot(void)
+{
+    return thread_current() == NULL ? 0 : process_fsuid();
+}
+
+uint32_t
+process_fsgid_or_boot(void)
+{
+    return thread_current() == NULL ? 0 : process_fsgid();
+}
+
+bool
+inode_allows(const struct inode *inode, unsigned wish)
+{
+    return inode_allows_user(inode, wish, process_fsuid_or_boot(), process_fsgid_or_boot());
 }

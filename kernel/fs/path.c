@@ -287,7 +287,6 @@ walk_step(struct walk *walk)
 int64_t
 walk_parent(struct walk *walk)
 {
-    walk->at = mount_enter(walk->at);
     for (;;) {
         bool more = component_next(walk);
 
@@ -299,6 +298,9 @@ walk_parent(struct walk *walk)
         }
         if (!dentry_is_directory(walk->at)) {
             return -ENOTDIR;
+        }
+        if (!inode_allows(walk->at->inode, ACCESS_EXECUTE)) {
+            return -EACCES;
         }
         if (walk->rest[0] == '\0') {
             return 0;

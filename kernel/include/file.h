@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <quire/lock.h>
+
 #include "io.h"
 
 /*
@@ -60,6 +62,7 @@ enum file_mapping_kind {
 struct file_mapping {
     enum file_mapping_kind kind;
     struct qr_object *object; /**< one reference, the caller's; NULL for FILE_MAPPING_ANONYMOUS */
+    bool read_only;           /**< shared, and never to become writable (mprotect: EACCES) */
 };
 
 /**
@@ -93,8 +96,6 @@ enum file_mode {
     FILE_PATH_ONLY = 8 /**< O_PATH: names an inode, no I/O */
 };
 
-struct file_position_lock;
-
 struct file {
     atomic_uint refs;
     atomic_uint flags; /**< O_APPEND, O_NONBLOCK, … as F_GETFL shows them, with the access mode */
@@ -104,7 +105,7 @@ struct file {
     struct dentry *dentry; /**< one reference; never NULL: where it was opened */
     void *context;         /**< the kind's own */
     uint64_t position;     /**< P */
-    struct file_position_lock *position_lock; /**< P; NULL for streams */
+    struct qr_mutex position_lock; /**< P: held during read, write, seek, getdents */
 };
 
 /* ---- references ------------------------------------------------------- */

@@ -1,0 +1,651 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Making, removing and moving names.
+ *
+ * Every change is one walk under the tree lock held for writing: look, check everything that
+ * Linux checks in the order in which it checks it, allocate, and only then link, which cannot
+ * fail.  So no error leaves a name or an inode behind.
+ */
+
+#include <quire/assert.h>
+
+#include "fs.h"
+#include "proc.h"
+
+enum { RENAME_NOREPLACE = 1, RENAME_EXCHANGE = 2 };
+
+static bool
+component_is_dots(const struct walk *walk)
+{
+    return (walk->name_length == 1 && walk->name[0] == '.') ||
+           (walk->name_length == 2 && walk->name[0] == '.' && walk->name[1] == '.');
+}
+
+/* Whether names in @directory may be changed at all. */
+static int64_t
+directory_check(const struct dentry *directory)
+{
+    if (!directory->linked) {
+        return -ENOENT; /* removed, but somebody still stands in it */
+    }
+    if (directory->superblock->mount_flags & MS_RDONLY) {
+        return -EROFS;
+    }
+    if (!directory->superblock->type->writable_tree) {
+        return -EPERM;
+    }
+    return inode_allows(directory->inode, ACCESS_WRITE | ACCESS_EXECUTE) ? 0 : -EACCES;
+}
+
+/* The last component's dentry as it stands in its directory, mounts not entered. */
+static int64_t
+child_find(const struct walk *walk, struct dentry **out)
+{
+    struct dentry *child = dentry_child(walk->at, walk->name, walk->name_length);
+
+    if (child == NULL && walk->at->inode->ops->lookup != NULL) {
+        int64_t error = walk->at->inode->ops->lookup(walk->at, walk->name, walk->name_length,
+                                                     &child);
+        if (error != 0) {
+            return error;
+        }
+    }
+    if (child == NULL) {
+        return -ENOENT;
+    }
+    *out = child;
+    return 0;
+}
+
+/* ---- making ---------------------------------------------------------------------- */
+
+/* Enter @inode under the walk's last component. Adopts nothing. */
+static int64_t
+child_add(struct walk *walk, struct inode *inode, struct dentry **out)
+{
+    struct dentry *child = dentry_create(walk->at, walk->name, walk->name_length, inode);
+
+    if (child == NULL) {
+        return -ENOMEM;
+    }
+    if (S_ISTYPE(inode->mode, S_IFDIR)) {
+        walk->at->inode->links++;
+    }
+    dentry_link(child);
+    inode_touch(walk->at->inode, true);
+    if (out != NULL) {
+        *out = child;
+    } else {
+        dentry_put(child);
+    }
+    return 0;
+}
+
+/* Walk to where a new name goes. @return 0 when the name is free and may be made */
+static int64_t
+make_prepare(struct walk *walk, bool directory)
+{
+    struct dentry *child;
+    int64_t error = walk_parent(walk);
+
+    if (error != 0) {
+        return error;
+    }
+    if (walk->name_length == 0 || component_is_dots(walk)) {
+        return -EEXIST;
+    }
+    error = child_find(walk, &child);
+    if (error == 0) {
+        dentry_put(child);
+        return -EEXIST;
+    }
+    if (error != -ENOENT) {
+        return error;
+    }
+    if (walk->must_be_directory && !directory) {
+        return -ENOENT;
+    }
+    return directory_check(walk->at);
+}
+
+static void
+owner_set(struct inode *inode, const struct inode *directory)
+{
+    inode->uid = process_fsuid_or_boot();
+    inode->gid = process_fsgid_or_boot();
+    if (directory->mode & S_ISGID) {
+        inode->gid = directory->gid;
+        if (S_ISTYPE(inode->mode, S_IFDIR)) {
+            inode->mode |= S_ISGID;
+        }
+    }
+}
+
+static int64_t
+make_inode(struct walk *walk, uint32_t mode, uint32_t rdev, struct dentry **out)
+{
+    struct inode *inode = tmpfs_inode_create(walk->at->superblock, mode, rdev);
+
+    if (inode == NULL) {
+        return -ENOMEM;
+    }
+    owner_set(inode, walk->at->inode);
+    int64_t error = child_add(walk, inode, out);
+    inode_put(inode);
+    return error;
+}
+
+int64_t
+name_create(int dirfd, const char *path, uint32_t mode, uint32_t rdev)
+{
+    struct walk walk;
+    int64_t error = walk_begin(&walk, dirfd, path);
+
+    if (error != 0) {
+        return error;
+    }
+    tree_lock_write();
+    error = make_prepare(&walk, S_ISTYPE(mode, S_IFDIR));
+    if (error == 0) {
+        error = make_inode(&walk, mode, rdev, NULL);
+    }
+    tree_unlock_write();
+    walk_end(&walk);
+    return error;
+}
+
+int64_t
+name_symlink(const char *target, int dirfd, const char *path)
+{
+    struct walk walk;
+    struct dentry *made = NULL;
+    char *copy = dentry_name_copy(target, strlen(target));
+
+    if (copy == NULL) {
+        return -ENOMEM;
+    }
+    int64_t error = walk_begin(&walk, dirfd, path);
+    if (error != 0) {
+        kmem_free(copy);
+        return error;
+    }
+    tree_lock_write();
+    error = make_prepare(&walk, false);
+    if (error == 0) {
+        error = make_inode(&walk, S_IFLNK | 0777u, 0, &made);
+    }
+    if (error == 0) {
+        made->inode->target = copy;
+        made->inode->size = strlen(copy);
+        copy = NULL;
+        dentry_put(made);
+    }
+    tree_unlock_write();
+    walk_end(&walk);
+    kmem_free(copy);
+    return error;
+}
+
+int64_t
+name_link(struct inode *inode, int dirfd, const char *path)
+{
+    struct walk walk;
+    int64_t error = walk_begin(&walk, dirfd, path);
+
+    if (error != 0) {
+        return error;
+    }
+    tree_lock_write();
+    error = make_prepare(&walk, false);
+    if (error == 0 && walk.at->superblock != inode->superblock) {
+        error = -EXDEV;
+    }
+    if (error == 0 && S_ISTYPE(inode->mode, S_IFDIR)) {
+        error = -EPERM;
+    }
+    if (error == 0 && inode->links >= 65000) {
+        error = -EMLINK;
+    }
+    if (error == 0) {
+        error = child_add(&walk, inode, NULL);
+    }
+    if (error == 0) {
+        inode->links++;
+        inode_touch(inode, false);
+    }
+    tree_unlock_write();
+    walk_end(&walk);
+    return error;
+}
+
+/* ---- removing ----------------------------------------------------------------------- */
+
+/* Take a checked child out of its directory. */
+static void
+child_remove(struct dentry *child)
+{
+    struct inode *directory = child->parent->inode;
+
+    if (dentry_is_directory(child)) {
+        child->inode->links = 0;
+        directory->links--;
+    } else {
+        child->inode->links--;
+    }
+    inode_touch(child->inode, false);
+    inode_touch(directory, true);
+    dentry_unlink(child);
+}
+
+/* The sticky bit: only owners remove. */
+static bool
+may_remove(const struct dentry *directory, const struct dentry *child)
+{
+    uint32_t uid = process_fsuid_or_boot();
+
+    return !(directory->inode->mode & S_ISVTX) || uid == 0 || uid == child->inode->uid ||
+           uid == directory->inode->uid;
+}
+
+static int64_t
+remove_check(const struct walk *walk, struct dentry *child, bool directory)
+{
+    int64_t error = directory_check(walk->at);
+
+    if (error != 0) {
+        return error;
+    }
+    if (!may_remove(walk->at, child)) {
+        return -EPERM;
+    }
+    if (!directory) {
+        return dentry_is_directory(child)  ? -EISDIR
+               : walk->must_be_directory ? -ENOTDIR
+                                           : 0;
+    }
+    if (!dentry_is_directory(child)) {
+        return -ENOTDIR;
+    }
+    if (child->mounted != NULL) {
+        return -EBUSY;
+    }
+    return child->child_count > 0 ? -ENOTEMPTY : 0;
+}
+
+static int64_t
+remove_locked(struct walk *walk, bool directory)
+{
+    struct dentry *child;
+    int64_t error = walk_parent(walk);
+
+    if (error != 0) {
+        return error;
+    }
+    if (walk->name_length == 0) {
+        return directory ? -EBUSY : -EISDIR;
+    }
+    if (component_is_dots(walk)) {
+        return !directory ? -EISDIR : walk->name_length == 1 ? -EINVAL : -ENOTEMPTY;
+    }
+    error = child_find(walk, &child);
+    if (error != 0) {
+        return error;
+    }
+    error = remove_check(walk, child, directory);
+    if (error == 0) {
+        child_remove(child);
+    }
+    dentry_put(child);
+    return error;
+}
+
+int64_t
+name_remove(int dirfd, const char *path, bool directory)
+{
+    struct walk walk;
+    int64_t error = walk_begin(&walk, dirfd, path);
+
+    if (error != 0) {
+        return error;
+    }
+    tree_lock_write();
+    error = remove_locked(&walk, directory);
+    tree_unlock_write();
+    walk_end(&walk);
+    return error;
+}
+
+/* ---- open ------------------------------------------------------------------------------ */
+
+/* O_TMPFILE: an inode below a directory, without a name. */
+static int64_t
+open_unnamed(struct dentry *directory, uint32_t mode, struct dentry **out)
+{
+    if (!dentry_is_directory(directory)) {
+        return -ENOTDIR;
+    }
+    if (!directory->superblock->type->writable_tree) {
+        return -EOPNOTSUPP;
+    }
+    int64_t error = directory_check(directory);
+    if (error != 0) {
+        return error;
+    }
+    struct inode *inode = tmpfs_inode_create(directory->superblock, S_IFREG | mode, 0);
+    if (inode == NULL) {
+        return -ENOMEM;
+    }
+    char name[24];
+    owner_set(inode, directory->inode);
+    inode->links = 0;
+    int length = snprintf(name, sizeof name, "#%lu", (unsigned long)inode->number);
+    struct dentry *dentry = dentry_create(directory, name, (size_t)length, inode);
+    inode_put(inode);
+    if (dentry == NULL) {
+        return -ENOMEM;
+    }
+    *out = dentry;
+    return 0;
+}
+
+/* What open() found must be fit for @flags. @return 0, or 1 to follow a link, or -errno */
+static int64_t
+open_found_check(const struct walk *walk, const struct dentry *found, uint32_t flags)
+{
+    bool wants_directory = walk->must_be_directory || (flags & O_DIRECTORY);
+
+    if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
+        return -EEXIST;
+    }
+    if (S_ISTYPE(found->inode->mode, S_IFLNK)) {
+        if (!(flags & O_NOFOLLOW) || walk->must_be_directory) {
+            return 1;
+        }
+        return wants_directory ? -ENOTDIR : flags & O_PATH ? 0 : -ELOOP;
+    }
+    if (wants_directory && !dentry_is_directory(found)) {
+        return -ENOTDIR;
+    }
+    return (flags & O_CREAT) && dentry_is_directory(found) ? -EISDIR : 0;
+}
+
+static int64_t
+open_make(struct walk *walk, uint32_t mode, struct dentry **out)
+{
+    int64_t error = directory_check(walk->at);
+
+    if (error == -EPERM) {
+        error = -EACCES;
+    }
+    return error != 0 ? error : make_inode(walk, S_IFREG | mode, 0, out);
+}
+
+static int64_t
+open_locked(struct walk *walk, uint32_t flags, uint32_t mode, struct dentry **out,
+            bool *out_created)
+{
+    for (;;) {
+        struct dentry *found;
+        int64_t error = walk_parent(walk);
+
+        if (error != 0) {
+            return error;
+        }
+        if ((flags & O_CREAT) && walk->must_be_directory && walk->name_length > 0) {
+            return -EISDIR;
+        }
+        error = walk_last(walk, &found);
+        if (error == -ENOENT && (flags & O_CREAT)) {
+            *out_created = true;
+            return open_make(walk, mode, out);
+        }
+        if (error != 0) {
+            return error;
+        }
+        error = open_found_check(walk, found, flags);
+        if (error == 0) {
+            *out = found;
+            return 0;
+        }
+        if (error == 1) {
+            error = walk_follow(walk, found);
+            if (error == 0 && walk->name_length == 0) {
+                walk->rest = ""; /* a magic link: `at` is the thing itself */
+            }
+        }
+        dentry_put(found);
+        if (error < 0) {
+            return error;
+        }
+    }
+}
+
+int64_t
+name_open(int dirfd, const char *path, uint32_t flags, uint32_t mode, struct dentry **out,
+          bool *out_created)
+{
+    struct walk walk;
+    bool unnamed = (flags & O_TMPFILE) == O_TMPFILE;
+    bool changes = (flags & O_CREAT) || unnamed;
+    int64_t error = walk_begin(&walk, dirfd, path);
+
+    *out_created = false;
+    if (error != 0) {
+        return error;
+    }
+    if (changes) {
+        tree_lock_write();
+    } else {
+        tree_lock_read();
+    }
+    error = open_locked(&walk, unnamed ? flags & ~O_CREAT : flags, mode, out, out_created);
+    if (error == 0 && unnamed) {
+        struct dentry *directory = *out;
+
+        *out_created = true;
+        error = open_unnamed(directory, mode, out);
+        dentry_put(directory);
+    }
+    if (changes) {
+        tree_unlock_write();
+    } else {
+        tree_unlock_read();
+    }
+    walk_end(&walk);
+    return error;
+}
+
+/* ---- rename ----------------------------------------------------------------------------- */
+
+/* Whether @ancestor is @dentry or stands above it in the same file system. */
+static bool
+is_ancestor(const struct dentry *ancestor, const struct dentry *dentry)
+{
+    while (dentry != ancestor) {
+        if (dentry->parent == dentry) {
+            return false;
+        }
+        dentry = dentry->parent;
+    }
+    return true;
+}
+
+struct rename {
+    struct walk from, to;
+    struct dentry *old;
+    struct dentry *target; /* NULL when the new name is free */
+    uint32_t flags;
+};
+
+/* Find both ends. */
+static int64_t
+rename_walk(struct rename *rename)
+{
+    int64_t error = walk_parent(&rename->from);
+
+    if (error == 0) {
+        error = walk_parent(&rename->to);
+    }
+    if (error != 0) {
+        return error;
+    }
+    if (rename->from.at->superblock != rename->to.at->superblock) {
+        return -EXDEV;
+    }
+    if (rename->from.name_length == 0 || component_is_dots(&rename->from)) {
+        return -EBUSY;
+    }
+    if (rename->to.name_length == 0 || component_is_dots(&rename->to)) {
+        return rename->flags & RENAME_NOREPLACE ? -EEXIST : -EBUSY;
+    }
+    error = child_find(&rename->from, &rename->old);
+    if (error != 0) {
+        return error;
+    }
+    error = child_find(&rename->to, &rename->target);
+    return error == -ENOENT ? 0 : error;
+}
+
+static int64_t
+rename_check_target(const struct rename *rename)
+{
+    const struct dentry *target = rename->target;
+
+    if (target == NULL) {
+        return rename->flags & RENAME_EXCHANGE ? -ENOENT : 0;
+    }
+    if (rename->flags & RENAME_NOREPLACE) {
+        return -EEXIST;
+    }
+    if (is_ancestor(target, rename->from.at)) {
+        return rename->flags & RENAME_EXCHANGE ? -EINVAL : -ENOTEMPTY;
+    }
+    if (target->mounted != NULL) {
+        return -EBUSY;
+    }
+    if (rename->flags & RENAME_EXCHANGE) {
+        return 0;
+    }
+    if (dentry_is_directory(rename->old) != dentry_is_directory(target)) {
+        return dentry_is_directory(target) ? -EISDIR : -ENOTDIR;
+    }
+    if (!may_remove(rename->to.at, target)) {
+        return -EPERM;
+    }
+    return target->child_count > 0 ? -ENOTEMPTY : 0;
+}
+
+static int64_t
+rename_check(const struct rename *rename)
+{
+    if (!dentry_is_directory(rename->old) &&
+        (rename->from.must_be_directory || rename->to.must_be_directory)) {
+        return -ENOTDIR;
+    }
+    if (is_ancestor(rename->old, rename->to.at)) {
+        return -EINVAL;
+    }
+    int64_t error = rename_check_target(rename);
+    if (error == 0) {
+        error = directory_check(rename->from.at);
+    }
+    if (error == 0) {
+        error = directory_check(rename->to.at);
+    }
+    if (error != 0) {
+        return error;
+    }
+    if (!may_remove(rename->from.at, rename->old)) {
+        return -EPERM;
+    }
+    return rename->old->mounted != NULL ? -EBUSY : 0;
+}
+
+static void
+parent_links_move(const struct dentry *moved, struct dentry *from, struct dentry *to)
+{
+    if (dentry_is_directory(moved)) {
+        from->inode->links--;
+        to->inode->links++;
+    }
+}
+
+static int64_t
+rename_commit(struct rename *rename)
+{
+    struct dentry *from = rename->from.at, *to = rename->to.at;
+    char *name = dentry_name_copy(rename->to.name, rename->to.name_length);
+    char *back = dentry_name_copy(rename->from.name, rename->from.name_length);
+
+    if (name == NULL || back == NULL) {
+        kmem_free(name);
+        kmem_free(back);
+        return -ENOMEM;
+    }
+    if (rename->flags & RENAME_EXCHANGE) {
+        parent_links_move(rename->target, to, from);
+        dentry_move(rename->target, from, back, rename->from.name_length);
+    } else {
+        kmem_free(back);
+        if (rename->target != NULL) {
+            child_remove(rename->target);
+        }
+    }
+    parent_links_move(rename->old, from, to);
+    dentry_move(rename->old, to, name, rename->to.name_length);
+    inode_touch(from->inode, true);
+    inode_touch(to->inode, true);
+    inode_touch(rename->old->inode, false);
+    return 0;
+}
+
+static int64_t
+rename_locked(struct rename *rename)
+{
+    int64_t error = rename_walk(rename);
+
+    if (error == 0 && rename->target != NULL && rename->target->inode == rename->old->inode &&
+        !(rename->flags & RENAME_NOREPLACE)) {
+        return 0; /* two names of one thing: nothing happens */
+    }
+    if (error == 0) {
+        error = rename_check(rename);
+    }
+    if (error == 0) {
+        error = rename_commit(rename);
+    }
+    return error;
+}
+
+int64_t
+name_rename(int old_dirfd, const char *old_path, int new_dirfd, const char *new_path,
+            uint32_t flags)
+{
+    struct rename rename = { .flags = flags };
+
+    if ((flags & ~(uint32_t)(RENAME_NOREPLACE | RENAME_EXCHANGE)) ||
+        flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)) {
+        return -EINVAL;
+    }
+    int64_t error = walk_begin(&rename.from, old_dirfd, old_path);
+    if (error != 0) {
+        return error;
+    }
+    error = walk_begin(&rename.to, new_dirfd, new_path);
+    if (error != 0) {
+        walk_end(&rename.from);
+        return error;
+    }
+    tree_lock_write();
+    error = rename_locked(&rename);
+    if (rename.old != NULL) {
+        dentry_put(rename.old);
+    }
+    if (rename.target != NULL) {
+        dentry_put(rename.target);
+    }
+    tree_unlock_write();
+    walk_end(&rename.to);
+    walk_end(&rename.from);
+    return error;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_FS_TMPFS_H
+#define KERNEL_FS_TMPFS_H
+
+#include "fs.h"
+
+/* What tmpfs offers beyond the tables of operations. */
+
+#define F_SEAL_SEAL 0x01u
+#define F_SEAL_SHRINK 0x02u
+#define F_SEAL_GROW 0x04u
+#define F_SEAL_WRITE 0x08u
+#define F_SEAL_FUTURE_WRITE 0x10u
+#define F_SEALS_ALL 0x1fu
+
+#define MFD_CLOEXEC 1u
+#define MFD_ALLOW_SEALING 2u
+
+/** Build an empty file system of @type, for those made of tmpfs inodes. */
+int64_t tmpfs_create(const struct superblock_type *type, const char *options,
+                     struct superblock **out);
+/** F_ADD_SEALS. @return 0, -EINVAL, -EPERM (sealed), -EBUSY (mapped for writing) */
+int64_t tmpfs_seal(struct inode *inode, uint32_t seals);
+/** Frames that a regular file holds: st_blocks. */
+uint64_t tmpfs_inode_pages(const struct inode *inode);
+/** Frames of the machine, and free ones: statfs and size=50%. */
+uint64_t fs_total_pages(void);
+uint64_t fs_free_pages(void);
+
+#endif
