@@ -128,6 +128,13 @@ static inline bool frame_is_syscall(const struct trap_frame *frame);
 /** Back up, so that returning to user mode makes the same system call again. */
 static inline void frame_restart_syscall(struct trap_frame *frame);
 
+/**
+ * Make whatever a user may have put into @p frame safe to return to: user
+ * segments, harmless flags; and have every register restored exactly (sigreturn).
+ * An address outside the user half needs no check: it becomes a fault of the user.
+ */
+void frame_sanitize(struct trap_frame *frame);
+
 /** Set @p frame up to start a program: @p ip, @p sp, every other register zero. */
 void frame_init_user(struct trap_frame *frame, uintptr_t ip, uintptr_t sp);
 
@@ -143,6 +150,9 @@ void frame_dump(const struct trap_frame *frame);
  *
  * arch.work is a set of bits that any CPU may set; while it is not zero, the
  * return to user mode calls thread_return_work().
+ *
+ * A cleared struct arch_thread describes the context that a CPU booted in: the
+ * scheduler uses it for the idle threads, which never enter user mode.
  */
 
 /**

@@ -6,20 +6,25 @@
  * x86-64: the inline half of arch.h.  Include arch.h instead.
  */
 
-#define RFLAGS_IF ((uint64_t)1 << 9)
+#include <arch_port.h>
 
-/* Offsets that entry.S and the accessors below rely on. */
-#define CPU_CURRENT      40
-#define CPU_NEED_RESCHED 48
+#include <asm.h>
 
+/* The offsets in asm.h. */
 _Static_assert(offsetof(struct cpu, arch.self) == 0, "entry.S");
-_Static_assert(offsetof(struct cpu, arch.kernel_sp) == 8, "entry.S");
-_Static_assert(offsetof(struct cpu, arch.user_sp) == 16, "entry.S");
+_Static_assert(offsetof(struct cpu, arch.kernel_sp) == CPU_KERNEL_SP, "entry.S");
+_Static_assert(offsetof(struct cpu, arch.user_sp) == CPU_USER_SP, "entry.S");
+_Static_assert(offsetof(struct cpu, arch.quire) == 24, "arch_port.h");
 _Static_assert(offsetof(struct cpu, current) == CPU_CURRENT, "entry.S");
 _Static_assert(offsetof(struct cpu, need_resched) == CPU_NEED_RESCHED, "entry.S");
 _Static_assert(offsetof(struct arch_thread, sp) == 0, "switch.S");
-_Static_assert(offsetof(struct arch_thread, work) == 8, "entry.S");
-_Static_assert(sizeof(struct trap_frame) == 22 * 8, "entry.S");
+_Static_assert(offsetof(struct arch_thread, work) == THREAD_WORK, "entry.S");
+_Static_assert(sizeof(struct trap_frame) == FRAME_BYTES, "entry.S");
+_Static_assert(offsetof(struct trap_frame, rax) == FRAME_RAX, "entry.S");
+_Static_assert(offsetof(struct trap_frame, vector) == FRAME_VECTOR, "entry.S");
+_Static_assert(offsetof(struct trap_frame, rip) == FRAME_RIP, "entry.S");
+_Static_assert(offsetof(struct trap_frame, rsp) == FRAME_RSP, "entry.S");
+_Static_assert(VECTOR_SYSCALL == SYSCALL_VECTOR, "entry.S");
 
 static inline struct cpu *
 cpu_this(void)
@@ -44,17 +49,13 @@ thread_current(void)
 static inline uintptr_t
 irq_save(void)
 {
-    uintptr_t flags;
-
-    __asm__ volatile("pushfq; popq %0; cli" : "=r"(flags) : : "memory");
-    return flags;
+    return qr_port_irq_save();
 }
 
 static inline void
 irq_restore(uintptr_t state)
 {
-    if (state & RFLAGS_IF)
-        __asm__ volatile("sti" : : : "memory");
+    qr_port_irq_restore(state);
 }
 
 static inline void
@@ -72,16 +73,13 @@ irq_disable(void)
 static inline bool
 irq_enabled(void)
 {
-    uintptr_t flags;
-
-    __asm__ volatile("pushfq; popq %0" : "=r"(flags) : : "memory");
-    return (flags & RFLAGS_IF) != 0;
+    return (flags_read() & RFLAGS_IF) != 0;
 }
 
 static inline void
 cpu_relax(void)
 {
-    __asm__ volatile("pause" : : : "memory");
+    qr_port_relax();
 }
 
 static inline void

@@ -44,7 +44,8 @@ struct arch_cpu {
     struct cpu *self;     /**< 0 */
     uintptr_t kernel_sp;  /**< 8: stack_top of the running thread */
     uintptr_t user_sp;    /**< 16: scratch of the system-call entry */
-    struct x86_tss *tss;  /**< 24 */
+    struct qr_cpu *quire; /**< 24: the library's block of this CPU */
+    struct x86_tss *tss;
     uint32_t apic_id;
     uint32_t lapic_ticks; /**< timer counts a tick */
 };

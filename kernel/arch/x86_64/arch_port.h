@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_ARCH_PORT_H
+#define KERNEL_ARCH_PORT_H
+
+/**
+ * @file
+ * x86-64: the parts of the library's port that are a few instructions each.
+ */
+
+#include <quire/types.h>
+
+#define RFLAGS_IF ((uintptr_t)1 << 9)
+
+struct qr_cpu;
+
+static inline uintptr_t
+flags_read(void)
+{
+    uintptr_t flags;
+
+    __asm__ volatile("pushfq; popq %0" : "=r"(flags) : : "memory");
+    return flags;
+}
+
+static inline uintptr_t
+qr_port_irq_save(void)
+{
+    uintptr_t flags = flags_read();
+
+    __asm__ volatile("cli" : : : "memory");
+    return flags;
+}
+
+static inline void
+qr_port_irq_restore(uintptr_t state)
+{
+    if (state & RFLAGS_IF)
+        __asm__ volatile("sti" : : : "memory");
+}
+
+static inline void
+qr_port_relax(void)
+{
+    __asm__ volatile("pause" : : : "memory");
+}
+
+static inline struct qr_cpu *
+qr_port_this_cpu(void)
+{
+    struct qr_cpu *cpu;
+
+    __asm__ volatile("movq %%gs:24, %0" : "=r"(cpu));
+    return cpu;
+}
+
+/* The direct map covers every frame, so a window is an addition. */
+
+static inline void *
+qr_port_window_open(qr_pa pa)
+{
+    return (void *)(uintptr_t)(pa.v + 0xffff888000000000u);
+}
+
+static inline void
+qr_port_window_close(void *window)
+{
+    (void)window;
+}
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_X86_64_ASM_H
+#define KERNEL_X86_64_ASM_H
+
+/*
+ * Numbers shared by C and assembly: the address layout, the segment
+ * selectors (those of Linux: programs can see them) and the vectors.
+ */
+
+/* ---- Address layout ------------------------------------------------------ */
+
+/*
+ *  0000000000000000 .. 00007fffffffefff  user
+ *  ffff888000000000 .. ffffc87fffffffff  direct map of physical memory (64 TiB)
+ *  ffffc90000000000 .. ffffe8ffffffffff  dynamic: kernel stacks, large heap blocks, devices
+ *  ffffffff80000000 .. ffffffffbfffffff  kernel image
+ */
+#define USER_LIMIT        0x00007ffffffff000
+#define DIRECT_MAP_BASE   0xffff888000000000
+#define DIRECT_MAP_BYTES  0x0000400000000000
+#define DYNAMIC_BASE      0xffffc90000000000
+#define DYNAMIC_BYTES     0x0000008000000000 /* one top-level entry */
+#define KERNEL_BASE       0xffffffff80000000
+
+/** Where the start-up code of the other CPUs is copied: a page below 1 MiB. */
+#define TRAMPOLINE_PA 0x8000
+
+/* ---- Selectors ----------------------------------------------------------- */
+
+#define KERNEL_CS   0x10
+#define KERNEL_DS   0x18
+#define USER_CS32   0x23
+#define USER_DS     0x2b
+#define USER_CS     0x33
+#define TSS_SEL     0x40
+#define GDT_ENTRIES 10
+
+/* ---- Vectors ------------------------------------------------------------- */
+
+#define VECTOR_DEBUG         1
+#define VECTOR_NMI           2
+#define VECTOR_DOUBLE_FAULT  8
+#define VECTOR_PROTECTION    13
+#define VECTOR_PAGE_FAULT    14
+#define VECTOR_MACHINE_CHECK 18
+#define VECTOR_IRQ_BASE      0x20 /* 16 legacy lines */
+#define VECTOR_TIMER         0x40
+#define VECTOR_IPI_RESCHED   0x41
+#define VECTOR_IPI_TLB       0x42
+#define VECTOR_IPI_STOP      0x43
+#define VECTOR_SPURIOUS      0xff
+
+/* Interrupt stack table slots, 1-based. */
+#define IST_DOUBLE_FAULT  1
+#define IST_NMI           2
+#define IST_DEBUG         3
+#define IST_MACHINE_CHECK 4
+#define IST_COUNT         4
+
+/* ---- struct cpu, struct arch_thread, struct trap_frame: checked in arch_inline.h --- */
+
+#define CPU_KERNEL_SP    8
+#define CPU_USER_SP      16
+#define CPU_CURRENT      48
+#define CPU_NEED_RESCHED 56
+#define THREAD_WORK      8
+
+#define FRAME_BYTES  176
+#define FRAME_RAX    80
+#define FRAME_VECTOR 120
+#define FRAME_RIP    136
+#define FRAME_CS     144
+#define FRAME_RFLAGS 152
+#define FRAME_RSP    160
+
+#define SYSCALL_VECTOR 256
+
+/* ---- Entry magic of boot.S ----------------------------------------------- */
+
+#define BOOT_MAGIC_PVH        0x50564800
+#define BOOT_MAGIC_MULTIBOOT2 0x36d76289
+
+#endif

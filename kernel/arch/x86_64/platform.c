@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The PC as main.c and memory.c see it.
+ */
+#include <platform.h>
+
+#include "../../boot/x86_64/paging.h"
+#include "cpu.h"
+
+extern const uint64_t image_range[2];
+
+void
+platform_init(void)
+{
+    apic_init();
+    clock_init();
+}
+
+void
+platform_audit(void)
+{
+    if (paging_audit() != 0)
+        panic("the kernel's page tables break their own rules");
+}
+
+void
+platform_start(void)
+{
+    lapic_timer_start();
+    serial_enable_input();
+}
+
+qr_pa
+platform_root(void)
+{
+    return qr_pa_of(cr3_read() & ~(uint64_t)QR_PAGE_MASK);
+}
+
+void *
+platform_boot_alloc(size_t bytes)
+{
+    return paging_boot_alloc(bytes);
+}
+
+const struct qr_format *
+platform_format(void)
+{
+    return &qr_format_x86_64;
+}
+
+struct qr_pa_range
+platform_table_frames(void)
+{
+    return paging_boot_frames();
+}
+
+static struct qr_pa_range
+range_of(uint64_t start, uint64_t end)
+{
+    return (struct qr_pa_range){qr_pa_of(start), qr_pa_of(end)};
+}
+
+void
+platform_describe_memory(void (*add)(struct qr_pa_range range, enum qr_memory_kind kind,
+                                     const char *description))
+{
+    add(range_of(0, QR_PAGE_SIZE), QR_MEMORY_RESERVED, "BIOS data");
+    add(range_of(TRAMPOLINE_PA, TRAMPOLINE_PA + QR_PAGE_SIZE), QR_MEMORY_KERNEL,
+        "CPU start-up code");
+    add(range_of(0x9f000, 0x100000), QR_MEMORY_RESERVED, "BIOS area");
+    add(range_of(image_range[0], image_range[1]), QR_MEMORY_KERNEL, "Kernel image");
+}
+
+uint64_t
+platform_physical_limit(void)
+{
+    uint64_t limit = (uint64_t)1 << cpu_features.physical_bits;
+
+    return limit < DIRECT_MAP_BYTES ? limit : DIRECT_MAP_BYTES;
+}
+
+unsigned
+platform_asid_count(void)
+{
+    return cpu_features.pcid ? 4096 : 1;
+}
+
+struct qr_va_range
+platform_dynamic_range(void)
+{
+    return (struct qr_va_range){qr_va_of(DYNAMIC_BASE), qr_va_of(DYNAMIC_BASE + DYNAMIC_BYTES)};
+}

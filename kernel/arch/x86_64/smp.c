@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Starting the other CPUs, and interrupts between CPUs.
+ *
+ * One CPU at a time: the boot CPU leaves the block and the stack of the next one
+ * for boot.S to find, sends INIT and STARTUP, and waits until it reports.  A CPU
+ * that does not is left out, with a line in the log.  CPU indices stay dense.
+ */
+#include "cpu.h"
+
+#include <acpi.h>
+#include <boot.h>
+#include <kstring.h>
+#include <memory.h>
+#include <quire_x86_64.h>
+
+#define START_WAIT_NS  200000000u
+#define START_RETRY_NS 1000000u
+
+struct cpu cpus[CONFIG_MAX_CPUS] QR_CACHE_ALIGNED;
+extern const uint64_t cpus_bytes;
+const uint64_t cpus_bytes = sizeof cpus;
+
+static _Atomic unsigned online_count = 1;
+
+/* Physical addresses in the boot section, from boot.S. */
+extern const uint64_t boot_pa_trampoline, boot_trampoline_bytes, boot_pa_ap_block;
+
+/** As boot.S reads it. */
+struct ap_block {
+    uint64_t cr3;
+    uint64_t stack_top;
+    struct cpu *cpu;
+};
+
+struct cpu *
+cpu_of(unsigned index)
+{
+    return &cpus[index];
+}
+
+unsigned
+cpu_count(void)
+{
+    return atomic_load_explicit(&online_count, memory_order_acquire);
+}
+
+static bool
+cpu_prepare(struct cpu *cpu, unsigned index)
+{
+    uintptr_t ist = stack_alloc();
+
+    if (ist == 0)
+        return false;
+    cpu->index = index;
+    cpu->quire.index = index;
+    descriptors_set_ist(cpu, ist + KERNEL_STACK_BYTES, KERNEL_STACK_BYTES / IST_COUNT);
+    return true;
+}
+
+static bool
+wait_online(unsigned count, uint64_t ns)
+{
+    uint64_t end = clock_monotonic_ns() + ns;
+
+    while (cpu_count() < count) {
+        if (clock_monotonic_ns() >= end)
+            return false;
+        cpu_relax();
+    }
+    return true;
+}
+
+static bool
+cpu_start(unsigned index, uint32_t apic_id)
+{
+    struct cpu *cpu = &cpus[index];
+    struct ap_block *block = direct_map(boot_pa_ap_block);
+    uintptr_t stack = stack_alloc();
+
+    if (stack == 0 || !cpu_prepare(cpu, index))
+        return false;
+    cpu->arch.apic_id = apic_id;
+    *block = (struct ap_block){cr3_read() & ~(uint64_t)0xfff, stack + KERNEL_STACK_BYTES, cpu};
+
+    lapic_send(apic_id, LAPIC_INIT);
+    clock_spin_ns(20000);
+    lapic_send(apic_id, LAPIC_STARTUP | TRAMPOLINE_PA >> 12);
+    if (wait_online(index + 1, START_RETRY_NS))
+        return true;
+    lapic_send(apic_id, LAPIC_STARTUP | TRAMPOLINE_PA >> 12);
+    return wait_online(index + 1, START_WAIT_NS);
+}
+
+void
+arch_start_cpus(void)
+{
+    uint32_t self = cpus[0].arch.apic_id;
+    unsigned index = 1;
+
+    if (!cpu_prepare(&cpus[0], 0))
+        panic("no memory for the boot CPU's exception stacks");
+    memcpy(direct_map(TRAMPOLINE_PA), direct_map(boot_pa_trampoline), boot_trampoline_bytes);
+    for (unsigned i = 0; i < acpi_info.cpu_count; i++) {
+        uint32_t apic_id = acpi_info.apic_ids[i];
+
+        if (apic_id == self)
+            continue;
+        if (cpu_start(index, apic_id))
+            index++;
+        else
+            printk("smp: the CPU with APIC id %u does not start; continuing without it\n", apic_id);
+    }
+    printk("smp: %u CPU%s\n", index, index == 1 ? "" : "s");
+}
+
+void
+ap_entry(struct cpu *cpu)
+{
+    features_enable();
+    descriptors_load(cpu);
+    lapic_init();
+    lapic_timer_start();
+    memory_cpu_online();
+    atomic_fetch_add_explicit(&online_count, 1, memory_order_release);
+    cpu_main();
+}
+
+void
+arch_ipi_send(unsigned cpu_index, enum ipi_kind kind)
+{
+    static const uint32_t vectors[] = {
+        [IPI_RESCHEDULE] = VECTOR_IPI_RESCHED,
+        [IPI_TLB] = VECTOR_IPI_TLB,
+        [IPI_STOP] = VECTOR_IPI_STOP,
+    };
+
+    lapic_send(cpus[cpu_index].arch.apic_id, LAPIC_FIXED | vectors[kind]);
+}

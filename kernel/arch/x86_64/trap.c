@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Exceptions and interrupts, after entry.S: decode, and hand over.
+ *
+ * An exception of user code becomes a page fault for the memory layer or a
+ * trap_user_fault() for the signals.  An exception of kernel code is a page
+ * fault in a user copy (resolved, or sent to the copy's fix-up), or the end of
+ * the machine.
+ */
+#include "cpu.h"
+
+#include <quire_x86_64.h>
+
+static const char *const exception_names[32] = {
+    "divide error", "debug", "NMI", "breakpoint", "overflow", "bound range", "invalid opcode",
+    "device not available", "double fault", "coprocessor overrun", "invalid TSS",
+    "segment not present", "stack segment", "general protection", "page fault", "reserved",
+    "x87 error", "alignment check", "machine check", "SIMD error", "virtualization",
+    "control protection",
+};
+
+void
+frame_dump(const struct trap_frame *f)
+{
+    printk("  rip %016lx  cs %04lx  rflags %08lx  rsp %016lx  ss %04lx\n", f->rip, f->cs, f->rflags,
+           f->rsp, f->ss);
+    printk("  rax %016lx  rbx %016lx  rcx %016lx  rdx %016lx\n", f->rax, f->rbx, f->rcx, f->rdx);
+    printk("  rsi %016lx  rdi %016lx  rbp %016lx  r8  %016lx\n", f->rsi, f->rdi, f->rbp, f->r8);
+    printk("  r9  %016lx  r10 %016lx  r11 %016lx  r12 %016lx\n", f->r9, f->r10, f->r11, f->r12);
+    printk("  r13 %016lx  r14 %016lx  r15 %016lx  cr2 %016lx\n", f->r13, f->r14, f->r15, cr2_read());
+}
+
+/** Return addresses along the frame pointers, while these point into one stack. */
+static void
+backtrace(uintptr_t rbp)
+{
+    printk("  called from:");
+    for (int i = 0; i < 16 && rbp >= DIRECT_MAP_BASE && (rbp & 7) == 0; i++) {
+        const uintptr_t *link = (const uintptr_t *)rbp;
+
+        printk(" %lx", link[1]);
+        if (link[0] <= rbp || link[0] - rbp > KERNEL_STACK_BYTES)
+            break;
+        rbp = link[0];
+    }
+    printk("\n");
+}
+
+static QR_NORETURN QR_COLD void
+die(struct trap_frame *frame, const char *what, uintptr_t address)
+{
+    serial_panic();
+    printk("kernel: %s, vector %lu, error %lx, address %lx, cpu %u\n", what, frame->vector,
+           frame->code, address, cpu_this()->index);
+    frame_dump(frame);
+    /* A double fault follows a page fault that had no stack left to report itself on. */
+    if (frame->vector == VECTOR_DOUBLE_FAULT && address - (frame->rsp - QR_PAGE_SIZE) < 2 * QR_PAGE_SIZE)
+        panic("kernel stack overflow on cpu %u", cpu_this()->index);
+    backtrace(frame->rbp);
+    panic("%s in kernel mode at %lx, address %lx", what, frame->rip, address);
+}
+
+/* ---- Page faults ------------------------------------------------------------ */
+
+static enum trap_kind
+trap_kind_of(enum page_fault_result result)
+{
+    switch (result) {
+    case PAGE_FAULT_DENIED:
+        return TRAP_DENIED;
+    case PAGE_FAULT_BUS:
+        return TRAP_BUS;
+    case PAGE_FAULT_NO_MEMORY:
+        return TRAP_NO_MEMORY;
+    default:
+        return TRAP_UNMAPPED;
+    }
+}
+
+static void
+page_fault_user(struct trap_frame *frame, uintptr_t va, unsigned access)
+{
+    enum page_fault_result result = PAGE_FAULT_UNMAPPED;
+
+    irq_enable();
+    if (va < USER_LIMIT)
+        result = mm_page_fault(frame, va, access);
+    if (result != PAGE_FAULT_DONE)
+        trap_user_fault(frame, trap_kind_of(result), va);
+}
+
+static void
+page_fault_kernel(struct trap_frame *frame, uintptr_t va, unsigned access)
+{
+    uintptr_t fixup = qr_x86_fixup(frame->rip);
+
+    if (va >= USER_LIMIT || fixup == 0)
+        die(frame, exception_names[VECTOR_PAGE_FAULT], va);
+    if (frame->rflags & RFLAGS_IF) {
+        irq_enable();
+        if (mm_page_fault(frame, va, access) == PAGE_FAULT_DONE) {
+            irq_disable();
+            return;
+        }
+        irq_disable();
+    }
+    frame->rip = fixup;
+}
+
+static void
+page_fault(struct trap_frame *frame)
+{
+    uintptr_t va = cr2_read();
+    unsigned access = qr_x86_fault_access(frame->code);
+
+    if (frame->code & QR_X86_FAULT_RESERVED)
+        die(frame, "reserved bit in a page table", va);
+    if (frame_from_user(frame))
+        page_fault_user(frame, va, access);
+    else
+        page_fault_kernel(frame, va, access);
+}
+
+/* ---- Other exceptions --------------------------------------------------------- */
+
+static enum trap_kind
+trap_kind_of_vector(uint64_t vector)
+{
+    switch (vector) {
+    case 0:
+        return TRAP_DIVIDE;
+    case 1:
+        return TRAP_STEP;
+    case 3:
+        return TRAP_BREAKPOINT;
+    case 4:
+    case 5:
+        return TRAP_OVERFLOW;
+    case 6:
+        return TRAP_ILLEGAL;
+    case 12:
+        return TRAP_STACK;
+    case 16:
+    case 19:
+        return TRAP_FLOAT;
+    case 17:
+        return TRAP_ALIGNMENT;
+    default:
+        return TRAP_PROTECTION;
+    }
+}
+
+static void
+exception(struct trap_frame *frame)
+{
+    const char *name = exception_names[frame->vector];
+
+    if (frame->vector == VECTOR_NMI)
+        return;
+    if (frame->vector == VECTOR_DOUBLE_FAULT || frame->vector == VECTOR_MACHINE_CHECK)
+        die(frame, name, cr2_read());
+    if (frame_from_user(frame)) {
+        irq_enable();
+        trap_user_fault(frame, trap_kind_of_vector(frame->vector), frame->rip);
+        return;
+    }
+    if (frame->vector == VECTOR_PROTECTION) {
+        uintptr_t fixup = qr_x86_fixup(frame->rip);
+
+        if (fixup != 0) {
+            frame->rip = fixup;
+            return;
+        }
+    }
+    die(frame, name ? name : "exception", frame->rip);
+}
+
+/* ---- Interrupts ----------------------------------------------------------------- */
+
+static void
+interrupt(struct trap_frame *frame)
+{
+    switch (frame->vector) {
+    case VECTOR_TIMER:
+        lapic_eoi();
+        cpu_this()->ticks++;
+        sched_tick();
+        break;
+    case VECTOR_IPI_RESCHED:
+        lapic_eoi();
+        break;
+    case VECTOR_IPI_TLB:
+        lapic_eoi();
+        mm_tlb_interrupt();
+        break;
+    case VECTOR_IPI_STOP:
+        for (;;)
+            __asm__ volatile("cli; hlt");
+    case VECTOR_IRQ_BASE + 4:
+        serial_interrupt();
+        lapic_eoi();
+        break;
+    case VECTOR_SPURIOUS:
+        break;
+    default:
+        lapic_eoi();
+        break;
+    }
+}
+
+void
+trap_dispatch(struct trap_frame *frame)
+{
+    if (frame->vector == VECTOR_PAGE_FAULT)
+        page_fault(frame);
+    else if (frame->vector < 32)
+        exception(frame);
+    else
+        interrupt(frame);
+}
+
+/*
+ * Each round may make new work; the loop ends because a thread that always has
+ * more is one that somebody keeps signalling, and it gives way in between.
+ */
+void
+trap_return_work(struct trap_frame *frame)
+{
+    struct arch_thread *thread = (struct arch_thread *)thread_current();
+
+    for (;;) {
+        if (atomic_load_explicit(&cpu_this()->need_resched, memory_order_relaxed)) {
+            sched_preempt();
+        } else if (atomic_load_explicit(&thread->work, memory_order_relaxed)) {
+            irq_enable();
+            thread_return_work(frame);
+            irq_disable();
+        } else if (frame->rip >= (uint64_t)1 << 47) {
+            irq_enable();
+            trap_user_fault(frame, TRAP_PROTECTION, frame->rip);
+            irq_disable();
+        } else {
+            return;
+        }
+    }
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From the boot loader to C.
+ *
+ * Three ways in, all in 32-bit protected mode without paging (or, for the other
+ * CPUs, in real mode): the PVH note that QEMU's -kernel follows, the Multiboot2
+ * header for GRUB, and the trampoline.  They meet in enter_long_mode, which turns
+ * paging on with the boot tables:
+ *
+ *      0 .. 4 GiB                      identity
+ *      DIRECT_MAP_BASE + 0 .. 4 GiB    the same memory, so that C finds it
+ *      KERNEL_BASE + 0 .. 1 GiB        the kernel image
+ *
+ * all of it writable and executable in 2 MiB pages; paging.c replaces them by
+ * the real ones at once, and they live on only for the other CPUs' first steps.
+ *
+ * There is no Multiboot1 header: QEMU refuses a 64-bit ELF file that has one.
+ */
+#include <asm.h>
+
+#define PHYS(symbol) ((symbol) - KERNEL_BASE)
+
+#define PAGE_PRESENT_WRITE 0x003
+#define PAGE_LARGE         0x083
+
+/* ---- Headers -------------------------------------------------------------- */
+
+    .section .note.Xen, "a", @note
+    .align 4
+    .long 4, 4, 18              /* XEN_ELFNOTE_PHYS32_ENTRY */
+    .asciz "Xen"
+    .long pvh_entry
+
+    .section .boot.header, "a"
+    .align 8
+multiboot2_header:
+    .long 0xe85250d6, 0, multiboot2_end - multiboot2_header
+    .long -(0xe85250d6 + (multiboot2_end - multiboot2_header))
+    .align 8
+    .word 6, 1                  /* align modules to pages; optional */
+    .long 8
+    .align 8
+    .word 0, 0
+    .long 8
+multiboot2_end:
+
+/* ---- 32 bits --------------------------------------------------------------- */
+
+    .section .boot.text, "ax"
+    .code32
+    .globl boot_entry
+pvh_entry:
+    movl $BOOT_MAGIC_PVH, %eax
+boot_entry:
+    cli
+    cld
+    movl $boot_stack32_top, %esp
+    movl %eax, boot_magic
+    movl %ebx, boot_pointer
+
+    /* A 64-bit CPU?  The answer of leaf 0x80000001 also tells about NX. */
+    movl $0x80000000, %eax
+    cpuid
+    cmpl $0x80000001, %eax
+    jb no_long_mode
+    movl $0x80000001, %eax
+    cpuid
+    btl $29, %edx
+    jnc no_long_mode
+    movl $0x101, %eax           /* EFER: SCE, LME */
+    btl $20, %edx
+    jnc 1f
+    orl $0x800, %eax            /* NXE */
+1:  movl %eax, boot_efer
+
+    /* Four page directories of 2 MiB pages. */
+    movl $boot_pd, %edi
+    movl $PAGE_LARGE, %eax
+    movl $2048, %ecx
+2:  movl %eax, (%edi)
+    addl $0x200000, %eax
+    addl $8, %edi
+    loop 2b
+
+    movl $boot_pd + PAGE_PRESENT_WRITE, %eax
+    movl $boot_pdpt, %edi
+    movl $4, %ecx
+3:  movl %eax, (%edi)
+    addl $4096, %eax
+    addl $8, %edi
+    loop 3b
+
+    movl $boot_pd + PAGE_PRESENT_WRITE, boot_pdpt_image + 510 * 8
+    movl $boot_pdpt + PAGE_PRESENT_WRITE, boot_pml4
+    movl $boot_pdpt + PAGE_PRESENT_WRITE, boot_pml4 + 273 * 8
+    movl $boot_pdpt_image + PAGE_PRESENT_WRITE, boot_pml4 + 511 * 8
+
+    movl $start_boot_cpu, %edi
+    jmp enter_long_mode
+
+no_long_mode:
+    movl $no_long_mode_text, %esi
+    movw $0x3f8, %dx
+4:  lodsb
+    testb %al, %al
+    jz 5f
+    outb %al, %dx
+    jmp 4b
+5:  hlt
+    jmp 5b
+
+/* Turn paging and long mode on; continue at the address in boot code that %edi holds. */
+enter_long_mode:
+    movl %cr4, %eax
+    orl $0x20, %eax             /* PAE */
+    movl %eax, %cr4
+    movl $boot_pml4, %eax
+    movl %eax, %cr3
+    movl $0xc0000080, %ecx
+    movl boot_efer, %eax
+    xorl %edx, %edx
+    wrmsr
+    movl $0x80010033, %eax      /* CR0: PG WP NE ET MP PE */
+    movl %eax, %cr0
+    lgdt boot_gdt_pointer
+    ljmp $KERNEL_CS, $long_mode
+
+    .code64
+long_mode:
+    movl $KERNEL_DS, %eax
+    movl %eax, %ds
+    movl %eax, %es
+    movl %eax, %ss
+    xorl %eax, %eax
+    movl %eax, %fs
+    movl %eax, %gs
+    movl %edi, %edi
+    jmp *%rdi
+
+start_boot_cpu:
+    movabsq $boot_stack_top, %rsp
+    movl boot_magic, %edi
+    movl boot_pointer, %esi
+    movl $DIRECT_MAP_BASE >> 32, %eax
+    shlq $32, %rax
+    addq %rax, %rsi
+    xorl %ebp, %ebp
+    movabsq $boot_main, %rax
+    call *%rax
+    ud2
+
+start_other_cpu:
+    movq ap_block, %rax
+    movq ap_block + 8, %rsp
+    movq ap_block + 16, %rdi
+    movabsq $1f, %rcx
+    jmp *%rcx
+    .text
+1:  movq %rax, %cr3             /* the identity mapping ends here */
+    xorl %ebp, %ebp
+    call ap_entry
+    ud2
+
+/* ---- The other CPUs: copied to TRAMPOLINE_PA -------------------------------- */
+
+    .section .boot.text
+    .code16
+trampoline_start:
+    cli
+    xorw %ax, %ax
+    movw %ax, %ds
+    lgdtl TRAMPOLINE_PA + (trampoline_gdt_pointer - trampoline_start)
+    movl %cr0, %eax
+    orl $1, %eax
+    movl %eax, %cr0
+    ljmpl $0x08, $trampoline32
+    .align 4
+trampoline_gdt_pointer:
+    .word boot_gdt_end - boot_gdt - 1
+    .long boot_gdt
+trampoline_end:
+
+    .code32
+trampoline32:
+    movl $KERNEL_DS, %eax
+    movl %eax, %ds
+    movl %eax, %es
+    movl %eax, %ss
+    movl $start_other_cpu, %edi
+    jmp enter_long_mode
+
+/* ---- Data -------------------------------------------------------------------- */
+
+    .section .boot.data, "aw"
+    .align 16
+boot_gdt:
+    .quad 0
+    .quad 0x00cf9a000000ffff    /* 0x08: 32-bit code */
+    .quad 0x00af9a000000ffff    /* KERNEL_CS */
+    .quad 0x00cf92000000ffff    /* KERNEL_DS */
+boot_gdt_end:
+boot_gdt_pointer:
+    .word boot_gdt_end - boot_gdt - 1
+    .long boot_gdt, 0
+    .align 8
+ap_block:                       /* struct ap_block in smp.c */
+    .quad 0, 0, 0
+boot_magic:
+    .long 0
+boot_pointer:
+    .long 0
+boot_efer:
+    .long 0
+no_long_mode_text:
+    .asciz "quire: this CPU has no 64-bit mode\r\n"
+
+/* For C, which is linked too far away to name these. */
+    .section .rodata
+    .align 8
+    .globl image_range, boot_pa_trampoline, boot_trampoline_bytes, boot_pa_ap_block
+image_range:
+    .quad image_start, image_end
+boot_pa_trampoline:
+    .quad trampoline_start
+boot_trampoline_bytes:
+    .quad trampoline_end - trampoline_start
+boot_pa_ap_block:
+    .quad ap_block
+
+    .section .boot.bss, "aw", @nobits
+    .align 4096
+boot_pml4:
+    .skip 4096
+boot_pdpt:
+    .skip 4096
+boot_pdpt_image:
+    .skip 4096
+boot_pd:
+    .skip 4 * 4096
+    .skip 512
+boot_stack32_top:
+
+/* The boot CPU's stack; paging.c leaves the page below it unmapped. */
+    .section .stack, "aw", @nobits
+    .align 4096
+    .globl boot_stack_guard, boot_stack, boot_stack_top
+boot_stack_guard:
+    .skip 4096
+boot_stack:
+    .skip 16384
+boot_stack_top:
+
+    .section .note.GNU-stack, "", @progbits

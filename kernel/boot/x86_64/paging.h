@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_X86_64_PAGING_H
+#define KERNEL_X86_64_PAGING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <quire/types.h>
+
+/** Bytes [pa, pa+bytes) through the boot window, or NULL where they lie outside it. */
+const void *boot_window(uint64_t pa, uint64_t bytes);
+
+/** Build the kernel's own tables from boot_info and run on them: the window closes. */
+void paging_init(void);
+
+/** Zeroed pages for good, described by paging_boot_frames(); before memory_init(). */
+void *paging_boot_alloc(size_t bytes);
+
+/** What was taken for tables and paging_boot_alloc(). */
+struct qr_pa_range paging_boot_frames(void);
+
+/** One past the highest physical address that the direct map holds. */
+uint64_t paging_direct_end(void);
+
+/**
+ * Walk the tables that are loaded now and log the result.
+ * @return how many entries break a rule: writable and executable, user access in the
+ *         kernel half, anything in the user half while no process exists
+ */
+unsigned paging_audit(void);
+
+#endif

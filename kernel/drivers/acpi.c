@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Static ACPI tables: MADT for CPUs and interrupt controllers, SRAT and SLIT for
+ * memory nodes.
+ *
+ * Every table is reached through boot_window(), has its length checked before
+ * and its checksum before anything else is believed, and its entries are walked
+ * with a bound, so that a zero or overlong length ends the walk.
+ */
+#include <acpi.h>
+#include <kstring.h>
+#include <printk.h>
+
+#include "../boot/x86_64/paging.h"
+
+struct acpi_info acpi_info;
+
+struct __attribute__((packed)) acpi_rsdp {
+    char signature[8];
+    uint8_t checksum;
+    char oem[6];
+    uint8_t revision;
+    uint32_t rsdt;
+    uint32_t bytes;
+    uint64_t xsdt;
+};
+
+struct __attribute__((packed)) acpi_header {
+    char signature[4];
+    uint32_t bytes;
+    uint8_t revision, checksum;
+    char oem[24];
+    uint32_t creator_revision;
+};
+
+#define RSDP_BYTES_1    20u
+#define TABLE_BYTES_MAX 0x100000u
+#define TABLES_MAX      256u
+#define CPU_ENABLED     1u
+#define MEMORY_ENABLED  1u
+#define MEMORY_HOTPLUG  2u
+#define MEMORY_NV       4u
+
+static uint64_t
+field(const uint8_t *at, unsigned bytes)
+{
+    uint64_t value = 0;
+
+    memcpy(&value, at, bytes);
+    return value;
+}
+
+static bool
+sum_is_zero(const void *bytes, size_t count)
+{
+    uint8_t sum = 0;
+
+    for (size_t i = 0; i < count; i++)
+        sum = (uint8_t)(sum + ((const uint8_t *)bytes)[i]);
+    return sum == 0;
+}
+
+static const struct acpi_header *
+table_find(uint64_t pa)
+{
+    const struct acpi_header *table = boot_window(pa, sizeof *table);
+
+    if (table == NULL || table->bytes < sizeof *table || table->bytes > TABLE_BYTES_MAX
+        || boot_window(pa, table->bytes) == NULL) {
+        printk("acpi: table at %lx is out of reach or of impossible length: skipped\n", pa);
+        return NULL;
+    }
+    if (!sum_is_zero(table, table->bytes)) {
+        printk("acpi: table %.4s at %lx has a wrong checksum: skipped\n", table->signature, pa);
+        return NULL;
+    }
+    return table;
+}
+
+/* ---- Entries of MADT and SRAT ------------------------------------------------------ */
+
+typedef void (*entry_fn)(const uint8_t *entry, unsigned bytes);
+
+/** Both tables are a header and then entries of (type, length, ...). */
+static void
+entries_walk(const struct acpi_header *table, size_t header_bytes, entry_fn fn)
+{
+    const uint8_t *at = (const uint8_t *)table + header_bytes;
+    const uint8_t *end = (const uint8_t *)table + table->bytes;
+
+    while (at < end && end - at >= 2) {
+        unsigned bytes = at[1];
+
+        if (bytes < 2 || bytes > (size_t)(end - at))
+            return;
+        fn(at, bytes);
+        at += bytes;
+    }
+}
+
+static void
+add_cpu(uint32_t apic_id, uint32_t flags)
+{
+    if (!(flags & CPU_ENABLED))
+        return;
+    for (unsigned i = 0; i < acpi_info.cpu_count; i++) {
+        if (acpi_info.apic_ids[i] == apic_id)
+            return;
+    }
+    if (acpi_info.cpu_count < CONFIG_MAX_CPUS)
+        acpi_info.apic_ids[acpi_info.cpu_count++] = apic_id;
+    else
+        acpi_info.cpus_dropped++;
+}
+
+static void
+add_override(const uint8_t *e)
+{
+    if (acpi_info.override_count == ACPI_OVERRIDES_MAX)
+        return;
+    acpi_info.overrides[acpi_info.override_count++] = (struct acpi_override){
+        .irq = e[3],
+        .line = (uint32_t)field(e + 4, 4),
+        .flags = (uint16_t)field(e + 8, 2),
+    };
+}
+
+static void
+madt_entry(const uint8_t *e, unsigned bytes)
+{
+    if (e[0] == 0 && bytes >= 8) {
+        add_cpu(e[3], (uint32_t)field(e + 4, 4));
+    } else if (e[0] == 1 && bytes >= 12 && acpi_info.ioapic_pa == 0) {
+        acpi_info.ioapic_pa = field(e + 4, 4);
+        acpi_info.ioapic_base = (uint32_t)field(e + 8, 4);
+    } else if (e[0] == 2 && bytes >= 10) {
+        add_override(e);
+    } else if (e[0] == 5 && bytes >= 12) {
+        acpi_info.lapic_pa = field(e + 4, 8);
+    } else if (e[0] == 9 && bytes >= 16) {
+        add_cpu((uint32_t)field(e + 4, 4), (uint32_t)field(e + 8, 4));
+    }
+}
+
+static void
+srat_cpu(uint32_t apic_id, uint32_t domain)
+{
+    for (unsigned i = 0; i < acpi_info.cpu_count; i++) {
+        if (acpi_info.apic_ids[i] == apic_id)
+            acpi_info.apic_domains[i] = domain;
+    }
+}
+
+static void
+srat_memory(const uint8_t *e)
+{
+    uint32_t flags = (uint32_t)field(e + 28, 4);
+    uint64_t start = field(e + 8, 8);
+    uint64_t bytes = field(e + 16, 8);
+
+    if (!(flags & MEMORY_ENABLED) || bytes == 0 || start + bytes < start
+        || acpi_info.memory_count == ACPI_MEMORY_MAX)
+        return;
+    acpi_info.memory[acpi_info.memory_count++] = (struct acpi_memory){
+        .start = start,
+        .bytes = bytes,
+        .domain = (uint32_t)field(e + 2, 4),
+        .hotplug = flags & MEMORY_HOTPLUG,
+        .non_volatile = flags & MEMORY_NV,
+    };
+}
+
+static void
+srat_entry(const uint8_t *e, unsigned bytes)
+{
+    if (e[0] == 0 && bytes >= 16 && (field(e + 4, 4) & CPU_ENABLED))
+        srat_cpu(e[3], e[2] | (uint32_t)field(e + 9, 3) << 8);
+    else if (e[0] == 1 && bytes >= 40)
+        srat_memory(e);
+    else if (e[0] == 2 && bytes >= 24 && (field(e + 12, 4) & CPU_ENABLED))
+        srat_cpu((uint32_t)field(e + 8, 4), (uint32_t)field(e + 4, 4));
+}
+
+static void
+slit_parse(const struct acpi_header *table)
+{
+    const uint8_t *distances = (const uint8_t *)table + 44;
+    uint64_t count;
+
+    if (table->bytes < 44)
+        return;
+    count = field((const uint8_t *)table + 36, 8);
+    if (count > 255 || 44 + count * count > table->bytes)
+        return;
+    acpi_info.distance_count = count < BOOT_NODES_MAX ? (unsigned)count : BOOT_NODES_MAX;
+    for (unsigned i = 0; i < acpi_info.distance_count; i++) {
+        for (unsigned j = 0; j < acpi_info.distance_count; j++)
+            acpi_info.distances[i * BOOT_NODES_MAX + j] = distances[i * count + j];
+    }
+}
+
+static void
+madt_parse(const struct acpi_header *table)
+{
+    if (table->bytes < 44)
+        return;
+    acpi_info.lapic_pa = field((const uint8_t *)table + 36, 4);
+    entries_walk(table, 44, madt_entry);
+}
+
+/* ---- Roots --------------------------------------------------------------------------- */
+
+static bool
+rsdp_is_valid(const struct acpi_rsdp *rsdp)
+{
+    return rsdp != NULL && memcmp(rsdp->signature, "RSD PTR ", 8) == 0
+           && sum_is_zero(rsdp, RSDP_BYTES_1);
+}
+
+static const struct acpi_rsdp *
+rsdp_find(uint64_t pa)
+{
+    const struct acpi_rsdp *rsdp = boot_window(pa, sizeof *rsdp);
+
+    if (rsdp_is_valid(rsdp))
+        return rsdp;
+    for (pa = 0xe0000; pa < 0x100000; pa += 16) {
+        rsdp = boot_window(pa, sizeof *rsdp);
+        if (rsdp_is_valid(rsdp))
+            return rsdp;
+    }
+    return NULL;
+}
+
+/** SRAT needs the CPUs of the MADT, so each pass over the root takes one kind of table. */
+static void
+root_walk(const struct acpi_header *root, unsigned entry_bytes, const char *signature,
+          void (*parse)(const struct acpi_header *))
+{
+    const uint8_t *entries = (const uint8_t *)(root + 1);
+    size_t count = (root->bytes - sizeof *root) / entry_bytes;
+
+    for (size_t i = 0; i < count && i < TABLES_MAX; i++) {
+        uint64_t pa = field(entries + i * entry_bytes, entry_bytes);
+        const struct acpi_header *table = boot_window(pa, sizeof *table);
+
+        if (table == NULL || memcmp(table->signature, signature, 4) != 0)
+            continue;
+        table = table_find(pa);
+        if (table != NULL) {
+            parse(table);
+            return;
+        }
+    }
+}
+
+static void
+srat_parse(const struct acpi_header *table)
+{
+    entries_walk(table, 48, srat_entry);
+}
+
+void
+acpi_init(uint64_t rsdp_pa)
+{
+    const struct acpi_rsdp *rsdp = rsdp_find(rsdp_pa);
+    const struct acpi_header *root = NULL;
+    unsigned entry_bytes = 8;
+
+    if (rsdp == NULL) {
+        printk("acpi: no RSDP: one CPU, one node\n");
+        return;
+    }
+    if (rsdp->revision >= 2 && rsdp->xsdt != 0)
+        root = table_find(rsdp->xsdt);
+    if (root == NULL) {
+        root = table_find(rsdp->rsdt);
+        entry_bytes = 4;
+    }
+    if (root == NULL)
+        return;
+    acpi_info.found = true;
+    root_walk(root, entry_bytes, "APIC", madt_parse);
+    root_walk(root, entry_bytes, "SRAT", srat_parse);
+    root_walk(root, entry_bytes, "SLIT", slit_parse);
+    if (acpi_info.cpus_dropped)
+        printk("acpi: %u CPUs beyond CONFIG_MAX_CPUS are left out\n", acpi_info.cpus_dropped);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_MEMORY_H
+#define KERNEL_MEMORY_H
+
+/**
+ * @file
+ * The kernel's one instance of the library: made by memory_init() in this
+ * order, and reached through here by everyone else.
+ */
+
+#include <quire/quire.h>
+#include <quire/vmalloc.h>
+
+struct memory {
+    struct qr_frames *frames;
+    struct qr_heap *heap;
+    struct qr_epoch epoch;
+    struct qr_tlb *tlb;
+    struct qr_tables kernel_tables;      /**< upper half: shared by every space */
+    struct qr_tlb_space kernel_space;
+    struct qr_vmalloc *vmalloc;          /**< kernel stacks, large blocks, device windows */
+    struct qr_objects *objects;
+    struct qr_vm *vm;
+};
+
+extern struct memory memory;
+
+/** Frames, heap, kernel tables, objects, spaces; boot CPU, panics where it cannot work. */
+void memory_init(void);
+
+/** The running CPU takes part in shootdowns from now on. */
+void memory_cpu_online(void);
+
+/** The kernel address of physical memory. */
+static inline void *
+direct_map(uint64_t pa)
+{
+    return qr_port_window_open(qr_pa_of(pa));
+}
+
+/** The dense node number of a proximity domain of the ACPI tables. */
+unsigned memory_node_of_domain(uint32_t domain);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_PLATFORM_H
+#define KERNEL_PLATFORM_H
+
+/**
+ * @file
+ * The machine around the CPU, as main.c sees it; boot CPU only.
+ */
+
+#include <quire/table.h>
+
+/** Interrupt controllers and clock; after memory_init(). */
+void platform_init(void);
+
+/** Check the kernel's own page tables and log the result; panics on a violation. */
+void platform_audit(void);
+
+/** Tick and terminal input begin; interrupts stay off until the scheduler runs. */
+void platform_start(void);
+
+/* What memory_init() needs to know of the boot tables. */
+
+/** Physical address of the root that the kernel runs on. */
+qr_pa platform_root(void);
+/**
+ * Zeroed memory, page-aligned, for good; before memory_init() has read the map.
+ * Panics where there is none.
+ */
+void *platform_boot_alloc(size_t bytes);
+/** Frames that hold the boot tables and what platform_boot_alloc() gave. */
+struct qr_pa_range platform_table_frames(void);
+/** Call @p add for each range that the platform or the kernel image occupies. */
+void platform_describe_memory(void (*add)(struct qr_pa_range range, enum qr_memory_kind kind,
+                                          const char *description));
+/** One past the highest address a CPU can form. */
+uint64_t platform_physical_limit(void);
+/** How many address-space identifiers a CPU has; 1: none. */
+unsigned platform_asid_count(void);
+
+/** The format of the kernel's and of user tables. */
+const struct qr_format *platform_format(void);
+
+/** The kernel half's range for vmalloc. */
+struct qr_va_range platform_dynamic_range(void);
+
+#endif

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kernel's instance of the library: an example of how to embed Quire.
+ *
+ * One after the other, each built from the one before:
+ *
+ *      frames   from the loader's memory map plus what the boot has taken
+ *      heap     from frames
+ *      tables   the tree that the boot built is adopted as the kernel's
+ *      tlb      shootdown; the kernel's space takes part in it
+ *      vmalloc  kernel stacks, device windows
+ *      objects, vm   what user spaces are made of
+ *
+ * Nothing here can fail halfway and go on: a machine too small for this stops
+ * with a message.
+ */
+#include <acpi.h>
+#include <boot.h>
+#include <kstring.h>
+#include <memory.h>
+#include <platform.h>
+#include <printk.h>
+
+#define MAP_MAX            512
+#define USER_STACK_GAP     ((size_t)128 << 20)
+#define USER_START         0x10000u
+#define STACK_GUARD_PAGES  256
+#define FAULT_AROUND_PAGES 16
+#define MAX_REGIONS        65530
+
+struct memory memory;
+
+static struct qr_memory_range map[MAP_MAX];
+static size_t map_count;
+
+/* ---- The memory map ------------------------------------------------------------- */
+
+static void
+map_add(uint64_t start, uint64_t end, enum qr_memory_kind kind, unsigned node, const char *text)
+{
+    if (start >= end)
+        return;
+    if (map_count == MAP_MAX)
+        panic("the memory map has more than %d entries", MAP_MAX);
+    map[map_count++] = (struct qr_memory_range){
+        .range = {qr_pa_of(start), qr_pa_of(end)},
+        .kind = kind,
+        .node = node,
+        .description = text,
+    };
+}
+
+static void
+map_add_reserved(struct qr_pa_range range, enum qr_memory_kind kind, const char *text)
+{
+    map_add(range.start.v, range.end.v, kind, 0, text);
+}
+
+unsigned
+memory_node_of_domain(uint32_t domain)
+{
+    unsigned node = 0;
+
+    /* Domains are numbered freely; nodes in the order in which memory names them. */
+    for (unsigned i = 0; i < acpi_info.memory_count; i++) {
+        bool seen = false;
+
+        if (acpi_info.memory[i].domain == domain)
+            return node < CONFIG_MAX_NODES ? node : 0;
+        for (unsigned j = 0; j < i; j++)
+            seen |= acpi_info.memory[j].domain == acpi_info.memory[i].domain;
+        node += !seen;
+    }
+    return 0;
+}
+
+static enum qr_memory_kind
+memory_kind_of(uint32_t kind)
+{
+    switch (kind) {
+    case BOOT_REGION_USABLE:
+        return QR_MEMORY_USABLE;
+    case BOOT_REGION_ACPI:
+    case BOOT_REGION_ACPI_NVS:
+        return QR_MEMORY_ACPI;
+    case BOOT_REGION_BAD:
+        return QR_MEMORY_BAD;
+    case BOOT_REGION_PERSISTENT:
+        return QR_MEMORY_PERSISTENT;
+    default:
+        return QR_MEMORY_RESERVED;
+    }
+}
+
+static const char *
+kind_text(enum qr_memory_kind kind)
+{
+    switch (kind) {
+    case QR_MEMORY_USABLE:
+        return "System RAM";
+    case QR_MEMORY_ACPI:
+        return "ACPI Tables";
+    case QR_MEMORY_BAD:
+        return "Unusable memory";
+    case QR_MEMORY_PERSISTENT:
+        return "Persistent Memory";
+    default:
+        return "Reserved";
+    }
+}
+
+/** One region of the loader, cut where the node changes. */
+static void
+map_add_region(const struct boot_region *region)
+{
+    uint64_t start = region->start;
+    uint64_t end = start + region->bytes;
+    enum qr_memory_kind kind = memory_kind_of(region->kind);
+
+    while (start < end) {
+        uint64_t next = end;
+        unsigned node = 0;
+
+        for (unsigned i = 0; i < acpi_info.memory_count; i++) {
+            const struct acpi_memory *m = &acpi_info.memory[i];
+            uint64_t m_end = m->start + m->bytes;
+
+            if (start >= m->start && start < m_end) {
+                node = memory_node_of_domain(m->domain);
+                next = m_end < next ? m_end : next;
+            } else if (m->start > start && m->start < next) {
+                next = m->start;
+            }
+        }
+        map_add(start, next, kind, node, kind_text(kind));
+        start = next;
+    }
+}
+
+static void
+map_build(void)
+{
+    for (unsigned i = 0; i < boot_info.region_count; i++)
+        map_add_region(&boot_info.regions[i]);
+    platform_describe_memory(map_add_reserved);
+    map_add_reserved(boot_info.initrd, QR_MEMORY_BOOT, "Initial file system");
+    map_add_reserved(platform_table_frames(), QR_MEMORY_KERNEL, "Boot allocations");
+}
+
+/* ---- Instances ------------------------------------------------------------------- */
+
+static void
+must(enum qr_status status, const char *what)
+{
+    if (status != QR_OK)
+        panic("memory: %s: %s", what, qr_status_name(status));
+}
+
+static void *
+instance_alloc(size_t bytes, const char *what)
+{
+    void *instance = qr_kmalloc_aligned(memory.heap, bytes, QR_CACHE_LINE, QR_ALLOC_ZERO);
+
+    if (instance == NULL)
+        panic("memory: no room for %s (%zu bytes)", what, bytes);
+    return instance;
+}
+
+static unsigned
+possible_cpus(void)
+{
+    return acpi_info.cpu_count > 0 ? acpi_info.cpu_count : 1;
+}
+
+static void
+frames_init(void)
+{
+    struct qr_frames_config config = {
+        .map = map,
+        .physical_limit = platform_physical_limit(),
+        .cpu_count = possible_cpus(),
+    };
+
+    /* The instance is itself a boot allocation, so the map is built after it. */
+    config.map_count = MAP_MAX;
+    memory.frames = platform_boot_alloc(qr_frames_size(&config));
+    map_build();
+    config.map_count = map_count;
+    must(qr_frames_init(memory.frames, &config), "the memory map");
+}
+
+static void
+heap_init(void)
+{
+    size_t bytes = qr_heap_size(possible_cpus());
+    unsigned order = 0;
+    struct qr_frame *block;
+
+    while ((QR_PAGE_SIZE << order) < bytes)
+        order++;
+    block = qr_frame_alloc_block(memory.frames, order, QR_ALLOC_ZERO);
+    if (block == NULL)
+        panic("memory: no room for the heap");
+    memory.heap = direct_map(qr_frame_pa(memory.frames, block).v);
+    must(qr_heap_init(memory.heap, memory.frames, possible_cpus()), "heap");
+}
+
+static void
+kernel_tables_init(void)
+{
+    struct qr_vmalloc_config config = {
+        .frames = memory.frames,
+        .heap = memory.heap,
+        .kernel = &memory.kernel_space,
+        .range = platform_dynamic_range(),
+    };
+
+    qr_epoch_init(&memory.epoch);
+    must(qr_tables_adopt(&memory.kernel_tables, platform_format(), memory.frames, &memory.epoch,
+                         platform_root()),
+         "kernel tables");
+    must(qr_tables_fill_upper_half(&memory.kernel_tables), "upper half");
+
+    memory.tlb = instance_alloc(qr_tlb_size(possible_cpus()), "shootdown");
+    qr_tlb_init(memory.tlb, memory.frames, possible_cpus(), platform_asid_count());
+    qr_tlb_space_init(&memory.kernel_space, memory.tlb, &memory.kernel_tables);
+    memory.kernel_space.global = true;
+    qr_tlb_set_kernel(memory.tlb, &memory.kernel_space);
+    memory_cpu_online();
+
+    memory.vmalloc = instance_alloc(qr_vmalloc_size(), "kernel ranges");
+    must(qr_vmalloc_init(memory.vmalloc, &config), "kernel ranges");
+}
+
+static void
+vm_init(void)
+{
+    char word[8];
+    struct qr_vm_config config = {
+        .frames = memory.frames,
+        .heap = memory.heap,
+        .epoch = &memory.epoch,
+        .tlb = memory.tlb,
+        .format = platform_format(),
+        .kernel_tables = &memory.kernel_tables,
+        .layout = {
+            .user_start = qr_va_of(USER_START),
+            .user_end = qr_va_of(qr_port_user_end()),
+            .stack_top = qr_va_of(qr_port_user_end()),
+            .stack_gap_bytes = USER_STACK_GAP,
+            .mmap_random_bits = 28,
+            .stack_random_bits = 22,
+            .brk_random_bits = 13,
+        },
+        .max_regions = MAX_REGIONS,
+        .stack_guard_pages = STACK_GUARD_PAGES,
+        .fault_around_pages = FAULT_AROUND_PAGES,
+        .randomise = !boot_option("norandmaps", word, sizeof word),
+    };
+
+    memory.objects = instance_alloc(qr_objects_size(), "objects");
+    must(qr_objects_init(memory.objects, memory.frames, memory.heap), "objects");
+    config.objects = memory.objects;
+    memory.vm = instance_alloc(qr_vm_size(), "address spaces");
+    must(qr_vm_init(memory.vm, &config), "address spaces");
+}
+
+void
+memory_cpu_online(void)
+{
+    qr_tlb_cpu_online(memory.tlb);
+}
+
+void
+memory_init(void)
+{
+    struct qr_frames_stats stats;
+
+    frames_init();
+    heap_init();
+    kernel_tables_init();
+    vm_init();
+    qr_frames_stats(memory.frames, &stats);
+    printk("memory: %zu frames, %zu free, %zu reserved, %zu KiB of descriptors\n", stats.total,
+           stats.free, stats.reserved, stats.metadata_bytes >> 10);
+}
