@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "fiber.h"
 
-#include "sim.h"
+#include "machine.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -27,11 +27,10 @@ fiber_of_thread(struct fiber *fiber)
 void
 fiber_create(struct fiber *fiber, void (*start)(void))
 {
-    unsigned char *memory = mmap(NULL, STACK_BYTES + GUARD_BYTES, PROT_READ | PROT_WRITE,
-                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    unsigned char *memory = sim_host_map(STACK_BYTES + GUARD_BYTES, PROT_READ | PROT_WRITE);
 
-    if (memory == MAP_FAILED || mprotect(memory, GUARD_BYTES, PROT_NONE) != 0)
-        sim_fail("the host has no memory for another stack");
+    if (mprotect(memory, GUARD_BYTES, PROT_NONE) != 0)
+        sim_fail("the host cannot guard a stack");
     memset(fiber, 0, sizeof(*fiber));
     fiber->stack = memory + GUARD_BYTES;
     fiber->bottom = fiber->stack;
@@ -53,7 +52,7 @@ fiber_destroy(struct fiber *fiber)
 #ifdef FIBER_TSAN
     __tsan_destroy_fiber(fiber->tsan);
 #endif
-    munmap((unsigned char *)fiber->stack - GUARD_BYTES, STACK_BYTES + GUARD_BYTES);
+    sim_host_unmap((unsigned char *)fiber->stack - GUARD_BYTES);
     fiber->stack = NULL;
 }
 

@@ -117,6 +117,7 @@ sim_catch(void (*body)(void *context), void *context, char *out_message, size_t 
     struct catcher mine;
     struct catcher *outer = catcher;
     struct sim_cpu *before = acting;
+    uint64_t mark = sim_host_mark();
 
     mine.message[0] = '\0';
     catcher = &mine;
@@ -126,30 +127,11 @@ sim_catch(void (*body)(void *context), void *context, char *out_message, size_t 
         return false;
     }
     catcher = outer;
-    acting = before; /* it may act as a CPU of another machine */
+    acting = before; /* a CPU of another machine */
+    sim_host_forget(mark);
     if (bytes > 0)
         snprintf(out_message, bytes, "%s", mine.message);
     return true;
-}
-
-/* ---- Memory of the host -------------------------------------------------- */
-
-void *
-sim_host_alloc(size_t bytes)
-{
-    size_t rounded = (bytes + QR_CACHE_LINE - 1) & ~(size_t)(QR_CACHE_LINE - 1);
-    void *memory = aligned_alloc(QR_CACHE_LINE, rounded == 0 ? QR_CACHE_LINE : rounded);
-
-    if (memory == NULL)
-        sim_fail("the host has no memory for %zu bytes", bytes);
-    memset(memory, 0, rounded);
-    return memory;
-}
-
-void
-sim_host_free(void *memory)
-{
-    free(memory);
 }
 
 /* ---- RAM ----------------------------------------------------------------- */
@@ -202,13 +184,7 @@ static void
 ram_reserve(struct sim *sim)
 {
     ram_take_banks(sim);
-    void *ram = mmap(NULL, sim->ram_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                     -1, 0);
-
-    if (ram == MAP_FAILED)
-        sim_fail("the host cannot reserve %llu bytes of addresses",
-                 (unsigned long long)sim->ram_bytes);
-    sim->ram = ram;
+    sim->ram = sim_host_map(sim->ram_bytes, PROT_NONE);
     for (size_t i = 0; i < sim->options.bank_count; i++) {
         if (mprotect(sim->ram + sim->banks[i].start, sim->banks[i].bytes,
                      PROT_READ | PROT_WRITE) != 0)
@@ -296,7 +272,7 @@ sim_shutdown(struct sim *sim)
     sim_leave();
     for (unsigned i = 0; i < sim->cpu_count; i++)
         tlb_destroy(sim->cpus[i].tlb);
-    munmap(sim->ram, sim->ram_bytes);
+    sim_host_unmap(sim->ram);
     pthread_mutex_destroy(&sim->wait_lock);
     pthread_cond_destroy(&sim->wait_changed);
     pthread_mutex_destroy(&sim->refusals.lock);

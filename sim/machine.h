@@ -132,6 +132,13 @@ void sim_on_stop(struct sim *sim, void (*stop)(struct sim *sim));
 /** Memory of the host, zeroed, cache-line aligned; never fails. */
 void *sim_host_alloc(size_t bytes);
 void sim_host_free(void *memory);
+void *sim_host_grow(void *memory, size_t old_bytes, size_t new_bytes);
+/** Addresses that the host fills on touch; @p protection as of mmap(). */
+void *sim_host_map(size_t bytes, int protection);
+void sim_host_unmap(void *mapping);
+/** Release everything that was taken after the mark. */
+uint64_t sim_host_mark(void);
+void sim_host_forget(uint64_t mark);
 
 /** Take what interrupts wait, if they are on. */
 void cpu_take_interrupts(struct sim_cpu *cpu);

@@ -95,6 +95,20 @@ qr_port_log(const char *line)
         fprintf(stderr, "quire: %s\n", line);
 }
 
+qr_pa
+qr_port_direct_pa(const void *pointer)
+{
+    struct sim_cpu *cpu = here();
+
+    if (cpu == NULL)
+        sim_fail("the physical address of %p asked by a host thread that acts as no CPU", pointer);
+    uint64_t pa = (uint64_t)((const unsigned char *)pointer - cpu->sim->ram);
+
+    if (!bank_has(cpu->sim, pa) || window_is_high(cpu->sim, pa))
+        sim_fail("%p is not in the direct map", pointer);
+    return qr_pa_of(pa);
+}
+
 /* ---- Level 2 ------------------------------------------------------------- */
 
 struct qr_cpu *

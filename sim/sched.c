@@ -28,7 +28,6 @@
 #include "fiber.h"
 #include "machine.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -122,10 +121,11 @@ spawn(struct sim *sim, unsigned cpu, const char *name, sim_body body, void *cont
     thread->context = context;
     thread->only_cpu = cpu;
     if (sched->count == sched->capacity) {
-        sched->capacity = sched->capacity == 0 ? 8 : 2 * sched->capacity;
-        sched->threads = realloc(sched->threads, sched->capacity * sizeof(sched->threads[0]));
-        if (sched->threads == NULL)
-            sim_fail("the host has no memory for %u threads", sched->capacity);
+        unsigned capacity = sched->capacity == 0 ? 8 : 2 * sched->capacity;
+
+        sched->threads = sim_host_grow(sched->threads, sched->capacity * sizeof(sched->threads[0]),
+                                       capacity * sizeof(sched->threads[0]));
+        sched->capacity = capacity;
     }
     sched->threads[sched->count++] = thread;
     sched->alive++;
@@ -162,7 +162,7 @@ sched_free(struct sim *sim)
     for (unsigned i = 0; sched->handlers != NULL && i < sim->cpu_count; i++)
         fiber_destroy(&sched->handlers[i].fiber);
     sim_host_free(sched->handlers);
-    free(sched->threads);
+    sim_host_free(sched->threads);
     sim_host_free(sched);
     sim->sched = NULL;
 }

@@ -251,8 +251,8 @@ QR_NORETURN QR_PRINTF(1, 2) void sim_fail(const char *format, ...);
 
 /**
  * Run @p body; where it fails by sim_fail() or a panic of the library, come
- * back with true and the message.  The machine it used is then worthless and is
- * forgotten (its memory leaks).  Not for SIM_RUN_THREADS.
+ * back with true and the message.  Machines that @p body booted are then worthless
+ * and are forgotten.  Not for SIM_RUN_THREADS.
  */
 bool sim_catch(void (*body)(void *context), void *context, char *out_message, size_t bytes);
 

@@ -11,9 +11,6 @@
  */
 #include "machine.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #define BUCKETS 1024u
 #define NONE    (~0u)
 
@@ -48,7 +45,7 @@ tlb_create(void)
 void
 tlb_destroy(struct tlb *tlb)
 {
-    free(tlb->slots);
+    sim_host_free(tlb->slots);
     sim_host_free(tlb);
 }
 
@@ -84,10 +81,11 @@ slot_take(struct tlb *tlb)
         return slot;
     }
     if (tlb->high == tlb->capacity) {
-        tlb->capacity = tlb->capacity == 0 ? 64 : 2 * tlb->capacity;
-        tlb->slots = realloc(tlb->slots, tlb->capacity * sizeof(tlb->slots[0]));
-        if (tlb->slots == NULL)
-            sim_fail("the host has no memory for a TLB of %u entries", tlb->capacity);
+        unsigned capacity = tlb->capacity == 0 ? 64 : 2 * tlb->capacity;
+
+        tlb->slots = sim_host_grow(tlb->slots, tlb->capacity * sizeof(tlb->slots[0]),
+                                   capacity * sizeof(tlb->slots[0]));
+        tlb->capacity = capacity;
     }
     return tlb->high++;
 }
