@@ -29,7 +29,7 @@ struct __attribute__((packed)) acpi_header {
     char signature[4];
     uint32_t bytes;
     uint8_t revision, checksum;
-    char oem[24];
+    char oem[22]; /* OEM and creator identifiers */
     uint32_t creator_revision;
 };
 

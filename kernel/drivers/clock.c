@@ -113,7 +113,7 @@ calibrate(void)
     ns = (uint64_t)(to.pit - from.pit) * 1000000000u / PIT_HZ;
     if (ns == 0 || to.tsc == from.tsc)
         panic("the interval timer does not count: cannot calibrate the clock");
-    tsc_multiplier = (uint64_t)(((unsigned __int128)ns << 32) / (to.tsc - from.tsc));
+    tsc_multiplier = (ns << 32) / (to.tsc - from.tsc); /* ns is below 2^26: 16 bits of PIT */
     lapic_timer_calibrated((uint64_t)(to.lapic - from.lapic) * TICK_NS / ns);
 }
 
