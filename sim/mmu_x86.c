@@ -47,14 +47,14 @@ x86_offset(unsigned level, uintptr_t va)
     return (unsigned)((va >> x86_shift(level)) & 511) * 8;
 }
 
-/* The memory type that the PAT register gives, as the kernel port programs it:
- * WB WT UC- UC WB WC UC- UC. */
+/* The memory type that the PAT register gives, as the library asks for it:
+ * WB WT UC- UC WB WT WC UC. */
 static uint8_t
 x86_cache(uint64_t raw, bool pat)
 {
     static const uint8_t types[8] = {
         QR_CACHE_WRITE_BACK, QR_CACHE_WRITE_THROUGH,   QR_CACHE_UNCACHED, QR_CACHE_UNCACHED,
-        QR_CACHE_WRITE_BACK, QR_CACHE_WRITE_COMBINING, QR_CACHE_UNCACHED, QR_CACHE_UNCACHED,
+        QR_CACHE_WRITE_BACK, QR_CACHE_WRITE_THROUGH,   QR_CACHE_WRITE_COMBINING, QR_CACHE_UNCACHED,
     };
 
     return types[((raw & PWT) != 0) | (((raw & PCD) != 0) << 1) | (pat << 2)];

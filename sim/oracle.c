@@ -12,8 +12,8 @@
  *     ----------|-------------|-----------|---------------> time
  *       stale, allowed        : marked    : revoked: its use is a failure
  *
- * So begin marks every entry of the space that is stale at that moment with a
- * ticket; end revokes those that still carry it and are still stale.  What
+ * So begin marks every entry that the flush covers and that is stale at that
+ * moment with a ticket; end revokes those that still carry it and are still stale.  What
  * becomes stale in between belongs to a later flush.  The rule is exact: an entry
  * is revoked only where a flush that began after its change has ended.
  *
@@ -44,40 +44,68 @@ oracle_is_stale(struct sim *sim, const struct tlb_entry *entry, qr_pa root)
            (entry->dirty && !now.dirty);
 }
 
-void
-sim_flush_begin(struct sim *sim, qr_pa root, uint64_t *out_ticket)
+static bool
+flush_names_table(const struct sim_flush *flush, uint64_t pa)
 {
-    uint64_t ticket = atomic_fetch_add(&sim->tickets, 1) + 1;
-
-    *out_ticket = ticket;
-    if (sim->threaded) /* the TLBs belong to their threads */
-        return;
-    for (unsigned i = 0; i < sim->cpu_count; i++) {
-        struct tlb *tlb = sim->cpus[i].tlb;
-
-        for (struct tlb_entry *entry = tlb_next(tlb, NULL); entry != NULL;
-             entry = tlb_next(tlb, entry)) {
-            if ((root.v != 0 && entry->root != root.v && !entry->global) ||
-                entry->stale_ticket != 0)
-                continue;
-            if (oracle_is_stale(sim, entry, qr_pa_of(entry->root)))
-                entry->stale_ticket = ticket;
-        }
+    for (unsigned i = 0; i < flush->table_count; i++) {
+        if (flush->tables[i] == pa)
+            return true;
     }
+    return false;
+}
+
+static bool
+flush_covers(const struct sim_flush *flush, const struct tlb_entry *entry)
+{
+    uint64_t first = entry->page << entry->shift;
+    uint64_t last = first + ((1ull << entry->shift) - 1);
+
+    if (flush->root.v != 0 && entry->root != flush->root.v && !entry->global)
+        return false;
+    if (entry->kind == TLB_WALK && flush_names_table(flush, entry->pa))
+        return true;
+    if (flush->whole)
+        return true;
+    for (unsigned i = 0; i < flush->range_count; i++) {
+        if (first < flush->ranges[i].end.v && last >= flush->ranges[i].start.v)
+            return entry->kind == TLB_LEAF;
+    }
+    return false;
 }
 
 void
-sim_flush_end(struct sim *sim, qr_pa root, uint64_t ticket)
+sim_flush_begin(struct sim *sim, struct sim_flush *flush)
 {
-    if (sim->threaded)
+    flush->ticket = atomic_fetch_add(&sim->tickets, 1) + 1;
+    if (sim->threaded) /* the TLBs belong to their threads */
         return;
+    sched_hold(sim);
     for (unsigned i = 0; i < sim->cpu_count; i++) {
         struct tlb *tlb = sim->cpus[i].tlb;
 
         for (struct tlb_entry *entry = tlb_next(tlb, NULL); entry != NULL;
              entry = tlb_next(tlb, entry)) {
-            if ((root.v != 0 && entry->root != root.v && !entry->global) ||
-                entry->stale_ticket == 0 || entry->stale_ticket > ticket)
+            if (entry->stale_ticket == 0 && flush_covers(flush, entry) &&
+                oracle_is_stale(sim, entry, qr_pa_of(entry->root)))
+                entry->stale_ticket = flush->ticket;
+        }
+    }
+    sched_release(sim);
+}
+
+void
+sim_flush_end(struct sim *sim, const struct sim_flush *flush)
+{
+    if (sim->threaded)
+        return;
+    sched_hold(sim);
+    for (unsigned i = 0; i < sim->cpu_count; i++) {
+        struct tlb *tlb = sim->cpus[i].tlb;
+
+        for (struct tlb_entry *entry = tlb_next(tlb, NULL); entry != NULL;
+             entry = tlb_next(tlb, entry)) {
+            if (entry->stale_ticket == 0 || entry->stale_ticket > flush->ticket ||
+                !flush_covers(flush, entry))
                 continue;
             if (oracle_is_stale(sim, entry, qr_pa_of(entry->root)))
                 entry->revoked = true;
@@ -85,6 +113,7 @@ sim_flush_end(struct sim *sim, qr_pa root, uint64_t ticket)
                 entry->stale_ticket = 0;
         }
     }
+    sched_release(sim);
 }
 
 static void

@@ -189,14 +189,24 @@ size_t sim_tlb_count(struct sim *sim, unsigned cpu);
 /** PKRU of the current CPU: two bits a key, access-disable and write-disable. */
 void sim_set_pkru(uint32_t pkru);
 
+/** What one flush of changed translations covers, for the oracle. */
+struct sim_flush {
+    qr_pa root;                    /**< of the changed tree; 0: the kernel's, shared by all */
+    bool whole;                    /**< all of it; else the ranges */
+    unsigned range_count;
+    struct qr_va_range ranges[8];
+    unsigned table_count;          /**< page tables that were unlinked */
+    uint64_t tables[32];           /**< their physical addresses */
+    uint64_t ticket;               /**< the machine's */
+};
+
 /**
- * A change of tables begins to be flushed, and is finished: entries of @p root
- * (0: of every root) that were stale when it began may not be used after its
- * end.  sim_boot_tables() connects these to the library's flush batches; tests
- * that flush by hand call them themselves.
+ * A change of tables begins to be flushed, and the flush has finished: entries covered by it
+ * that were stale when it began may not be used after its end.  sim_boot_tables() connects
+ * these to the library's flush batches; tests that flush by hand call them themselves.
  */
-void sim_flush_begin(struct sim *sim, qr_pa root, uint64_t *out_ticket);
-void sim_flush_end(struct sim *sim, qr_pa root, uint64_t ticket);
+void sim_flush_begin(struct sim *sim, struct sim_flush *flush);
+void sim_flush_end(struct sim *sim, const struct sim_flush *flush);
 
 /** Mutation: ignore the n-th flush of a TLB from now (1: the next); 0: none. */
 void sim_drop_flush(struct sim *sim, uint64_t n);
