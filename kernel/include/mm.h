@@ -48,13 +48,26 @@ void mm_put(struct mm *mm);
 /** The memory of @process with a reference, or NULL (kernel thread, zombie). */
 struct mm *mm_of_process(struct process *process);
 
+/** Largest resident size so far, in pages. */
+uint64_t mm_peak_pages(struct mm *mm);
+
 /**
  * Read or write another space's memory through its own page tables, faulting pages in:
  * /proc/PID/mem, cmdline, environ, process_vm_readv. @return bytes moved (0 when none could be)
  */
 size_t mm_access(struct mm *mm, uint64_t address, void *buffer, size_t n, bool write);
 
-/** Terminate the address-space layout's bounds: user addresses are below this. */
+/**
+ * What names the memory at @address in every space that shares it: its object and offset, or
+ * @mm and @address for private memory. @return 0 or -EFAULT (nothing mapped there)
+ */
+int64_t mm_shared_place(struct mm *mm, uint64_t address, const void **out_owner,
+                        uint64_t *out_place);
+
+/** Address spaces that exist: for the leak check. */
+unsigned mm_count(void);
+
+/** User addresses are below this. */
 uint64_t mm_user_limit(void);
 
 /* ---- user copies: the current thread's space ------------------------------------ */
@@ -70,6 +83,9 @@ size_t user_clear_partial(uint64_t user_to, size_t n);
 
 /** @return length without terminator; -EFAULT; -ENAMETOOLONG when @size bytes held no terminator */
 int64_t user_read_string(char *to, uint64_t user_from, size_t size);
+
+/** Never sleeps: -EFAULT where the page is not there now. With spin locks held. */
+int64_t user_read_u32_nofault(uint32_t *to, uint64_t user_from);
 
 /** Scalars: 0 or -EFAULT. */
 int64_t user_read_u32(uint32_t *to, uint64_t user_from);

@@ -9,6 +9,7 @@
 
 #include <quire/list.h>
 #include <quire/lock.h>
+#include <quire/tree.h>
 
 #include "arch.h"
 #include "mm.h"
@@ -43,7 +44,7 @@ struct fd_table;
 struct file;
 struct fs_context;
 struct process;
-struct timer_posix;
+struct vfork_wait;
 
 enum {
     PID_LIMIT = 32768,    /**< numbers are below this */
@@ -95,26 +96,27 @@ enum {
     WORK_SIGNAL = 1u << 0,       /**< look at signals; ends interruptible waits */
     WORK_RESTORE_MASK = 1u << 1, /**< a borrowed mask is to be put back */
     WORK_RSEQ = 1u << 2,         /**< tell the restartable sequence which CPU this is */
+    WORK_SET_TID = 1u << 3,      /**< a new thread has to write its number */
 };
 
 struct thread {
     struct arch_thread arch; /* first */
 
-    /* Scheduler: Q unless marked. */
+    /* Scheduler: Q unless marked; kernel/proc/sched.c. */
     _Atomic uint32_t state;      /* enum thread_state; own to sleep, Q to wake */
-    unsigned cpu;                /* whose queue; changes only while off every queue */
+    _Atomic uint32_t cpu;        /* whose queue */
     bool queued;
-    bool on_cpu;
-    struct qr_list queue_link;
-    uint64_t slice_ns;           /* left of the time slice */
-    uint64_t started_ns;         /* when it was last put on a CPU */
+    struct qr_tree_node queue_node; /* ordinary policies */
+    struct qr_list queue_link;      /* real-time policies */
+    uint64_t virtual_ns;         /* run time, weighted by nice, relative to its queue */
+    uint64_t started_ns;         /* from when the running time is not accounted yet */
     uint64_t run_ns;             /* CPU time used */
+    uint64_t slice_ns;           /* SCHED_RR: left of the slice */
     uint64_t voluntary, involuntary; /* switches */
     int8_t nice;                 /* -20 .. 19 */
     uint8_t policy;              /* SCHED_OTHER … */
-    uint8_t priority;            /* of a real-time policy, 1 .. 99 */
+    uint8_t priority;            /* of a real-time policy, 1 .. 99; 0 for ordinary ones */
     struct qr_cpu_set affinity;
-    uintptr_t irq_state;         /* the library's saved interrupt state across a switch */
     struct qr_space *space;      /* own: address space to load; NULL: keep whatever is loaded */
 
     atomic_uint refs;
@@ -132,11 +134,11 @@ struct thread {
 
     /* Signals. */
     signal_set blocked;        /* S to write, own */
-    signal_set saved_mask;     /* own: to restore, see WORK_RESTORE_MASK */
-    signal_set waiting_for;    /* S: sigtimedwait */
+    signal_set saved_mask;     /* own: the real one, while mask_borrowed */
+    bool mask_borrowed;        /* own: sigsuspend, ppoll, … replaced the mask for a wait */
+    signal_set waiting_for;    /* S: sigtimedwait: pending ones of these are not ignored */
     struct signal_pending pending; /* S */
     struct signal_queued fault_slot; /* S: the information of a forced signal needs no memory */
-    bool fault_slot_used;      /* S */
     struct signal_stack altstack; /* own */
     bool stop_asked;           /* S: is to join the group stop */
     bool exiting;              /* own */
@@ -148,8 +150,8 @@ struct thread {
     uint32_t rseq_signature;   /* own */
     uint32_t rseq_cpu;         /* own: what the user was told */
 
-    struct wait_queue *vfork_done; /* tree: the parent that waits; NULL when none */
-    atomic_bool vfork_released;
+    uint64_t set_tid;          /* own: CLONE_CHILD_SETTID, written on the way to user mode */
+    struct vfork_wait *vfork;  /* tree: on the stack of the parent that waits; NULL for none */
 
     /** How to restart an interrupted call that must not start from scratch. */
     int64_t (*restart)(struct thread *thread); /* own */
@@ -193,17 +195,17 @@ struct process {
     struct qr_list session_link;    /* tree */
     struct qr_list all_link;        /* tree: every process */
     struct qr_list threads;         /* tree; by thread_link */
-    unsigned thread_count;          /* tree */
+    unsigned thread_count;          /* tree: threads in the list */
+    unsigned live_threads;          /* tree: of these, the ones that have not begun to exit */
     struct thread *leader_thread;   /* tree; NULL once it ended */
+    char name[COMM_BYTES];          /* tree: of the leader, kept for the zombie */
     struct wait_queue child_wait;   /* wait4() of any of its threads */
     int exit_signal;                /* tree: to the parent at the end; 0 for none */
-    int parent_death_signal;        /* unused by the tree; see thread */
 
     struct mm *mm;                  /* tree to change; own threads read freely */
     struct signal_actions *actions; /* S to change */
     struct qr_spin signal_lock;
     struct signal_pending pending;  /* S: for any thread */
-    unsigned pending_count;         /* S: queued from the heap */
     bool group_exit;                /* S: all threads are to end */
     int exit_status;                /* S until zombie, then const: as wait4() reports it */
     struct thread *exec_thread;     /* S: the only one to survive, while exec ends the others */
@@ -211,6 +213,7 @@ struct process {
     bool group_stop;                /* S: stopping or stopped */
     unsigned stop_remaining;        /* S: threads that have not stopped yet */
     int stop_signal;                /* S */
+    bool stop_dequeued;             /* S: a stop signal was taken and no SIGCONT came since */
     uint32_t stop_report;           /* tree: CLD_STOPPED or CLD_CONTINUED to report, or 0 */
 
     struct credentials credentials; /* tree to write */
@@ -317,8 +320,9 @@ unsigned process_leak_check(void);
 
 /* ---- inside kernel/proc ------------------------------------------------------------------- */
 
+/** End the current thread; the last one of a process gives it @status (as wait4() reports it). */
 _Noreturn void thread_exit(int status);
+/** End the whole process. */
 _Noreturn void process_exit_group(int status);
-void process_kill_threads(struct process *process, int status);
 
 #endif

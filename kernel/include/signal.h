@@ -16,6 +16,7 @@
  */
 
 struct process;
+struct signal_timer;
 struct thread;
 struct trap_frame;
 
@@ -130,6 +131,7 @@ struct signal_queued {
     struct signal_info info;
     struct signal_timer *timer; /* POSIX timer whose slot this is, or NULL */
     bool embedded;              /* not from the heap: part of a thread or timer */
+    bool in_use;                /* process->signal_lock: embedded and in a list now */
 };
 
 /** What is pending for a thread, or for a whole process. */
@@ -146,6 +148,10 @@ struct signal_pending {
  * @return 0 or -EAGAIN (real-time signal from sigqueue, queue full)
  */
 int64_t signal_send_process(struct process *process, int number, const struct signal_info *info);
+
+/** signal_send_process() with the tree lock held already. */
+int64_t signal_send_process_locked(struct process *process, int number,
+                                   const struct signal_info *info);
 
 /** The same, to one thread. */
 int64_t signal_send_thread(struct thread *thread, int number, const struct signal_info *info);
@@ -200,8 +206,17 @@ void signal_mask_set(signal_set mask);
 void signal_deliver_pending(struct trap_frame *frame);
 /** Wake a thread for a signal. signal_lock held. */
 void signal_wake(struct thread *thread, bool fatal);
-/** Leave the group stop that a signal asked for. */
-bool signal_stop_if_asked(void);
+/** Signals of @which that the whole process has pending: let another thread take them. */
+void signal_pass_on(struct thread *thread, signal_set which);
+/** Take a pending signal of @set for the current thread, blocked or not; 0 when there is none. */
+int signal_take(signal_set set, struct signal_info *out);
+/** Queue a POSIX timer's slot; @tid 0: for the process. @return whether it was free and wanted */
+bool signal_post_timer(struct process *process, struct signal_queued *slot, int32_t tid);
+void signal_retract_timer(struct process *process, struct signal_queued *slot);
+/** The timer's signal is taken: fill in the overrun count. signal_lock held. */
+void signal_timer_taken(struct signal_timer *timer, struct signal_info *info);
+/** The current thread ends: hand its share of the process's signals on, drop its own. */
+void signal_thread_gone(struct thread *thread);
 
 /* ---- supplied by kernel/arch/<arch>/signal.c -------------------------------------- */
 
@@ -214,6 +229,9 @@ int64_t arch_signal_push(struct trap_frame *frame, int number, const struct sign
 
 /** Undo it: registers, floating-point state, alternate stack, mask. -EFAULT when the frame is bad. */
 int64_t arch_signal_pop(struct trap_frame *frame, signal_set *out_mask);
+
+/** Back up so that the thread enters restart_syscall(2) next. */
+void arch_restart_block(struct trap_frame *frame);
 
 /** Bytes of the largest signal frame: AT_MINSIGSTKSZ. */
 size_t arch_signal_frame_bytes(void);

@@ -126,10 +126,12 @@ bool wait_queue_is_active(const struct wait_queue *queue);
 int64_t wait_until(uint64_t deadline);
 
 /*
- * Sleeping mutual exclusion for threads, for locks held across user copies and
- * other sleeps: the library's qr_mutex over thread_park()/thread_unpark()
- * (qr_port_wait, qr_port_wake).  Use struct qr_mutex directly.
+ * Sleeping mutual exclusion for threads: struct qr_mutex and qr_rwlock of the library, which
+ * sleep through these two (qr_port_wait, qr_port_wake).
  */
+
+/** Before the first use of wait_word(): proc_init() calls it. */
+void wait_init(void);
 
 /**
  * Sleep while *@word == @expected, uninterruptible; for the port.

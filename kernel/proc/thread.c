@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Making threads: kernel threads, idle threads, and fork, vfork, clone, clone3.
+ *
+ * A clone first prepares everything that can fail (memory, tables, a number),
+ * then enters the new thread into the tree, which cannot fail, and starts it.
+ * Whatever was prepared is undone by one function, whichever step failed.
+ */
+#include "proc_private.h"
+
+#include <quire/assert.h>
+
+#include "abi_errno.h"
+#include "kstring.h"
+#include "printk.h"
+#include "sched_private.h"
+#include "syscall.h"
+#include "vfs.h"
+
+#define CSIGNAL 0xffu
+#define CLONE_VM 0x100u
+#define CLONE_FS 0x200u
+#define CLONE_FILES 0x400u
+#define CLONE_SIGHAND 0x800u
+#define CLONE_PIDFD 0x1000u
+#define CLONE_VFORK 0x4000u
+#define CLONE_PARENT 0x8000u
+#define CLONE_THREAD 0x10000u
+#define CLONE_SYSVSEM 0x40000u
+#define CLONE_SETTLS 0x80000u
+#define CLONE_PARENT_SETTID 0x100000u
+#define CLONE_CHILD_CLEARTID 0x200000u
+#define CLONE_DETACHED 0x400000u
+#define CLONE_CHILD_SETTID 0x1000000u
+#define CLONE_NEW_MASK 0x7e020080u /* namespaces: none here */
+#define CLONE_CLEAR_SIGHAND 0x100000000u
+
+atomic_uint thread_total;
+static _Atomic uint64_t fork_total;
+
+struct clone_request {
+    uint64_t flags;
+    int exit_signal;
+    uint64_t stack; /* 0: the parent's */
+    uint64_t parent_tid, child_tid;
+    uint64_t tls;
+};
+
+/* What a clone has prepared so far; NULL for what it shares or has not reached. */
+struct clone_parts {
+    struct thread *thread;
+    struct process *process; /* the new one; NULL with CLONE_THREAD */
+    struct pid *pid;
+    struct mm *mm;
+    struct signal_actions *actions;
+};
+
+/* ---- the structure --------------------------------------------------------- */
+
+struct thread *
+thread_alloc(void)
+{
+    if (atomic_fetch_add(&thread_total, 1) >= THREADS_LIMIT) {
+        atomic_fetch_sub(&thread_total, 1);
+        return NULL;
+    }
+    struct thread *thread = kmem_zalloc(sizeof(*thread));
+
+    if (thread != NULL && !arch_thread_create(&thread->arch)) {
+        kmem_free(thread);
+        thread = NULL;
+    }
+    if (thread == NULL) {
+        atomic_fetch_sub(&thread_total, 1);
+        return NULL;
+    }
+    atomic_store(&thread->refs, 1);
+    atomic_store(&thread->state, THREAD_UNINTERRUPTIBLE);
+    qr_list_init(&thread->queue_link);
+    qr_list_init(&thread->thread_link);
+    signal_pending_init(&thread->pending);
+    thread->altstack.flags = SS_DISABLE;
+    thread->timer_slack_ns = 50000;
+    thread->start_ns = clock_monotonic_ns();
+    for (unsigned cpu = 0; cpu < CONFIG_MAX_CPUS; cpu += 64)
+        atomic_store(&thread->affinity.bits[cpu / 64], UINT64_MAX);
+    return thread;
+}
+
+void
+thread_ref(struct thread *thread)
+{
+    atomic_fetch_add_explicit(&thread->refs, 1, memory_order_relaxed);
+}
+
+void
+thread_put(struct thread *thread)
+{
+    if (atomic_fetch_sub_explicit(&thread->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    qr_assert(thread->files == NULL && thread->fs == NULL);
+    arch_thread_destroy(&thread->arch);
+    if (thread->process != NULL)
+        process_put(thread->process);
+    kmem_free(thread);
+    atomic_fetch_sub(&thread_total, 1);
+}
+
+void
+thread_init_idle(struct thread *thread, const char *name)
+{
+    atomic_store(&thread->refs, 1);
+    qr_list_init(&thread->queue_link);
+    qr_list_init(&thread->thread_link);
+    signal_pending_init(&thread->pending);
+    strlcpy(thread->name, name, COMM_BYTES);
+}
+
+static void
+kernel_thread_main(void *argument)
+{
+    struct thread *thread = argument;
+
+    irq_enable();
+    thread->kernel_entry(thread->kernel_argument);
+    irq_disable();
+    atomic_store(&thread->state, THREAD_DEAD);
+    sched_switch();
+    panic("a kernel thread came back from the dead\n");
+}
+
+struct thread *
+kernel_thread_start(const char *name, void (*entry)(void *), void *argument)
+{
+    struct thread *thread = thread_alloc();
+
+    if (thread == NULL)
+        return NULL;
+    strlcpy(thread->name, name, COMM_BYTES);
+    thread->kernel_entry = entry;
+    thread->kernel_argument = argument;
+    arch_thread_init_kernel(&thread->arch, kernel_thread_main, thread);
+    sched_start(thread);
+    return thread;
+}
+
+/* Enter @thread into @process with number @pid, whose reference it takes over. */
+void
+thread_add(struct thread *thread, struct process *process, struct pid *pid)
+{
+    thread->process = process;
+    process_ref(process);
+    thread->pid = pid;
+    thread->tid = pid->number;
+    pid->thread = thread;
+    qr_list_push_back(&process->threads, &thread->thread_link);
+    process->thread_count++;
+    process->live_threads++;
+}
+
+uint64_t
+process_fork_count(void)
+{
+    return atomic_load(&fork_total);
+}
+
+/* ---- clone: preparing --------------------------------------------------------- */
+
+static void
+clone_discard(struct clone_parts *parts)
+{
+    if (parts->pid != NULL) {
+        process_tree_lock();
+        pid_put(parts->pid);
+        process_tree_unlock();
+    }
+    if (parts->mm != NULL)
+        mm_put(parts->mm);
+    if (parts->actions != NULL)
+        signal_actions_put(parts->actions);
+    if (parts->thread != NULL) {
+        if (parts->thread->files != NULL)
+            fd_table_put(parts->thread->files);
+        if (parts->thread->fs != NULL)
+            fs_context_put(parts->thread->fs);
+        parts->thread->files = NULL;
+        parts->thread->fs = NULL;
+        thread_put(parts->thread);
+    }
+    if (parts->process != NULL)
+        process_put(parts->process);
+}
+
+static int64_t
+clone_check(const struct clone_request *request)
+{
+    uint64_t flags = request->flags;
+    struct process *self = process_current();
+
+    if (flags & (CLONE_NEW_MASK | CLONE_PIDFD))
+        return -EINVAL;
+    if ((flags & CLONE_SIGHAND) && !(flags & CLONE_VM))
+        return -EINVAL;
+    if ((flags & CLONE_THREAD) && !(flags & CLONE_SIGHAND))
+        return -EINVAL;
+    if ((flags & CLONE_CLEAR_SIGHAND) && (flags & CLONE_SIGHAND))
+        return -EINVAL;
+    if ((flags & CLONE_PARENT) && self->parent == NULL)
+        return -EINVAL;
+    if (request->exit_signal < 0 || request->exit_signal > SIGRTMAX)
+        return -EINVAL;
+    return 0;
+}
+
+static bool
+too_many_processes(const struct process *process)
+{
+    uint64_t limit = process->limits[RLIMIT_NPROC].soft;
+
+    return process->credentials.uid != 0 && limit != RLIM_INFINITY && thread_count() > limit;
+}
+
+static bool
+clone_files(struct thread *child, const struct thread *self, uint64_t flags)
+{
+    if (flags & CLONE_FILES) {
+        fd_table_ref(self->files);
+        child->files = self->files;
+    } else {
+        child->files = fd_table_clone(self->files);
+    }
+    if (flags & CLONE_FS) {
+        fs_context_ref(self->fs);
+        child->fs = self->fs;
+    } else {
+        child->fs = fs_context_clone(self->fs);
+    }
+    return child->files != NULL && child->fs != NULL;
+}
+
+static int64_t
+clone_memory(struct clone_parts *parts, struct process *self, uint64_t flags)
+{
+    if (flags & CLONE_VM) {
+        mm_ref(self->mm);
+        parts->mm = self->mm;
+        return 0;
+    }
+    return mm_fork(self->mm, &parts->mm);
+}
+
+static bool
+clone_actions(struct clone_parts *parts, struct process *self, uint64_t flags)
+{
+    if (flags & CLONE_SIGHAND) {
+        atomic_fetch_add(&self->actions->refs, 1);
+        parts->actions = self->actions;
+    } else {
+        parts->actions = signal_actions_create(flags & CLONE_CLEAR_SIGHAND ? NULL : self->actions);
+    }
+    return parts->actions != NULL;
+}
+
+/* The fields that a new thread takes from the one that makes it. */
+static void
+clone_thread_fields(struct thread *child, const struct thread *self,
+                    const struct clone_request *request)
+{
+    memcpy(child->name, self->name, COMM_BYTES);
+    child->nice = self->nice;
+    child->policy = self->policy;
+    child->priority = self->priority;
+    child->affinity = self->affinity;
+    child->blocked = self->blocked;
+    child->timer_slack_ns = self->timer_slack_ns;
+    if (!(request->flags & CLONE_VM) || (request->flags & CLONE_VFORK))
+        child->altstack = self->altstack;
+    if (!(request->flags & CLONE_VM)) {
+        child->rseq = self->rseq;
+        child->rseq_signature = self->rseq_signature;
+    }
+    if (request->flags & CLONE_CHILD_CLEARTID)
+        child->clear_tid = request->child_tid;
+    if (request->flags & CLONE_CHILD_SETTID) {
+        child->set_tid = request->child_tid;
+        atomic_fetch_or(&child->arch.work, WORK_SET_TID);
+    }
+    if (child->rseq != 0)
+        atomic_fetch_or(&child->arch.work, WORK_RSEQ);
+}
+
+static void
+clone_frame(struct thread *child, struct thread *self, const struct clone_request *request)
+{
+    struct trap_frame frame = *arch_user_frame(&self->arch);
+
+    frame_set_result(&frame, 0);
+    if (request->stack != 0)
+        frame_set_sp(&frame, request->stack);
+    arch_thread_fork(&child->arch);
+    arch_thread_init_user(&child->arch, &frame);
+    if (request->flags & CLONE_SETTLS)
+        arch_thread_set_tls(&child->arch, request->tls);
+}
+
+static int64_t
+clone_prepare(struct clone_parts *parts, struct thread *self, const struct clone_request *request)
+{
+    struct process *process = self->process;
+    int64_t error;
+
+    if (too_many_processes(process))
+        return -EAGAIN;
+    parts->thread = thread_alloc();
+    if (parts->thread == NULL)
+        return thread_count() >= THREADS_LIMIT ? -EAGAIN : -ENOMEM;
+    if (!clone_files(parts->thread, self, request->flags))
+        return -ENOMEM;
+    if (!(request->flags & CLONE_THREAD)) {
+        parts->process = process_alloc();
+        if (parts->process == NULL || !clone_actions(parts, process, request->flags))
+            return -ENOMEM;
+        error = clone_memory(parts, process, request->flags);
+        if (error != 0)
+            return error;
+    }
+    parts->pid = pid_create();
+    if (parts->pid == NULL)
+        return -EAGAIN;
+    clone_thread_fields(parts->thread, self, request);
+    clone_frame(parts->thread, self, request);
+    return 0;
+}
+
+/* ---- clone: entering the tree ------------------------------------------------------ */
+
+static void
+clone_process_fields(struct process *child, struct process *self, struct clone_parts *parts,
+                     const struct clone_request *request)
+{
+    uint32_t kept = PROCESS_NO_NEW_PRIVS;
+
+    child->id = parts->pid->number;
+    child->pid = parts->pid;
+    child->mm = parts->mm;
+    child->actions = parts->actions;
+    child->exit_signal = request->exit_signal;
+    child->credentials = self->credentials;
+    child->personality = self->personality;
+    memcpy(child->limits, self->limits, sizeof(child->limits));
+    memcpy(child->name, parts->thread->name, COMM_BYTES);
+    atomic_store(&child->flags, atomic_load(&self->flags) & kept);
+    parts->mm = NULL;
+    parts->actions = NULL;
+}
+
+/*
+ * Commit, unless a signal or the end of the process came in between: a signal to
+ * a group either reaches the child too or makes fork start again.
+ */
+static int64_t
+clone_commit(struct clone_parts *parts, struct thread *self, const struct clone_request *request)
+{
+    struct process *process = self->process, *parent = process;
+    struct thread *thread = parts->thread;
+    int64_t error = 0;
+
+    process_tree_lock();
+    qr_spin_lock(&process->signal_lock);
+    signal_update(self);
+    if (signal_is_pending() || process->group_exit || process->exec_thread != NULL)
+        error = -ERESTARTNOINTR;
+    qr_spin_unlock(&process->signal_lock);
+    if (error != 0) {
+        process_tree_unlock();
+        return error;
+    }
+    if (parts->process != NULL) {
+        struct process *child = parts->process;
+
+        clone_process_fields(child, process, parts, request);
+        if (request->flags & CLONE_PARENT) {
+            parent = process->parent;
+            child->exit_signal = process->exit_signal;
+        }
+        process_add(child, parent);
+        process_set_group(child, process->group);
+        process_set_session(child, process->session);
+        child->leader_thread = thread;
+        process = child;
+    }
+    thread_add(thread, process, parts->pid);
+    thread->space = process->mm->space;
+    thread_ref(thread); /* ours, until the start and vfork's wait are over */
+    process_tree_unlock();
+    if (parts->process != NULL)
+        atomic_fetch_add_explicit(&fork_total, 1, memory_order_relaxed);
+    return 0;
+}
+
+/* Wait for a vfork child to let go of our memory; only our own death ends this early. */
+static void
+vfork_wait(struct thread *child, struct vfork_wait *vfork)
+{
+    int64_t result;
+
+    WAIT_EVENT_UNTIL(result, &vfork->queue, atomic_load(&vfork->done), WAIT_KILLABLE, WAIT_FOREVER);
+    (void)result;
+    process_tree_lock();
+    child->vfork = NULL;
+    process_tree_unlock();
+}
+
+/* The child's end of it: at exec or exit. */
+void
+vfork_release(struct thread *thread)
+{
+    if (thread->vfork == NULL)
+        return;
+    process_tree_lock();
+    struct vfork_wait *vfork = thread->vfork;
+
+    if (vfork != NULL) {
+        thread->vfork = NULL;
+        atomic_store(&vfork->done, true);
+        wait_wake_all(&vfork->queue);
+    }
+    process_tree_unlock();
+}
+
+static int64_t
+clone_run(const struct clone_request *request)
+{
+    struct clone_parts parts = {0};
+    struct thread *self = thread_current(), *child;
+    struct vfork_wait vfork;
+    int64_t tid, error = clone_check(request);
+
+    if (error == 0)
+        error = clone_prepare(&parts, self, request);
+    if (error == 0)
+        error = clone_commit(&parts, self, request);
+    if (error != 0) {
+        clone_discard(&parts);
+        return error;
+    }
+    child = parts.thread;
+    tid = parts.pid->number;
+    if (request->flags & CLONE_VFORK) {
+        wait_queue_init(&vfork.queue);
+        atomic_init(&vfork.done, false);
+        child->vfork = &vfork;
+    }
+    if (request->flags & CLONE_PARENT_SETTID)
+        (void)user_write_u32(request->parent_tid, (uint32_t)tid);
+    sched_start(child);
+    if (request->flags & CLONE_VFORK)
+        vfork_wait(child, &vfork);
+    thread_put(child);
+    return tid;
+}
+
+/* ---- system calls ------------------------------------------------------------------------ */
+
+int64_t
+sys_fork(const struct syscall_args *args)
+{
+    struct clone_request request = {.exit_signal = SIGCHLD};
+
+    (void)args;
+    return clone_run(&request);
+}
+
+int64_t
+sys_vfork(const struct syscall_args *args)
+{
+    struct clone_request request = {.flags = CLONE_VM | CLONE_VFORK, .exit_signal = SIGCHLD};
+
+    (void)args;
+    return clone_run(&request);
+}
+
+/* x86-64's order: flags, stack, parent_tid, child_tid, tls. */
+int64_t
+sys_clone(const struct syscall_args *args)
+{
+    struct clone_request request = {
+        .flags = (uint32_t)args->arg[0] & ~CSIGNAL,
+        .exit_signal = (int)(args->arg[0] & CSIGNAL),
+        .stack = args->arg[1],
+        .parent_tid = args->arg[2],
+        .child_tid = args->arg[3],
+        .tls = args->arg[4],
+    };
+
+    return clone_run(&request);
+}
+
+struct clone_args_user {
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+    uint64_t set_tid, set_tid_size, cgroup;
+};
+
+int64_t
+sys_clone3(const struct syscall_args *args)
+{
+    struct clone_args_user user = {0};
+    uint64_t size = args->arg[1];
+
+    if (size > QR_PAGE_SIZE)
+        return -E2BIG;
+    if (size < 64)
+        return -EINVAL;
+    if (user_read(&user, args->arg[0], size < sizeof(user) ? size : sizeof(user)) != 0)
+        return -EFAULT;
+    for (uint64_t at = sizeof(user); at < size; at++) {
+        uint8_t byte;
+
+        if (user_read(&byte, args->arg[0] + at, 1) != 0)
+            return -EFAULT;
+        if (byte != 0)
+            return -E2BIG;
+    }
+    if ((user.flags & (CSIGNAL | CLONE_DETACHED)) || user.exit_signal > SIGRTMAX
+        || user.set_tid_size != 0 || user.flags >> 33 != 0)
+        return -EINVAL;
+    if ((user.flags & (CLONE_THREAD | CLONE_PARENT)) && user.exit_signal != 0)
+        return -EINVAL;
+    if ((user.stack == 0) != (user.stack_size == 0))
+        return -EINVAL;
+    if (user.stack > mm_user_limit() || user.stack_size > mm_user_limit() - user.stack)
+        return -EINVAL;
+
+    struct clone_request request = {
+        .flags = user.flags,
+        .exit_signal = (int)user.exit_signal,
+        .stack = user.stack == 0 ? 0 : user.stack + user.stack_size,
+        .parent_tid = user.parent_tid,
+        .child_tid = user.child_tid,
+        .tls = user.tls,
+    };
+
+    return clone_run(&request);
+}
+
+/* Only what needs no namespaces: stop sharing files or directories with other threads. */
+int64_t
+sys_unshare(const struct syscall_args *args)
+{
+    struct thread *self = thread_current();
+    uint64_t flags = args->arg[0];
+    struct fd_table *files = NULL, *old_files = NULL;
+    struct fs_context *fs = NULL, *old_fs = NULL;
+
+    if (flags & ~(uint64_t)(CLONE_FS | CLONE_FILES | CLONE_SYSVSEM))
+        return -EINVAL;
+    if (flags & CLONE_FILES) {
+        files = fd_table_clone(self->files);
+        if (files == NULL)
+            return -ENOMEM;
+    }
+    if (flags & CLONE_FS) {
+        fs = fs_context_clone(self->fs);
+        if (fs == NULL) {
+            if (files != NULL)
+                fd_table_put(files);
+            return -ENOMEM;
+        }
+    }
+    process_tree_lock();
+    if (files != NULL) {
+        old_files = self->files;
+        self->files = files;
+    }
+    if (fs != NULL) {
+        old_fs = self->fs;
+        self->fs = fs;
+    }
+    process_tree_unlock();
+    if (old_files != NULL)
+        fd_table_put(old_files);
+    if (old_fs != NULL)
+        fs_context_put(old_fs);
+    return 0;
+}
