@@ -18,6 +18,8 @@
 #include "machine.h"
 #include "mmu.h"
 
+#include <quire/table.h>
+
 static const unsigned char level_bits[4] = {5, 9, 3, 6};
 
 static unsigned
