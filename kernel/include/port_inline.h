@@ -16,5 +16,6 @@
 #define qr_port_this_cpu     qr_port_this_cpu
 #define qr_port_window_open  qr_port_window_open
 #define qr_port_window_close qr_port_window_close
+#define qr_port_direct_pa    qr_port_direct_pa
 
 #endif
