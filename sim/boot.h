@@ -10,9 +10,20 @@
 
 #include "machine.h"
 
+#include <quire/tlb.h>
+
+/** The kernel's own tree. */
+struct sim_kernel {
+    struct qr_tables tables;
+    struct qr_tlb_space space;
+    size_t frames_before;
+};
+
 bool sim_refuse_hook(void *context);
 struct qr_frames_config sim_frames_config(struct sim *sim);
 /** Frames in use, caches returned first. */
 size_t sim_frames_used(struct sim *sim);
+/** The tlb layer, the kernel's tables, every CPU online. */
+void sim_start_tables(struct sim *sim);
 
 #endif

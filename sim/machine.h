@@ -65,7 +65,6 @@ struct sim_hooks {
     /** @return true: try again; false: *out_signal says why not. */
     bool (*fault)(struct sim *sim, struct sim_access access, unsigned code,
                   enum sim_signal *out_signal);
-    struct qr_frames *(*fork_frames)(struct sim *sim);
 };
 
 struct sim_refusals {
@@ -92,7 +91,11 @@ struct sim {
     bool log;
     bool threaded; /* host threads act as several CPUs at once now */
 
-    atomic_ullong tickets;    /* flushes begun */
+    atomic_ullong tickets; /* flushes begun */
+    struct {
+        const void *batch;
+        uint64_t ticket;
+    } flushes[2 * CONFIG_MAX_CPUS]; /* under way */
     atomic_ullong drop_flush; /* countdown; 0: off */
     atomic_ullong drop_ipi;
     atomic_ullong clock; /* nanoseconds */
@@ -110,6 +113,7 @@ struct sim {
     struct qr_tlb *tlb;
     struct qr_epoch *epoch;
     struct qr_tables *kernel_tables;
+    struct sim_kernel *kernel;
     const struct qr_format *format;
     size_t frames_before_heap;
     void *objects; /* struct qr_objects */

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Booting as far as page tables and the tlb layer.  The kernel's tree is made,
+ * every CPU goes online on it, and the library's flush batches are shown to the
+ * oracle.
+ */
+#include "boot.h"
+
+#include <quire/tlb.h>
+
+static const struct qr_format *
+format_of(enum sim_mmu mmu)
+{
+    switch (mmu) {
+    case SIM_MMU_X86_64:
+        return &qr_format_x86_64;
+    case SIM_MMU_X86_64_LA57:
+        return &qr_format_x86_64_la57;
+    case SIM_MMU_SCRAMBLED:
+        return &qr_format_scrambled;
+    case SIM_MMU_COUNT:
+        break;
+    }
+    sim_fail("no format for MMU %u", (unsigned)mmu);
+}
+
+/* ---- The oracle's view of a batch --------------------------------------------- */
+
+static void
+flush_describe(struct sim *sim, const struct qr_tlb_batch *batch, struct sim_flush *out_flush)
+{
+    struct sim_flush flush = {.whole = batch->whole};
+
+    if (!batch->space->global)
+        flush.root = batch->space->tables->root_pa;
+    for (unsigned i = 0; i < batch->run_count; i++) {
+        flush.ranges[i].start = batch->runs[i].start;
+        flush.ranges[i].end = qr_va_of(batch->runs[i].last.v + 1);
+    }
+    flush.range_count = batch->run_count;
+    for (unsigned i = 0; i < batch->table_count; i++)
+        flush.tables[i] = qr_frame_pa(sim->frames, batch->tables[i]).v;
+    flush.table_count = batch->table_count;
+    *out_flush = flush;
+}
+
+/* The slot of a flush under way: of @batch, or (NULL) a free one. */
+static unsigned
+flush_slot(struct sim *sim, const void *batch)
+{
+    for (unsigned i = 0; i < QR_ARRAY_COUNT(sim->flushes); i++) {
+        if (sim->flushes[i].batch == batch)
+            return i;
+    }
+    sim_fail("a flush ends that never began, or too many are under way");
+}
+
+static void
+batch_begin(void *context, const struct qr_tlb_batch *batch)
+{
+    struct sim *sim = context;
+    struct sim_flush flush;
+
+    if (sim->threaded)
+        return;
+    flush_describe(sim, batch, &flush);
+    sim_flush_begin(sim, &flush);
+    unsigned slot = flush_slot(sim, NULL);
+
+    sim->flushes[slot].batch = batch;
+    sim->flushes[slot].ticket = flush.ticket;
+}
+
+static void
+batch_end(void *context, const struct qr_tlb_batch *batch)
+{
+    struct sim *sim = context;
+    struct sim_flush flush;
+
+    if (sim->threaded)
+        return;
+    unsigned slot = flush_slot(sim, batch);
+
+    sim->flushes[slot].batch = NULL;
+    flush_describe(sim, batch, &flush);
+    flush.ticket = sim->flushes[slot].ticket;
+    sim_flush_end(sim, &flush);
+}
+
+/* ---- Booting ------------------------------------------------------------------- */
+
+static void
+switch_tables(struct sim *sim, void *space)
+{
+    (void)sim;
+    if (space == NULL)
+        qr_tlb_enter_lazy();
+    else
+        qr_tlb_switch(space);
+}
+
+static void
+tables_stop(struct sim *sim)
+{
+    struct sim_kernel *kernel = sim->kernel;
+
+    qr_tables_fini(&kernel->tables);
+    if (sim_frames_used(sim) != kernel->frames_before)
+        sim_fail("%zu frames were in use before the first page table, %zu after the last",
+                 kernel->frames_before, sim_frames_used(sim));
+    sim_host_free(kernel);
+    sim_host_free(sim->tlb);
+    sim_host_free(sim->epoch);
+    sim->tlb = NULL;
+    sim->epoch = NULL;
+    sim->kernel = NULL;
+    sim->kernel_tables = NULL;
+    sim->hooks.interrupt = NULL;
+    sim->hooks.space_switch = NULL;
+}
+
+static void
+kernel_tables_make(struct sim *sim)
+{
+    struct sim_kernel *kernel = sim_host_alloc(sizeof(*kernel));
+    enum qr_status status;
+
+    sim->kernel = kernel;
+    kernel->frames_before = sim_frames_used(sim);
+    status = qr_tables_init(&kernel->tables, sim->format, sim->frames, sim->epoch, NULL);
+    if (status == QR_OK && (sim->options.features & SIM_KERNEL_HALF) != 0)
+        status = qr_tables_fill_upper_half(&kernel->tables);
+    if (status != QR_OK)
+        sim_fail("no kernel tables: %s", qr_status_name(status));
+    sim->kernel_tables = &kernel->tables;
+    qr_tlb_space_init(&kernel->space, sim->tlb, &kernel->tables);
+    kernel->space.global = true;
+    qr_tlb_set_kernel(sim->tlb, &kernel->space);
+}
+
+void
+sim_start_tables(struct sim *sim)
+{
+    struct qr_tlb_observer observer = {
+        .context = sim, .begin = batch_begin, .end = batch_end};
+
+    sim->format = format_of(sim->options.mmu);
+    sim->epoch = sim_host_alloc(sizeof(*sim->epoch));
+    qr_epoch_init(sim->epoch);
+    sim->tlb = sim_host_alloc(qr_tlb_size(sim->cpu_count));
+    qr_tlb_init(sim->tlb, sim->frames, sim->cpu_count, sim->options.asids);
+    qr_tlb_set_observer(sim->tlb, &observer);
+    sim->hooks.interrupt = qr_tlb_interrupt;
+    sim->hooks.space_switch = switch_tables;
+    kernel_tables_make(sim);
+    for (unsigned i = sim->cpu_count; i-- > 0;) {
+        sim_enter(sim, i);
+        qr_tlb_cpu_online(sim->tlb);
+    }
+    sim_on_stop(sim, tables_stop);
+}
+
+struct sim *
+sim_boot_tables(struct sim_options options)
+{
+    struct sim *sim = sim_boot_frames(options);
+
+    sim_start_tables(sim);
+    return sim;
+}
