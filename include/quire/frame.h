@@ -130,6 +130,10 @@ struct qr_frames_config {
     uint64_t physical_limit; /**< one past the highest address the CPU can form; 0: none */
     uint64_t direct_limit;   /**< memory at or above is HIGH; 0: all is directly mapped */
     unsigned cpu_count;
+    /** Distances between nodes as in ACPI's SLIT, node_count rows of node_count, read
+     *  during init; NULL: every other node is equally far. */
+    const uint8_t *distance;
+    unsigned node_count;
 };
 
 /**
@@ -179,11 +183,15 @@ struct qr_contiguous_request {
 struct qr_frame *qr_frame_alloc_contiguous(struct qr_frames *frames,
                                            const struct qr_contiguous_request *request);
 
-/** Give back one frame or block whose last reference the caller holds.  Never fails. */
+/**
+ * Give back one frame or block whose last reference the caller holds.  Never fails; panics
+ * where the frame is free already, reserved, or has other references.  A frame that a
+ * lock-free look-up may still find is given back with qr_frame_put() instead.
+ */
 void qr_frame_free(struct qr_frames *frames, struct qr_frame *frame);
 void qr_frame_free_many(struct qr_frames *frames, size_t count, struct qr_frame *const *list);
 
-/** Split an allocated block into single frames, each with one reference. */
+/** Split an allocated block into single frames, each with one reference and the block's type. */
 void qr_frame_split_block(struct qr_frames *frames, struct qr_frame *head);
 
 /** Take a reference; the caller already has one, or a lock that keeps one alive. */
@@ -242,6 +250,12 @@ void qr_frames_set_reclaim(struct qr_frames *frames, qr_reclaim_fn reclaim, void
 typedef bool (*qr_refuse_fn)(void *context);
 void qr_frames_set_refusal(struct qr_frames *frames, qr_refuse_fn refuse, void *context);
 
+/**
+ * Hand memory that the map called BOOT (an initrd once unpacked) to the allocator.  Frames
+ * of @p range that are not reserved BOOT memory are left alone.  @return frames gained
+ */
+size_t qr_frames_release(struct qr_frames *frames, struct qr_pa_range range);
+
 struct qr_zone_stats {
     enum qr_zone_kind kind;
     unsigned node;
@@ -261,8 +275,12 @@ struct qr_frames_stats {
     size_t reserved; /**< described reserved frames, descriptors included */
     size_t peak_used;
     size_t metadata_bytes;
+    size_t map_dropped; /**< entries of the map (or sections) that were of no use */
 };
 void qr_frames_stats(struct qr_frames *frames, struct qr_frames_stats *out_stats);
+
+/** One screen: the map, zones with watermarks and free blocks, totals. */
+void qr_frames_report(struct qr_frames *frames, struct qr_writer *writer);
 
 /** The sanitised map, with descriptions: entry @p index, false past the end. */
 bool qr_frames_map_entry(const struct qr_frames *frames, size_t index,

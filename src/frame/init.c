@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The instance: its size, its start, and the way from frame numbers to descriptors.
+ *
+ * The host's memory holds, in this order and each cache-line aligned:
+ *   struct qr_frames | lanes, one a CPU | section table | the sanitised map
+ * All else (descriptors, rows, block records) comes out of the described memory.
+ */
+#include "frames.h"
+
+struct layout {
+    unsigned section_shift;
+    uint32_t section_count;
+    size_t map_capacity;
+    size_t lanes, sections, map; /* offsets */
+    size_t bytes;
+};
+
+static size_t
+line_up(size_t bytes)
+{
+    return (bytes + QR_CACHE_LINE - 1) & ~(size_t)(QR_CACHE_LINE - 1);
+}
+
+/* One past the highest frame that entries of RAM reach. */
+static uint64_t
+ram_end(const struct qr_frames_config *config)
+{
+    uint64_t limit = config->physical_limit == 0 ? UINT64_MAX : config->physical_limit;
+    uint64_t end = 0;
+
+    for (size_t i = 0; i < config->map_count; i++) {
+        const struct qr_memory_range *entry = &config->map[i];
+
+        if (!qr_map_is_ram(entry->kind) || entry->range.start.v >= entry->range.end.v ||
+            entry->range.start.v >= limit)
+            continue;
+        if (entry->range.end.v > end)
+            end = entry->range.end.v;
+    }
+    end = end > limit ? limit : end;
+    return (end >> QR_PAGE_SHIFT) + 1;
+}
+
+static struct layout
+layout_of(const struct qr_frames_config *config)
+{
+    struct layout layout = {.section_shift = 27u - QR_PAGE_SHIFT};
+    uint64_t end = ram_end(config);
+
+    while ((end >> layout.section_shift) >= SECTION_LIMIT)
+        layout.section_shift++;
+    layout.section_count = (uint32_t)(end >> layout.section_shift) + 1;
+    /* Pieces, splits at the two zone limits, and one range of descriptors for each piece. */
+    layout.map_capacity = 2 * (2 * config->map_count + 3);
+    layout.lanes = line_up(sizeof(struct qr_frames));
+    layout.sections = layout.lanes + config->cpu_count * sizeof(struct frame_lane);
+    layout.map =
+        line_up(layout.sections + layout.section_count * sizeof(struct frame_section));
+    layout.bytes = line_up(layout.map + layout.map_capacity * sizeof(struct qr_memory_range));
+    return layout;
+}
+
+size_t
+qr_frames_size(const struct qr_frames_config *config)
+{
+    return layout_of(config).bytes;
+}
+
+/* ---- zones -------------------------------------------------------------- */
+
+static unsigned
+node_distance(const struct qr_frames_config *config, unsigned from, unsigned to)
+{
+    if (config->distance != NULL && from < config->node_count && to < config->node_count)
+        return config->distance[from * config->node_count + to];
+    return from == to ? 10 : 20;
+}
+
+/* Nodes by distance from @node, itself first; ties by number. */
+static void
+nodes_by_distance(const struct qr_frames_config *config, unsigned node,
+                  uint8_t order[CONFIG_MAX_NODES])
+{
+    for (unsigned n = 0; n < CONFIG_MAX_NODES; n++) {
+        unsigned at = n;
+
+        for (; at > 0; at--) {
+            unsigned before = order[at - 1];
+
+            if (before == node ||
+                (n != node && node_distance(config, node, before) <= node_distance(config, node, n)))
+                break;
+            order[at] = order[at - 1];
+        }
+        order[at] = (uint8_t)n;
+    }
+}
+
+/*
+ * Kind before distance: a far NORMAL frame is better than the last near DMA frame,
+ * which nobody can replace.
+ */
+static void
+fallback_fill(struct qr_frames *frames, const struct qr_frames_config *config)
+{
+    for (unsigned node = 0; node < CONFIG_MAX_NODES; node++) {
+        uint8_t order[CONFIG_MAX_NODES];
+
+        nodes_by_distance(config, node, order);
+        for (unsigned kind = 0; kind < QR_ZONE_COUNT; kind++) {
+            uint8_t *list = frames->fallback[node][kind];
+            unsigned used = 0;
+
+            for (unsigned lower = kind + 1; lower-- > 0;) {
+                for (unsigned n = 0; n < CONFIG_MAX_NODES; n++) {
+                    unsigned zone = order[n] * QR_ZONE_COUNT + lower;
+
+                    if (frames->zones[zone].managed != 0)
+                        list[used++] = (uint8_t)zone;
+                }
+            }
+            list[used] = 0xff;
+        }
+    }
+}
+
+static void
+zones_init(struct qr_frames *frames)
+{
+    frames->zone_count = ZONE_MAX;
+    for (unsigned i = 0; i < ZONE_MAX; i++) {
+        struct frame_zone *zone = &frames->zones[i];
+
+        qr_spin_init(&zone->lock, QR_RANK_ZONE);
+        zone->index = (uint8_t)i;
+        zone->node = (uint8_t)(i / QR_ZONE_COUNT);
+        zone->kind = (uint8_t)(i % QR_ZONE_COUNT);
+        zone->fresh = BLOCK_NONE;
+        for (unsigned order = 0; order < ORDER_COUNT; order++)
+            zone->head[order] = BLOCK_NONE;
+    }
+}
+
+enum qr_status
+qr_frames_init(struct qr_frames *frames, const struct qr_frames_config *config)
+{
+    struct layout layout = layout_of(config);
+    char *base = (char *)frames;
+
+    qr_assert(config->cpu_count > 0 && config->cpu_count <= CONFIG_MAX_CPUS);
+    qr_assert(((uintptr_t)frames & (QR_CACHE_LINE - 1)) == 0);
+    frames->section_shift = layout.section_shift;
+    frames->section_count = layout.section_count;
+    frames->cpu_count = config->cpu_count;
+    frames->direct_limit = config->direct_limit;
+    frames->lanes = (struct frame_lane *)(base + layout.lanes);
+    frames->sections = (struct frame_section *)(base + layout.sections);
+    frames->map = (struct qr_memory_range *)(base + layout.map);
+    frames->map_capacity = layout.map_capacity;
+    frames->metadata_bytes = layout.bytes;
+    zones_init(frames);
+    frames->map_count =
+        qr_map_sanitise(config->map, config->map_count, config->physical_limit, frames->map,
+                        frames->map_capacity, &frames->map_dropped);
+    for (size_t i = 0; i < frames->map_count; i++) {
+        if (frames->map[i].node >= CONFIG_MAX_NODES)
+            frames->map[i].node = 0;
+    }
+
+    enum qr_status status = qr_sections_create(frames);
+
+    if (status != QR_OK)
+        return status;
+    qr_zone_watermarks(frames);
+    fallback_fill(frames, config);
+    frames->slow_flags = QR_ALLOC_DMA;
+    for (unsigned node = 0; node < CONFIG_MAX_NODES; node++) {
+        if (frames->zones[node * QR_ZONE_COUNT + QR_ZONE_HIGH].managed != 0)
+            frames->slow_flags |= QR_ALLOC_HIGH;
+    }
+    qr_lanes_init(frames);
+    return QR_OK;
+}
+
+void
+qr_frames_fini(struct qr_frames *frames)
+{
+    (void)qr_lanes_drain(frames);
+    frames->lanes_off = true;
+}
+
+/* ---- frame numbers ------------------------------------------------------ */
+
+/* Make sure that the descriptor of a frame that nobody has yet is readable. */
+static void
+block_ready(struct qr_frames *frames, struct frame_section *section, uint32_t block)
+{
+    struct frame_zone *zone;
+
+    if (atomic_load_explicit(&section->state, memory_order_acquire) == SECTION_FRESH) {
+        zone = &frames->zones[section->zone];
+        qr_spin_lock(&zone->lock);
+        while (atomic_load_explicit(&section->state, memory_order_relaxed) == SECTION_FRESH)
+            qr_section_open(frames, &frames->sections[zone->fresh]);
+        qr_spin_unlock(&zone->lock);
+    }
+    if (atomic_load_explicit(&section->described[block - section->first_block],
+                             memory_order_acquire))
+        return;
+    zone = &frames->zones[qr_block_of(frames, block)->zone];
+    qr_spin_lock(&zone->lock);
+    qr_section_describe(frames, block);
+    qr_spin_unlock(&zone->lock);
+}
+
+struct qr_frame *
+qr_frame_find(struct qr_frames *frames, qr_pfn pfn)
+{
+    size_t index = pfn.v >> frames->section_shift;
+
+    if (index >= frames->section_count)
+        return NULL;
+    struct frame_section *section = &frames->sections[index];
+
+    if (section->frames == NULL || pfn.v < section->first_pfn ||
+        pfn.v - section->first_pfn >= section->frame_count)
+        return NULL;
+    block_ready(frames, section, (uint32_t)(pfn.v / BLOCK_FRAMES));
+
+    struct qr_frame *frame = &section->frames[pfn.v - section->first_pfn];
+
+    return qr_frame_type(frame) == QR_FRAME_NONE ? NULL : frame;
+}
+
+struct qr_frame *
+qr_frame_of(struct qr_frames *frames, qr_pfn pfn)
+{
+    struct frame_section *section = &frames->sections[pfn.v >> frames->section_shift];
+
+    return &section->frames[pfn.v - section->first_pfn];
+}
+
+qr_pfn
+qr_frame_pfn(const struct qr_frames *frames, const struct qr_frame *frame)
+{
+    const struct frame_section *section = &frames->sections[frame->section];
+
+    return qr_pfn_of(section->first_pfn + (size_t)(frame - section->frames));
+}
+
+/* ---- hooks -------------------------------------------------------------- */
+
+void
+qr_frames_set_reclaim(struct qr_frames *frames, qr_reclaim_fn reclaim, void *context)
+{
+    frames->reclaim_context = context;
+    frames->reclaim = reclaim;
+}
+
+void
+qr_frames_set_refusal(struct qr_frames *frames, qr_refuse_fn refuse, void *context)
+{
+    frames->refuse_context = context;
+    frames->refuse = refuse;
+    /* Every allocation must pass the hook: the lanes, which do not ask, stay closed. */
+    frames->lanes_off = refuse != NULL;
+    if (refuse != NULL)
+        (void)qr_lanes_drain(frames);
+}
+
+struct qr_counters *
+qr_frames_counters(struct qr_frames *frames)
+{
+    return &frames->counters;
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Figures and the report.  Free frames per order are counted when asked for: the buddy's
+ * lists are walked, and the rows of open blocks are split into the largest aligned
+ * runs they hold, a section at a time so that no lock is held for long.
+ */
+#include "frames.h"
+
+#include <quire/writer.h>
+
+unsigned
+qr_frames_zone_count(const struct qr_frames *frames)
+{
+    return frames->zone_count;
+}
+
+/* Free runs of an open block, by order: largest first, each frame counted once. */
+static void
+rows_split(struct frame_rows rows, size_t *blocks)
+{
+    for (unsigned order = BLOCK_ORDER; order-- > 0;) {
+        unsigned bit;
+
+        while ((bit = qr_rows_find(&rows, order)) != BLOCK_FRAMES) {
+            for (unsigned r = bit / ROW_FRAMES; r < BLOCK_ROWS; r++)
+                rows.row[r] &= ~qr_row_mask(r, bit, 1u << order);
+            blocks[order]++;
+        }
+    }
+}
+
+static void
+section_count(struct qr_frames *frames, struct frame_zone *zone, struct frame_section *section,
+              size_t *blocks)
+{
+    for (uint32_t b = 0; b < section->block_count; b++) {
+        const struct frame_block *record = &section->blocks[b];
+
+        if (record->zone != zone->index)
+            continue;
+        if (record->state == BLOCK_FREE)
+            blocks[record->order]++;
+        else if (record->state == BLOCK_OPEN && record->free != 0)
+            rows_split(*qr_rows_of(frames, section->first_block + b), blocks);
+    }
+}
+
+/* A fresh section as the runs that opening it would make. */
+static void
+fresh_count(const struct frame_section *section, size_t *blocks)
+{
+    uint32_t block = section->first_block;
+    uint32_t end = block + section->block_count;
+
+    while (block < end) {
+        unsigned order = BLOCK_ORDER;
+
+        while (order < QR_ORDER_MAX && (block & ((uint32_t)1 << (order - BLOCK_ORDER))) == 0 &&
+               end - block >= (uint32_t)2 << (order - BLOCK_ORDER))
+            order++;
+        blocks[order]++;
+        block += (uint32_t)1 << (order - BLOCK_ORDER);
+    }
+}
+
+void
+qr_frames_zone_stats(struct qr_frames *frames, unsigned index, struct qr_zone_stats *out_stats)
+{
+    struct frame_zone *zone = &frames->zones[index];
+    struct qr_zone_stats stats = {
+        .kind = (enum qr_zone_kind)zone->kind,
+        .node = zone->node,
+        .start_pfn = zone->start_pfn,
+        .spanned = zone->end_pfn - zone->start_pfn,
+        .present = zone->present,
+        .watermark_min = zone->watermark_min,
+        .watermark_low = zone->watermark_low,
+        .watermark_high = zone->watermark_high,
+    };
+
+    stats.cached = qr_lanes_cached(frames, index);
+    for (size_t pfn = zone->start_pfn; pfn < zone->end_pfn;
+         pfn = ((pfn >> frames->section_shift) + 1) << frames->section_shift) {
+        struct frame_section *section = &frames->sections[pfn >> frames->section_shift];
+        uint8_t state;
+
+        qr_spin_lock(&zone->lock);
+        state = atomic_load_explicit(&section->state, memory_order_relaxed);
+        if (state == SECTION_READY)
+            section_count(frames, zone, section, stats.free_blocks);
+        else if (state == SECTION_FRESH && section->zone == index)
+            fresh_count(section, stats.free_blocks);
+        qr_spin_unlock(&zone->lock);
+    }
+    qr_spin_lock(&zone->lock);
+    stats.managed = zone->managed;
+    stats.free = zone->free + stats.cached;
+    stats.peak_used = zone->peak_used;
+    qr_spin_unlock(&zone->lock);
+    *out_stats = stats;
+}
+
+void
+qr_frames_stats(struct qr_frames *frames, struct qr_frames_stats *out_stats)
+{
+    struct qr_frames_stats stats = {
+        .total = frames->total,
+        .reserved = frames->reserved,
+        .metadata_bytes = frames->metadata_bytes,
+        .map_dropped = frames->map_dropped,
+        .peak_used = atomic_load_explicit(&frames->peak_used, memory_order_relaxed),
+    };
+
+    for (unsigned i = 0; i < frames->zone_count; i++) {
+        struct frame_zone *zone = &frames->zones[i];
+
+        if (zone->managed == 0)
+            continue;
+        size_t cached = qr_lanes_cached(frames, i);
+
+        qr_spin_lock(&zone->lock);
+        stats.free += zone->free + cached;
+        qr_spin_unlock(&zone->lock);
+    }
+    *out_stats = stats;
+}
+
+bool
+qr_frames_map_entry(const struct qr_frames *frames, size_t index,
+                    struct qr_memory_range *out_entry)
+{
+    if (index >= frames->map_count)
+        return false;
+    *out_entry = frames->map[index];
+    return true;
+}
+
+void
+qr_frames_drain(struct qr_frames *frames)
+{
+    (void)qr_lanes_drain(frames);
+}
+
+static const char *const zone_names[QR_ZONE_COUNT] = {"DMA", "Normal", "High"};
+
+static void
+zone_report(struct qr_frames *frames, unsigned index, struct qr_writer *writer)
+{
+    struct qr_zone_stats stats;
+
+    qr_frames_zone_stats(frames, index, &stats);
+    qr_writer_printf(writer,
+                     "node %u %s: %zu KiB free (%zu cached) of %zu, min %zu low %zu high %zu\n",
+                     stats.node, zone_names[stats.kind], stats.free * (QR_PAGE_SIZE / 1024),
+                     stats.cached * (QR_PAGE_SIZE / 1024), stats.managed * (QR_PAGE_SIZE / 1024),
+                     stats.watermark_min * (QR_PAGE_SIZE / 1024),
+                     stats.watermark_low * (QR_PAGE_SIZE / 1024),
+                     stats.watermark_high * (QR_PAGE_SIZE / 1024));
+    qr_writer_printf(writer, "  blocks:");
+    for (unsigned order = 0; order < ORDER_COUNT; order++) {
+        if (stats.free_blocks[order] != 0)
+            qr_writer_printf(writer, " %zux%zuK", stats.free_blocks[order],
+                             (QR_PAGE_SIZE / 1024) << order);
+    }
+    qr_writer_printf(writer, "\n");
+}
+
+/* What the frames are used for, as far as the counters know. */
+static void
+use_report(struct qr_frames *frames, struct qr_writer *writer)
+{
+    static const struct {
+        enum qr_counter counter;
+        const char *name;
+    } uses[] = {
+        {QR_PAGES_ANON, "anon"},   {QR_PAGES_FILE, "file"},     {QR_PAGES_SHMEM, "shmem"},
+        {QR_PAGES_TABLE, "tables"}, {QR_PAGES_SLAB, "slab"},    {QR_PAGES_STACK, "stacks"},
+        {QR_PAGES_DIRTY, "dirty"},  {QR_PAGES_LOCKED, "locked"},
+    };
+
+    qr_writer_printf(writer, "used for (pages):");
+    for (size_t i = 0; i < QR_ARRAY_COUNT(uses); i++)
+        qr_writer_printf(writer, " %s %ld", uses[i].name,
+                         qr_counter_read(&frames->counters, uses[i].counter));
+    qr_writer_printf(writer, "\n");
+}
+
+void
+qr_frames_report(struct qr_frames *frames, struct qr_writer *writer)
+{
+    struct qr_frames_stats stats;
+
+    qr_frames_stats(frames, &stats);
+    qr_writer_printf(writer,
+                     "memory: %zu KiB free of %zu, peak used %zu, reserved %zu, metadata %zu; "
+                     "%zu map entries dropped\n",
+                     stats.free * (QR_PAGE_SIZE / 1024), stats.total * (QR_PAGE_SIZE / 1024),
+                     stats.peak_used * (QR_PAGE_SIZE / 1024),
+                     stats.reserved * (QR_PAGE_SIZE / 1024), stats.metadata_bytes / 1024,
+                     stats.map_dropped);
+    for (unsigned i = 0; i < frames->zone_count; i++) {
+        if (frames->zones[i].managed != 0)
+            zone_report(frames, i, writer);
+    }
+    use_report(frames, writer);
+}

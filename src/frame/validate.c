@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The invariants of the layer, with no lane's owner in the middle of anything:
+ *
+ *  1. Every listed block stands in the list of its order, linked both ways, in its own
+ *     zone; zone->listed has a bit exactly for the lists that are not empty.
+ *  2. An OPEN block's count equals the bits of its rows; it is listed exactly when that
+ *     is neither 0 nor 512, and under the largest aligned run that the rows hold.
+ *  3. A FREE run is aligned to its order, all else in it is TAIL, and its buddy of the
+ *     same order and zone is not FREE.
+ *  4. zone->free is the sum over its lists and fresh sections.
+ *  5. A frame that the bitmap or the buddy calls free has refs 0 and type FREE.
+ *  6. A frame on a lane's stack or in its reserved rows is free by its descriptor, and
+ *     not free in the bitmap: no frame is free twice.
+ *  7. managed - free - cached frames are in use: the machine-wide `used` says so too.
+ *  8. Under CONFIG_MEMORY_DEBUGGING: a free frame that was filled still holds the pattern.
+ */
+#include "frames.h"
+
+#include <quire/writer.h>
+
+struct check {
+    struct qr_frames *frames;
+    char *message;
+    size_t bytes;
+    bool ok;
+};
+
+#define CHECK(check, condition, ...)                                      \
+    do {                                                                  \
+        if (!(condition) && (check)->ok) {                                \
+            (check)->ok = false;                                          \
+            (void)qr_format((check)->message, (check)->bytes, __VA_ARGS__); \
+        }                                                                 \
+    } while (0)
+
+static void
+check_free_frame(struct check *check, struct qr_frame *frame, const char *where)
+{
+    CHECK(check,
+          atomic_load_explicit(&frame->refs, memory_order_relaxed) == 0 &&
+              qr_frame_type(frame) == QR_FRAME_FREE,
+          "frame %#zx: free in %s, but its descriptor has %u references and type %d",
+          qr_frame_pfn(check->frames, frame).v, where, (unsigned)frame->refs,
+          (int)qr_frame_type(frame));
+#ifdef CONFIG_MEMORY_DEBUGGING
+    CHECK(check, qr_poison_intact(check->frames, frame),
+          "frame %#zx: written to while free (in %s)", qr_frame_pfn(check->frames, frame).v,
+          where);
+#endif
+}
+
+static void
+check_open(struct check *check, uint32_t block, const struct frame_block *record)
+{
+    const struct frame_rows *rows = qr_rows_of(check->frames, block);
+
+    CHECK(check, qr_rows_count(rows) == record->free, "block %#x: counts %u free, has %u",
+          (unsigned)block, (unsigned)record->free, qr_rows_count(rows));
+    CHECK(check, record->free != BLOCK_FRAMES, "block %#x: all free but not in the buddy",
+          (unsigned)block);
+    if (record->free != 0)
+        CHECK(check, qr_rows_order(rows) == record->order,
+              "block %#x: listed under order %u, its largest run is %u", (unsigned)block,
+              (unsigned)record->order, qr_rows_order(rows));
+    for (unsigned bit = 0; bit < BLOCK_FRAMES; bit++) {
+        if (rows->row[bit / ROW_FRAMES] >> bit % ROW_FRAMES & 1)
+            check_free_frame(check, qr_block_frame(check->frames, block, bit), "a bitmap");
+    }
+}
+
+static void
+check_run(struct check *check, uint32_t head, const struct frame_block *record)
+{
+    uint32_t count = (uint32_t)1 << (record->order - BLOCK_ORDER);
+    const struct frame_block *buddy =
+        record->order < QR_ORDER_MAX ? qr_block_find(check->frames, head ^ count) : NULL;
+
+    CHECK(check, (head & (count - 1)) == 0, "block %#x: run of order %u is not aligned",
+          (unsigned)head, (unsigned)record->order);
+    CHECK(check,
+          record->state != BLOCK_FREE || buddy == NULL || buddy->state != BLOCK_FREE ||
+              buddy->order != record->order || buddy->zone != record->zone,
+          "block %#x: order %u is not merged with its buddy", (unsigned)head,
+          (unsigned)record->order);
+    for (uint32_t b = head + 1; b < head + count && check->ok; b++) {
+        const struct frame_block *tail = qr_block_find(check->frames, b);
+
+        CHECK(check, tail != NULL && tail->state == BLOCK_TAIL && tail->zone == record->zone,
+              "block %#x: inside a run of order %u at %#x, but not its tail", (unsigned)b,
+              (unsigned)record->order, (unsigned)head);
+    }
+}
+
+/* The descriptors of a whole free block, where they exist. */
+static void
+check_whole(struct check *check, struct frame_section *section, uint32_t block)
+{
+    if (!atomic_load_explicit(&section->described[block - section->first_block],
+                              memory_order_relaxed))
+        return;
+    for (unsigned bit = 0; bit < BLOCK_FRAMES; bit++)
+        check_free_frame(check, qr_block_frame(check->frames, block, bit), "the buddy");
+}
+
+static void
+check_section(struct check *check, struct frame_section *section, size_t *free_by_zone)
+{
+    for (uint32_t b = 0; b < section->block_count && check->ok; b++) {
+        const struct frame_block *record = &section->blocks[b];
+        uint32_t block = section->first_block + b;
+
+        if (record->state == BLOCK_OPEN) {
+            check_open(check, block, record);
+            free_by_zone[record->zone] += record->free;
+        } else if (record->state == BLOCK_FREE || record->state == BLOCK_TAKEN) {
+            check_run(check, block, record);
+        }
+        if (record->state == BLOCK_FREE)
+            free_by_zone[record->zone] += (size_t)1 << record->order;
+        if (record->state == BLOCK_TAIL || record->state == BLOCK_FREE) {
+            uint32_t head = qr_zone_head_of(check->frames, block);
+
+            CHECK(check, head != BLOCK_NONE, "block %#x: a tail without a head", (unsigned)block);
+            if (head != BLOCK_NONE && qr_block_of(check->frames, head)->state == BLOCK_FREE)
+                check_whole(check, section, block);
+        }
+    }
+}
+
+static void
+check_lists(struct check *check, struct frame_zone *zone)
+{
+    for (unsigned order = 0; order < ORDER_COUNT; order++) {
+        uint32_t block = zone->head[order];
+        uint32_t previous = BLOCK_NONE;
+        size_t steps = 0;
+
+        CHECK(check, (block != BLOCK_NONE) == (zone->listed >> order & 1),
+              "zone %u: list %u and its bit disagree", zone->index, order);
+        for (; block != BLOCK_NONE && check->ok; steps++) {
+            const struct frame_block *record = qr_block_of(check->frames, block);
+
+            CHECK(check,
+                  record->prev == previous && record->order == order &&
+                      record->zone == zone->index &&
+                      record->state == (order < BLOCK_ORDER ? BLOCK_OPEN : BLOCK_FREE) &&
+                      (order >= BLOCK_ORDER || record->free != 0),
+                  "zone %u: block %#x does not belong in list %u", zone->index, (unsigned)block,
+                  order);
+            CHECK(check, steps <= zone->present / BLOCK_FRAMES + 2, "zone %u: list %u is a circle",
+                  zone->index, order);
+            previous = block;
+            block = record->next;
+        }
+    }
+}
+
+/* A frame that a lane has must not be free for the zone as well. */
+static void
+check_lane_frame(struct check *check, struct qr_frame *frame, unsigned cpu)
+{
+    unsigned bit;
+    uint32_t block = qr_frame_block(check->frames, frame, &bit);
+    const struct frame_block *record = qr_block_of(check->frames, block);
+
+    check_free_frame(check, frame, "a lane");
+    CHECK(check,
+          record->state == BLOCK_OPEN &&
+              (qr_rows_of(check->frames, block)->row[bit / ROW_FRAMES] >> bit % ROW_FRAMES & 1) ==
+                  0,
+          "frame %#zx: on the lane of CPU %u and free in its block too",
+          qr_frame_pfn(check->frames, frame).v, cpu);
+}
+
+static size_t
+check_lane(struct check *check, struct frame_lane *lane)
+{
+    uint32_t top = atomic_load_explicit(&lane->top, memory_order_relaxed);
+    size_t held = lane->closed || top == 0 ? 0 : top - 1;
+
+    CHECK(check, qr_rows_count(&lane->rows) == lane->reserved,
+          "CPU %u: reserved rows count %zu, have %u", lane->cpu, lane->reserved,
+          qr_rows_count(&lane->rows));
+    CHECK(check, !lane->closed || lane->reserved == 0, "CPU %u: closed, but reserves frames",
+          lane->cpu);
+    for (size_t i = 0; i < held && check->ok; i++)
+        check_lane_frame(check, lane->stack[i], lane->cpu);
+    for (unsigned bit = 0; bit < BLOCK_FRAMES && lane->reserved != 0 && check->ok; bit++) {
+        if (lane->rows.row[bit / ROW_FRAMES] >> bit % ROW_FRAMES & 1)
+            check_lane_frame(check, qr_block_frame(check->frames, lane->block, bit), lane->cpu);
+    }
+    return held + lane->reserved;
+}
+
+bool
+qr_frames_validate(struct qr_frames *frames, char *out_message, size_t bytes)
+{
+    struct check check = {.frames = frames, .message = out_message, .bytes = bytes, .ok = true};
+    size_t free_by_zone[ZONE_MAX] = {0};
+    size_t free = 0;
+
+    for (uint32_t i = 0; i < frames->section_count && check.ok; i++) {
+        struct frame_section *section = &frames->sections[i];
+        uint8_t state = atomic_load_explicit(&section->state, memory_order_relaxed);
+
+        if (state == SECTION_FRESH)
+            free_by_zone[section->zone] += section->frame_count;
+        else if (state == SECTION_READY)
+            check_section(&check, section, free_by_zone);
+    }
+    for (unsigned i = 0; i < frames->zone_count && check.ok; i++) {
+        check_lists(&check, &frames->zones[i]);
+        CHECK(&check, free_by_zone[i] == frames->zones[i].free,
+              "zone %u: counts %zu free, its blocks hold %zu", i, frames->zones[i].free,
+              free_by_zone[i]);
+        free += frames->zones[i].free;
+    }
+    for (unsigned cpu = 0; cpu < frames->cpu_count && check.ok; cpu++)
+        (void)check_lane(&check, &frames->lanes[cpu]);
+    size_t used = atomic_load_explicit(&frames->used, memory_order_relaxed);
+
+    CHECK(&check, frames->total - free == used, "machine: %zu frames are out, but %zu are counted",
+          frames->total - free, used);
+    return check.ok;
+}

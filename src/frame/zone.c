@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A zone: which of its frames are free, and how to find some in constant time.
+ *
+ * Every block with a free frame stands in exactly one list, named by the largest
+ * aligned run it can give: orders 0..8 hold OPEN blocks, orders 9 and up hold free runs
+ * of whole blocks, which split and merge as a buddy.  A bit for each list that is
+ * not empty makes the search for 2^k frames one shift and one count of trailing
+ * zeros, at any size and any occupancy; taking from the lowest list that will do keeps
+ * the large runs whole.
+ *
+ *   order   0   1   2  ...  8  |  9   10  ...  18
+ *   list   [OPEN blocks by largest hole]  [free runs]
+ *
+ * A block moves between the two: a run is opened when single frames are wanted and
+ * nothing open has any; an open block whose last frame comes back closes into the
+ * buddy.  Fresh sections count as free and stand outside the lists until those are
+ * empty.
+ *
+ * Everything here runs with zone->lock held and is bounded by the number of orders
+ * or of rows.
+ */
+#include "frames.h"
+
+/* ---- lists -------------------------------------------------------------- */
+
+static void
+list_add(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, unsigned order)
+{
+    struct frame_block *record = qr_block_of(frames, block);
+    uint32_t head = zone->head[order];
+
+    record->order = (uint8_t)order;
+    record->prev = BLOCK_NONE;
+    record->next = head;
+    if (head != BLOCK_NONE)
+        qr_block_of(frames, head)->prev = block;
+    zone->head[order] = block;
+    zone->listed |= 1u << order;
+}
+
+static void
+list_remove(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
+{
+    struct frame_block *record = qr_block_of(frames, block);
+
+    if (record->next != BLOCK_NONE)
+        qr_block_of(frames, record->next)->prev = record->prev;
+    if (record->prev != BLOCK_NONE) {
+        qr_block_of(frames, record->prev)->next = record->next;
+        return;
+    }
+    zone->head[record->order] = record->next;
+    if (record->next == BLOCK_NONE)
+        zone->listed &= ~(1u << record->order);
+}
+
+/* ---- the buddy ---------------------------------------------------------- */
+
+/* The free run beside @block that it may merge with into order + 1, or BLOCK_NONE. */
+static uint32_t
+buddy_of(struct qr_frames *frames, const struct frame_zone *zone, uint32_t block, unsigned order)
+{
+    uint32_t other = block ^ ((uint32_t)1 << (order - BLOCK_ORDER));
+    const struct frame_block *record = qr_block_find(frames, other);
+
+    if (record == NULL || record->state != BLOCK_FREE || record->order != order ||
+        record->zone != zone->index)
+        return BLOCK_NONE;
+    return other;
+}
+
+void
+qr_zone_insert(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, unsigned order)
+{
+    while (order < QR_ORDER_MAX) {
+        uint32_t other = buddy_of(frames, zone, block, order);
+
+        if (other == BLOCK_NONE)
+            break;
+        list_remove(frames, zone, other);
+        qr_block_of(frames, block > other ? block : other)->state = BLOCK_TAIL;
+        block = block < other ? block : other;
+        order++;
+    }
+    qr_block_of(frames, block)->state = BLOCK_FREE;
+    list_add(frames, zone, block, order);
+}
+
+/* Cut a run of 2^order, already out of its list, down to @want; the rest goes back. */
+static void
+run_cut(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, unsigned order,
+        unsigned want)
+{
+    while (order > want) {
+        order--;
+        uint32_t upper = block + ((uint32_t)1 << (order - BLOCK_ORDER));
+
+        qr_block_of(frames, upper)->state = BLOCK_FREE;
+        list_add(frames, zone, upper, order);
+    }
+    qr_block_of(frames, block)->order = (uint8_t)want;
+}
+
+/* The lowest list at or above @order that has something, with fresh sections brought in. */
+static unsigned
+list_find(struct qr_frames *frames, struct frame_zone *zone, unsigned order)
+{
+    while ((zone->listed >> order) == 0 && zone->any_fresh)
+        qr_section_open(frames, &frames->sections[zone->fresh]);
+    if ((zone->listed >> order) == 0)
+        return ORDER_COUNT;
+    return order + (unsigned)__builtin_ctz(zone->listed >> order);
+}
+
+static void
+block_open(struct qr_frames *frames, uint32_t block, uint64_t row)
+{
+    struct frame_block *record = qr_block_of(frames, block);
+    struct frame_rows *rows = qr_rows_of(frames, block);
+
+    for (unsigned r = 0; r < BLOCK_ROWS; r++)
+        rows->row[r] = row;
+    record->state = BLOCK_OPEN;
+    record->order = 0;
+    record->free = row == 0 ? 0 : BLOCK_FRAMES;
+}
+
+/*
+ * An OPEN block with a free run of 2^order, order < 9, taken out of its list; BLOCK_NONE
+ * where the zone has none.
+ */
+static uint32_t
+open_with_run(struct qr_frames *frames, struct frame_zone *zone, unsigned order)
+{
+    unsigned found = list_find(frames, zone, order);
+
+    if (found == ORDER_COUNT)
+        return BLOCK_NONE;
+    uint32_t block = zone->head[found];
+
+    list_remove(frames, zone, block);
+    if (found >= BLOCK_ORDER) {
+        run_cut(frames, zone, block, found, BLOCK_ORDER);
+        qr_section_describe(frames, block);
+        block_open(frames, block, ~(uint64_t)0);
+    }
+    return block;
+}
+
+void
+qr_zone_list_open(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
+{
+    struct frame_block *record = qr_block_of(frames, block);
+
+    if (record->free == BLOCK_FRAMES)
+        qr_zone_insert(frames, zone, block, BLOCK_ORDER);
+    else if (record->free != 0)
+        list_add(frames, zone, block, qr_rows_order(qr_rows_of(frames, block)));
+}
+
+/* ---- taking ------------------------------------------------------------- */
+
+/* Up to @want frames of row @r into @out. */
+static size_t
+row_take(struct frame_rows *rows, unsigned r, struct qr_frame *first, size_t want,
+         struct qr_frame **out)
+{
+    size_t got = 0;
+
+    while (rows->row[r] != 0 && got < want) {
+        unsigned bit = (unsigned)__builtin_ctzll(rows->row[r]);
+
+        rows->row[r] &= rows->row[r] - 1;
+        out[got++] = first + bit;
+    }
+    return got;
+}
+
+size_t
+qr_zone_take_singles(struct qr_frames *frames, struct frame_zone *zone, size_t want,
+                     struct qr_frame **out)
+{
+    size_t got = 0;
+
+    while (got < want) {
+        uint32_t block = open_with_run(frames, zone, 0);
+
+        if (block == BLOCK_NONE)
+            break;
+        struct frame_rows *rows = qr_rows_of(frames, block);
+        struct frame_block *record = qr_block_of(frames, block);
+        struct qr_frame *first = qr_block_frame(frames, block, 0);
+        size_t before = got;
+
+        for (unsigned r = 0; r < BLOCK_ROWS && got < want; r++)
+            got += row_take(rows, r, first + r * ROW_FRAMES, want - got, out + got);
+        record->free = (uint16_t)(record->free - (got - before)) & 0x3ffu;
+        qr_zone_list_open(frames, zone, block);
+    }
+    zone->free -= got;
+    return got;
+}
+
+uint32_t
+qr_zone_take_rows(struct qr_frames *frames, struct frame_zone *zone, struct frame_rows *out_rows,
+                  size_t *out_count)
+{
+    uint32_t block = open_with_run(frames, zone, 0);
+
+    if (block == BLOCK_NONE)
+        return BLOCK_NONE;
+    struct frame_rows *rows = qr_rows_of(frames, block);
+    struct frame_block *record = qr_block_of(frames, block);
+
+    for (unsigned r = 0; r < BLOCK_ROWS; r++) {
+        out_rows->row[r] = rows->row[r];
+        rows->row[r] = 0;
+    }
+    *out_count = record->free;
+    zone->free -= record->free;
+    record->free = 0;
+    return block;
+}
+
+static struct qr_frame *
+take_whole(struct qr_frames *frames, struct frame_zone *zone, unsigned order)
+{
+    unsigned found = list_find(frames, zone, order);
+
+    if (found == ORDER_COUNT)
+        return NULL;
+    uint32_t block = zone->head[found];
+    uint32_t end = block + ((uint32_t)1 << (order - BLOCK_ORDER));
+
+    list_remove(frames, zone, block);
+    run_cut(frames, zone, block, found, order);
+    qr_block_of(frames, block)->state = BLOCK_TAKEN;
+    for (uint32_t b = block; b < end; b++)
+        qr_section_describe(frames, b);
+    zone->free -= (size_t)1 << order;
+    return qr_block_frame(frames, block, 0);
+}
+
+struct qr_frame *
+qr_zone_take_run(struct qr_frames *frames, struct frame_zone *zone, unsigned order)
+{
+    if (order >= BLOCK_ORDER)
+        return take_whole(frames, zone, order);
+    uint32_t block = open_with_run(frames, zone, order);
+
+    if (block == BLOCK_NONE)
+        return NULL;
+    struct frame_rows *rows = qr_rows_of(frames, block);
+    unsigned bit = qr_rows_find(rows, order);
+
+    qr_assert(bit < BLOCK_FRAMES);
+    for (unsigned r = bit / ROW_FRAMES; r < BLOCK_ROWS; r++)
+        rows->row[r] &= ~qr_row_mask(r, bit, 1u << order);
+    qr_block_of(frames, block)->free =
+        (uint16_t)(qr_block_of(frames, block)->free - (1u << order)) & 0x3ffu;
+    qr_zone_list_open(frames, zone, block);
+    zone->free -= (size_t)1 << order;
+    return qr_block_frame(frames, block, bit);
+}
+
+/* ---- giving back -------------------------------------------------------- */
+
+/* The largest run of a block whose largest was @order before bits of row @r came back. */
+static unsigned
+order_after_give(const struct frame_rows *rows, unsigned r, unsigned order)
+{
+    unsigned row_order = qr_row_order(rows->row[r]);
+
+    if (row_order == 6)
+        return qr_rows_order(rows);
+    return row_order > order ? row_order : order;
+}
+
+void
+qr_zone_give_row(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, unsigned r,
+                 uint64_t mask)
+{
+    struct frame_block *record = qr_block_of(frames, block);
+    struct frame_rows *rows = qr_rows_of(frames, block);
+    unsigned count = qr_row_count(mask);
+    bool listed = record->free != 0;
+
+    if (record->state != BLOCK_OPEN || (rows->row[r] & mask) != 0)
+        qr_panic("frames: a frame of block %#lx, row %u is given back twice; the descriptor said "
+                 "it was in use: look for a write through a stale struct qr_frame pointer",
+                 (unsigned long)block, r);
+    rows->row[r] |= mask;
+    record->free = (uint16_t)(record->free + count) & 0x3ffu;
+    zone->free += count;
+    if (record->free == BLOCK_FRAMES) {
+        if (listed)
+            list_remove(frames, zone, block);
+        qr_zone_insert(frames, zone, block, BLOCK_ORDER);
+        return;
+    }
+    unsigned order = order_after_give(rows, r, listed ? record->order : 0);
+
+    if (listed && order == record->order)
+        return;
+    if (listed)
+        list_remove(frames, zone, block);
+    list_add(frames, zone, block, order);
+}
+
+void
+qr_zone_give_run(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, unsigned bit,
+                 unsigned order)
+{
+    if (order >= BLOCK_ORDER) {
+        struct frame_block *record = qr_block_of(frames, block);
+
+        if (record->state != BLOCK_TAKEN || record->order != order || bit != 0)
+            qr_panic("frames: block %#lx is given back as order %u, but is not an allocated block "
+                     "of that order; free what was allocated, or split it first",
+                     (unsigned long)block, order);
+        zone->free += (size_t)1 << order;
+        qr_zone_insert(frames, zone, block, order);
+        return;
+    }
+    unsigned last = (bit + (1u << order) - 1) / ROW_FRAMES;
+
+    for (unsigned r = bit / ROW_FRAMES; r <= last; r++)
+        qr_zone_give_row(frames, zone, block, r, qr_row_mask(r, bit, 1u << order));
+}
+
+void
+qr_zone_split_taken(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
+{
+    struct frame_block *record = qr_block_of(frames, block);
+    uint32_t count = (uint32_t)1 << (record->order - BLOCK_ORDER);
+
+    qr_assert(record->state == BLOCK_TAKEN && record->zone == zone->index);
+    for (uint32_t i = 0; i < count; i++)
+        block_open(frames, block + i, 0);
+}
+
+/* ---- exact runs --------------------------------------------------------- */
+
+uint32_t
+qr_zone_head_of(struct qr_frames *frames, uint32_t block)
+{
+    for (unsigned order = BLOCK_ORDER; order <= QR_ORDER_MAX; order++) {
+        uint32_t head = block & ~(((uint32_t)1 << (order - BLOCK_ORDER)) - 1);
+        const struct frame_block *record = qr_block_find(frames, head);
+
+        if (record == NULL)
+            return BLOCK_NONE;
+        if (record->state == BLOCK_FREE || record->state == BLOCK_TAKEN)
+            return record->order >= order ? head : BLOCK_NONE;
+        if (record->state != BLOCK_TAIL)
+            return BLOCK_NONE;
+    }
+    return BLOCK_NONE;
+}
+
+/* Take the one block @block out of the free run it lies in; the rest stays free. */
+static void
+block_isolate(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
+{
+    uint32_t head = qr_zone_head_of(frames, block);
+
+    qr_assert(head != BLOCK_NONE && qr_block_of(frames, head)->state == BLOCK_FREE);
+    unsigned order = qr_block_of(frames, head)->order;
+
+    list_remove(frames, zone, head);
+    while (order > BLOCK_ORDER) {
+        order--;
+        uint32_t half = (uint32_t)1 << (order - BLOCK_ORDER);
+        uint32_t other = block >= head + half ? head : head + half;
+
+        if (other == head)
+            head += half;
+        qr_block_of(frames, other)->state = BLOCK_FREE;
+        list_add(frames, zone, other, order);
+    }
+    qr_block_of(frames, block)->state = BLOCK_TAIL;
+}
+
+void
+qr_zone_take_exact(struct qr_frames *frames, struct frame_zone *zone, size_t first_pfn,
+                   size_t count)
+{
+    size_t pfn = first_pfn;
+
+    while (pfn < first_pfn + count) {
+        uint32_t block = (uint32_t)(pfn / BLOCK_FRAMES);
+        unsigned bit = (unsigned)(pfn % BLOCK_FRAMES);
+        size_t left = first_pfn + count - pfn;
+        unsigned here = left < BLOCK_FRAMES - bit ? (unsigned)left : BLOCK_FRAMES - bit;
+        struct frame_block *record = qr_block_of(frames, block);
+        struct frame_rows *rows = qr_rows_of(frames, block);
+
+        if (record->state == BLOCK_OPEN) {
+            list_remove(frames, zone, block);
+        } else {
+            block_isolate(frames, zone, block);
+            qr_section_describe(frames, block);
+            block_open(frames, block, ~(uint64_t)0);
+        }
+        for (unsigned r = 0; r < BLOCK_ROWS; r++) {
+            uint64_t mask = qr_row_mask(r, bit, here);
+
+            qr_assert((rows->row[r] & mask) == mask);
+            rows->row[r] &= ~mask;
+        }
+        record->free = (uint16_t)(record->free - here) & 0x3ffu;
+        qr_zone_list_open(frames, zone, block);
+        pfn += here;
+    }
+    zone->free -= count;
+}
+
+/* ---- watermarks --------------------------------------------------------- */
+
+static size_t
+square_root(size_t value)
+{
+    size_t root = 0;
+
+    for (size_t bit = (size_t)1 << (sizeof(size_t) * 4 - 1); bit != 0; bit >>= 1) {
+        if ((root + bit) <= value / (root + bit))
+            root += bit;
+    }
+    return root;
+}
+
+/*
+ * Linux's rule: four times the square root of the memory, in KiB, but never more than
+ * a 64th of the zone, so that a tiny machine keeps its memory.  DMA is kept from
+ * requests that could live elsewhere in proportion to how much there is elsewhere.
+ */
+void
+qr_zone_watermarks(struct qr_frames *frames)
+{
+    static const size_t reserve_ratio[QR_ZONE_COUNT] = {256, 32, 32};
+
+    for (unsigned i = 0; i < frames->zone_count; i++) {
+        struct frame_zone *zone = &frames->zones[i];
+        size_t kib = zone->managed << (QR_PAGE_SHIFT - 10);
+        size_t min = 4 * square_root(kib) >> (QR_PAGE_SHIFT - 10);
+        size_t above = 0;
+
+        min = min < zone->managed / 64 ? min : zone->managed / 64;
+        zone->watermark_min = min;
+        zone->watermark_low = min + min / 4;
+        zone->watermark_high = min + min / 2;
+        for (unsigned kind = zone->kind; kind < QR_ZONE_COUNT; kind++) {
+            if (kind > zone->kind)
+                above += frames->zones[zone->node * QR_ZONE_COUNT + kind].managed;
+            zone->reserve[kind] = above / reserve_ratio[zone->kind];
+        }
+        zone->batch = (uint32_t)(zone->managed / ((size_t)frames->cpu_count * 64));
+        zone->batch = zone->batch > 64 ? 64 : zone->batch < 1 ? 1 : zone->batch;
+    }
+}
