@@ -8,9 +8,9 @@
  * way to read or change them.
  *
  * A cursor is a transaction on a range [start, end) of one tree.  It walks down
- * without locks, locks the lowest table that covers the range, checks that the
- * table is still attached, and owns the subtree for its range from then on:
- * every table below is locked as the cursor enters it and unlocked as it leaves.
+ * without locks, locks the lowest table that covers more than the range, checks
+ * that the table is still attached, and owns the subtree for its range from then
+ * on: every table below is locked as the cursor enters it and unlocked as it leaves.
  * Cursors on ranges under different tables run in parallel.  While a cursor is
  * open interrupts are off: open it late, close it soon, cover at most some
  * megabytes, and neither sleep nor allocate with anything but QR_ALLOC_ATOMIC.
@@ -21,11 +21,12 @@
  */
 
 #ifndef __cplusplus
+#include <quire/batch.h>
 #include <quire/epoch.h>
 #include <quire/frame.h>
+#include <quire/status.h>
 
 struct qr_format; /* one hardware format; src/table/format.h */
-struct qr_tlb_batch;
 
 extern const struct qr_format qr_format_x86_64;      /**< 4 levels, 48 bits */
 extern const struct qr_format qr_format_x86_64_la57; /**< 5 levels, 57 bits */
@@ -98,7 +99,11 @@ struct qr_tables {
     struct qr_epoch *epoch;         /* fixed; retired tables go through it */
     struct qr_frame *root;          /* fixed */
     qr_pa root_pa;                  /* fixed */
+    bool upper_shared;              /* fixed; the root's upper half is the kernel's */
     _Atomic size_t table_count;     /* tables of this tree, root included */
+    struct qr_spin retired_lock;
+    struct qr_frame *retired_head;  /* [retired_lock] unlinked, perhaps still being read */
+    struct qr_frame *retired_tail;  /* [retired_lock] */
 };
 
 /**
@@ -116,7 +121,10 @@ QR_MUST_USE enum qr_status qr_tables_adopt(struct qr_tables *tables, const struc
                                            qr_pa root);
 /** Allocate every top-level table of the upper half, so that spaces can share them. */
 QR_MUST_USE enum qr_status qr_tables_fill_upper_half(struct qr_tables *tables);
-/** Free all tables of an empty tree that no CPU uses any more; leaves are an error. */
+/** Give back unlinked tables that no walker reads any more; whether some are left.  Every
+ *  batch does so for its own tree; a host may call it from its tick for the kernel's. */
+bool qr_tables_collect(struct qr_tables *tables);
+/** Free all tables of an empty tree that no CPU uses any more; leaves and marks are an error. */
 void qr_tables_fini(struct qr_tables *tables);
 
 struct qr_cursor {
@@ -125,8 +133,11 @@ struct qr_cursor {
     struct qr_va_range range;
     struct qr_cpu *cpu;
     struct qr_frame *path[QR_LEVELS_MAX]; /* locked tables, by level */
+    qr_pa pa[QR_LEVELS_MAX];              /* their addresses */
+    qr_va at;                             /* some address under the lowest locked table */
     unsigned top;                         /* level of the covering table */
     unsigned level;                       /* level of the lowest locked table */
+    bool noted;                           /* something was noted in the batch */
 };
 
 /**

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_TABLE_FORMAT_H
+#define QUIRE_TABLE_FORMAT_H
+
+/*
+ * What the walker knows of a page-table format, and nothing else.
+ *
+ * A format is a `struct format_traits`: numbers and small pure functions on one
+ * entry.  walk.h is the walker; a format's file instantiates it once with its
+ * traits as a constant, so that the compiler folds every call below into the
+ * code.  The instances' entry points stand in `struct qr_format`, which the
+ * tables carry: one indirect call an operation, and many formats in one process.
+ *
+ * Rules for every format: an entry of all zero bits is empty; entries are 4 or
+ * 8 bytes, are written once and whole; functions are total over what the walker
+ * can have written, whatever accessed and dirty bits hardware added.
+ */
+
+#include <quire/batch.h>
+#include <quire/table.h>
+
+typedef uint64_t qr_pte;
+
+enum pte_kind {
+    PTE_EMPTY,
+    PTE_TABLE,
+    PTE_LEAF, /* with rights, or without any (QR_PROT_NONE) */
+    PTE_MARK,
+};
+
+struct format_traits {
+    struct qr_format_info info;
+    unsigned entry_bytes;    /* 4 or 8 */
+    bool break_before_make;  /* a live entry may not be replaced by another live one */
+
+    unsigned (*shift)(unsigned level);      /* log2 of the bytes that an entry maps */
+    unsigned (*index_bits)(unsigned level); /* log2 of the entries of a table */
+
+    enum pte_kind (*kind)(qr_pte pte, unsigned level);
+    bool (*present)(qr_pte pte, unsigned level); /* of a leaf: hardware may have cached it */
+
+    qr_pte (*make_table)(qr_pa pa, unsigned level);
+    qr_pa (*read_table)(qr_pte pte, unsigned level);
+
+    qr_pte (*make_leaf)(const struct qr_leaf *leaf, unsigned level);
+    struct qr_leaf (*read_leaf)(qr_pte pte, unsigned level);
+    qr_pa (*leaf_pa)(qr_pte pte, unsigned level);
+
+    qr_pte (*make_mark)(struct qr_mark mark, unsigned level);
+    struct qr_mark (*read_mark)(qr_pte pte, unsigned level);
+
+    /* A leaf with other rights; everything else as it was. */
+    qr_pte (*protect)(qr_pte pte, unsigned level, unsigned prot, uint8_t pkey);
+    bool (*writable)(qr_pte pte, unsigned level);
+    /* A leaf with other flags (enum qr_leaf_flag). */
+    qr_pte (*flag)(qr_pte pte, unsigned level, unsigned set_flags, unsigned clear_flags);
+    /* Hardware that cached @old could allow what @new does not, or miss setting a flag. */
+    bool (*stricter)(qr_pte old, qr_pte new, unsigned level);
+};
+
+/* The walker's instance for one format. */
+struct qr_format {
+    const struct format_traits *traits;
+    void (*open)(struct qr_cursor *cursor);
+    struct qr_entry (*query)(struct qr_cursor *cursor, qr_va va);
+    bool (*find)(struct qr_cursor *cursor, qr_va from, struct qr_entry *out_entry);
+    enum qr_status (*prepare)(struct qr_cursor *cursor, qr_va va, unsigned level);
+    void (*map)(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);
+    void (*mark)(struct qr_cursor *cursor, qr_va va, unsigned level, struct qr_mark mark);
+    struct qr_entry (*unmap)(struct qr_cursor *cursor, qr_va va);
+    struct qr_entry (*replace)(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);
+    void (*update)(struct qr_cursor *cursor, qr_va va, unsigned prot, unsigned set_flags,
+                   unsigned clear_flags);
+    enum qr_status (*split)(struct qr_cursor *cursor, qr_va va);
+    void (*unmap_range)(struct qr_cursor *cursor, struct qr_va_range range, qr_unmap_fn fn,
+                        void *context);
+    void (*protect_range)(struct qr_cursor *cursor, struct qr_va_range range, unsigned prot,
+                          uint8_t pkey, qr_may_write_fn may_write, void *context);
+};
+
+#endif

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * x86-64 page tables, 4 levels and 5 (LA57).
+ *
+ *      63 62..59 58..52 51............12 11 10  9  8  7   6  5  4   3   2  1  0
+ * 4K   NX  key    0     address          -  S2 S1  G  PAT D  A PCD PWT US RW 1
+ * 2M,1G NX key    0     address      PAT -  S2 S1  G  1   D  A PCD PWT US RW 1   (PAT is bit 12)
+ * table -   -     0     address          -  -  -   -  0   -  A  0   0  1  1  1
+ * none NX  key    0     ~address         1  S2 S1  G  .   D  A PCD PWT US 0  0
+ * mark  0   0     0     ~value           0  0  0   0  0   0  0 [kind ]       0   (kind in bits 4..1)
+ *
+ * "none" is a leaf without any right (QR_PROT_NONE).  Hardware has no such
+ * thing; clearing US alone would still let the kernel's copies through.  So the
+ * entry is not present, and bit 11 tells it from a mark.
+ *
+ * A processor with the L1 terminal fault reads through the address bits of
+ * entries that are not present.  So those bits hold complements: swap slots and
+ * frame numbers are small, their complements name addresses with all the high
+ * bits set, where no cacheable memory is.
+ *
+ * Cache attributes go through the PAT register, which the kernel sets to
+ * QR_X86_64_PAT.  Slot 6 is write-combining there and uncached in the power-on
+ * value, so that forgetting to set it is slow, not wrong.
+ *
+ * Table entries grant everything and leave the decision to the leaf; their
+ * accessed bit is set from the start, so hardware never writes to them.
+ */
+#include "table/walk.h"
+
+#define PTE_P   ((qr_pte)1 << 0)
+#define PTE_RW  ((qr_pte)1 << 1)
+#define PTE_US  ((qr_pte)1 << 2)
+#define PTE_PWT ((qr_pte)1 << 3)
+#define PTE_PCD ((qr_pte)1 << 4)
+#define PTE_A   ((qr_pte)1 << 5)
+#define PTE_D   ((qr_pte)1 << 6)
+#define PTE_PS  ((qr_pte)1 << 7) /* large leaf; at level 0 the PAT bit */
+#define PTE_G   ((qr_pte)1 << 8)
+#define PTE_S1  ((qr_pte)1 << 9)
+#define PTE_S2  ((qr_pte)1 << 10)
+#define PTE_NO  ((qr_pte)1 << 11) /* only where P is clear: a leaf without rights */
+#define PTE_NX  ((qr_pte)1 << 63)
+
+#define PTE_PAT_LARGE ((qr_pte)1 << 12)
+#define PTE_FIELD     ((qr_pte)0x000ffffffffff000) /* bits 12 to 51 */
+#define PTE_KEY_SHIFT 59
+#define PTE_KEY       ((qr_pte)15 << PTE_KEY_SHIFT)
+#define PTE_RIGHTS    (PTE_RW | PTE_US | PTE_G | PTE_NX | PTE_KEY)
+#define MARK_SHIFT    1 /* of the kind */
+
+static QR_ALWAYS_INLINE unsigned
+x86_shift(unsigned level)
+{
+    return 12 + 9 * level;
+}
+
+static QR_ALWAYS_INLINE unsigned
+x86_index_bits(unsigned level)
+{
+    (void)level;
+    return 9;
+}
+
+static QR_ALWAYS_INLINE enum pte_kind
+x86_kind(qr_pte pte, unsigned level)
+{
+    if ((pte & PTE_P) != 0)
+        return level == 0 || (pte & PTE_PS) != 0 ? PTE_LEAF : PTE_TABLE;
+    if (pte == 0)
+        return PTE_EMPTY;
+    return (pte & PTE_NO) != 0 ? PTE_LEAF : PTE_MARK;
+}
+
+static QR_ALWAYS_INLINE bool
+x86_present(qr_pte pte, unsigned level)
+{
+    (void)level;
+    return (pte & PTE_P) != 0;
+}
+
+static QR_ALWAYS_INLINE qr_pte
+x86_make_table(qr_pa pa, unsigned level)
+{
+    (void)level;
+    return pa.v | PTE_A | PTE_US | PTE_RW | PTE_P;
+}
+
+static QR_ALWAYS_INLINE qr_pa
+x86_read_table(qr_pte pte, unsigned level)
+{
+    (void)level;
+    return qr_pa_of(pte & PTE_FIELD);
+}
+
+/* A present leaf from either kind of leaf, and back. */
+static QR_ALWAYS_INLINE qr_pte
+x86_show(qr_pte pte)
+{
+    return (pte & PTE_P) != 0 ? pte : (pte ^ PTE_FIELD ^ PTE_NO) | PTE_P;
+}
+
+static QR_ALWAYS_INLINE qr_pte
+x86_hide(qr_pte pte)
+{
+    return (pte & ~(PTE_P | PTE_RW)) ^ PTE_FIELD ^ PTE_NO;
+}
+
+static QR_ALWAYS_INLINE qr_pte
+x86_rights(unsigned prot, uint8_t pkey)
+{
+    qr_pte pte = (qr_pte)(pkey & 15) << PTE_KEY_SHIFT;
+
+    pte |= (prot & QR_PROT_WRITE) != 0 ? PTE_RW : 0;
+    pte |= (prot & QR_PROT_USER) != 0 ? PTE_US : 0;
+    pte |= (prot & QR_PROT_GLOBAL) != 0 ? PTE_G : 0;
+    pte |= (prot & QR_PROT_EXEC) != 0 ? 0 : PTE_NX;
+    return pte;
+}
+
+static QR_ALWAYS_INLINE qr_pte
+x86_pat_bit(unsigned level)
+{
+    return level == 0 ? PTE_PS : PTE_PAT_LARGE;
+}
+
+static QR_ALWAYS_INLINE qr_pte
+x86_cache(unsigned cache, unsigned level)
+{
+    switch (cache) {
+    case QR_CACHE_WRITE_THROUGH:
+        return PTE_PWT; /* slot 1 */
+    case QR_CACHE_UNCACHED:
+        return PTE_PCD | PTE_PWT; /* slot 3 */
+    case QR_CACHE_WRITE_COMBINING:
+        return x86_pat_bit(level) | PTE_PCD; /* slot 6 */
+    default:
+        return 0; /* slot 0: write-back */
+    }
+}
+
+static QR_ALWAYS_INLINE uint8_t
+x86_read_cache(qr_pte pte, unsigned level)
+{
+    if (qr_likely((pte & (PTE_PCD | PTE_PWT)) == 0))
+        return QR_CACHE_WRITE_BACK;
+    if ((pte & x86_pat_bit(level)) != 0)
+        return QR_CACHE_WRITE_COMBINING;
+    return (pte & PTE_PCD) != 0 ? QR_CACHE_UNCACHED : QR_CACHE_WRITE_THROUGH;
+}
+
+static QR_ALWAYS_INLINE qr_pte
+x86_flag_bits(unsigned flags)
+{
+    qr_pte pte = 0;
+
+    pte |= (flags & QR_LEAF_ACCESSED) != 0 ? PTE_A : 0;
+    pte |= (flags & QR_LEAF_DIRTY) != 0 ? PTE_D : 0;
+    pte |= (flags & QR_LEAF_SOFT_1) != 0 ? PTE_S1 : 0;
+    pte |= (flags & QR_LEAF_SOFT_2) != 0 ? PTE_S2 : 0;
+    return pte;
+}
+
+static QR_ALWAYS_INLINE qr_pte
+x86_address_mask(unsigned level)
+{
+    return level == 0 ? PTE_FIELD : PTE_FIELD & ~PTE_PAT_LARGE;
+}
+
+static QR_ALWAYS_INLINE qr_pte
+x86_protect(qr_pte pte, unsigned level, unsigned prot, uint8_t pkey)
+{
+    (void)level;
+    pte = (x86_show(pte) & ~PTE_RIGHTS) | x86_rights(prot, pkey);
+    if ((prot & (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC)) == 0)
+        return x86_hide(pte);
+    return pte;
+}
+
+static QR_ALWAYS_INLINE qr_pte
+x86_make_leaf(const struct qr_leaf *leaf, unsigned level)
+{
+    qr_pte pte = leaf->pa.v | PTE_P | (level > 0 ? PTE_PS : 0);
+
+    pte |= x86_cache(leaf->cache, level) | x86_flag_bits(leaf->flags);
+    return x86_protect(pte, level, leaf->prot, leaf->pkey);
+}
+
+static QR_ALWAYS_INLINE qr_pa
+x86_leaf_pa(qr_pte pte, unsigned level)
+{
+    return qr_pa_of(x86_show(pte) & x86_address_mask(level));
+}
+
+static QR_ALWAYS_INLINE unsigned
+x86_read_prot(qr_pte pte)
+{
+    unsigned prot = (pte & PTE_US) != 0 ? QR_PROT_USER : 0;
+
+    prot |= (pte & PTE_G) != 0 ? QR_PROT_GLOBAL : 0;
+    if ((pte & PTE_P) == 0)
+        return prot;
+    prot |= QR_PROT_READ;
+    prot |= (pte & PTE_RW) != 0 ? QR_PROT_WRITE : 0;
+    prot |= (pte & PTE_NX) != 0 ? 0 : QR_PROT_EXEC;
+    return prot;
+}
+
+static QR_ALWAYS_INLINE struct qr_leaf
+x86_read_leaf(qr_pte pte, unsigned level)
+{
+    struct qr_leaf leaf;
+
+    leaf.prot = x86_read_prot(pte);
+    leaf.pa = x86_leaf_pa(pte, level);
+    leaf.flags = (unsigned)((pte & (PTE_A | PTE_D)) >> 5);
+    leaf.flags |= (unsigned)((pte & (PTE_S1 | PTE_S2)) >> 7);
+    leaf.level = (uint8_t)level;
+    leaf.cache = x86_read_cache(x86_show(pte), level);
+    leaf.pkey = (uint8_t)((pte & PTE_KEY) >> PTE_KEY_SHIFT);
+    return leaf;
+}
+QR_STATIC_ASSERT(QR_LEAF_ACCESSED == 1 && QR_LEAF_DIRTY == 2 && QR_LEAF_SOFT_1 == 4 &&
+                     QR_LEAF_SOFT_2 == 8,
+                 "x86_read_leaf() moves the flag bits as they stand");
+
+static QR_ALWAYS_INLINE qr_pte
+x86_make_mark(struct qr_mark mark, unsigned level)
+{
+    (void)level;
+    return (~(mark.value << QR_PAGE_SHIFT) & PTE_FIELD) | (qr_pte)mark.kind << MARK_SHIFT;
+}
+
+static QR_ALWAYS_INLINE struct qr_mark
+x86_read_mark(qr_pte pte, unsigned level)
+{
+    struct qr_mark mark;
+
+    (void)level;
+    mark.kind = (enum qr_mark_kind)((pte >> MARK_SHIFT) & 15);
+    mark.value = (~pte & PTE_FIELD) >> QR_PAGE_SHIFT;
+    return mark;
+}
+
+static QR_ALWAYS_INLINE bool
+x86_writable(qr_pte pte, unsigned level)
+{
+    (void)level;
+    return (pte & PTE_RW) != 0;
+}
+
+static QR_ALWAYS_INLINE qr_pte
+x86_flag(qr_pte pte, unsigned level, unsigned set_flags, unsigned clear_flags)
+{
+    (void)level;
+    return (pte & ~x86_flag_bits(clear_flags)) | x86_flag_bits(set_flags);
+}
+
+static QR_ALWAYS_INLINE bool
+x86_stricter(qr_pte old, qr_pte new, unsigned level)
+{
+    qr_pte lost = old & ~new & (PTE_P | PTE_RW | PTE_US | PTE_G | PTE_A | PTE_D);
+    qr_pte forbidden = new & ~old & PTE_NX;
+    qr_pte key = (old ^ new) & PTE_KEY;
+
+    (void)level;
+    return (old & PTE_P) != 0 && (lost | forbidden | key) != 0;
+}
+
+#define X86_TRAITS(name_, levels_)                                                                 \
+    {                                                                                              \
+        .info = {.name = name_,                                                                    \
+                 .levels = levels_,                                                                \
+                 .page_shift = 12,                                                                 \
+                 .leaf_levels = 7,                                                                 \
+                 .va_bits = 12 + 9 * levels_,                                                      \
+                 .pa_bits = 52,                                                                    \
+                 .mark_bits = 40,                                                                  \
+                 .no_execute = true,                                                               \
+                 .protection_keys = true,                                                          \
+                 .hardware_access_dirty = true},                                                   \
+        .entry_bytes = 8, .break_before_make = false, .shift = x86_shift,                          \
+        .index_bits = x86_index_bits, .kind = x86_kind, .present = x86_present,                    \
+        .make_table = x86_make_table, .read_table = x86_read_table, .make_leaf = x86_make_leaf,    \
+        .read_leaf = x86_read_leaf, .leaf_pa = x86_leaf_pa, \
+        .make_mark = x86_make_mark, .read_mark = x86_read_mark, .protect = x86_protect,            \
+        .writable = x86_writable, .flag = x86_flag, .stricter = x86_stricter,                      \
+    }
+
+static const struct format_traits x86_64_traits = X86_TRAITS("x86_64", 4);
+static const struct format_traits x86_64_la57_traits = X86_TRAITS("x86_64_la57", 5);
+
+WALK_INSTANTIATE(x86_64, x86_64_traits)
+WALK_INSTANTIATE(x86_64_la57, x86_64_la57_traits)

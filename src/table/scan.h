@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_TABLE_SCAN_H
+#define QUIRE_TABLE_SCAN_H
+
+/*
+ * Every table and entry of a tree, in order and without recursion: for what
+ * looks at all of a tree (adopt, fini, validate).  Takes no lock.
+ */
+
+#include "table/walk.h"
+
+enum scan_event {
+    SCAN_ENTER, /* a table: frame, level, va = its first address */
+    SCAN_ENTRY, /* a leaf or mark in table `frame`: level, va, pte */
+    SCAN_LEAVE, /* the table again, after everything below it */
+};
+
+struct table_scan {
+    const struct qr_tables *tables;
+    enum scan_event event;
+    struct qr_frame *frame; /* NULL on ENTER where the address has no descriptor */
+    unsigned level;
+    uintptr_t va;
+    qr_pte pte;
+
+    /* The path to where the scan stands. */
+    bool started;
+    struct {
+        struct qr_frame *frame;
+        qr_pa pa;
+        uintptr_t base;
+        size_t index; /* next entry to look at */
+    } path[QR_LEVELS_MAX];
+};
+
+void scan_start(struct table_scan *scan, const struct qr_tables *tables);
+/* The next event; false at the end. */
+bool scan_next(struct table_scan *scan);
+
+/* On ENTER and LEAVE below the root: the table above. */
+static inline struct qr_frame *
+scan_parent(const struct table_scan *scan)
+{
+    return scan->path[scan->level + 1].frame;
+}
+
+/* The first address under entry @index of the root. */
+static inline uintptr_t
+scan_root_base(walk_format f, size_t index)
+{
+    unsigned unused = (unsigned)(sizeof(uintptr_t) * 8) - f->info.va_bits;
+    uintptr_t high = (uintptr_t)index << f->shift(f->info.levels - 1) << unused;
+
+    return (uintptr_t)((intptr_t)high >> unused);
+}
+
+#endif

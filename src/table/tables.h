@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_TABLE_TABLES_H
+#define QUIRE_TABLE_TABLES_H
+
+/*
+ * Page tables as frames: what the descriptor of one says, and its life.
+ *
+ *   type TABLE   owner  the tree            index  first address | level (root: 0 | level)
+ *   maps         entries that are not empty, kept by whoever holds the table's lock
+ *   flags        TABLE_LOCK; TABLE_DEAD once it is unlinked; PINNED: boot code built it
+ */
+
+#include "table/format.h"
+
+/* A cleared frame for a table; NULL where memory is exhausted.  Private until it is linked. */
+struct qr_frame *table_alloc(struct qr_tables *tables);
+/* Make @frame the table at @level whose first address is @base; it is not locked. */
+void table_init(struct qr_tables *tables, struct qr_frame *frame, uintptr_t base, unsigned level);
+/* Give back a table that no CPU and no walker can see. */
+void table_free(struct qr_tables *tables, struct qr_frame *frame);
+/* Take back a table that was allocated and never linked. */
+void table_cancel(struct qr_tables *tables, struct qr_frame *frame);
+
+/*
+ * Tables that were unlinked, and that every CPU has flushed, are given back once
+ * no walker reads them any more.  Never waits.
+ */
+void tables_retire(struct qr_tables *tables, struct qr_frame *const *list, size_t count);
+
+static inline uint32_t
+table_live(const struct qr_frame *frame)
+{
+    return atomic_load_explicit(&frame->maps, memory_order_relaxed);
+}
+
+static inline void
+table_live_add(struct qr_frame *frame, int delta)
+{
+    atomic_store_explicit(&frame->maps, table_live(frame) + (uint32_t)delta, memory_order_relaxed);
+}
+
+static inline bool
+table_has_flag(const struct qr_frame *frame, uint32_t flag)
+{
+    return (atomic_load_explicit(&frame->flags, memory_order_relaxed) & flag) != 0;
+}
+
+static inline void
+table_lock(struct qr_frame *frame)
+{
+    qr_bit_lock(&frame->flags, QR_FRAME_TABLE_LOCK, QR_RANK_TABLE);
+}
+
+static inline void
+table_unlock(struct qr_frame *frame)
+{
+    qr_bit_unlock(&frame->flags, QR_FRAME_TABLE_LOCK, QR_RANK_TABLE);
+}
+
+#endif

@@ -1,0 +1,840 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_TABLE_WALK_H
+#define QUIRE_TABLE_WALK_H
+
+/*
+ * The walker: the cursor's operations over any format.
+ *
+ * Everything here is inlined into one instance per format (WALK_INSTANTIATE),
+ * where the traits are a constant and vanish.
+ *
+ * Opening.  The walk from the root down reads entries without locks, inside an
+ * epoch section, and stops at the lowest table that covers more than the range.
+ * It locks that table while still in the section, so the frame cannot have been given
+ * to anybody else, and then asks whether the table is dead.  A table dies under
+ * its own lock and its parent's, after its entry in the parent was cleared; so
+ * a live table that is locked stays linked, and nobody but us changes it.
+ *
+ *             root        not locked, only read
+ *              |
+ *             top         locked by open: covers the range
+ *            /   \
+ *        table   table    locked one at a time as the cursor goes there,
+ *          |              unlocked as it leaves: path[level .. top]
+ *        table
+ *
+ * Locks are taken downwards only, so no two cursors wait for each other.  Under
+ * `top` other cursors may be at work on other tables: they locked those before
+ * we came and do not touch their parents.  Entries of a locked table are changed
+ * by the holder and, for accessed and dirty bits, by hardware.
+ *
+ * A table that unmap_range leaves empty is unlinked when the cursor leaves it
+ * (its parent is locked then), marked dead, and handed to the batch.  `top`
+ * itself has no locked parent and stays.
+ *
+ * Who may still see an unlinked table?  Hardware with its address in a walk
+ * cache, until the batch has flushed; and walkers in an epoch section that began
+ * before it was unlinked.  The batch waits for the first, tables_retire() for
+ * the second; the two do not depend on each other.
+ */
+
+#include <quire/assert.h>
+
+#include "table/decide.h"
+#include "table/tables.h"
+
+typedef const struct format_traits *walk_format;
+
+/* ---- Entries ------------------------------------------------------------- */
+
+static QR_ALWAYS_INLINE qr_pte
+pte_load(walk_format f, void *table, size_t index)
+{
+    if (f->entry_bytes == 4)
+        return atomic_load_explicit((_Atomic uint32_t *)table + index, memory_order_acquire);
+    return atomic_load_explicit((_Atomic uint64_t *)table + index, memory_order_acquire);
+}
+
+static QR_ALWAYS_INLINE void
+pte_store(walk_format f, void *table, size_t index, qr_pte pte)
+{
+    if (f->entry_bytes == 4)
+        atomic_store_explicit((_Atomic uint32_t *)table + index, (uint32_t)pte,
+                              memory_order_release);
+    else
+        atomic_store_explicit((_Atomic uint64_t *)table + index, pte, memory_order_release);
+}
+
+static QR_ALWAYS_INLINE qr_pte
+pte_exchange(walk_format f, void *table, size_t index, qr_pte pte)
+{
+    if (f->entry_bytes == 4)
+        return atomic_exchange_explicit((_Atomic uint32_t *)table + index, (uint32_t)pte,
+                                        memory_order_acq_rel);
+    return atomic_exchange_explicit((_Atomic uint64_t *)table + index, pte, memory_order_acq_rel);
+}
+
+/* Put @new where @old still stands; else fetch what stands there. */
+static QR_ALWAYS_INLINE bool
+pte_swap(walk_format f, void *table, size_t index, qr_pte *old, qr_pte new)
+{
+    if (f->entry_bytes == 4) {
+        uint32_t narrow = (uint32_t)*old;
+        bool done = atomic_compare_exchange_strong_explicit(
+            (_Atomic uint32_t *)table + index, &narrow, (uint32_t)new, memory_order_acq_rel,
+            memory_order_acquire);
+
+        *old = narrow;
+        return done;
+    }
+    return atomic_compare_exchange_strong_explicit((_Atomic uint64_t *)table + index, old, new,
+                                                   memory_order_acq_rel, memory_order_acquire);
+}
+
+static QR_ALWAYS_INLINE size_t
+walk_index(walk_format f, uintptr_t va, unsigned level)
+{
+    return (va >> f->shift(level)) & (((size_t)1 << f->index_bits(level)) - 1);
+}
+
+static QR_ALWAYS_INLINE uintptr_t
+walk_entry_mask(walk_format f, unsigned level)
+{
+    return ((uintptr_t)1 << f->shift(level)) - 1;
+}
+
+/* Whether one table at @level covers both addresses (which lie in one half). */
+static QR_ALWAYS_INLINE bool
+walk_same_table(walk_format f, uintptr_t a, uintptr_t b, unsigned level)
+{
+    return level + 1 >= f->info.levels || (a ^ b) >> f->shift(level + 1) == 0;
+}
+
+static QR_ALWAYS_INLINE uintptr_t
+walk_table_base(walk_format f, uintptr_t va, unsigned level)
+{
+    return level + 1 >= f->info.levels ? 0 : va & ~walk_entry_mask(f, level + 1);
+}
+
+static QR_ALWAYS_INLINE void
+walk_decode(walk_format f, qr_pte pte, unsigned level, uintptr_t va, struct qr_entry *out_entry)
+{
+    out_entry->level = level;
+    out_entry->start = qr_va_of(va & ~walk_entry_mask(f, level));
+    switch (f->kind(pte, level)) {
+    case PTE_LEAF:
+        out_entry->kind = QR_ENTRY_LEAF;
+        out_entry->leaf = f->read_leaf(pte, level);
+        break;
+    case PTE_MARK:
+        out_entry->kind = QR_ENTRY_MARK;
+        out_entry->mark = f->read_mark(pte, level);
+        break;
+    default:
+        out_entry->kind = QR_ENTRY_NONE;
+        break;
+    }
+}
+
+/* ---- Moving -------------------------------------------------------------- */
+
+/* Read the cursor's entry for @va in its lowest locked table. */
+static QR_ALWAYS_INLINE qr_pte
+walk_load(walk_format f, const struct qr_cursor *c, uintptr_t va)
+{
+    void *table = qr_port_window_open(c->pa[c->level]);
+    qr_pte pte = pte_load(f, table, walk_index(f, va, c->level));
+
+    qr_port_window_close(table);
+    return pte;
+}
+
+static QR_ALWAYS_INLINE void
+walk_store(walk_format f, const struct qr_cursor *c, uintptr_t va, qr_pte pte)
+{
+    void *table = qr_port_window_open(c->pa[c->level]);
+
+    pte_store(f, table, walk_index(f, va, c->level), pte);
+    qr_port_window_close(table);
+}
+
+static QR_ALWAYS_INLINE qr_pte
+walk_exchange(walk_format f, const struct qr_cursor *c, uintptr_t va, qr_pte pte)
+{
+    void *table = qr_port_window_open(c->pa[c->level]);
+    qr_pte old = pte_exchange(f, table, walk_index(f, va, c->level), pte);
+
+    qr_port_window_close(table);
+    return old;
+}
+
+/* Take the table below the lowest one, already locked, onto the path. */
+static QR_ALWAYS_INLINE void
+walk_push(struct qr_cursor *c, struct qr_frame *frame, qr_pa pa, uintptr_t va)
+{
+    c->level--;
+    c->path[c->level] = frame;
+    c->pa[c->level] = pa;
+    c->at = qr_va_of(va);
+}
+
+/* Unlink the lowest table, which is empty, and go up.  The batch takes it. */
+static QR_ALWAYS_INLINE void
+walk_unlink(walk_format f, struct qr_cursor *c)
+{
+    struct qr_frame *child = c->path[c->level];
+
+    qr_assert(c->batch != NULL && c->level < c->top && table_live(child) == 0);
+    c->level++;
+    walk_store(f, c, c->at.v, 0);
+    table_live_add(c->path[c->level], -1);
+    atomic_fetch_or_explicit(&child->flags, QR_FRAME_TABLE_DEAD, memory_order_relaxed);
+    table_unlock(child);
+    atomic_fetch_sub_explicit(&c->tables->table_count, 1, memory_order_relaxed);
+    qr_tlb_batch_add_table(c->batch, child);
+}
+
+static QR_ALWAYS_INLINE bool
+walk_can_unlink(const struct qr_cursor *c)
+{
+    const struct qr_frame *frame = c->path[c->level];
+
+    return c->level < c->top && table_live(frame) == 0 && !table_has_flag(frame, QR_FRAME_PINNED);
+}
+
+/* Go up to a table that covers @va; with @prune, drop tables that were left empty. */
+static QR_ALWAYS_INLINE void
+walk_rise(walk_format f, struct qr_cursor *c, uintptr_t va, bool prune)
+{
+    while (c->level < c->top && !walk_same_table(f, c->at.v, va, c->level)) {
+        if (prune && walk_can_unlink(c)) {
+            walk_unlink(f, c);
+        } else {
+            table_unlock(c->path[c->level]);
+            c->level++;
+        }
+    }
+}
+
+/* Go down towards @va while tables stand there and the level is above @wanted. */
+static QR_ALWAYS_INLINE void
+walk_sink(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned wanted)
+{
+    while (c->level > wanted) {
+        qr_pte pte = walk_load(f, c, va);
+
+        if (f->kind(pte, c->level) != PTE_TABLE)
+            return;
+        qr_pa pa = f->read_table(pte, c->level);
+        struct qr_frame *frame = qr_frame_of(c->tables->frames, qr_pa_to_pfn(pa));
+
+        table_lock(frame);
+        qr_debug_assert(!table_has_flag(frame, QR_FRAME_TABLE_DEAD));
+        walk_push(c, frame, pa, va);
+    }
+}
+
+static QR_ALWAYS_INLINE void
+walk_go(walk_format f, struct qr_cursor *c, qr_va va, unsigned wanted)
+{
+    qr_debug_assert(qr_va_range_contains(c->range, va));
+    walk_rise(f, c, va.v, false);
+    walk_sink(f, c, va.v, wanted);
+}
+
+/* ---- Open ----------------------------------------------------------------- */
+
+/*
+ * Whether the table under an entry of @level would cover the range, and more than it: a range
+ * that takes all of a table can do without it, which only its parent's holder can arrange.
+ */
+static QR_ALWAYS_INLINE bool
+walk_wants_lower(walk_format f, uintptr_t first, uintptr_t last, unsigned level)
+{
+    uintptr_t mask = walk_entry_mask(f, level);
+
+    return (first ^ last) <= mask && ((first & mask) != 0 || (last & mask) != mask);
+}
+
+/* The lowest table that covers the cursor's range, without locks; in an epoch section. */
+static QR_ALWAYS_INLINE struct qr_frame *
+walk_covering(walk_format f, struct qr_cursor *c)
+{
+    struct qr_tables *tables = c->tables;
+    uintptr_t first = c->range.start.v;
+    uintptr_t last = c->range.end.v - 1;
+    unsigned level = f->info.levels - 1;
+    qr_pa pa = tables->root_pa;
+
+    while (level > 0 && walk_wants_lower(f, first, last, level)) {
+        void *table = qr_port_window_open(pa);
+        qr_pte pte = pte_load(f, table, walk_index(f, first, level));
+
+        qr_port_window_close(table);
+        if (f->kind(pte, level) != PTE_TABLE)
+            break;
+        pa = f->read_table(pte, level--);
+    }
+    c->level = level;
+    c->pa[level] = pa;
+    if (level + 1 == f->info.levels)
+        return tables->root;
+    return qr_frame_of(tables->frames, qr_pa_to_pfn(pa));
+}
+
+static QR_ALWAYS_INLINE void
+walk_open(walk_format f, struct qr_cursor *c)
+{
+    struct qr_epoch *epoch = c->tables->epoch;
+    bool dead;
+
+    /* Each retry follows an unlinking, which is visible to the next walk. */
+    do {
+        struct qr_cpu *cpu = qr_epoch_enter(epoch);
+        struct qr_frame *frame = walk_covering(f, c);
+
+        table_lock(frame);
+        dead = table_has_flag(frame, QR_FRAME_TABLE_DEAD);
+        if (dead)
+            table_unlock(frame);
+        c->path[c->level] = frame;
+        qr_epoch_leave(epoch, cpu);
+    } while (qr_unlikely(dead));
+    c->top = c->level;
+    c->at = c->range.start;
+    qr_debug_assert(atomic_load_explicit(&c->path[c->top]->owner, memory_order_relaxed) ==
+                    c->tables);
+    qr_debug_assert(atomic_load_explicit(&c->path[c->top]->index, memory_order_relaxed) ==
+                    (walk_table_base(f, c->at.v, c->top) | c->top));
+}
+
+/* ---- One entry ------------------------------------------------------------ */
+
+static QR_ALWAYS_INLINE void
+walk_note(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
+{
+    qr_assert(c->batch != NULL);
+    c->noted = true;
+    qr_tlb_batch_note(c->batch, qr_va_of(va & ~walk_entry_mask(f, level)), f->shift(level));
+}
+
+static QR_ALWAYS_INLINE struct qr_entry
+walk_query(walk_format f, struct qr_cursor *c, qr_va va)
+{
+    struct qr_entry entry;
+
+    walk_go(f, c, va, 0);
+    walk_decode(f, walk_load(f, c, va.v), c->level, va.v, &entry);
+    return entry;
+}
+
+/* Build the tables from the cursor's place down to @level. */
+static QR_ALWAYS_INLINE enum qr_status
+walk_build(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
+{
+    struct qr_frame *fresh[QR_LEVELS_MAX];
+    unsigned count = c->level - level;
+
+    for (unsigned i = 0; i < count; i++) {
+        fresh[i] = table_alloc(c->tables);
+        if (fresh[i] == NULL) {
+            while (i > 0)
+                table_cancel(c->tables, fresh[--i]);
+            return QR_ERR_NO_MEMORY;
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        qr_pa pa = qr_frame_pa(c->tables->frames, fresh[i]);
+        unsigned child_level = c->level - 1;
+
+        table_init(c->tables, fresh[i], walk_table_base(f, va, child_level), child_level);
+        table_lock(fresh[i]);
+        walk_store(f, c, va, f->make_table(pa, c->level));
+        table_live_add(c->path[c->level], 1);
+        walk_push(c, fresh[i], pa, va);
+    }
+    return QR_OK;
+}
+
+/* An entry of the cursor's level holds a table: unlink that if it is empty. */
+static QR_ALWAYS_INLINE enum qr_status
+walk_drop_empty(walk_format f, struct qr_cursor *c, uintptr_t va)
+{
+    unsigned level = c->level;
+
+    walk_sink(f, c, va, level - 1);
+    if (c->batch != NULL && walk_can_unlink(c)) {
+        walk_unlink(f, c);
+        if (f->break_before_make)
+            c->batch->flush(c->batch);
+        return QR_OK;
+    }
+    table_unlock(c->path[c->level]);
+    c->level = level;
+    return QR_ERR_EXISTS;
+}
+
+static QR_ALWAYS_INLINE enum qr_status
+walk_prepare(walk_format f, struct qr_cursor *c, qr_va va, unsigned level)
+{
+    qr_assert(level < f->info.levels && (f->info.leaf_levels >> level & 1) != 0);
+    if (level > c->top)
+        return QR_ERR_EXISTS;
+    walk_rise(f, c, va.v, false);
+    while (c->level < level) {
+        table_unlock(c->path[c->level]);
+        c->level++;
+    }
+    walk_sink(f, c, va.v, level);
+
+    enum pte_kind kind = f->kind(walk_load(f, c, va.v), c->level);
+
+    switch (decide_prepare(kind, c->level, level)) {
+    case PREPARE_DONE:
+        return QR_OK;
+    case PREPARE_BUILD:
+        return walk_build(f, c, va.v, level);
+    case PREPARE_DROP_TABLE:
+        return walk_drop_empty(f, c, va.v);
+    default:
+        return QR_ERR_EXISTS;
+    }
+}
+
+/* Set an entry where nothing or a mark stands. */
+static QR_ALWAYS_INLINE void
+walk_set(walk_format f, struct qr_cursor *c, qr_va va, unsigned level, qr_pte pte)
+{
+    walk_go(f, c, va, level);
+    qr_assert(c->level == level);
+
+    void *table = qr_port_window_open(c->pa[level]);
+    size_t index = walk_index(f, va.v, level);
+    qr_pte old = pte_load(f, table, index);
+
+    if (old == 0)
+        table_live_add(c->path[level], 1);
+    else
+        qr_assert(f->kind(old, level) == PTE_MARK);
+    pte_store(f, table, index, pte);
+    qr_port_window_close(table);
+}
+
+static QR_ALWAYS_INLINE void
+walk_map(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)
+{
+    qr_assert(((va.v | leaf->pa.v) & walk_entry_mask(f, leaf->level)) == 0);
+    walk_set(f, c, va, leaf->level, f->make_leaf(leaf, leaf->level));
+}
+
+static QR_ALWAYS_INLINE void
+walk_mark(walk_format f, struct qr_cursor *c, qr_va va, unsigned level, struct qr_mark mark)
+{
+    qr_assert((va.v & walk_entry_mask(f, level)) == 0);
+    qr_assert(mark.kind != QR_MARK_NONE && mark.value >> f->info.mark_bits == 0);
+    walk_set(f, c, va, level, f->make_mark(mark, level));
+}
+
+static QR_ALWAYS_INLINE struct qr_entry
+walk_unmap(walk_format f, struct qr_cursor *c, qr_va va)
+{
+    struct qr_entry entry;
+
+    walk_go(f, c, va, 0);
+
+    qr_pte old = walk_exchange(f, c, va.v, 0);
+
+    walk_decode(f, old, c->level, va.v, &entry);
+    qr_assert(entry.kind != QR_ENTRY_NONE);
+    table_live_add(c->path[c->level], -1);
+    if (entry.kind == QR_ENTRY_LEAF && f->present(old, c->level))
+        walk_note(f, c, va.v, c->level);
+    return entry;
+}
+
+static QR_ALWAYS_INLINE struct qr_entry
+walk_replace(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)
+{
+    unsigned level = leaf->level;
+    qr_pte new = f->make_leaf(leaf, level);
+    struct qr_entry entry;
+
+    qr_assert((leaf->pa.v & walk_entry_mask(f, level)) == 0);
+    walk_go(f, c, va, level);
+    qr_assert(c->level == level);
+
+    qr_pte old = walk_exchange(f, c, va.v, f->break_before_make ? 0 : new);
+
+    walk_decode(f, old, level, va.v, &entry);
+    qr_assert(entry.kind == QR_ENTRY_LEAF);
+    if (f->present(old, level)) {
+        walk_note(f, c, va.v, level);
+        if (f->break_before_make)
+            c->batch->flush(c->batch);
+    }
+    if (f->break_before_make)
+        walk_store(f, c, va.v, new);
+    return entry;
+}
+
+static QR_ALWAYS_INLINE void
+walk_update(walk_format f, struct qr_cursor *c, qr_va va, unsigned prot, unsigned set_flags,
+            unsigned clear_flags)
+{
+    walk_go(f, c, va, 0);
+
+    unsigned level = c->level;
+    void *table = qr_port_window_open(c->pa[level]);
+    size_t index = walk_index(f, va.v, level);
+    qr_pte old = pte_load(f, table, index);
+    qr_pte new;
+
+    qr_assert(f->kind(old, level) == PTE_LEAF);
+    do {
+        new = f->flag(old, level, set_flags, clear_flags);
+        new = f->protect(new, level, prot, f->read_leaf(old, level).pkey);
+    } while (!pte_swap(f, table, index, &old, new));
+    qr_port_window_close(table);
+    if (f->stricter(old, new, level))
+        walk_note(f, c, va.v, level);
+}
+
+/* ---- Split ----------------------------------------------------------------- */
+
+/* Write what the entry @pte at @level means into the table below. */
+static QR_ALWAYS_INLINE void
+walk_split_fill(walk_format f, void *table, qr_pte pte, unsigned level)
+{
+    unsigned below = level - 1;
+    size_t count = (size_t)1 << f->index_bits(below);
+
+    if (f->kind(pte, level) == PTE_LEAF) {
+        struct qr_leaf leaf = f->read_leaf(pte, level);
+
+        leaf.level = (uint8_t)below;
+        for (size_t i = 0; i < count; i++) {
+            pte_store(f, table, i, f->make_leaf(&leaf, below));
+            leaf.pa.v += (uint64_t)1 << f->shift(below);
+        }
+    } else {
+        struct qr_mark mark = f->read_mark(pte, level);
+        size_t pages = (size_t)1 << (f->shift(below) - f->info.page_shift);
+
+        for (size_t i = 0; i < count; i++)
+            pte_store(f, table, i, f->make_mark(decide_split_mark(mark, i, pages), below));
+    }
+}
+
+static QR_ALWAYS_INLINE enum qr_status
+walk_split(walk_format f, struct qr_cursor *c, qr_va va)
+{
+    walk_go(f, c, va, 0);
+
+    unsigned level = c->level;
+    qr_pte old = walk_load(f, c, va.v);
+
+    qr_assert(level > 0 && old != 0);
+    qr_assert((f->info.leaf_levels >> (level - 1) & 1) != 0);
+
+    struct qr_frame *child = table_alloc(c->tables);
+
+    if (child == NULL)
+        return QR_ERR_NO_MEMORY;
+    table_init(c->tables, child, walk_table_base(f, va.v, level - 1), level - 1);
+    table_live_add(child, 1 << f->index_bits(level - 1));
+    table_lock(child);
+
+    qr_pa pa = qr_frame_pa(c->tables->frames, child);
+    qr_pte new = f->make_table(pa, level);
+    void *below = qr_port_window_open(pa);
+    void *table = qr_port_window_open(c->pa[level]);
+    size_t index = walk_index(f, va.v, level);
+    bool noted = f->kind(old, level) == PTE_LEAF && f->present(old, level);
+
+    if (noted && f->break_before_make) {
+        old = pte_exchange(f, table, index, 0);
+        walk_note(f, c, va.v, level);
+        c->batch->flush(c->batch);
+        walk_split_fill(f, below, old, level);
+        pte_store(f, table, index, new);
+    } else {
+        /* Hardware may set the accessed or dirty bit meanwhile: the parts must have it too. */
+        do
+            walk_split_fill(f, below, old, level);
+        while (!pte_swap(f, table, index, &old, new));
+        if (noted)
+            walk_note(f, c, va.v, level);
+    }
+    qr_port_window_close(table);
+    qr_port_window_close(below);
+    walk_push(c, child, pa, va.v);
+    return QR_OK;
+}
+
+/* ---- Ranges ---------------------------------------------------------------- */
+
+/* Where a visitor of entries stands. */
+struct walk_place {
+    struct qr_cursor *cursor;
+    void *table;
+    size_t index;
+    uintptr_t va; /* first address of the entry, or the range's start within it */
+    qr_pte pte;   /* not empty, not a table */
+    unsigned level;
+};
+
+/* Called for each leaf and mark; false ends the walk. */
+typedef bool (*walk_visit)(walk_format f, struct walk_place *place, void *state);
+
+enum walk_end { WALK_STOPPED, WALK_TABLE, WALK_LAST };
+
+/* Visit the entries of the lowest table from place->va to @last, up to the first table. */
+static QR_ALWAYS_INLINE enum walk_end
+walk_segment(walk_format f, struct walk_place *place, uintptr_t last, unsigned level,
+             walk_visit visit, void *state)
+{
+    uintptr_t mask = walk_entry_mask(f, level);
+
+    for (;; place->index++) {
+        place->pte = pte_load(f, place->table, place->index);
+        if (place->pte != 0) {
+            if (level > 0 && f->kind(place->pte, level) == PTE_TABLE)
+                return WALK_TABLE;
+            if (!visit(f, place, state))
+                return WALK_STOPPED;
+        }
+        if ((place->va | mask) >= last)
+            return WALK_LAST;
+        place->va = (place->va | mask) + 1;
+    }
+}
+
+/* Visit every leaf and mark in @range; with @prune, drop tables that are left empty. */
+static QR_ALWAYS_INLINE bool
+walk_each(walk_format f, struct qr_cursor *c, struct qr_va_range range, bool prune,
+          walk_visit visit, void *state)
+{
+    struct walk_place place = {.cursor = c, .va = range.start.v};
+    uintptr_t range_last = range.end.v - 1;
+
+    qr_assert(range.start.v < range.end.v);
+    qr_assert(range.start.v >= c->range.start.v && range.end.v <= c->range.end.v);
+    for (;;) {
+        walk_rise(f, c, place.va, prune);
+        walk_sink(f, c, place.va, 0);
+
+        uintptr_t last = range_last;
+        enum walk_end end;
+
+        if (!walk_same_table(f, place.va, last, c->level))
+            last = place.va | walk_entry_mask(f, c->level + 1);
+        place.level = c->level;
+        place.index = walk_index(f, place.va, c->level);
+        place.table = qr_port_window_open(c->pa[c->level]);
+        end = c->level == 0 ? walk_segment(f, &place, last, 0, visit, state)
+                            : walk_segment(f, &place, last, place.level, visit, state);
+        qr_port_window_close(place.table);
+        if (end == WALK_STOPPED)
+            return false;
+        if (end == WALK_TABLE)
+            continue;
+        if (last == range_last)
+            return true;
+        place.va = last + 1;
+    }
+}
+
+struct walk_find_state {
+    struct qr_entry *out_entry;
+};
+
+static QR_ALWAYS_INLINE bool
+walk_find_visit(walk_format f, struct walk_place *place, void *state)
+{
+    struct walk_find_state *find = state;
+
+    walk_decode(f, place->pte, place->level, place->va, find->out_entry);
+    return false;
+}
+
+static QR_ALWAYS_INLINE bool
+walk_find(walk_format f, struct qr_cursor *c, qr_va from, struct qr_entry *out_entry)
+{
+    struct walk_find_state state = {out_entry};
+    struct qr_va_range range = {from, c->range.end};
+
+    if (from.v >= c->range.end.v)
+        return false;
+    return !walk_each(f, c, range, false, walk_find_visit, &state);
+}
+
+struct walk_unmap_state {
+    struct qr_va_range range;
+    qr_unmap_fn fn;
+    void *context;
+};
+
+static QR_ALWAYS_INLINE bool
+walk_unmap_visit(walk_format f, struct walk_place *place, void *state)
+{
+    struct walk_unmap_state *unmap = state;
+    struct qr_cursor *c = place->cursor;
+    unsigned level = place->level;
+    struct qr_entry entry;
+
+    qr_assert(level == 0 ||
+              decide_cover(unmap->range, qr_va_of(place->va), f->shift(level)) == COVER_WHOLE);
+
+    qr_pte old = pte_exchange(f, place->table, place->index, 0);
+
+    table_live_add(c->path[level], -1);
+    walk_decode(f, old, level, place->va, &entry);
+    if (entry.kind == QR_ENTRY_LEAF && f->present(old, level))
+        walk_note(f, c, place->va, level);
+    unmap->fn(unmap->context, &entry);
+    return true;
+}
+
+static QR_ALWAYS_INLINE void
+walk_unmap_range(walk_format f, struct qr_cursor *c, struct qr_va_range range, qr_unmap_fn fn,
+                 void *context)
+{
+    struct walk_unmap_state state = {range, fn, context};
+
+    qr_assert(c->batch != NULL && fn != NULL);
+    (void)walk_each(f, c, range, true, walk_unmap_visit, &state);
+    while (walk_can_unlink(c))
+        walk_unlink(f, c);
+}
+
+struct walk_protect_state {
+    struct qr_va_range range;
+    unsigned prot;
+    uint8_t pkey;
+    qr_may_write_fn may_write;
+    void *context;
+};
+
+/* Whether the leaf at @place, which lacks WRITE, may have it. */
+static QR_NOINLINE bool
+walk_may_write(walk_format f, struct walk_place *place, const struct walk_protect_state *protect)
+{
+    struct qr_entry entry;
+
+    if (protect->may_write == NULL)
+        return false;
+    walk_decode(f, place->pte, place->level, place->va, &entry);
+    return protect->may_write(protect->context, &entry);
+}
+
+static QR_ALWAYS_INLINE bool
+walk_protect_visit(walk_format f, struct walk_place *place, void *state)
+{
+    struct walk_protect_state *protect = state;
+    unsigned level = place->level;
+    bool writable = f->writable(place->pte, level);
+    bool gain = false;
+    qr_pte old = place->pte;
+    qr_pte new;
+
+    if (f->kind(old, level) != PTE_LEAF)
+        return true;
+    qr_assert(level == 0 ||
+              decide_cover(protect->range, qr_va_of(place->va), f->shift(level)) == COVER_WHOLE);
+    if ((protect->prot & QR_PROT_WRITE) != 0 && !writable)
+        gain = walk_may_write(f, place, protect);
+
+    unsigned prot = decide_protect(protect->prot, writable, gain);
+
+    do {
+        new = f->protect(old, level, prot, protect->pkey);
+        if (new == old)
+            return true;
+    } while (!pte_swap(f, place->table, place->index, &old, new));
+    if (f->stricter(old, new, level))
+        walk_note(f, place->cursor, place->va, level);
+    return true;
+}
+
+static QR_ALWAYS_INLINE void
+walk_protect_range(walk_format f, struct qr_cursor *c, struct qr_va_range range, unsigned prot,
+                   uint8_t pkey, qr_may_write_fn may_write, void *context)
+{
+    struct walk_protect_state state = {range, prot, pkey, may_write, context};
+
+    (void)walk_each(f, c, range, false, walk_protect_visit, &state);
+}
+
+/* ---- Instances -------------------------------------------------------------- */
+
+/* Defines qr_format_<name> from its traits, a constant of this file. */
+#define WALK_INSTANTIATE(name, traits_)                                                            \
+    static void name##_open(struct qr_cursor *c)                                                   \
+    {                                                                                              \
+        walk_open(&traits_, c);                                                                    \
+    }                                                                                              \
+    static struct qr_entry name##_query(struct qr_cursor *c, qr_va va)                             \
+    {                                                                                              \
+        return walk_query(&traits_, c, va);                                                        \
+    }                                                                                              \
+    static bool name##_find(struct qr_cursor *c, qr_va from, struct qr_entry *out_entry)           \
+    {                                                                                              \
+        return walk_find(&traits_, c, from, out_entry);                                            \
+    }                                                                                              \
+    static enum qr_status name##_prepare(struct qr_cursor *c, qr_va va, unsigned level)            \
+    {                                                                                              \
+        return walk_prepare(&traits_, c, va, level);                                               \
+    }                                                                                              \
+    static void name##_map(struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)              \
+    {                                                                                              \
+        walk_map(&traits_, c, va, leaf);                                                           \
+    }                                                                                              \
+    static void name##_mark(struct qr_cursor *c, qr_va va, unsigned level, struct qr_mark mark)    \
+    {                                                                                              \
+        walk_mark(&traits_, c, va, level, mark);                                                   \
+    }                                                                                              \
+    static struct qr_entry name##_unmap(struct qr_cursor *c, qr_va va)                             \
+    {                                                                                              \
+        return walk_unmap(&traits_, c, va);                                                        \
+    }                                                                                              \
+    static struct qr_entry name##_replace(struct qr_cursor *c, qr_va va,                           \
+                                          const struct qr_leaf *leaf)                              \
+    {                                                                                              \
+        return walk_replace(&traits_, c, va, leaf);                                                \
+    }                                                                                              \
+    static void name##_update(struct qr_cursor *c, qr_va va, unsigned prot, unsigned set_flags,    \
+                              unsigned clear_flags)                                                \
+    {                                                                                              \
+        walk_update(&traits_, c, va, prot, set_flags, clear_flags);                                \
+    }                                                                                              \
+    static enum qr_status name##_split(struct qr_cursor *c, qr_va va)                              \
+    {                                                                                              \
+        return walk_split(&traits_, c, va);                                                        \
+    }                                                                                              \
+    static void name##_unmap_range(struct qr_cursor *c, struct qr_va_range range, qr_unmap_fn fn,  \
+                                   void *context)                                                  \
+    {                                                                                              \
+        walk_unmap_range(&traits_, c, range, fn, context);                                         \
+    }                                                                                              \
+    static void name##_protect_range(struct qr_cursor *c, struct qr_va_range range, unsigned prot, \
+                                     uint8_t pkey, qr_may_write_fn may_write, void *context)       \
+    {                                                                                              \
+        walk_protect_range(&traits_, c, range, prot, pkey, may_write, context);                    \
+    }                                                                                              \
+    const struct qr_format qr_format_##name = {                                                    \
+        .traits = &traits_,                                                                        \
+        .open = name##_open,                                                                       \
+        .query = name##_query,                                                                     \
+        .find = name##_find,                                                                       \
+        .prepare = name##_prepare,                                                                 \
+        .map = name##_map,                                                                         \
+        .mark = name##_mark,                                                                       \
+        .unmap = name##_unmap,                                                                     \
+        .replace = name##_replace,                                                                 \
+        .update = name##_update,                                                                   \
+        .split = name##_split,                                                                     \
+        .unmap_range = name##_unmap_range,                                                         \
+        .protect_range = name##_protect_range,                                                     \
+    };
+
+#endif

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shootdown: make other CPUs forget.
+ *
+ *   initiator I                              target T
+ *   clear entries (table lock)
+ *   generation += 1                          (switching in)
+ *   read active, lazy            <- SB ->    active += T; read generation
+ *   fill own request; T.incoming += I
+ *   interrupt T                              interrupt, or any spin loop:
+ *   spin, serving own incoming               take incoming; flush; waiting -= T
+ *   waiting is empty: done
+ *
+ * Generations.  A space counts the changes that need a flush.  Each CPU keeps,
+ * for each space that it has entries of, the count up to which they are true.
+ * A CPU exactly one behind a request that lists its pages flushes those; in any
+ * other case it reads the count, flushes the whole space, and has then caught
+ * up with what it read.  Requests may so arrive in any order, or twice.
+ *
+ * Who must be told?  The CPUs in `active`, which have the space loaded.  One that
+ * left it keeps tagged entries but compares the generation before it uses them
+ * again.  "SB": either the initiator sees the CPU active or the CPU sees the new
+ * generation; all four accesses are sequentially consistent.  A lazy CPU, which
+ * only borrows the space and touches no user address, compares when it stops
+ * being lazy; but hardware may walk tables speculatively at any time, so when
+ * tables are freed lazy CPUs are told as well.  Global entries concern all.
+ *
+ * Deadlock.  An initiator has interrupts off and so one request at a time: its
+ * slot is preallocated.  Whoever spins, for a lock or for acknowledgements,
+ * calls the poll hook and serves requests; serving takes no lock and sends
+ * nothing.  So a target is either running with interrupts on, or spinning, or
+ * about to do one of both: every request is served, whoever holds what.
+ *
+ * Invariants: 1 a CPU is in space->active whenever it has the space loaded;
+ * 2 slot.generation of the loaded space never exceeds the space's and grows;
+ * 3 request.waiting is empty unless its CPU is in tlb_shoot().
+ */
+#include <quire/arch.h>
+#include <quire/assert.h>
+#include <quire/lock.h>
+
+#include "tlb/tlb.h"
+
+static void
+flush_runs(struct qr_tlb *tlb, const struct tlb_request *request, unsigned asid)
+{
+    long count = 0;
+
+    for (unsigned i = 0; i < request->run_count; i++) {
+        const struct qr_batch_run *run = &request->runs[i];
+        uintptr_t step = (uintptr_t)1 << run->shift;
+        uintptr_t pages = (run->last.v - run->start.v) / step + 1;
+
+        for (uintptr_t page = 0; page < pages; page++)
+            qr_arch_flush_page(asid, qr_va_of(run->start.v + page * step), run->shift,
+                               request->space->global);
+        count += (long)pages;
+    }
+    tlb_count(tlb, QR_EVENT_FLUSH_PAGE, count);
+}
+
+static void
+flush_all(struct qr_tlb *tlb)
+{
+    qr_arch_flush_all();
+    tlb_count(tlb, QR_EVENT_FLUSH_ALL, 1);
+}
+
+/* Bring the loaded space's entries up to @request, or further. */
+static void
+catch_up(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_request *request)
+{
+    struct tlb_slot *slot = &me->slots[me->slot];
+
+    if (slot->generation >= request->generation)
+        return;
+    if (request->mode == TLB_PAGES && slot->generation + 1 == request->generation) {
+        flush_runs(tlb, request, tlb_asid(tlb, me));
+        slot->generation = request->generation;
+        return;
+    }
+    uint64_t generation = atomic_load(&request->space->generation);
+
+    qr_arch_flush_asid(tlb_asid(tlb, me));
+    tlb_count(tlb, QR_EVENT_FLUSH_SPACE, 1);
+    slot->generation = generation;
+}
+
+/* Do on this CPU what @request asks. */
+static void
+serve(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_request *request)
+{
+    if (request->mode == TLB_ALL) {
+        flush_all(tlb);
+    } else if (request->space->global) {
+        flush_runs(tlb, request, tlb_asid(tlb, me));
+    } else if (me->loaded == request->space) {
+        if (request->evict)
+            tlb_load_kernel(tlb, me);
+        else
+            catch_up(tlb, me, request);
+    }
+}
+
+void
+tlb_poll(struct qr_cpu *cpu)
+{
+    struct qr_tlb *tlb = cpu->poll_context;
+    struct tlb_cpu *me = &tlb->cpus[cpu->index];
+
+    for (unsigned word = 0; word < QR_CPU_WORDS; word++) {
+        if (atomic_load_explicit(&me->incoming.bits[word], memory_order_relaxed) == 0)
+            continue;
+        uint64_t bits = atomic_exchange(&me->incoming.bits[word], 0);
+
+        for (; bits != 0; bits &= bits - 1) {
+            unsigned from = word * 64 + (unsigned)__builtin_ctzll(bits);
+            struct tlb_request *request = &tlb->cpus[from].request;
+
+            qr_assert(!request->evict || me->loaded != request->space ||
+                      atomic_load_explicit(&me->lazy, memory_order_relaxed));
+            serve(tlb, me, request);
+            qr_cpu_set_remove(&request->waiting, cpu->index);
+        }
+    }
+}
+
+void
+qr_tlb_interrupt(void)
+{
+    struct qr_cpu *cpu = qr_port_this_cpu();
+
+    if (cpu->poll != NULL)
+        cpu->poll(cpu);
+}
+
+/* Of the CPUs in one word of @space's set, those that need the request. */
+static uint64_t
+targets_of_word(struct qr_tlb *tlb, struct qr_tlb_space *space, unsigned word,
+                const struct tlb_request *request, bool tables_freed)
+{
+    bool every = space->global || request->mode == TLB_ALL;
+    uint64_t bits = atomic_load(every ? &tlb->online.bits[word] : &space->active.bits[word]);
+    uint64_t lazy = 0;
+
+    if (every || tables_freed || request->evict)
+        return bits;
+    for (uint64_t rest = bits; rest != 0; rest &= rest - 1) {
+        unsigned cpu = word * 64 + (unsigned)__builtin_ctzll(rest);
+
+        if (atomic_load(&tlb->cpus[cpu].lazy))
+            lazy |= rest & -rest;
+    }
+    return bits & ~lazy;
+}
+
+static bool
+set_is_empty(const struct qr_cpu_set *set)
+{
+    uint64_t any = 0;
+
+    for (unsigned word = 0; word < QR_CPU_WORDS; word++)
+        any |= atomic_load(&set->bits[word]);
+    return any == 0;
+}
+
+/* Put our request into the queues of @targets; returns how many there are. */
+static unsigned
+post(struct qr_tlb *tlb, const struct qr_cpu_set *targets, unsigned self)
+{
+    unsigned count = 0;
+
+    for (unsigned word = 0; word < QR_CPU_WORDS; word++) {
+        uint64_t bits = atomic_load_explicit(&targets->bits[word], memory_order_relaxed);
+
+        for (; bits != 0; bits &= bits - 1, count++)
+            qr_cpu_set_add(&tlb->cpus[word * 64 + (unsigned)__builtin_ctzll(bits)].incoming, self);
+    }
+    return count;
+}
+
+void
+tlb_shoot(struct qr_tlb *tlb, struct qr_tlb_space *space, struct tlb_request request,
+          bool tables_freed)
+{
+    struct qr_cpu *cpu = qr_cpu_enter();
+    struct tlb_cpu *me = &tlb->cpus[cpu->index];
+    struct qr_cpu_set targets;
+    uint64_t self = (uint64_t)1 << (cpu->index % 64);
+    bool here = space->global || request.mode == TLB_ALL || me->loaded == space;
+
+    qr_assert(cpu->index < tlb->cpu_count);
+    qr_debug_assert(set_is_empty(&me->request.waiting));
+    request.space = space;
+    request.generation = atomic_fetch_add(&space->generation, 1) + 1;
+    for (unsigned word = 0; word < QR_CPU_WORDS; word++) {
+        uint64_t bits = targets_of_word(tlb, space, word, &request, tables_freed);
+
+        if (word == cpu->index / 64)
+            bits &= ~self;
+        atomic_init(&targets.bits[word], bits);
+        atomic_init(&request.waiting.bits[word], bits);
+    }
+    me->request = request;
+
+    unsigned count = post(tlb, &targets, cpu->index);
+
+    if (count > 0) {
+        qr_port_ipi(&targets);
+        tlb_count(tlb, QR_EVENT_IPI, count);
+    }
+    if (here)
+        serve(tlb, me, &request);
+    if (count > 0) {
+        while (!set_is_empty(&me->request.waiting))
+            qr_cpu_relax(cpu);
+    }
+    qr_cpu_leave(cpu);
+}

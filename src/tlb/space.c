@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which space a CPU runs, and what its TLB may still hold of others.
+ *
+ * Where hardware tags entries (PCID, ASID), each CPU has a few slots; slot s is
+ * tagged s + 1, and 0 is the kernel's tables alone.  A slot remembers the
+ * identity of a space, a 64-bit number that is never given out twice, and the
+ * generation up to which the entries are true.  Switching to a space whose slot
+ * is current costs no flush.  Otherwise the slot is flushed by the switch, or
+ * one is taken from another space in turn.  A dead space's slot needs no
+ * clean-up: nobody will ever ask for its number again.
+ *
+ * Lazy mode.  A kernel thread needs no user space and keeps the tables of
+ * whoever ran before.  The CPU stays in the space's `active` set but is not
+ * told of changes (shoot.c); when it turns back to user work it compares
+ * generations.  When the space ends it is evicted: sent to the kernel's tables.
+ */
+#include <quire/arch.h>
+#include <quire/assert.h>
+#include <quire/lock.h>
+
+#include "tlb/tlb.h"
+
+size_t
+qr_tlb_size(unsigned cpu_count)
+{
+    return sizeof(struct qr_tlb) + cpu_count * sizeof(struct tlb_cpu);
+}
+
+void
+qr_tlb_init(struct qr_tlb *tlb, struct qr_frames *frames, unsigned cpu_count, unsigned asid_count)
+{
+    unsigned usable = asid_count > 1 ? asid_count - 1 : 1;
+
+    qr_assert(cpu_count > 0 && cpu_count <= CONFIG_MAX_CPUS);
+    __builtin_memset(tlb, 0, qr_tlb_size(cpu_count));
+    tlb->frames = frames;
+    tlb->cpu_count = cpu_count;
+    tlb->slot_count = usable < TLB_SLOTS ? usable : TLB_SLOTS;
+    tlb->tagged = asid_count > 1;
+    atomic_init(&tlb->next_id, 1);
+}
+
+void
+qr_tlb_set_kernel(struct qr_tlb *tlb, struct qr_tlb_space *kernel)
+{
+    qr_assert(kernel->tlb == tlb && tlb->kernel == NULL);
+    kernel->global = true;
+    tlb->kernel = kernel;
+}
+
+void
+qr_tlb_cpu_online(struct qr_tlb *tlb)
+{
+    struct qr_cpu *cpu = qr_cpu_enter();
+
+    qr_assert(cpu->index < tlb->cpu_count && !qr_cpu_set_has(&tlb->online, cpu->index));
+    cpu->poll_context = tlb;
+    cpu->poll = tlb_poll;
+    qr_cpu_set_add(&tlb->online, cpu->index);
+    /* Kernel mappings may have changed before we could be told. */
+    qr_arch_flush_all();
+    qr_cpu_leave(cpu);
+}
+
+void
+qr_tlb_set_naive(struct qr_tlb *tlb, bool naive)
+{
+    atomic_store(&tlb->naive, naive);
+}
+
+void
+qr_tlb_space_init(struct qr_tlb_space *space, struct qr_tlb *tlb, struct qr_tables *tables)
+{
+    space->tlb = tlb;
+    space->tables = tables;
+    space->id = tlb == NULL ? 0 : atomic_fetch_add(&tlb->next_id, 1);
+    atomic_init(&space->generation, 1);
+    atomic_init(&space->pending, 0);
+    for (unsigned word = 0; word < QR_CPU_WORDS; word++)
+        atomic_init(&space->active.bits[word], 0);
+    space->global = false;
+}
+
+void
+qr_tlb_space_fini(struct qr_tlb_space *space)
+{
+    struct tlb_request request = {.mode = TLB_SPACE, .evict = true};
+
+    qr_assert(atomic_load(&space->pending) == 0);
+    if (space->tlb == NULL)
+        return;
+    tlb_shoot(space->tlb, space, request, true);
+    for (unsigned word = 0; word < QR_CPU_WORDS; word++)
+        qr_assert(atomic_load(&space->active.bits[word]) == 0);
+}
+
+unsigned
+tlb_asid(const struct qr_tlb *tlb, const struct tlb_cpu *me)
+{
+    return tlb->tagged && me->loaded != NULL ? me->slot + 1 : 0;
+}
+
+/* This CPU's place in @tlb; interrupts are off. */
+static struct tlb_cpu *
+tlb_me(struct qr_tlb *tlb, struct qr_cpu *cpu)
+{
+    qr_assert(cpu->poll_context == tlb);
+    return &tlb->cpus[cpu->index];
+}
+
+/* Choose the slot of @space; whether its entries are still true. */
+static bool
+slot_take(struct qr_tlb *tlb, struct tlb_cpu *me, const struct qr_tlb_space *space,
+          uint64_t generation)
+{
+    for (unsigned i = 0; i < tlb->slot_count; i++) {
+        if (me->slots[i].space_id != space->id)
+            continue;
+        bool current = tlb->tagged && me->slots[i].generation == generation;
+
+        me->slot = i;
+        me->slots[i].generation = generation;
+        return current;
+    }
+    me->slot = me->next_victim;
+    me->next_victim = (me->next_victim + 1) % tlb->slot_count;
+    me->slots[me->slot].space_id = space->id;
+    me->slots[me->slot].generation = generation;
+    return false;
+}
+
+void
+tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me)
+{
+    struct qr_tlb_space *previous = me->loaded;
+    unsigned self = (unsigned)(me - tlb->cpus);
+
+    qr_assert(tlb->kernel != NULL);
+    if (previous == NULL)
+        return;
+    me->loaded = NULL;
+    atomic_store(&me->lazy, false);
+    qr_arch_root_switch(tlb->kernel->tables->root_pa, 0, tlb->tagged);
+    qr_cpu_set_remove(&previous->active, self);
+    tlb_count(tlb, QR_EVENT_SWITCH, 1);
+}
+
+/* Compare with the space's generation, and flush what was missed. */
+static void
+stop_being_lazy(struct qr_tlb *tlb, struct tlb_cpu *me)
+{
+    struct tlb_slot *slot = &me->slots[me->slot];
+
+    atomic_store(&me->lazy, false);
+
+    uint64_t generation = atomic_load(&me->loaded->generation);
+
+    if (slot->generation == generation)
+        return;
+    qr_arch_flush_asid(tlb_asid(tlb, me));
+    tlb_count(tlb, QR_EVENT_FLUSH_SPACE, 1);
+    slot->generation = generation;
+}
+
+void
+qr_tlb_switch(struct qr_tlb_space *next)
+{
+    struct qr_tlb *tlb = next->tlb;
+    struct qr_cpu *cpu = qr_cpu_enter();
+    struct tlb_cpu *me = tlb_me(tlb, cpu);
+    struct qr_tlb_space *previous = me->loaded;
+
+    if (next == tlb->kernel) {
+        tlb_load_kernel(tlb, me);
+    } else if (next == previous) {
+        if (atomic_load_explicit(&me->lazy, memory_order_relaxed))
+            stop_being_lazy(tlb, me);
+    } else {
+        qr_cpu_set_add(&next->active, cpu->index);
+
+        bool keep = slot_take(tlb, me, next, atomic_load(&next->generation));
+
+        me->loaded = next;
+        atomic_store(&me->lazy, false);
+        qr_arch_root_switch(next->tables->root_pa, tlb_asid(tlb, me), keep);
+        if (previous != NULL)
+            qr_cpu_set_remove(&previous->active, cpu->index);
+        tlb_count(tlb, QR_EVENT_SWITCH, 1);
+        tlb_count(tlb, QR_EVENT_SWITCH_NO_FLUSH, keep);
+    }
+    qr_cpu_leave(cpu);
+}
+
+void
+qr_tlb_enter_lazy(void)
+{
+    struct qr_cpu *cpu = qr_cpu_enter();
+    struct qr_tlb *tlb = cpu->poll_context;
+    struct tlb_cpu *me = &tlb->cpus[cpu->index];
+
+    if (me->loaded != NULL)
+        atomic_store_explicit(&me->lazy, true, memory_order_release);
+    qr_cpu_leave(cpu);
+}
+
+void
+qr_tlb_leave_lazy(void)
+{
+    struct qr_cpu *cpu = qr_cpu_enter();
+    struct qr_tlb *tlb = cpu->poll_context;
+    struct tlb_cpu *me = &tlb->cpus[cpu->index];
+
+    if (me->loaded != NULL && atomic_load_explicit(&me->lazy, memory_order_relaxed))
+        stop_being_lazy(tlb, me);
+    qr_cpu_leave(cpu);
+}
