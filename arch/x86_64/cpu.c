@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * TLB flushes, the switch of the root, and the fix-up table: x86-64.
+ * TLB flushes and the switch of the root: x86-64.
  *
  * With PCID an entry is tagged by the low 12 bits of CR3; INVLPG acts on the
  * current tag and on global entries, so another tag needs INVPCID, or, on the few
@@ -14,13 +14,12 @@
 #include <quire/assert.h>
 #include <quire/port.h>
 
-#include <quire_x86_64.h>
+#include "quire_x86_64.h"
 
 #define CR3_KEEP ((uint64_t)1 << 63)
 #define CR3_TAG  ((uint64_t)0xfff)
 #define CR4_PGE  ((uint64_t)1 << 7)
 
-uint8_t qr_x86_smap;
 uint8_t qr_x86_pcid;
 uint8_t qr_x86_invpcid;
 
@@ -127,24 +126,4 @@ qr_arch_root_switch(qr_pa root, unsigned asid, bool keep)
     if (qr_x86_pcid)
         cr3 |= asid | (keep ? CR3_KEEP : 0);
     cr3_write(cr3);
-}
-
-/* ---- Fix-ups: written by usercopy.S, both fields relative to themselves ------ */
-
-struct fixup_entry {
-    int32_t from;
-    int32_t to;
-};
-
-extern const struct fixup_entry __start_qr_extable[];
-extern const struct fixup_entry __stop_qr_extable[];
-
-uintptr_t
-qr_x86_fixup(uintptr_t ip)
-{
-    for (const struct fixup_entry *entry = __start_qr_extable; entry < __stop_qr_extable; entry++) {
-        if ((uintptr_t)&entry->from + (uintptr_t)(intptr_t)entry->from == ip)
-            return (uintptr_t)&entry->to + (uintptr_t)(intptr_t)entry->to;
-    }
-    return 0;
 }

@@ -53,12 +53,13 @@ boot_option(const char *name, char *out, size_t size)
 
     while (*word != '\0') {
         const char *end = word_end(word);
-        bool named = (size_t)(end - word) >= length && strncmp(word, name, length) == 0;
+        const char *value = word + (*word == '"') + length; /* GRUB quotes the whole word */
 
         if (word_is_separator(word, end))
             return false;
-        if (named && (word + length == end || word[length] == '=')) {
-            copy_unquoted(out, size, word + length + (word + length < end), end);
+        if (value <= end && strncmp(value - length, name, length) == 0
+            && (value == end || *value == '=')) {
+            copy_unquoted(out, size, value + (value < end), end);
             return true;
         }
         word = skip_spaces(end);
