@@ -3,6 +3,7 @@
 #define QUIRE_ASSERT_H
 
 #include <quire/compiler.h>
+#include <quire/config.h>
 
 QR_BEGIN_DECLS
 
