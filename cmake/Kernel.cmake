@@ -85,29 +85,3 @@ function(quire_add_kernel)
         target_compile_options(quire-kernel-contract PRIVATE -Wno-sign-compare)
     endif()
 endfunction()
-
-# The user programs, static, one a file of kernel/user/, under <build>/user.
-# Compilers of static Linux programs, by architecture:
-set(quire_user_compiler_x86_64 musl-gcc)
-
-function(quire_add_user_programs)
-    find_program(QUIRE_USER_CC ${quire_user_compiler_${QUIRE_TARGET}})
-    file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernel/user/*.c)
-    if(NOT QUIRE_USER_CC)
-        message(NOTICE "no ${quire_user_compiler_${QUIRE_TARGET}} (package musl-tools): no user programs")
-        return()
-    endif()
-    file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/user)
-    set(programs)
-    foreach(source IN LISTS sources)
-        get_filename_component(name ${source} NAME_WE)
-        set(program ${PROJECT_BINARY_DIR}/user/${name})
-        add_custom_command(OUTPUT ${program}
-            COMMAND ${QUIRE_USER_CC} -static -O2 -Wall -Wextra -Werror -o ${program} ${source}
-            DEPENDS ${source}
-            COMMENT "Building user program ${name}"
-            VERBATIM)
-        list(APPEND programs ${program})
-    endforeach()
-    add_custom_target(quire_user ALL DEPENDS ${programs})
-endfunction()
