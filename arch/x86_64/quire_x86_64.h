@@ -22,6 +22,13 @@ extern uint8_t qr_x86_smap;    /**< CR4.SMAP: copies open and close user access 
 extern uint8_t qr_x86_pcid;    /**< CR4.PCIDE: identifiers stand in CR3 */
 extern uint8_t qr_x86_invpcid; /**< the INVPCID instruction exists */
 
+/**
+ * What the host writes to IA32_PAT, so that the page-table format's cache
+ * attributes mean what they say: WB, WT, UC-, UC, WB, WT, WC, UC.  The power-on
+ * value but for slot 6.
+ */
+#define QR_X86_64_PAT 0x0001040600070406u
+
 /* Bits of a page fault's error code. */
 #define QR_X86_FAULT_PRESENT  (1u << 0)
 #define QR_X86_FAULT_WRITE    (1u << 1)

@@ -65,8 +65,8 @@ table_find(uint64_t pa)
 {
     const struct acpi_header *table = boot_window(pa, sizeof *table);
 
-    if (table == NULL || table->bytes < sizeof *table || table->bytes > TABLE_BYTES_MAX
-        || boot_window(pa, table->bytes) == NULL) {
+    if (table == NULL || table->bytes < sizeof *table || table->bytes > TABLE_BYTES_MAX ||
+        boot_window(pa, table->bytes) == NULL) {
         printk("acpi: table at %lx is out of reach or of impossible length: skipped\n", pa);
         return NULL;
     }
@@ -158,8 +158,8 @@ srat_memory(const uint8_t *e)
     uint64_t start = field(e + 8, 8);
     uint64_t bytes = field(e + 16, 8);
 
-    if (!(flags & MEMORY_ENABLED) || bytes == 0 || start + bytes < start
-        || acpi_info.memory_count == ACPI_MEMORY_MAX)
+    if (!(flags & MEMORY_ENABLED) || bytes == 0 || start + bytes < start ||
+        acpi_info.memory_count == ACPI_MEMORY_MAX)
         return;
     acpi_info.memory[acpi_info.memory_count++] = (struct acpi_memory){
         .start = start,
@@ -213,8 +213,8 @@ madt_parse(const struct acpi_header *table)
 static bool
 rsdp_is_valid(const struct acpi_rsdp *rsdp)
 {
-    return rsdp != NULL && memcmp(rsdp->signature, "RSD PTR ", 8) == 0
-           && sum_is_zero(rsdp, RSDP_BYTES_1);
+    return rsdp != NULL && memcmp(rsdp->signature, "RSD PTR ", 8) == 0 &&
+           sum_is_zero(rsdp, RSDP_BYTES_1);
 }
 
 static const struct acpi_rsdp *

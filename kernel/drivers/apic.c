@@ -27,14 +27,14 @@
 #define LAPIC_TIMER_CURRENT 0x390
 #define LAPIC_TIMER_DIVIDE  0x3e0
 
-#define LVT_MASKED         0x10000u
-#define LVT_NMI            0x400u
-#define TIMER_PERIODIC     0x20000u
-#define DIVIDE_BY_16       0x3u
-#define SPURIOUS_ENABLE    0x100u
-#define COMMAND_PENDING    0x1000u
-#define APIC_BASE_ENABLE   ((uint64_t)1 << 11)
-#define APIC_BASE_X2APIC   ((uint64_t)1 << 10)
+#define LVT_MASKED       0x10000u
+#define LVT_NMI          0x400u
+#define TIMER_PERIODIC   0x20000u
+#define DIVIDE_BY_16     0x3u
+#define SPURIOUS_ENABLE  0x100u
+#define COMMAND_PENDING  0x1000u
+#define APIC_BASE_ENABLE ((uint64_t)1 << 11)
+#define APIC_BASE_X2APIC ((uint64_t)1 << 10)
 
 #define IOAPIC_INDEX       0
 #define IOAPIC_DATA        4 /* in words */
@@ -138,9 +138,9 @@ lapic_timer_calibrate_read(void)
 void
 lapic_timer_calibrated(uint64_t counts_per_tick)
 {
-    timer_counts = counts_per_tick == 0              ? 1
-                   : counts_per_tick > UINT32_MAX    ? UINT32_MAX
-                                                     : (uint32_t)counts_per_tick;
+    timer_counts = counts_per_tick == 0           ? 1
+                   : counts_per_tick > UINT32_MAX ? UINT32_MAX
+                                                  : (uint32_t)counts_per_tick;
 }
 
 void
@@ -199,8 +199,8 @@ ioapic_route(unsigned irq)
 static volatile uint32_t *
 map_registers(uint64_t pa, const char *name)
 {
-    void *window = qr_vmalloc_device(memory.vmalloc, qr_pa_of(pa), QR_PAGE_SIZE, QR_CACHE_UNCACHED,
-                                     name);
+    void *window =
+        qr_vmalloc_device(memory.vmalloc, qr_pa_of(pa), QR_PAGE_SIZE, QR_CACHE_UNCACHED, name);
 
     if (window == NULL)
         panic("no memory to map the %s", name);

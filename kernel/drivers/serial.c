@@ -19,23 +19,23 @@
 #define COM1 0x3f8
 #define COM2 0x2f8
 
-#define REG_DATA         0
-#define REG_IRQ_ENABLE   1
-#define REG_FIFO         2
-#define REG_LINE         3
-#define REG_MODEM        4
-#define REG_LINE_STATUS  5
-#define REG_SCRATCH      7
+#define REG_DATA        0
+#define REG_IRQ_ENABLE  1
+#define REG_FIFO        2
+#define REG_LINE        3
+#define REG_MODEM       4
+#define REG_LINE_STATUS 5
+#define REG_SCRATCH     7
 
-#define LINE_DIVISOR     0x80
-#define LINE_8N1         0x03
-#define FIFO_ON_CLEAR    0xc7
+#define LINE_DIVISOR       0x80
+#define LINE_8N1           0x03
+#define FIFO_ON_CLEAR      0xc7
 #define MODEM_OUT2_RTS_DTR 0x0b
-#define IRQ_RECEIVED     0x01
-#define STATUS_RECEIVED  0x01
-#define STATUS_ROOM      0x20
-#define FIFO_BYTES       16
-#define WAIT_ROUNDS      100000
+#define IRQ_RECEIVED       0x01
+#define STATUS_RECEIVED    0x01
+#define STATUS_ROOM        0x20
+#define FIFO_BYTES         16
+#define WAIT_ROUNDS        100000
 
 struct serial_port {
     uint16_t io;

@@ -16,12 +16,12 @@
  * skipped with a line in the log.
  */
 
-#define ACPI_OVERRIDES_MAX   16
-#define ACPI_MEMORY_MAX      32
+#define ACPI_OVERRIDES_MAX 16
+#define ACPI_MEMORY_MAX    32
 
 struct acpi_override {
     uint8_t irq;
-    uint32_t line;   /**< global system interrupt */
+    uint32_t line; /**< global system interrupt */
     uint16_t flags;
 };
 
@@ -36,13 +36,13 @@ struct acpi_memory {
 
 struct acpi_info {
     bool found;
-    uint64_t lapic_pa;      /**< 0 where no MADT named it */
+    uint64_t lapic_pa; /**< 0 where no MADT named it */
     uint64_t ioapic_pa;
-    uint32_t ioapic_base;   /**< its first global system interrupt */
+    uint32_t ioapic_base; /**< its first global system interrupt */
     uint32_t apic_ids[CONFIG_MAX_CPUS];
     uint32_t apic_domains[CONFIG_MAX_CPUS]; /**< proximity domain of each; 0 without SRAT */
     unsigned cpu_count;
-    unsigned cpus_dropped;  /**< usable CPUs beyond CONFIG_MAX_CPUS */
+    unsigned cpus_dropped; /**< usable CPUs beyond CONFIG_MAX_CPUS */
     struct acpi_override overrides[ACPI_OVERRIDES_MAX];
     unsigned override_count;
 

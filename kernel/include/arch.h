@@ -258,20 +258,20 @@ void thread_return_work(struct trap_frame *frame);
 
 /** Why a user's instruction could not complete. */
 enum trap_kind {
-    TRAP_UNMAPPED,    /**< SIGSEGV SEGV_MAPERR */
-    TRAP_DENIED,      /**< SIGSEGV SEGV_ACCERR */
-    TRAP_PKEY,        /**< SIGSEGV SEGV_PKUERR */
-    TRAP_BUS,         /**< SIGBUS BUS_ADRERR: mapped, nothing behind it */
-    TRAP_NO_MEMORY,   /**< the fault needed memory and there is none: SIGKILL */
-    TRAP_PROTECTION,  /**< SIGSEGV SI_KERNEL: general protection, no address */
-    TRAP_ALIGNMENT,   /**< SIGBUS BUS_ADRALN */
-    TRAP_STACK,       /**< SIGBUS SI_KERNEL: stack segment, non-canonical */
-    TRAP_ILLEGAL,     /**< SIGILL ILL_ILLOPN */
-    TRAP_DIVIDE,      /**< SIGFPE FPE_INTDIV */
-    TRAP_OVERFLOW,    /**< SIGSEGV SI_KERNEL: INTO, BOUND */
-    TRAP_FLOAT,       /**< SIGFPE; the code is in the state: frame_float_code() */
-    TRAP_BREAKPOINT,  /**< SIGTRAP SI_KERNEL */
-    TRAP_STEP,        /**< SIGTRAP TRAP_TRACE */
+    TRAP_UNMAPPED,   /**< SIGSEGV SEGV_MAPERR */
+    TRAP_DENIED,     /**< SIGSEGV SEGV_ACCERR */
+    TRAP_PKEY,       /**< SIGSEGV SEGV_PKUERR */
+    TRAP_BUS,        /**< SIGBUS BUS_ADRERR: mapped, nothing behind it */
+    TRAP_NO_MEMORY,  /**< the fault needed memory and there is none: SIGKILL */
+    TRAP_PROTECTION, /**< SIGSEGV SI_KERNEL: general protection, no address */
+    TRAP_ALIGNMENT,  /**< SIGBUS BUS_ADRALN */
+    TRAP_STACK,      /**< SIGBUS SI_KERNEL: stack segment, non-canonical */
+    TRAP_ILLEGAL,    /**< SIGILL ILL_ILLOPN */
+    TRAP_DIVIDE,     /**< SIGFPE FPE_INTDIV */
+    TRAP_OVERFLOW,   /**< SIGSEGV SI_KERNEL: INTO, BOUND */
+    TRAP_FLOAT,      /**< SIGFPE; the code is in the state: frame_float_code() */
+    TRAP_BREAKPOINT, /**< SIGTRAP SI_KERNEL */
+    TRAP_STEP,       /**< SIGTRAP TRAP_TRACE */
 };
 
 /** A fault of user code; interrupts on.  Posts the signal; @p va is meaningful for memory. */

@@ -22,7 +22,7 @@
 enum boot_region_kind {
     BOOT_REGION_USABLE = 1,
     BOOT_REGION_RESERVED = 2,
-    BOOT_REGION_ACPI = 3,     /**< usable once the tables are read; kept reserved */
+    BOOT_REGION_ACPI = 3, /**< usable once the tables are read; kept reserved */
     BOOT_REGION_ACPI_NVS = 4,
     BOOT_REGION_BAD = 5,
     BOOT_REGION_PERSISTENT = 7,

@@ -16,9 +16,9 @@ struct memory {
     struct qr_heap *heap;
     struct qr_epoch epoch;
     struct qr_tlb *tlb;
-    struct qr_tables kernel_tables;      /**< upper half: shared by every space */
+    struct qr_tables kernel_tables; /**< upper half: shared by every space */
     struct qr_tlb_space kernel_space;
-    struct qr_vmalloc *vmalloc;          /**< kernel stacks, large blocks, device windows */
+    struct qr_vmalloc *vmalloc; /**< kernel stacks, large blocks, device windows */
     struct qr_objects *objects;
     struct qr_vm *vm;
 };

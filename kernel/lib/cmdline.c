@@ -57,8 +57,8 @@ boot_option(const char *name, char *out, size_t size)
 
         if (word_is_separator(word, end))
             return false;
-        if (value <= end && strncmp(value - length, name, length) == 0
-            && (value == end || *value == '=')) {
+        if (value <= end && strncmp(value - length, name, length) == 0 &&
+            (value == end || *value == '=')) {
             copy_unquoted(out, size, value + (value < end), end);
             return true;
         }

@@ -204,7 +204,10 @@ convert(struct output *out, char kind, struct conversion *conv, va_list *argumen
         uint64_t magnitude = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
 
         number_put(out, conv, magnitude, 10, false,
-                   value < 0 ? "-" : conv->plus ? "+" : conv->space ? " " : "");
+                   value < 0     ? "-"
+                   : conv->plus  ? "+"
+                   : conv->space ? " "
+                                 : "");
         break;
     }
     case 'u':

@@ -15,12 +15,12 @@
  *  ffffc90000000000 .. ffffe8ffffffffff  dynamic: kernel stacks, large heap blocks, devices
  *  ffffffff80000000 .. ffffffffbfffffff  kernel image
  */
-#define USER_LIMIT        0x00007ffffffff000
-#define DIRECT_MAP_BASE   0xffff888000000000
-#define DIRECT_MAP_BYTES  0x0000400000000000
-#define DYNAMIC_BASE      0xffffc90000000000
-#define DYNAMIC_BYTES     0x0000008000000000 /* one top-level entry */
-#define KERNEL_BASE       0xffffffff80000000
+#define USER_LIMIT       0x00007ffffffff000
+#define DIRECT_MAP_BASE  0xffff888000000000
+#define DIRECT_MAP_BYTES 0x0000400000000000
+#define DYNAMIC_BASE     0xffffc90000000000
+#define DYNAMIC_BYTES    0x0000008000000000 /* one top-level entry */
+#define KERNEL_BASE      0xffffffff80000000
 
 /** Where the start-up code of the other CPUs is copied: a page below 1 MiB. */
 #define TRAMPOLINE_PA 0x8000

@@ -84,7 +84,10 @@ msr_read(uint32_t msr)
 static inline void
 msr_write(uint32_t msr, uint64_t value)
 {
-    __asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+    __asm__ volatile("wrmsr"
+                     :
+                     : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+                     : "memory");
 }
 
 static inline uint64_t
@@ -97,15 +100,15 @@ tsc_read(void)
     return (uint64_t)high << 32 | low;
 }
 
-#define DEFINE_CONTROL_REGISTER(name)                                   \
-    static inline uint64_t name##_read(void)                            \
-    {                                                                   \
-        uint64_t value;                                                 \
-        __asm__ volatile("movq %%" #name ", %0" : "=r"(value));         \
-        return value;                                                   \
-    }                                                                   \
-    static inline void name##_write(uint64_t value)                     \
-    {                                                                   \
+#define DEFINE_CONTROL_REGISTER(name)                                    \
+    static inline uint64_t name##_read(void)                             \
+    {                                                                    \
+        uint64_t value;                                                  \
+        __asm__ volatile("movq %%" #name ", %0" : "=r"(value));          \
+        return value;                                                    \
+    }                                                                    \
+    static inline void name##_write(uint64_t value)                      \
+    {                                                                    \
         __asm__ volatile("movq %0, %%" #name : : "r"(value) : "memory"); \
     }
 
@@ -133,10 +136,10 @@ cpuid(uint32_t leaf, uint32_t subleaf)
 
 /** What the boot CPU has; the others are expected to have it too. */
 struct cpu_features {
-    bool nx, pge, pcid, smep, smap, umip, fsgsbase, invpcid, xsave, xsaveopt, x2apic, rdrand, gib_pages,
-        la57, pat;
+    bool nx, pge, pcid, smep, smap, umip, fsgsbase, invpcid, xsave, xsaveopt, x2apic, rdrand,
+        gib_pages, la57, pat;
     unsigned physical_bits;
-    uint64_t xcr0;        /**< the state components that XSAVE keeps */
+    uint64_t xcr0; /**< the state components that XSAVE keeps */
     unsigned fpu_bytes;
     char name[49];
     char flags[512];

@@ -40,15 +40,15 @@ gdt_fill(uint64_t gdt[GDT_ENTRIES], const struct x86_tss *tss)
     uint64_t base = (uintptr_t)tss;
 
     gdt[0] = 0;
-    gdt[1] = 0x00cf9a000000ffff;               /* unused */
+    gdt[1] = 0x00cf9a000000ffff; /* unused */
     gdt[KERNEL_CS / 8] = 0x00af9b000000ffff;
     gdt[KERNEL_DS / 8] = 0x00cf93000000ffff;
     gdt[USER_CS32 / 8] = 0x00cffb000000ffff;
     gdt[USER_DS / 8] = 0x00cff3000000ffff;
     gdt[USER_CS / 8] = 0x00affb000000ffff;
     gdt[7] = 0;
-    gdt[TSS_SEL / 8] = 0x0000890000000000 | (sizeof *tss - 1) | (base & 0xffffff) << 16
-                       | (base >> 24 & 0xff) << 56;
+    gdt[TSS_SEL / 8] = 0x0000890000000000 | (sizeof *tss - 1) | (base & 0xffffff) << 16 |
+                       (base >> 24 & 0xff) << 56;
     gdt[TSS_SEL / 8 + 1] = base >> 32;
 }
 

@@ -9,12 +9,13 @@
 #include "cpu.h"
 
 #include <kstring.h>
+#include <quire_x86_64.h>
 
-#define XCR0_X87_SSE 0x3u
-#define XCR0_AVX     0x4u
-#define XCR0_AVX512  0xe0u
-#define XCR0_WANTED  (XCR0_X87_SSE | XCR0_AVX | XCR0_AVX512)
-#define FXSAVE_BYTES 512u
+#define XCR0_X87_SSE  0x3u
+#define XCR0_AVX      0x4u
+#define XCR0_AVX512   0xe0u
+#define XCR0_WANTED   (XCR0_X87_SSE | XCR0_AVX | XCR0_AVX512)
+#define FXSAVE_BYTES  512u
 #define FPU_BYTES_MAX 4096u
 
 struct cpu_features cpu_features;
@@ -75,28 +76,36 @@ detect_name(struct cpu_features *f, uint32_t max_extended)
     f->name[48] = '\0';
 }
 
-enum cpuid_word { WORD_1_EDX, WORD_1_ECX, WORD_7_EBX, WORD_7_ECX, WORD_EXT_EDX, WORD_EXT_ECX, WORDS };
+enum cpuid_word {
+    WORD_1_EDX,
+    WORD_1_ECX,
+    WORD_7_EBX,
+    WORD_7_ECX,
+    WORD_EXT_EDX,
+    WORD_EXT_ECX,
+    WORDS
+};
 
 static const struct {
     enum cpuid_word word;
     unsigned bit;
     const char *name;
 } flag_names[] = {
-    {WORD_1_EDX, 0, "fpu"},       {WORD_1_EDX, 3, "pse"},       {WORD_1_EDX, 4, "tsc"},
-    {WORD_1_EDX, 5, "msr"},       {WORD_1_EDX, 6, "pae"},       {WORD_1_EDX, 8, "cx8"},
-    {WORD_1_EDX, 9, "apic"},      {WORD_1_EDX, 11, "sep"},      {WORD_1_EDX, 13, "pge"},
-    {WORD_1_EDX, 15, "cmov"},     {WORD_1_EDX, 16, "pat"},      {WORD_1_EDX, 19, "clflush"},
-    {WORD_1_EDX, 23, "mmx"},      {WORD_1_EDX, 24, "fxsr"},     {WORD_1_EDX, 25, "sse"},
-    {WORD_1_EDX, 26, "sse2"},     {WORD_EXT_EDX, 11, "syscall"}, {WORD_EXT_EDX, 20, "nx"},
-    {WORD_EXT_EDX, 26, "pdpe1gb"}, {WORD_EXT_EDX, 29, "lm"},    {WORD_1_ECX, 0, "pni"},
-    {WORD_1_ECX, 9, "ssse3"},     {WORD_1_ECX, 13, "cx16"},     {WORD_1_ECX, 17, "pcid"},
-    {WORD_1_ECX, 19, "sse4_1"},   {WORD_1_ECX, 20, "sse4_2"},   {WORD_1_ECX, 21, "x2apic"},
-    {WORD_1_ECX, 22, "movbe"},    {WORD_1_ECX, 23, "popcnt"},   {WORD_1_ECX, 25, "aes"},
-    {WORD_1_ECX, 26, "xsave"},    {WORD_1_ECX, 28, "avx"},      {WORD_1_ECX, 30, "rdrand"},
-    {WORD_1_ECX, 31, "hypervisor"}, {WORD_EXT_ECX, 0, "lahf_lm"}, {WORD_7_EBX, 0, "fsgsbase"},
-    {WORD_7_EBX, 3, "bmi1"},      {WORD_7_EBX, 5, "avx2"},      {WORD_7_EBX, 7, "smep"},
-    {WORD_7_EBX, 8, "bmi2"},      {WORD_7_EBX, 9, "erms"},      {WORD_7_EBX, 10, "invpcid"},
-    {WORD_7_EBX, 20, "smap"},     {WORD_7_ECX, 2, "umip"},      {WORD_7_ECX, 3, "pku"},
+    {WORD_1_EDX, 0, "fpu"},         {WORD_1_EDX, 3, "pse"},        {WORD_1_EDX, 4, "tsc"},
+    {WORD_1_EDX, 5, "msr"},         {WORD_1_EDX, 6, "pae"},        {WORD_1_EDX, 8, "cx8"},
+    {WORD_1_EDX, 9, "apic"},        {WORD_1_EDX, 11, "sep"},       {WORD_1_EDX, 13, "pge"},
+    {WORD_1_EDX, 15, "cmov"},       {WORD_1_EDX, 16, "pat"},       {WORD_1_EDX, 19, "clflush"},
+    {WORD_1_EDX, 23, "mmx"},        {WORD_1_EDX, 24, "fxsr"},      {WORD_1_EDX, 25, "sse"},
+    {WORD_1_EDX, 26, "sse2"},       {WORD_EXT_EDX, 11, "syscall"}, {WORD_EXT_EDX, 20, "nx"},
+    {WORD_EXT_EDX, 26, "pdpe1gb"},  {WORD_EXT_EDX, 29, "lm"},      {WORD_1_ECX, 0, "pni"},
+    {WORD_1_ECX, 9, "ssse3"},       {WORD_1_ECX, 13, "cx16"},      {WORD_1_ECX, 17, "pcid"},
+    {WORD_1_ECX, 19, "sse4_1"},     {WORD_1_ECX, 20, "sse4_2"},    {WORD_1_ECX, 21, "x2apic"},
+    {WORD_1_ECX, 22, "movbe"},      {WORD_1_ECX, 23, "popcnt"},    {WORD_1_ECX, 25, "aes"},
+    {WORD_1_ECX, 26, "xsave"},      {WORD_1_ECX, 28, "avx"},       {WORD_1_ECX, 30, "rdrand"},
+    {WORD_1_ECX, 31, "hypervisor"}, {WORD_EXT_ECX, 0, "lahf_lm"},  {WORD_7_EBX, 0, "fsgsbase"},
+    {WORD_7_EBX, 3, "bmi1"},        {WORD_7_EBX, 5, "avx2"},       {WORD_7_EBX, 7, "smep"},
+    {WORD_7_EBX, 8, "bmi2"},        {WORD_7_EBX, 9, "erms"},       {WORD_7_EBX, 10, "invpcid"},
+    {WORD_7_EBX, 20, "smap"},       {WORD_7_ECX, 2, "umip"},       {WORD_7_ECX, 3, "pku"},
     {WORD_7_ECX, 16, "la57"},
 };
 
@@ -122,8 +131,8 @@ features_detect(void)
     struct cpuid seven = max_basic >= 7 ? cpuid(7, 0) : (struct cpuid){0};
     struct cpuid extended = cpuid(0x80000001, 0);
     const uint32_t words[WORDS] = {
-        [WORD_1_EDX] = basic.edx,  [WORD_1_ECX] = basic.ecx,      [WORD_7_EBX] = seven.ebx,
-        [WORD_7_ECX] = seven.ecx,  [WORD_EXT_EDX] = extended.edx, [WORD_EXT_ECX] = extended.ecx,
+        [WORD_1_EDX] = basic.edx, [WORD_1_ECX] = basic.ecx,      [WORD_7_EBX] = seven.ebx,
+        [WORD_7_ECX] = seven.ecx, [WORD_EXT_EDX] = extended.edx, [WORD_EXT_ECX] = extended.ecx,
     };
 
     f->pge = basic.edx >> 13 & 1;
@@ -169,9 +178,8 @@ features_enable(void)
     cr4_write(cr4);
     if (f->xsave)
         xcr0_write(f->xcr0);
-    /* The attribute table of the page-table format: WB, WT, UC-, UC, WB, WC, UC-, UC. */
     if (f->pat)
-        msr_write(MSR_PAT, 0x0007010600070406);
+        msr_write(MSR_PAT, QR_X86_64_PAT);
 }
 
 const char *

@@ -12,10 +12,27 @@
 #include <quire_x86_64.h>
 
 static const char *const exception_names[32] = {
-    "divide error", "debug", "NMI", "breakpoint", "overflow", "bound range", "invalid opcode",
-    "device not available", "double fault", "coprocessor overrun", "invalid TSS",
-    "segment not present", "stack segment", "general protection", "page fault", "reserved",
-    "x87 error", "alignment check", "machine check", "SIMD error", "virtualization",
+    "divide error",
+    "debug",
+    "NMI",
+    "breakpoint",
+    "overflow",
+    "bound range",
+    "invalid opcode",
+    "device not available",
+    "double fault",
+    "coprocessor overrun",
+    "invalid TSS",
+    "segment not present",
+    "stack segment",
+    "general protection",
+    "page fault",
+    "reserved",
+    "x87 error",
+    "alignment check",
+    "machine check",
+    "SIMD error",
+    "virtualization",
     "control protection",
 };
 
@@ -27,7 +44,8 @@ frame_dump(const struct trap_frame *f)
     printk("  rax %016lx  rbx %016lx  rcx %016lx  rdx %016lx\n", f->rax, f->rbx, f->rcx, f->rdx);
     printk("  rsi %016lx  rdi %016lx  rbp %016lx  r8  %016lx\n", f->rsi, f->rdi, f->rbp, f->r8);
     printk("  r9  %016lx  r10 %016lx  r11 %016lx  r12 %016lx\n", f->r9, f->r10, f->r11, f->r12);
-    printk("  r13 %016lx  r14 %016lx  r15 %016lx  cr2 %016lx\n", f->r13, f->r14, f->r15, cr2_read());
+    printk("  r13 %016lx  r14 %016lx  r15 %016lx  cr2 %016lx\n", f->r13, f->r14, f->r15,
+           cr2_read());
 }
 
 /** Return addresses along the frame pointers, while these point into one stack. */
@@ -54,7 +72,8 @@ die(struct trap_frame *frame, const char *what, uintptr_t address)
            frame->code, address, cpu_this()->index);
     frame_dump(frame);
     /* A double fault follows a page fault that had no stack left to report itself on. */
-    if (frame->vector == VECTOR_DOUBLE_FAULT && address - (frame->rsp - QR_PAGE_SIZE) < 2 * QR_PAGE_SIZE)
+    if (frame->vector == VECTOR_DOUBLE_FAULT &&
+        address - (frame->rsp - QR_PAGE_SIZE) < 2 * QR_PAGE_SIZE)
         panic("kernel stack overflow on cpu %u", cpu_this()->index);
     backtrace(frame->rbp);
     panic("%s in kernel mode at %lx, address %lx", what, frame->rip, address);

@@ -40,8 +40,8 @@ extern char text_start[], text_end[], rodata_start[], rodata_end[], data_start[]
 extern char boot_stack_guard[];
 extern const uint64_t image_range[2];
 
-static uint64_t root;        /* physical */
-static uint64_t next_table;  /* the table allocator's pointer */
+static uint64_t root;       /* physical */
+static uint64_t next_table; /* the table allocator's pointer */
 static uint64_t first_table;
 static uint64_t direct_end;
 
@@ -190,7 +190,8 @@ map_image(void)
     uint64_t rodata_bytes = (uint64_t)(rodata_end - rodata_start);
 
     map_range((uintptr_t)text_start, (uintptr_t)text_start - KERNEL_BASE, text_bytes, 0);
-    map_range((uintptr_t)rodata_start, (uintptr_t)rodata_start - KERNEL_BASE, rodata_bytes, ENTRY_NX);
+    map_range((uintptr_t)rodata_start, (uintptr_t)rodata_start - KERNEL_BASE, rodata_bytes,
+              ENTRY_NX);
     map_range((uintptr_t)data_start, (uintptr_t)data_start - KERNEL_BASE,
               guard - (uintptr_t)data_start, ENTRY_NX | ENTRY_WRITE);
     guard += QR_PAGE_SIZE;
@@ -203,8 +204,8 @@ map_image(void)
 static bool
 region_is_mapped(const struct boot_region *region)
 {
-    return region->kind == BOOT_REGION_USABLE || region->kind == BOOT_REGION_ACPI
-           || region->kind == BOOT_REGION_ACPI_NVS || region->kind == BOOT_REGION_PERSISTENT;
+    return region->kind == BOOT_REGION_USABLE || region->kind == BOOT_REGION_ACPI ||
+           region->kind == BOOT_REGION_ACPI_NVS || region->kind == BOOT_REGION_PERSISTENT;
 }
 
 static void

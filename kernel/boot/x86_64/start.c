@@ -143,7 +143,14 @@ struct multiboot_map {
     uint32_t entry_bytes, entry_version;
 };
 
-enum { TAG_END = 0, TAG_CMDLINE = 1, TAG_MODULE = 3, TAG_MEMORY_MAP = 6, TAG_RSDP1 = 14, TAG_RSDP2 = 15 };
+enum {
+    TAG_END = 0,
+    TAG_CMDLINE = 1,
+    TAG_MODULE = 3,
+    TAG_MEMORY_MAP = 6,
+    TAG_RSDP1 = 14,
+    TAG_RSDP2 = 15
+};
 
 #define MULTIBOOT_BYTES_MAX 0x100000u
 
@@ -202,7 +209,8 @@ parse_multiboot2(uint64_t information)
     while (end - at >= sizeof(struct multiboot_tag) && at < end) {
         const struct multiboot_tag *tag = boot_window(at, sizeof *tag);
 
-        if (tag == NULL || tag->type == TAG_END || tag->bytes < sizeof *tag || tag->bytes > end - at)
+        if (tag == NULL || tag->type == TAG_END || tag->bytes < sizeof *tag ||
+            tag->bytes > end - at)
             break;
         parse_multiboot_tag(tag, at);
         at += ((uint64_t)tag->bytes + 7) & ~(uint64_t)7;

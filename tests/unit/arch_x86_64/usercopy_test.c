@@ -24,8 +24,8 @@
 #define MARGIN 72u
 #define PAGES  4u /* forbidden, first, second, forbidden */
 
-static uint8_t *area;    /* PAGES pages, as the copies see them */
-static uint8_t *mirror;  /* the same memory, always writable */
+static uint8_t *area;   /* PAGES pages, as the copies see them */
+static uint8_t *mirror; /* the same memory, always writable */
 static unsigned faults;
 
 static void
@@ -134,9 +134,9 @@ one_copy(enum operation operation, size_t start, size_t bytes, unsigned pages, u
     } else {
         memset(before_user + start, 0, expected);
     }
-    bool good = left == bytes - expected
-                && memcmp(before_user + from, mirror + from, to - from) == 0
-                && memcmp(before_kernel, kernel_side, bytes + 2 * MARGIN + 8) == 0;
+    bool good = left == bytes - expected &&
+                memcmp(before_user + from, mirror + from, to - from) == 0 &&
+                memcmp(before_kernel, kernel_side, bytes + 2 * MARGIN + 8) == 0;
 
     /* undo, so that the next case starts from bytes that are not zero */
     if (operation != FROM_USER)
