@@ -104,6 +104,8 @@ tables_stop(struct sim *sim)
 {
     struct sim_kernel *kernel = sim->kernel;
 
+    for (unsigned i = 0; i < sim->cpu_count; i++)
+        sim->cpus[i].root_loaded = false;
     qr_tables_fini(&kernel->tables);
     if (sim_frames_used(sim) != kernel->frames_before)
         sim_fail("%zu frames were in use before the first page table, %zu after the last",
@@ -134,7 +136,6 @@ kernel_tables_make(struct sim *sim)
         sim_fail("no kernel tables: %s", qr_status_name(status));
     sim->kernel_tables = &kernel->tables;
     qr_tlb_space_init(&kernel->space, sim->tlb, &kernel->tables);
-    kernel->space.global = true;
     qr_tlb_set_kernel(sim->tlb, &kernel->space);
 }
 
@@ -155,6 +156,7 @@ sim_start_tables(struct sim *sim)
     kernel_tables_make(sim);
     for (unsigned i = sim->cpu_count; i-- > 0;) {
         sim_enter(sim, i);
+        qr_arch_root_switch(sim->kernel_tables->root_pa, 0, false);
         qr_tlb_cpu_online(sim->tlb);
     }
     sim_on_stop(sim, tables_stop);
