@@ -60,6 +60,20 @@ batch_release(struct qr_tlb_batch *batch)
         tables_retire(tables, batch->tables, batch->table_count);
 }
 
+static void
+batch_shoot(struct qr_tlb *tlb, struct qr_tlb_batch *batch, enum tlb_mode mode)
+{
+    const struct qr_tlb_observer *observer = &tlb->observer;
+    struct tlb_request request = {
+        .mode = mode, .runs = batch->runs, .run_count = batch->run_count};
+
+    if (observer->begin != NULL)
+        observer->begin(observer->context, batch);
+    tlb_shoot(tlb, batch->space, request, batch->tables_freed);
+    if (observer->end != NULL)
+        observer->end(observer->context, batch);
+}
+
 /* Flush and release all that was collected; the batch goes on. */
 static void
 batch_flush(struct qr_tlb_batch *batch)
@@ -69,12 +83,8 @@ batch_flush(struct qr_tlb_batch *batch)
     bool others = atomic_load(&space->pending) > mine;
     enum tlb_mode mode = tlb_choose(batch, others);
 
-    if (mode != TLB_NOTHING && space->tlb != NULL) {
-        struct tlb_request request = {
-            .mode = mode, .runs = batch->runs, .run_count = batch->run_count};
-
-        tlb_shoot(space->tlb, space, request, batch->tables_freed);
-    }
+    if (mode != TLB_NOTHING && space->tlb != NULL)
+        batch_shoot(space->tlb, batch, mode);
     if (batch->registered)
         atomic_fetch_sub(&space->pending, 1);
     batch_release(batch);

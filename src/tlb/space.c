@@ -70,6 +70,14 @@ qr_tlb_set_naive(struct qr_tlb *tlb, bool naive)
 }
 
 void
+qr_tlb_set_observer(struct qr_tlb *tlb, const struct qr_tlb_observer *observer)
+{
+    static const struct qr_tlb_observer none;
+
+    tlb->observer = observer != NULL ? *observer : none;
+}
+
+void
 qr_tlb_space_init(struct qr_tlb_space *space, struct qr_tlb *tlb, struct qr_tables *tables)
 {
     space->tlb = tlb;
