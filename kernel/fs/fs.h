@@ -378,6 +378,9 @@ extern const struct file_ops path_only_file_ops;
 int64_t fifo_open(struct inode *inode, struct file *file);
 int64_t device_open(struct inode *inode, struct file *file);
 int64_t tty_open(struct inode *inode, struct file *file);
+/** After a successful open(): O_NOCTTY and its absence. */
+void tty_opened(struct file *file, uint32_t flags);
+bool tty_is_terminal(const struct file *file);
 void flock_file_closed(struct file *file);
 void flock_table_closed(struct fd_table *table, struct inode *inode);
 void flock_inode_evicted(struct inode *inode);

@@ -246,10 +246,7 @@ write_locked(struct file *file, struct io *io, uint64_t *position)
         }
         result = write_chunk(inode, io, at + total, want);
         if (result > 0) {
-            total += (size_t)result;
-            if ((size_t)result < want && io->left > 0 && limit_allows(inode, at + total, 1)) {
-                break; /* the buffer ended early: a short count */
-            }
+            total += (size_t)result; /* a fault shows as no progress in the next turn */
         }
     }
     if (total > 0) {

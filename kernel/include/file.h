@@ -104,6 +104,7 @@ struct file {
     struct inode *inode;   /**< one reference; never NULL */
     struct dentry *dentry; /**< one reference; never NULL: where it was opened */
     void *context;         /**< the kind's own */
+    void *watchers;        /**< epoll items, under epoll's lock */
     uint64_t position;     /**< P */
     struct qr_mutex position_lock; /**< P: held during read, write, seek, getdents */
 };
