@@ -11,7 +11,7 @@
 #include <kstring.h>
 #include <printk.h>
 
-#include "../boot/x86_64/paging.h"
+#include "../boot/x86_64/loader.h"
 
 struct acpi_info acpi_info;
 

@@ -45,8 +45,18 @@ cpu_count(void)
     return atomic_load_explicit(&online_count, memory_order_acquire);
 }
 
+static unsigned
+node_of_cpu(uint32_t apic_id)
+{
+    for (unsigned i = 0; i < acpi_info.cpu_count; i++) {
+        if (acpi_info.apic_ids[i] == apic_id)
+            return memory_node_of_domain(acpi_info.apic_domains[i]);
+    }
+    return 0;
+}
+
 static bool
-cpu_prepare(struct cpu *cpu, unsigned index)
+cpu_prepare(struct cpu *cpu, unsigned index, uint32_t apic_id)
 {
     uintptr_t ist = stack_alloc();
 
@@ -54,6 +64,8 @@ cpu_prepare(struct cpu *cpu, unsigned index)
         return false;
     cpu->index = index;
     cpu->quire.index = index;
+    cpu->quire.node = node_of_cpu(apic_id);
+    cpu->arch.apic_id = apic_id;
     descriptors_set_ist(cpu, ist + KERNEL_STACK_BYTES, KERNEL_STACK_BYTES / IST_COUNT);
     return true;
 }
@@ -78,9 +90,8 @@ cpu_start(unsigned index, uint32_t apic_id)
     struct ap_block *block = direct_map(boot_pa_ap_block);
     uintptr_t stack = stack_alloc();
 
-    if (stack == 0 || !cpu_prepare(cpu, index))
+    if (stack == 0 || !cpu_prepare(cpu, index, apic_id))
         return false;
-    cpu->arch.apic_id = apic_id;
     *block = (struct ap_block){cr3_read() & ~(uint64_t)0xfff, stack + KERNEL_STACK_BYTES, cpu};
 
     lapic_send(apic_id, LAPIC_INIT);
@@ -98,7 +109,7 @@ arch_start_cpus(void)
     uint32_t self = cpus[0].arch.apic_id;
     unsigned index = 1;
 
-    if (!cpu_prepare(&cpus[0], 0))
+    if (!cpu_prepare(&cpus[0], 0, self))
         panic("no memory for the boot CPU's exception stacks");
     memcpy(direct_map(TRAMPOLINE_PA), direct_map(boot_pa_trampoline), boot_trampoline_bytes);
     for (unsigned i = 0; i < acpi_info.cpu_count; i++) {

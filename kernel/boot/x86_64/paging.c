@@ -17,6 +17,8 @@
  */
 #include "paging.h"
 
+#include "loader.h"
+
 #include <boot.h>
 #include <kstring.h>
 #include <printk.h>

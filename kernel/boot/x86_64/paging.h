@@ -7,9 +7,6 @@
 
 #include <quire/types.h>
 
-/** Bytes [pa, pa+bytes) through the boot window, or NULL where they lie outside it. */
-const void *boot_window(uint64_t pa, uint64_t bytes);
-
 /** Build the kernel's own tables from boot_info and run on them: the window closes. */
 void paging_init(void);
 

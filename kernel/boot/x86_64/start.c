@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * First C code: what the boot loader left, copied into boot_info.
- *
- * PVH and Multiboot2 hand over pointers to physical memory; all of it is read
- * through the boot window (the first 4 GiB) with every length checked, and
- * nothing of it is needed afterwards.  A loader that lies gets a smaller
- * machine, not a crash.
+ * First C code: from the loader's hand-over to the kernel's own page tables.
+ * boot.S has turned paging on with the boot tables; interrupts are off.
  */
 #include <acpi.h>
 #include <boot.h>
-#include <kstring.h>
-#include <printk.h>
+#include <platform.h>
 
 #include "../../arch/x86_64/cpu.h"
+#include "loader.h"
 #include "paging.h"
 
 #include <quire_x86_64.h>
@@ -20,211 +16,10 @@
 void boot_main(uint32_t magic, const void *information);
 QR_NORETURN void kernel_main(void);
 
-struct boot_info boot_info;
-
-/* ---- Copying out ---------------------------------------------------------------- */
-
-/** Entries that are empty, wrap, or lie beyond what the CPU and the direct map can reach go. */
-static void
-add_region(uint64_t start, uint64_t bytes, uint32_t kind)
-{
-    uint64_t limit = (uint64_t)1 << cpu_features.physical_bits;
-    struct boot_region *region;
-
-    limit = limit < DIRECT_MAP_BYTES ? limit : DIRECT_MAP_BYTES;
-    if (bytes == 0 || start >= limit)
-        return;
-    if (bytes > limit - start)
-        bytes = limit - start;
-    if (boot_info.region_count == BOOT_REGIONS_MAX) {
-        boot_info.regions_dropped++;
-        return;
-    }
-    region = &boot_info.regions[boot_info.region_count++];
-    *region = (struct boot_region){start, bytes, kind};
-}
-
-static void
-copy_cmdline(const char *text, size_t limit)
-{
-    size_t length = strnlen(text, limit < BOOT_CMDLINE_MAX ? limit : BOOT_CMDLINE_MAX - 1);
-
-    if (length >= BOOT_CMDLINE_MAX)
-        length = BOOT_CMDLINE_MAX - 1;
-    memcpy(boot_info.cmdline, text, length);
-    boot_info.cmdline[length] = '\0';
-}
-
-static void
-set_initrd(uint64_t start, uint64_t bytes)
-{
-    if (bytes == 0 || boot_info.initrd.end.v != 0)
-        return;
-    boot_info.initrd = (struct qr_pa_range){qr_pa_of(start), qr_pa_of(start + bytes)};
-}
-
-/** The initial file system must be memory that the direct map will show. */
-static void
-check_initrd(void)
-{
-    uint64_t start = boot_info.initrd.start.v;
-    uint64_t end = boot_info.initrd.end.v;
-
-    for (unsigned i = 0; i < boot_info.region_count && end > start; i++) {
-        const struct boot_region *r = &boot_info.regions[i];
-
-        if (r->kind == BOOT_REGION_USABLE && start >= r->start && end <= r->start + r->bytes)
-            return;
-    }
-    if (end != 0)
-        printk("boot: initrd %lx-%lx is not usable memory: ignored\n", start, end);
-    boot_info.initrd = (struct qr_pa_range){{0}, {0}};
-}
-
-/* ---- PVH -------------------------------------------------------------------------- */
-
-struct pvh_start_info {
-    uint32_t magic, version, flags, module_count;
-    uint64_t modules, cmdline, rsdp, memory_map; /* physical */
-    uint32_t memory_map_count, reserved;
-};
-
-struct pvh_module {
-    uint64_t start, bytes, cmdline, reserved;
-};
-
-struct pvh_region {
-    uint64_t start, bytes;
-    uint32_t kind, reserved;
-};
-
-#define PVH_MAGIC       0x336ec578u
-#define PVH_ENTRIES_MAX 4096u
-
-static bool
-parse_pvh(uint64_t information)
-{
-    const struct pvh_start_info *info = boot_window(information, sizeof *info);
-    const struct pvh_region *map;
-    const struct pvh_module *module;
-    const char *cmdline;
-
-    if (info == NULL || info->magic != PVH_MAGIC)
-        return false;
-    boot_info.protocol = "PVH";
-    boot_info.rsdp = info->rsdp;
-    if (info->version >= 1 && info->memory_map_count <= PVH_ENTRIES_MAX) {
-        map = boot_window(info->memory_map, info->memory_map_count * sizeof *map);
-        for (uint32_t i = 0; map && i < info->memory_map_count; i++)
-            add_region(map[i].start, map[i].bytes, map[i].kind);
-    }
-    module = boot_window(info->modules, sizeof *module);
-    if (module && info->module_count > 0)
-        set_initrd(module->start, module->bytes);
-    cmdline = boot_window(info->cmdline, BOOT_CMDLINE_MAX);
-    if (cmdline)
-        copy_cmdline(cmdline, BOOT_CMDLINE_MAX);
-    return true;
-}
-
-/* ---- Multiboot2 --------------------------------------------------------------------- */
-
-struct multiboot_tag {
-    uint32_t type, bytes;
-};
-
-struct multiboot_module {
-    struct multiboot_tag tag;
-    uint32_t start, end;
-};
-
-struct multiboot_map {
-    struct multiboot_tag tag;
-    uint32_t entry_bytes, entry_version;
-};
-
-enum {
-    TAG_END = 0,
-    TAG_CMDLINE = 1,
-    TAG_MODULE = 3,
-    TAG_MEMORY_MAP = 6,
-    TAG_RSDP1 = 14,
-    TAG_RSDP2 = 15
-};
-
-#define MULTIBOOT_BYTES_MAX 0x100000u
-
-static void
-parse_multiboot_map(const struct multiboot_map *map)
-{
-    const char *at = (const char *)(map + 1);
-    const char *end = (const char *)map + map->tag.bytes;
-
-    if (map->entry_bytes < sizeof(struct pvh_region))
-        return;
-    for (; (size_t)(end - at) >= map->entry_bytes && at < end; at += map->entry_bytes) {
-        const struct pvh_region *region = (const struct pvh_region *)at;
-
-        add_region(region->start, region->bytes, region->kind);
-    }
-}
-
-static void
-parse_multiboot_tag(const struct multiboot_tag *tag, uint64_t pa)
-{
-    const struct multiboot_module *module = (const struct multiboot_module *)tag;
-
-    switch (tag->type) {
-    case TAG_CMDLINE:
-        copy_cmdline((const char *)(tag + 1), tag->bytes - sizeof *tag);
-        break;
-    case TAG_MODULE:
-        if (tag->bytes >= sizeof *module && module->end > module->start)
-            set_initrd(module->start, module->end - module->start);
-        break;
-    case TAG_MEMORY_MAP:
-        if (tag->bytes >= sizeof(struct multiboot_map))
-            parse_multiboot_map((const struct multiboot_map *)tag);
-        break;
-    case TAG_RSDP1:
-    case TAG_RSDP2:
-        boot_info.rsdp = pa + sizeof *tag;
-        break;
-    default:
-        break;
-    }
-}
-
-static bool
-parse_multiboot2(uint64_t information)
-{
-    const uint32_t *total = boot_window(information, 8);
-    uint64_t at = information + 8;
-    uint64_t end;
-
-    if (total == NULL || *total > MULTIBOOT_BYTES_MAX || boot_window(information, *total) == NULL)
-        return false;
-    boot_info.protocol = "Multiboot2";
-    end = information + *total;
-    while (end - at >= sizeof(struct multiboot_tag) && at < end) {
-        const struct multiboot_tag *tag = boot_window(at, sizeof *tag);
-
-        if (tag == NULL || tag->type == TAG_END || tag->bytes < sizeof *tag ||
-            tag->bytes > end - at)
-            break;
-        parse_multiboot_tag(tag, at);
-        at += ((uint64_t)tag->bytes + 7) & ~(uint64_t)7;
-    }
-    return true;
-}
-
-/* ---- Start ---------------------------------------------------------------------------- */
-
 void
 boot_main(uint32_t magic, const void *information)
 {
     uint64_t pa = (uintptr_t)information - DIRECT_MAP_BASE;
-    bool understood = false;
 
     descriptors_load(&cpus[0]);
     serial_init();
@@ -234,13 +29,8 @@ boot_main(uint32_t magic, const void *information)
     qr_x86_pcid = cpu_features.pcid;
     qr_x86_invpcid = cpu_features.invpcid;
 
-    if (magic == BOOT_MAGIC_PVH)
-        understood = parse_pvh(pa);
-    else if (magic == BOOT_MAGIC_MULTIBOOT2)
-        understood = parse_multiboot2(pa);
-    if (!understood || boot_info.region_count == 0)
+    if (!loader_parse(magic, pa, platform_physical_limit()))
         panic("boot loader not understood (magic %x): boot by PVH or Multiboot2", magic);
-    check_initrd();
     acpi_init(boot_info.rsdp);
     paging_init();
     kernel_main();
