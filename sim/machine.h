@@ -116,9 +116,9 @@ struct sim {
     struct sim_kernel *kernel;
     const struct qr_format *format;
     size_t frames_before_heap;
-    void *objects; /* struct qr_objects */
-    void *vm;      /* struct qr_vm */
-    void *space;   /* struct qr_space: the first one */
+    struct qr_objects *objects;
+    struct qr_vm *vm;
+    struct qr_space *first_space;
     void (*stops[SIM_STOPS_MAX])(struct sim *sim);
     unsigned stop_count;
 
@@ -161,6 +161,10 @@ void sched_wake(struct sim *sim, _Atomic uint32_t *word, uint32_t count);
 /** While the machine itself calls into the library, nobody else runs. */
 void sched_hold(struct sim *sim);
 void sched_release(struct sim *sim);
+/** Run @p space (NULL: none, lazily) on the CPU that the caller acts as, if it does not yet. */
+void sched_load_space(struct sim *sim, void *space);
+/** The running thread's space from now on. */
+void sched_set_space(struct sim *sim, void *space);
 /** After sched_abandon(): on to the sim_catch() that waits for the failure. */
 QR_NORETURN void sim_catch_resume(void);
 /** Leave a failed run: back to the stack that called sim_run(); returns where it is there already. */
@@ -213,6 +217,9 @@ bool cpu_translate(struct sim_cpu *cpu, struct sim_access access, uint64_t *out_
 void mmu_forget(struct sim_cpu *cpu, uintptr_t va);
 /** Fill something that nobody asked for. */
 void mmu_speculate(struct sim_cpu *cpu);
+/** The first leaf at or after *va and before @p end, as hardware sees it; *va becomes its start. */
+bool mmu_next_leaf(struct sim *sim, qr_pa root, uintptr_t *va, uintptr_t end,
+                   struct sim_mapping *out);
 /** Does a walk under @p root still come by the table that @p entry (TLB_WALK) names, as allowed? */
 bool sim_walk_reaches(struct sim *sim, qr_pa root, const struct tlb_entry *entry);
 /** Does the hit @p entry, about to be used on @p cpu for @p access, break a promise?  Then fail. */

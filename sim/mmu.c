@@ -128,6 +128,38 @@ sim_walk(struct sim *sim, qr_pa root, qr_va va)
     return mapping;
 }
 
+/*
+ * Visit every leaf, in order of address.  A position is one address; the walk
+ * for it ends at a leaf or at the highest empty entry, whose extent is skipped.
+ */
+bool
+mmu_next_leaf(struct sim *sim, qr_pa root, uintptr_t *va, uintptr_t end, struct sim_mapping *out)
+{
+    struct mmu_state state = {.features = sim->options.features};
+
+    while (*va < end) {
+        struct walk walk = walk_from_root(sim, root);
+
+        for (walk_read(sim, &state, &walk, *va); walk.entry.kind == MMU_TABLE;
+             walk_read(sim, &state, &walk, *va)) {
+            walk.table = walk.entry.pa;
+            walk.level--;
+        }
+        uintptr_t bytes = (uintptr_t)1 << sim->mmu->shift(walk.level);
+
+        *va &= ~(bytes - 1);
+        if (walk.entry.kind == MMU_RESERVED)
+            sim_fail("the entry for %#llx (%#llx at level %u) has a reserved bit set",
+                     (unsigned long long)*va, (unsigned long long)walk.raw, walk.level);
+        if (walk.entry.kind == MMU_LEAF) {
+            *out = sim_walk(sim, root, qr_va_of(*va));
+            return true;
+        }
+        *va += bytes;
+    }
+    return false;
+}
+
 bool
 sim_walk_reaches(struct sim *sim, qr_pa root, const struct tlb_entry *cached)
 {

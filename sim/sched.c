@@ -167,9 +167,15 @@ sched_free(struct sim *sim)
     sim->sched = NULL;
 }
 
-/* The thread's space on the CPU that the caller acts as. */
-static void
-space_load(struct sim *sim, void *space)
+void
+sched_set_space(struct sim *sim, void *space)
+{
+    if (sched_is_seeded(sim))
+        sim->sched->running->space = space;
+}
+
+void
+sched_load_space(struct sim *sim, void *space)
 {
     struct sim_cpu *cpu = here();
     bool irq_on = cpu->irq_on;
@@ -343,7 +349,7 @@ hand_on(struct sim *sim)
         stuck(sim, "a deadlock: no thread can run");
     switch_to(sim, next);
     if (me != NULL && !me->handler && here()->irq_on)
-        space_load(sim, me->space);
+        sched_load_space(sim, me->space);
 }
 
 static void
@@ -372,7 +378,7 @@ thread_start(void)
     struct sim_thread *thread = started();
     struct sim *sim = thread->sim;
 
-    space_load(sim, thread->space);
+    sched_load_space(sim, thread->space);
     thread->body(thread->context);
     if (!thread->cpu->irq_on || thread->cpu->qr.irq_depth != 0)
         sim_fail("thread %s ends with interrupts off: a lock is still held", thread->name);
@@ -499,7 +505,7 @@ host_thread(void *context)
     struct sim_thread *thread = context;
 
     sim_enter(thread->sim, thread->host_cpu);
-    space_load(thread->sim, thread->space);
+    sched_load_space(thread->sim, thread->space);
     thread->body(thread->context);
     sim_leave();
     return NULL;
@@ -567,7 +573,7 @@ sim_run(struct sim *sim, enum sim_run_mode mode)
         sim_catch_resume();
     here_set(NULL);
     sim_enter(sim, 0);
-    space_load(sim, space);
+    sched_load_space(sim, space);
 }
 
 void

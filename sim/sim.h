@@ -25,9 +25,11 @@
 struct qr_heap;
 struct qr_space;
 struct qr_object;
+struct qr_objects;
 struct qr_tables;
 struct qr_tlb;
 struct qr_tlb_space;
+struct qr_vm;
 struct sim;
 struct sim_thread;
 
@@ -100,6 +102,8 @@ struct qr_tlb *sim_tlb(struct sim *sim);
 struct qr_epoch *sim_epoch(struct sim *sim);
 struct qr_tables *sim_kernel_tables(struct sim *sim);
 const struct qr_format *sim_format(struct sim *sim);
+struct qr_objects *sim_objects(struct sim *sim);
+struct qr_vm *sim_vm(struct sim *sim);
 
 /** The memory map that the banks make, as a boot loader would give it. */
 size_t sim_memory_map(struct sim *sim, const struct qr_memory_range **out_map);
@@ -320,10 +324,13 @@ void sim_space_destroy(struct sim *sim, struct qr_space *space);
 
 /** Private anonymous memory at fixed pages; validates the machine afterwards. */
 enum qr_status sim_map(struct sim *sim, size_t page, size_t count, unsigned prot);
-/** Shared anonymous memory, or a file object, from its page @p first. */
+/** Shared anonymous memory. */
 enum qr_status sim_map_shared(struct sim *sim, size_t page, size_t count, unsigned prot);
+/** An object from its page @p first, shared or private (copy-on-write). */
 enum qr_status sim_map_object(struct sim *sim, size_t page, size_t count, unsigned prot,
                               struct qr_object *object, size_t first);
+enum qr_status sim_map_private(struct sim *sim, size_t page, size_t count, unsigned prot,
+                               struct qr_object *object, size_t first);
 /** These name the pages [first, last), as the drawings in the tests do. */
 enum qr_status sim_protect(struct sim *sim, size_t first, size_t last, unsigned prot);
 enum qr_status sim_unmap(struct sim *sim, size_t first, size_t last);
