@@ -28,6 +28,9 @@ function(quire_add_test name)
     target_include_directories(test_${name} PRIVATE
         ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/sim ${PROJECT_SOURCE_DIR})
     target_compile_definitions(test_${name} PRIVATE QUIRE_HOSTED=1 _GNU_SOURCE)
+    # After the system's: the kernel has a <signal.h> of its own.
+    target_compile_options(test_${name} PRIVATE
+        "SHELL:-idirafter ${PROJECT_SOURCE_DIR}/kernel/include")
     target_compile_options(test_${name} PRIVATE -Wno-sign-compare
         $<$<C_COMPILER_ID:GNU>:-fno-toplevel-reorder>) # tests run in the order of the file
     target_link_libraries(test_${name} PRIVATE

@@ -9,7 +9,7 @@
  */
 #include "loader.h"
 
-#include <asm.h>
+#include "../../arch/x86_64/asm.h"
 #include <boot.h>
 #include <kstring.h>
 #include <printk.h>
@@ -17,6 +17,9 @@
 struct boot_info boot_info;
 
 static uint64_t memory_limit;
+
+/* A loader may put its structures anywhere. */
+#define UNALIGNED __attribute__((packed))
 
 /* ---- Copying out ---------------------------------------------------------------- */
 
@@ -77,17 +80,17 @@ check_initrd(void)
 
 /* ---- PVH -------------------------------------------------------------------------- */
 
-struct pvh_start_info {
+struct UNALIGNED pvh_start_info {
     uint32_t magic, version, flags, module_count;
     uint64_t modules, cmdline, rsdp, memory_map; /* physical */
     uint32_t memory_map_count, reserved;
 };
 
-struct pvh_module {
+struct UNALIGNED pvh_module {
     uint64_t start, bytes, cmdline, reserved;
 };
 
-struct pvh_region {
+struct UNALIGNED pvh_region {
     uint64_t start, bytes;
     uint32_t kind, reserved;
 };
@@ -123,16 +126,20 @@ parse_pvh(uint64_t information)
 
 /* ---- Multiboot2 --------------------------------------------------------------------- */
 
-struct multiboot_tag {
+struct UNALIGNED multiboot_header {
+    uint32_t bytes, reserved;
+};
+
+struct UNALIGNED multiboot_tag {
     uint32_t type, bytes;
 };
 
-struct multiboot_module {
+struct UNALIGNED multiboot_module {
     struct multiboot_tag tag;
     uint32_t start, end;
 };
 
-struct multiboot_map {
+struct UNALIGNED multiboot_map {
     struct multiboot_tag tag;
     uint32_t entry_bytes, entry_version;
 };
@@ -192,14 +199,15 @@ parse_multiboot_tag(const struct multiboot_tag *tag, uint64_t pa)
 static bool
 parse_multiboot2(uint64_t information)
 {
-    const uint32_t *total = boot_window(information, 8);
+    const struct multiboot_header *header = boot_window(information, sizeof *header);
     uint64_t at = information + 8;
     uint64_t end;
 
-    if (total == NULL || *total > MULTIBOOT_BYTES_MAX || boot_window(information, *total) == NULL)
+    if (header == NULL || header->bytes > MULTIBOOT_BYTES_MAX ||
+        boot_window(information, header->bytes) == NULL)
         return false;
     boot_info.protocol = "Multiboot2";
-    end = information + *total;
+    end = information + header->bytes;
     while (end - at >= sizeof(struct multiboot_tag) && at < end) {
         const struct multiboot_tag *tag = boot_window(at, sizeof *tag);
 
