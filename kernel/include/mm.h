@@ -35,6 +35,12 @@ struct mm {
     bool dumpable;
 };
 
+/** Once, at the start. */
+void mm_init(void);
+
+/** Take over the resource limits of @process. */
+void mm_apply_limits(struct mm *mm, const struct process *process);
+
 /** An empty address space with one user; NULL without memory. */
 struct mm *mm_create(void);
 
@@ -55,7 +61,13 @@ uint64_t mm_peak_pages(struct mm *mm);
  * Read or write another space's memory through its own page tables, faulting pages in:
  * /proc/PID/mem, cmdline, environ, process_vm_readv. @return bytes moved (0 when none could be)
  */
-size_t mm_access(struct mm *mm, uint64_t address, void *buffer, size_t n, bool write);
+enum mm_access_kind {
+    MM_READ,       /**< as a debugger reads: whatever is mapped */
+    MM_WRITE,      /**< only where the mapping may be written */
+    MM_FORCE_WRITE /**< as a debugger writes: read-only private memory gets a copy */
+};
+size_t mm_access(struct mm *mm, uint64_t address, void *buffer, size_t n,
+                 enum mm_access_kind kind);
 
 /**
  * What names the memory at @address in every space that shares it: its object and offset, or
@@ -99,6 +111,7 @@ int64_t user_write_u64(uint64_t user_to, uint64_t value);
 void *kmem_alloc(size_t bytes);
 void *kmem_zalloc(size_t bytes);
 void *kmem_calloc(size_t count, size_t bytes);
+void *kmem_realloc(void *block, size_t bytes);
 void kmem_free(void *block);
 
 #endif

@@ -1,0 +1,798 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Linux's memory system calls as thin translations onto the library: flags in,
+ * error numbers out.  The order of the checks is Linux's, because programs see
+ * which error they get when several apply.
+ */
+#include "mm.h"
+
+#include <quire/assert.h>
+#include <quire/space.h>
+
+#include "abi_errno.h"
+#include "file.h"
+#include "memory.h"
+#include "proc.h"
+#include "syscall.h"
+
+#define PROT_READ 1u
+#define PROT_WRITE 2u
+#define PROT_EXEC 4u
+#define PROT_SEM 8u
+#define PROT_GROWSDOWN 0x01000000u
+#define PROT_GROWSUP 0x02000000u
+
+#define MAP_SHARED 0x01u
+#define MAP_PRIVATE 0x02u
+#define MAP_SHARED_VALIDATE 0x03u
+#define MAP_TYPE 0x0fu
+#define MAP_FIXED 0x10u
+#define MAP_ANONYMOUS 0x20u
+#define MAP_32BIT 0x40u
+#define MAP_GROWSDOWN 0x0100u
+#define MAP_LOCKED 0x2000u
+#define MAP_NORESERVE 0x4000u
+#define MAP_POPULATE 0x8000u
+#define MAP_NONBLOCK 0x10000u
+#define MAP_STACK 0x20000u
+#define MAP_HUGETLB 0x40000u
+#define MAP_SYNC 0x80000u
+#define MAP_FIXED_NOREPLACE 0x100000u
+#define MAP_KNOWN                                                                              \
+    (MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | 0x800u | 0x1000u        \
+     | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_FIXED_NOREPLACE)
+
+#define MS_ASYNC 1u
+#define MS_INVALIDATE 2u
+#define MS_SYNC 4u
+
+#define MCL_CURRENT 1u
+#define MCL_FUTURE 2u
+#define MCL_ONFAULT 4u
+
+enum { CAP_IPC_LOCK = 14 };
+
+static struct qr_space *
+current_space(void)
+{
+    return thread_current()->space;
+}
+
+static int64_t
+error_of(enum qr_status status)
+{
+    switch (status) {
+    case QR_OK:
+        return 0;
+    case QR_ERR_NO_MEMORY:
+    case QR_ERR_LIMIT:
+        return -ENOMEM;
+    case QR_ERR_EXISTS:
+        return -EEXIST;
+    case QR_ERR_ACCESS:
+        return -EACCES;
+    case QR_ERR_BUSY:
+        return -EBUSY;
+    case QR_ERR_AGAIN:
+        return -EAGAIN;
+    case QR_ERR_FAULT:
+        return -EFAULT;
+    case QR_ERR_IO:
+        return -EIO;
+    case QR_ERR_INTERRUPTED:
+        return -EINTR;
+    case QR_ERR_NOT_FOUND:
+        return -ENOMEM;
+    case QR_ERR_UNSUPPORTED:
+    case QR_ERR_INVALID:
+    case QR_ERR_RANGE:
+    default:
+        return -EINVAL;
+    }
+}
+
+/* Round a length up to pages; false where that wraps. */
+static bool
+round_length(uint64_t *length)
+{
+    uint64_t rounded = (*length + QR_PAGE_MASK) & ~(uint64_t)QR_PAGE_MASK;
+
+    if (rounded < *length)
+        return false;
+    *length = rounded;
+    return true;
+}
+
+static bool
+is_in_user_half(uint64_t start, uint64_t length)
+{
+    return length <= mm_user_limit() && start <= mm_user_limit() - length;
+}
+
+/* ---- mmap ---------------------------------------------------------------------- */
+
+static unsigned
+prot_of(uint64_t user)
+{
+    unsigned prot = 0;
+
+    if (user & PROT_READ)
+        prot |= QR_PROT_READ;
+    if (user & PROT_WRITE)
+        prot |= QR_PROT_WRITE;
+    if (user & PROT_EXEC)
+        prot |= QR_PROT_EXEC;
+    return prot;
+}
+
+static void
+map_flags(struct qr_map_request *request, uint32_t flags)
+{
+    if (flags & MAP_FIXED_NOREPLACE)
+        request->flags |= QR_MAP_FIXED_NOREPLACE;
+    else if (flags & MAP_FIXED)
+        request->flags |= QR_MAP_FIXED;
+    if ((flags & MAP_POPULATE) && !(flags & MAP_NONBLOCK))
+        request->flags |= QR_MAP_POPULATE;
+    if (flags & MAP_32BIT)
+        request->flags |= QR_MAP_LOW;
+    if (flags & MAP_GROWSDOWN)
+        request->region_flags |= QR_REGION_GROWS_DOWN;
+    if (flags & MAP_NORESERVE)
+        request->region_flags |= QR_REGION_NO_RESERVE;
+    if (flags & MAP_LOCKED)
+        request->region_flags |= QR_REGION_LOCKED;
+    if ((flags & MAP_TYPE) != MAP_PRIVATE)
+        request->region_flags |= QR_REGION_SHARED;
+}
+
+/* The checks on address and length that need no lock, in Linux's order. */
+static int64_t
+map_check_place(uint64_t address, uint64_t *length, uint32_t flags)
+{
+    bool fixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
+
+    if (*length == 0)
+        return -EINVAL;
+    if (!round_length(length) || *length == 0)
+        return -ENOMEM;
+    if (*length > mm_user_limit())
+        return -ENOMEM;
+    if (!fixed)
+        return 0;
+    if (address > mm_user_limit() - *length)
+        return -ENOMEM;
+    if (address & QR_PAGE_MASK)
+        return -EINVAL;
+    if (address < current_space()->layout.user_start.v)
+        return -EPERM;
+    return 0;
+}
+
+static int64_t
+map_file(struct qr_map_request *request, int fd, uint64_t prot, uint32_t flags, uint64_t offset,
+         struct file **out_file)
+{
+    bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
+    struct file *file = file_get(fd);
+    struct file_mapping mapping;
+    int64_t error;
+
+    if (file == NULL)
+        return -EBADF;
+    error = file_mmap_object(file, (uint32_t)prot, shared, &mapping);
+    if (error != 0) {
+        file_put(file);
+        return error;
+    }
+    if (shared && !(file->mode & FILE_WRITE))
+        request->max_prot = QR_PROT_READ | QR_PROT_EXEC;
+    if (mapping.kind == FILE_MAPPING_OBJECT) {
+        request->object = mapping.object;
+        request->object_offset = offset;
+        request->file = file;
+    }
+    *out_file = file;
+    return 0;
+}
+
+static int64_t
+map_status(enum qr_status status)
+{
+    return status == QR_ERR_RANGE ? -ENOMEM : error_of(status);
+}
+
+int64_t
+sys_mmap(const struct syscall_args *args)
+{
+    uint64_t address = args->arg[0], length = args->arg[1], prot = args->arg[2];
+    uint32_t flags = (uint32_t)args->arg[3];
+    uint64_t offset = args->arg[5];
+    struct qr_map_request request = {.hint = qr_va_of(address & ~(uint64_t)QR_PAGE_MASK)};
+    struct file *file = NULL;
+    int64_t error;
+    qr_va va;
+
+    if (offset & QR_PAGE_MASK)
+        return -EINVAL;
+    if (flags & MAP_HUGETLB)
+        return -EINVAL;
+    error = map_check_place(address, &length, flags);
+    if (error != 0)
+        return error;
+    if (!(flags & MAP_ANONYMOUS) && offset + length < offset)
+        return -EOVERFLOW;
+    switch (flags & MAP_TYPE) {
+    case MAP_SHARED:
+    case MAP_PRIVATE:
+        break;
+    case MAP_SHARED_VALIDATE:
+        if (flags & ~MAP_KNOWN)
+            return -EOPNOTSUPP;
+        if (!(flags & MAP_ANONYMOUS))
+            break;
+        return -EINVAL;
+    default:
+        return -EINVAL;
+    }
+    if ((flags & MAP_LOCKED) && process_limit(RLIMIT_MEMLOCK) == 0
+        && !process_has_capability(CAP_IPC_LOCK))
+        return -EPERM;
+    request.bytes = length;
+    request.prot = prot_of(prot);
+    map_flags(&request, flags);
+    if (!(flags & MAP_ANONYMOUS)) {
+        error = map_file(&request, (int)args->arg[4], prot, flags, offset, &file);
+        if (error != 0)
+            return error;
+    }
+    error = map_status(qr_space_map(current_space(), &request, &va));
+    if (request.object != NULL)
+        qr_object_put(request.object);
+    if (file != NULL)
+        file_put(file);
+    return error != 0 ? error : (int64_t)va.v;
+}
+
+int64_t
+sys_munmap(const struct syscall_args *args)
+{
+    uint64_t start = args->arg[0], length = args->arg[1];
+
+    if ((start & QR_PAGE_MASK) || length == 0 || !round_length(&length)
+        || !is_in_user_half(start, length))
+        return -EINVAL;
+    return error_of(qr_space_unmap(current_space(), qr_va_of(start), length));
+}
+
+/* ---- mprotect and keys -------------------------------------------------------------- */
+
+static int64_t
+protect(uint64_t start, uint64_t length, uint64_t prot, int key)
+{
+    if ((prot & (PROT_GROWSDOWN | PROT_GROWSUP)) == (PROT_GROWSDOWN | PROT_GROWSUP))
+        return -EINVAL;
+    if (start & QR_PAGE_MASK)
+        return -EINVAL;
+    if (length == 0)
+        return 0;
+    if (!round_length(&length) || start + length <= start)
+        return -ENOMEM;
+    if (prot & ~(uint64_t)(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM | PROT_GROWSDOWN
+                           | PROT_GROWSUP))
+        return -EINVAL;
+    if (!is_in_user_half(start, length))
+        return -ENOMEM;
+    if (prot & PROT_GROWSUP)
+        return -EINVAL;
+    if (prot & PROT_GROWSDOWN) {
+        struct qr_space *space = current_space();
+        const struct qr_region *region;
+        bool grows;
+
+        qr_rw_read_lock(&space->lock);
+        region = qr_space_find(space, qr_va_of(start));
+        grows = region != NULL && region->start.v < start + length
+                && (region->flags & QR_REGION_GROWS_DOWN);
+        if (grows && region->start.v < start) {
+            length += start - region->start.v;
+            start = region->start.v;
+        }
+        qr_rw_read_unlock(&space->lock);
+        if (!grows)
+            return region == NULL ? -ENOMEM : -EINVAL;
+    }
+    enum qr_status status = qr_space_protect(current_space(), qr_va_of(start), length,
+                                             prot_of(prot), key);
+
+    return status == QR_ERR_RANGE ? -ENOMEM : error_of(status);
+}
+
+int64_t
+sys_mprotect(const struct syscall_args *args)
+{
+    return protect(args->arg[0], args->arg[1], args->arg[2], -1);
+}
+
+/* No CPU that we run on enables protection keys for user mode: as Linux without them. */
+int64_t
+sys_pkey_mprotect(const struct syscall_args *args)
+{
+    if ((int)args->arg[3] != -1)
+        return -EINVAL;
+    return protect(args->arg[0], args->arg[1], args->arg[2], -1);
+}
+
+int64_t
+sys_pkey_alloc(const struct syscall_args *args)
+{
+    if (args->arg[0] != 0 || args->arg[1] > 3)
+        return -EINVAL;
+    return -ENOSPC;
+}
+
+int64_t
+sys_pkey_free(const struct syscall_args *args)
+{
+    (void)args;
+    return -EINVAL;
+}
+
+int64_t
+sys_brk(const struct syscall_args *args)
+{
+    return (int64_t)qr_space_brk(current_space(), qr_va_of(args->arg[0])).v;
+}
+
+/* ---- mremap ---------------------------------------------------------------------------- */
+
+int64_t
+sys_mremap(const struct syscall_args *args)
+{
+    uint64_t old = args->arg[0], old_length = args->arg[1], new_length = args->arg[2];
+    uint64_t flags = args->arg[3], target = args->arg[4];
+    struct qr_remap_request request = {0};
+    enum qr_status status;
+    qr_va va;
+
+    if (flags & ~(uint64_t)7)
+        return -EINVAL;
+    if ((flags & 2) && !(flags & 1))
+        return -EINVAL;
+    if ((flags & 4) && (!(flags & 1) || old_length != new_length))
+        return -EINVAL;
+    if (old & QR_PAGE_MASK)
+        return -EINVAL;
+    if (!round_length(&old_length) || !round_length(&new_length) || new_length == 0)
+        return -EINVAL;
+    if (flags & (2 | 4)) {
+        if (target & QR_PAGE_MASK)
+            return -EINVAL;
+        if (!is_in_user_half(target, new_length))
+            return -EINVAL;
+        if (old + old_length > target && target + new_length > old)
+            return -EINVAL;
+    }
+    request.old_start = qr_va_of(old);
+    request.old_bytes = old_length;
+    request.new_bytes = new_length;
+    request.new_start = qr_va_of(target);
+    request.flags = (flags & 1 ? (unsigned)QR_REMAP_MAY_MOVE : 0)
+                    | (flags & 2 ? (unsigned)QR_REMAP_FIXED : 0)
+                    | (flags & 4 ? (unsigned)QR_REMAP_DONT_UNMAP : 0);
+    status = qr_space_remap(current_space(), &request, &va);
+    return status == QR_OK ? (int64_t)va.v : error_of(status);
+}
+
+int64_t
+sys_remap_file_pages(const struct syscall_args *args)
+{
+    (void)args;
+    return -ENOSYS;
+}
+
+/* ---- advice ------------------------------------------------------------------------------- */
+
+struct advice_row {
+    int number;
+    enum qr_advice advice;
+};
+
+static const struct advice_row advice_rows[] = {
+    {0, QR_ADVICE_NORMAL},         {1, QR_ADVICE_RANDOM},         {2, QR_ADVICE_SEQUENTIAL},
+    {3, QR_ADVICE_WILL_NEED},      {4, QR_ADVICE_DONT_NEED},      {8, QR_ADVICE_FREE},
+    {9, QR_ADVICE_REMOVE},         {10, QR_ADVICE_DONT_FORK},     {11, QR_ADVICE_DO_FORK},
+    {12, QR_ADVICE_MERGEABLE},     {13, QR_ADVICE_UNMERGEABLE},   {14, QR_ADVICE_HUGE},
+    {15, QR_ADVICE_NO_HUGE},       {16, QR_ADVICE_DONT_DUMP},     {17, QR_ADVICE_DO_DUMP},
+    {18, QR_ADVICE_WIPE_ON_FORK},  {19, QR_ADVICE_KEEP_ON_FORK},  {20, QR_ADVICE_COLD},
+    {21, QR_ADVICE_PAGE_OUT},      {22, QR_ADVICE_POPULATE_READ}, {23, QR_ADVICE_POPULATE_WRITE},
+};
+
+static const struct advice_row *
+find_advice(int number)
+{
+    for (size_t i = 0; i < QR_ARRAY_COUNT(advice_rows); i++) {
+        if (advice_rows[i].number == number)
+            return &advice_rows[i];
+    }
+    return NULL;
+}
+
+static int64_t
+advise(struct qr_space *space, uint64_t start, uint64_t length, int number)
+{
+    const struct advice_row *row = find_advice(number);
+    uint64_t rounded = length;
+
+    if (row == NULL || (start & QR_PAGE_MASK))
+        return -EINVAL;
+    if (!round_length(&rounded) || start + rounded < start)
+        return -EINVAL;
+    if (rounded == 0)
+        return length == 0 ? 0 : -EINVAL;
+    if (!is_in_user_half(start, rounded))
+        return -ENOMEM;
+    enum qr_status status = qr_space_advise(space, qr_va_of(start), rounded, row->advice);
+
+    return status == QR_ERR_RANGE ? -ENOMEM : error_of(status);
+}
+
+int64_t
+sys_madvise(const struct syscall_args *args)
+{
+    return advise(current_space(), args->arg[0], args->arg[1], (int)args->arg[2]);
+}
+
+int64_t
+sys_process_madvise(const struct syscall_args *args)
+{
+    (void)args;
+    return -ENOSYS; /* needs process file descriptors */
+}
+
+/* ---- locking --------------------------------------------------------------------------------- */
+
+static int64_t
+lock_range(uint64_t start, uint64_t length, enum qr_lock_mode mode)
+{
+    uint64_t offset = start & QR_PAGE_MASK;
+    enum qr_status status;
+
+    if (mode != QR_UNLOCK && process_limit(RLIMIT_MEMLOCK) == 0
+        && !process_has_capability(CAP_IPC_LOCK))
+        return -EPERM;
+    if (length + offset < length)
+        return -EINVAL;
+    length += offset;
+    start -= offset;
+    if (!round_length(&length) || start + length < start)
+        return -EINVAL;
+    if (length == 0)
+        return 0;
+    if (!is_in_user_half(start, length))
+        return -ENOMEM;
+    status = qr_space_lock_pages(current_space(), qr_va_of(start), length, mode);
+    return status == QR_ERR_RANGE || status == QR_ERR_FAULT ? -ENOMEM : error_of(status);
+}
+
+int64_t
+sys_mlock(const struct syscall_args *args)
+{
+    return lock_range(args->arg[0], args->arg[1], QR_LOCK_NOW);
+}
+
+int64_t
+sys_mlock2(const struct syscall_args *args)
+{
+    if (args->arg[2] & ~(uint64_t)1)
+        return -EINVAL;
+    return lock_range(args->arg[0], args->arg[1],
+                      args->arg[2] & 1 ? QR_LOCK_ON_FAULT : QR_LOCK_NOW);
+}
+
+int64_t
+sys_munlock(const struct syscall_args *args)
+{
+    return lock_range(args->arg[0], args->arg[1], QR_UNLOCK);
+}
+
+int64_t
+sys_mlockall(const struct syscall_args *args)
+{
+    uint64_t flags = args->arg[0];
+    enum qr_lock_mode mode = flags & MCL_ONFAULT ? QR_LOCK_ON_FAULT : QR_LOCK_NOW;
+
+    if (flags == 0 || flags == MCL_ONFAULT
+        || (flags & ~(uint64_t)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)))
+        return -EINVAL;
+    if (process_limit(RLIMIT_MEMLOCK) == 0 && !process_has_capability(CAP_IPC_LOCK))
+        return -EPERM;
+    return error_of(qr_space_lock_all(current_space(), flags & MCL_CURRENT ? mode : QR_UNLOCK,
+                                      flags & MCL_FUTURE ? mode : QR_UNLOCK));
+}
+
+int64_t
+sys_munlockall(const struct syscall_args *args)
+{
+    (void)args;
+    return error_of(qr_space_lock_all(current_space(), QR_UNLOCK, QR_UNLOCK));
+}
+
+/* ---- looking and syncing ------------------------------------------------------------------------ */
+
+int64_t
+sys_mincore(const struct syscall_args *args)
+{
+    uint64_t start = args->arg[0], length = args->arg[1], out = args->arg[2];
+    uint8_t present[256];
+
+    if (start & QR_PAGE_MASK)
+        return -EINVAL;
+    if (!is_in_user_half(start, length))
+        return -ENOMEM;
+    if (!round_length(&length))
+        return -ENOMEM;
+    for (uint64_t pages = length >> QR_PAGE_SHIFT; pages > 0;) {
+        size_t now = pages < sizeof(present) ? (size_t)pages : sizeof(present);
+        enum qr_status status = qr_space_resident(current_space(), qr_va_of(start), now, present);
+
+        if (status != QR_OK)
+            return status == QR_ERR_RANGE ? -ENOMEM : error_of(status);
+        if (user_write(out, present, now) != 0)
+            return -EFAULT;
+        pages -= now;
+        start += now << QR_PAGE_SHIFT;
+        out += now;
+    }
+    return 0;
+}
+
+int64_t
+sys_msync(const struct syscall_args *args)
+{
+    uint64_t start = args->arg[0], length = args->arg[1], flags = args->arg[2];
+    enum qr_status status;
+
+    if (flags & ~(uint64_t)(MS_ASYNC | MS_INVALIDATE | MS_SYNC))
+        return -EINVAL;
+    if (start & QR_PAGE_MASK)
+        return -EINVAL;
+    if ((flags & MS_ASYNC) && (flags & MS_SYNC))
+        return -EINVAL;
+    if (!round_length(&length) || start + length < start)
+        return -ENOMEM;
+    if (length == 0)
+        return 0;
+    if (!is_in_user_half(start, length))
+        return -ENOMEM;
+    status = qr_space_sync(current_space(), qr_va_of(start), length, (flags & MS_SYNC) != 0,
+                           (flags & MS_INVALIDATE) != 0);
+    return status == QR_ERR_RANGE ? -ENOMEM : error_of(status);
+}
+
+/* ---- barriers ------------------------------------------------------------------------------------- */
+
+enum {
+    MEMBARRIER_QUERY = 0,
+    MEMBARRIER_GLOBAL = 1,
+    MEMBARRIER_PRIVATE_EXPEDITED = 8,
+    MEMBARRIER_REGISTER_PRIVATE_EXPEDITED = 16
+};
+
+/* Every CPU that runs takes an interrupt; returning from it is a full barrier. */
+static void
+barrier_everywhere(void)
+{
+    uint64_t ticks[CONFIG_MAX_CPUS];
+
+    atomic_thread_fence(memory_order_seq_cst);
+    for (unsigned cpu = 0; cpu < cpu_count(); cpu++)
+        ticks[cpu] = __atomic_load_n(&cpu_of(cpu)->ticks, __ATOMIC_RELAXED);
+    /* A CPU that has taken a tick since has passed a barrier. */
+    for (unsigned cpu = 0; cpu < cpu_count(); cpu++) {
+        while (cpu_of(cpu) != cpu_this()
+               && __atomic_load_n(&cpu_of(cpu)->ticks, __ATOMIC_RELAXED) == ticks[cpu])
+            sched_sleep_until(clock_monotonic_ns() + TICK_NS);
+    }
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+int64_t
+sys_membarrier(const struct syscall_args *args)
+{
+    if (args->arg[1] != 0)
+        return -EINVAL;
+    switch ((int)args->arg[0]) {
+    case MEMBARRIER_QUERY:
+        return MEMBARRIER_GLOBAL | MEMBARRIER_PRIVATE_EXPEDITED
+               | MEMBARRIER_REGISTER_PRIVATE_EXPEDITED;
+    case MEMBARRIER_REGISTER_PRIVATE_EXPEDITED:
+        return 0;
+    case MEMBARRIER_GLOBAL:
+    case MEMBARRIER_PRIVATE_EXPEDITED:
+        if (cpu_count() > 1)
+            barrier_everywhere();
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+/* ---- memory policy: one node until NUMA arrives ---------------------------------------------------- */
+
+int64_t
+sys_mbind(const struct syscall_args *args)
+{
+    if (args->arg[0] & QR_PAGE_MASK)
+        return -EINVAL;
+    return 0;
+}
+
+int64_t
+sys_get_mempolicy(const struct syscall_args *args)
+{
+    if (args->arg[0] != 0 && user_write_u32(args->arg[0], 0) != 0)
+        return -EFAULT;
+    return 0;
+}
+
+int64_t
+sys_set_mempolicy(const struct syscall_args *args)
+{
+    return args->arg[0] > 5 ? -EINVAL : 0;
+}
+
+/* ---- other processes' memory ------------------------------------------------------------------------- */
+
+enum { IOV_LIMIT = 1024, CAP_SYS_PTRACE = 19 };
+
+struct user_piece {
+    uint64_t base, length;
+};
+
+/* The pieces of an iovec array of the user; freed by the caller. */
+static int64_t
+read_pieces(uint64_t address, uint64_t count, struct user_piece **out)
+{
+    struct user_piece *pieces;
+    uint64_t total = 0;
+
+    *out = NULL;
+    if (count > IOV_LIMIT)
+        return -EINVAL;
+    if (count == 0)
+        return 0;
+    pieces = kmem_calloc(count, sizeof(*pieces));
+    if (pieces == NULL)
+        return -ENOMEM;
+    if (user_read(pieces, address, count * sizeof(*pieces)) != 0) {
+        kmem_free(pieces);
+        return -EFAULT;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        if ((int64_t)pieces[i].length < 0 || (int64_t)(total += pieces[i].length) < 0) {
+            kmem_free(pieces);
+            return -EINVAL;
+        }
+    }
+    *out = pieces;
+    return 0;
+}
+
+/* One stretch that is contiguous on both sides, through a page of kernel memory. */
+static size_t
+transfer(struct mm *mm, uint64_t local, uint64_t remote, size_t n, bool write, char *bounce)
+{
+    size_t done = 0;
+
+    while (done < n) {
+        size_t piece = n - done < QR_PAGE_SIZE ? n - done : QR_PAGE_SIZE, moved;
+
+        if (write) {
+            moved = user_read_partial(bounce, local + done, piece);
+            moved = mm_access(mm, remote + done, bounce, moved, MM_WRITE);
+        } else {
+            moved = mm_access(mm, remote + done, bounce, piece, MM_READ);
+            moved = user_write_partial(local + done, bounce, moved);
+        }
+        done += moved;
+        if (moved < piece)
+            break;
+        sched_relax();
+    }
+    return done;
+}
+
+static int64_t
+transfer_pieces(struct mm *mm, const struct user_piece *local, uint64_t local_count,
+                const struct user_piece *remote, uint64_t remote_count, bool write)
+{
+    uint64_t l = 0, r = 0, local_at = 0, remote_at = 0, total = 0;
+    char *bounce = kmem_alloc(QR_PAGE_SIZE);
+
+    if (bounce == NULL)
+        return -ENOMEM;
+    while (l < local_count && r < remote_count) {
+        uint64_t n = local[l].length - local_at, m = remote[r].length - remote_at, moved;
+
+        n = n < m ? n : m;
+        moved = transfer(mm, local[l].base + local_at, remote[r].base + remote_at, n, write, bounce);
+        total += moved;
+        if (moved < n)
+            break;
+        local_at += n;
+        remote_at += n;
+        if (local_at == local[l].length) {
+            l++;
+            local_at = 0;
+        }
+        if (remote_at == remote[r].length) {
+            r++;
+            remote_at = 0;
+        }
+    }
+    kmem_free(bounce);
+    if (total == 0 && l < local_count && r < remote_count)
+        return -EFAULT;
+    return (int64_t)total;
+}
+
+static int64_t
+may_access(const struct process *target)
+{
+    const struct credentials *mine = &process_current()->credentials;
+    const struct credentials *theirs = &target->credentials;
+
+    if (target == process_current() || process_has_capability(CAP_SYS_PTRACE))
+        return 0;
+    return mine->uid == theirs->euid && mine->uid == theirs->suid && mine->uid == theirs->uid
+                   && mine->gid == theirs->egid && mine->gid == theirs->gid
+               ? 0
+               : -EPERM;
+}
+
+static int64_t
+process_vm(const struct syscall_args *args, bool write)
+{
+    struct user_piece *local = NULL, *remote = NULL;
+    struct process *target;
+    struct mm *mm = NULL;
+    int64_t result;
+
+    if (args->arg[5] != 0)
+        return -EINVAL;
+    result = read_pieces(args->arg[1], args->arg[2], &local);
+    if (result == 0)
+        result = read_pieces(args->arg[3], args->arg[4], &remote);
+    if (result == 0 && args->arg[2] != 0 && args->arg[4] != 0) {
+        target = process_find((int32_t)args->arg[0]);
+        if (target == NULL) {
+            result = -ESRCH;
+        } else {
+            result = may_access(target);
+            mm = mm_of_process(target);
+            if (result == 0 && mm == NULL)
+                result = -ESRCH;
+            process_put(target);
+        }
+    }
+    if (result == 0 && mm != NULL)
+        result = transfer_pieces(mm, local, args->arg[2], remote, args->arg[4], write);
+    if (mm != NULL)
+        mm_put(mm);
+    kmem_free(local);
+    kmem_free(remote);
+    return result;
+}
+
+int64_t
+sys_process_vm_readv(const struct syscall_args *args)
+{
+    return process_vm(args, false);
+}
+
+int64_t
+sys_process_vm_writev(const struct syscall_args *args)
+{
+    return process_vm(args, true);
+}

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a process knows of its memory beside the library's space: its program
+ * file, where arguments and environment lie; and the way from a page fault to
+ * the library and back.
+ *
+ * A struct mm is shared by the threads of a process and by vfork children, and
+ * held by whoever looks at a process from outside.  The last user destroys the
+ * space.
+ */
+#include "mm.h"
+
+#include <quire/assert.h>
+#include <quire/fault.h>
+#include <quire/space.h>
+#include <quire/user.h>
+
+#include "abi_errno.h"
+#include "file.h"
+#include "kstring.h"
+#include "memory.h"
+#include "proc.h"
+
+static atomic_uint mm_total;
+
+static void
+region_file_get(void *file)
+{
+    file_ref(file);
+}
+
+static void
+region_file_put(void *file)
+{
+    file_put(file);
+}
+
+void
+mm_init(void)
+{
+    static const struct qr_file_ops ops = {.get = region_file_get, .put = region_file_put};
+
+    qr_vm_set_file_ops(memory.vm, &ops);
+}
+
+unsigned
+mm_count(void)
+{
+    return atomic_load(&mm_total);
+}
+
+uint64_t
+mm_user_limit(void)
+{
+    return qr_port_user_end();
+}
+
+/* ---- life -------------------------------------------------------------------- */
+
+static struct mm *
+mm_wrap(struct qr_space *space)
+{
+    struct mm *mm = kmem_zalloc(sizeof(*mm));
+
+    if (mm == NULL)
+        return NULL;
+    atomic_init(&mm->users, 1);
+    mm->space = space;
+    mm->dumpable = true;
+    qr_spin_init(&mm->lock, QR_RANK_NONE);
+    atomic_fetch_add(&mm_total, 1);
+    return mm;
+}
+
+struct mm *
+mm_create(void)
+{
+    struct qr_space *space;
+    struct mm *mm;
+
+    if (qr_space_create(memory.vm, &space) != QR_OK)
+        return NULL;
+    mm = mm_wrap(space);
+    if (mm == NULL)
+        qr_space_put(space);
+    return mm;
+}
+
+int64_t
+mm_fork(struct mm *from, struct mm **out)
+{
+    struct qr_space *space;
+    struct mm *mm;
+
+    if (qr_space_fork(from->space, &space) != QR_OK)
+        return -ENOMEM;
+    mm = mm_wrap(space);
+    if (mm == NULL) {
+        qr_space_put(space);
+        return -ENOMEM;
+    }
+    qr_spin_lock(&from->lock);
+    mm->code_start = from->code_start;
+    mm->code_end = from->code_end;
+    mm->data_start = from->data_start;
+    mm->data_end = from->data_end;
+    mm->stack_start = from->stack_start;
+    mm->arg_start = from->arg_start;
+    mm->arg_end = from->arg_end;
+    mm->env_start = from->env_start;
+    mm->env_end = from->env_end;
+    memcpy(mm->auxv, from->auxv, sizeof(mm->auxv));
+    mm->dumpable = from->dumpable;
+    qr_spin_unlock(&from->lock);
+    if (from->exe != NULL) {
+        file_ref(from->exe);
+        mm->exe = from->exe;
+    }
+    *out = mm;
+    return 0;
+}
+
+void
+mm_ref(struct mm *mm)
+{
+    atomic_fetch_add_explicit(&mm->users, 1, memory_order_relaxed);
+}
+
+void
+mm_put(struct mm *mm)
+{
+    if (atomic_fetch_sub_explicit(&mm->users, 1, memory_order_acq_rel) != 1)
+        return;
+    qr_space_put(mm->space);
+    if (mm->exe != NULL)
+        file_put(mm->exe);
+    kmem_free(mm);
+    atomic_fetch_sub(&mm_total, 1);
+}
+
+uint64_t
+mm_peak_pages(struct mm *mm)
+{
+    struct qr_space_counts counts;
+
+    qr_space_counts(mm->space, &counts);
+    return counts.peak_resident;
+}
+
+static size_t
+limit_of(const struct process *process, unsigned which)
+{
+    uint64_t limit = process->limits[which].soft;
+
+    return limit > SIZE_MAX ? SIZE_MAX : (size_t)limit;
+}
+
+void
+mm_apply_limits(struct mm *mm, const struct process *process)
+{
+    struct qr_space_limits limits = {
+        .address_space = limit_of(process, RLIMIT_AS),
+        .data = limit_of(process, RLIMIT_DATA),
+        .stack = limit_of(process, RLIMIT_STACK),
+        .locked = limit_of(process, RLIMIT_MEMLOCK),
+    };
+
+    if (process->credentials.cap_effective >> 14 & 1) /* CAP_IPC_LOCK */
+        limits.locked = SIZE_MAX;
+    qr_rw_write_lock(&mm->space->lock);
+    mm->space->limits = limits;
+    qr_rw_write_unlock(&mm->space->lock);
+}
+
+/* ---- faults --------------------------------------------------------------------- */
+
+enum page_fault_result
+mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access)
+{
+    struct thread *thread = thread_current();
+    struct qr_fault fault = {.va = qr_va_of(va), .access = access};
+
+    if (thread->process == NULL || thread->space == NULL)
+        return PAGE_FAULT_UNMAPPED;
+    if (frame_from_user(frame))
+        fault.stack_pointer = qr_va_of(frame_sp(frame));
+    thread->minor_faults++;
+    switch (qr_fault_handle(thread->space, &fault)) {
+    case QR_FAULT_HANDLED:
+        return PAGE_FAULT_DONE;
+    case QR_FAULT_NO_REGION:
+        return PAGE_FAULT_UNMAPPED;
+    case QR_FAULT_PROTECTION:
+    case QR_FAULT_KEY:
+        return PAGE_FAULT_DENIED;
+    case QR_FAULT_NO_MEMORY:
+        return PAGE_FAULT_NO_MEMORY;
+    case QR_FAULT_BEYOND_END:
+    case QR_FAULT_POISON:
+    default:
+        return PAGE_FAULT_BUS;
+    }
+}
+
+/* ---- other spaces ------------------------------------------------------------------ */
+
+size_t
+mm_access(struct mm *mm, uint64_t address, void *buffer, size_t n, enum mm_access_kind kind)
+{
+    unsigned access = kind == MM_READ ? QR_ACCESS_READ : QR_ACCESS_WRITE;
+    bool force = kind != MM_WRITE;
+    size_t done = 0;
+
+    while (done < n) {
+        uint64_t at = address + done;
+        size_t offset = at & QR_PAGE_MASK, piece = QR_PAGE_SIZE - offset;
+        struct qr_frame *frame;
+        char *window;
+
+        if (piece > n - done)
+            piece = n - done;
+        if (at >= mm_user_limit()
+            || qr_space_get_frame(mm->space, qr_va_of(at - offset), access, force, &frame) != QR_OK)
+            break;
+        window = qr_port_window_open(qr_frame_pa(memory.frames, frame));
+        if (kind == MM_READ)
+            memcpy((char *)buffer + done, window + offset, piece);
+        else
+            memcpy(window + offset, (const char *)buffer + done, piece);
+        qr_port_window_close(window);
+        qr_frame_put(memory.frames, frame);
+        done += piece;
+    }
+    return done;
+}
+
+int64_t
+mm_shared_place(struct mm *mm, uint64_t address, const void **out_owner, uint64_t *out_place)
+{
+    const struct qr_region *region;
+    int64_t error = 0;
+
+    qr_rw_read_lock(&mm->space->lock);
+    region = qr_space_find(mm->space, qr_va_of(address));
+    if (region == NULL || region->start.v > address) {
+        error = -EFAULT;
+    } else if (region->object != NULL && (region->flags & QR_REGION_SHARED)) {
+        *out_owner = region->object;
+        *out_place = ((uint64_t)region->object_page << QR_PAGE_SHIFT) + (address - region->start.v);
+    } else {
+        *out_owner = mm;
+        *out_place = address;
+    }
+    qr_rw_read_unlock(&mm->space->lock);
+    return error;
+}
