@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/unit/table/rig.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+const struct qr_format *const rig_formats[] = {
+    &qr_format_x86_64,
+    &qr_format_x86_64_la57,
+    &qr_format_scrambled,
+};
+const size_t rig_format_count = QR_ARRAY_COUNT(rig_formats);
+
+static void
+flush(struct qr_tlb_batch *batch)
+{
+    struct rig *rig = qr_container_of(batch->space, struct rig, space);
+
+    rig->flushes++;
+    if (rig->flushed != NULL && batch->whole)
+        rig->flushed(rig, qr_va_of(0), qr_va_of(UINTPTR_MAX));
+    for (unsigned i = 0; i < batch->run_count && rig->flushed != NULL; i++)
+        rig->flushed(rig, batch->runs[i].start, batch->runs[i].last);
+    for (unsigned i = 0; i < batch->frame_count; i++)
+        qr_frame_put(rig->machine->frames, batch->frames[i]);
+    if (batch->table_count > 0)
+        tables_retire(&rig->tables, batch->tables, batch->table_count);
+    if (batch->registered)
+        atomic_fetch_sub(&rig->space.pending, 1);
+    rig_batch(rig, batch);
+}
+
+void
+rig_batch(struct rig *rig, struct qr_tlb_batch *batch)
+{
+    batch->space = &rig->space;
+    batch->flush = flush;
+    batch->run_count = 0;
+    batch->page_count = 0;
+    batch->frame_count = 0;
+    batch->table_count = 0;
+    batch->whole = false;
+    batch->naive = false;
+    batch->tables_freed = false;
+    batch->gaps = false;
+    batch->registered = false;
+}
+
+struct rig *
+rig_boot(const struct qr_format *format, unsigned cpus)
+{
+    struct machine_options options = {.start = 16 * MIB, .bytes = 32 * MIB, .cpus = cpus};
+    struct rig *rig = aligned_alloc(QR_CACHE_LINE, sizeof(*rig));
+
+    *rig = (struct rig){.format = format, .f = format->traits};
+    rig->machine = machine_boot(options);
+    rig->epoch = aligned_alloc(QR_CACHE_LINE, sizeof(*rig->epoch));
+    qr_epoch_init(rig->epoch);
+    rig->free_frames = machine_free_frames(rig->machine);
+    rig->space.tables = &rig->tables;
+    rig_batch(rig, &rig->batch);
+    ASSERT_EQ(qr_tables_init(&rig->tables, format, rig->machine->frames, rig->epoch, NULL), QR_OK);
+    return rig;
+}
+
+void
+rig_shutdown(struct rig *rig)
+{
+    rig_validate(rig);
+    qr_tables_fini(&rig->tables);
+    EXPECT_EQ(machine_free_frames(rig->machine), rig->free_frames);
+    machine_shutdown(rig->machine);
+    free(rig->epoch);
+    free(rig);
+}
+
+void
+rig_validate(struct rig *rig)
+{
+    char message[200] = "";
+
+    (void)qr_tables_validate(&rig->tables, message, sizeof(message));
+    ASSERT_STR(message, "");
+}
+
+uintptr_t
+rig_size(const struct rig *rig, unsigned level)
+{
+    return (uintptr_t)1 << qr_format_shift(rig->format, level);
+}
+
+struct qr_va_range
+rig_range(uintptr_t start, uintptr_t bytes)
+{
+    struct qr_va_range range = {qr_va_of(start), qr_va_of(start + bytes)};
+
+    return range;
+}
+
+struct qr_leaf
+rig_leaf(uint64_t pa, unsigned prot, unsigned level)
+{
+    struct qr_leaf leaf = {.pa = qr_pa_of(pa), .prot = prot, .level = (uint8_t)level};
+
+    return leaf;
+}
+
+struct qr_entry
+rig_query(struct rig *rig, uintptr_t va)
+{
+    struct qr_cursor cursor;
+
+    qr_cursor_open(&cursor, &rig->tables, rig_range(va, QR_PAGE_SIZE), NULL);
+    struct qr_entry entry = qr_cursor_query(&cursor, qr_va_of(va));
+    qr_cursor_close(&cursor);
+    return entry;
+}
+
+enum qr_status
+rig_map(struct rig *rig, uintptr_t va, struct qr_leaf leaf)
+{
+    struct qr_cursor cursor;
+
+    qr_cursor_open(&cursor, &rig->tables, rig_range(va, rig_size(rig, leaf.level)), &rig->batch);
+    enum qr_status status = qr_cursor_prepare(&cursor, qr_va_of(va), leaf.level);
+    if (status == QR_OK)
+        qr_cursor_map(&cursor, qr_va_of(va), &leaf);
+    qr_cursor_close(&cursor);
+    rig->batch.flush(&rig->batch);
+    return status;
+}
+
+void
+rig_ignore(void *context, const struct qr_entry *entry)
+{
+    (void)context, (void)entry;
+}
+
+void
+rig_unmap(struct rig *rig, struct qr_va_range range)
+{
+    struct qr_cursor cursor;
+
+    qr_cursor_open(&cursor, &rig->tables, range, &rig->batch);
+    qr_cursor_unmap_range(&cursor, range, rig_ignore, NULL);
+    qr_cursor_close(&cursor);
+    rig->batch.flush(&rig->batch);
+}
