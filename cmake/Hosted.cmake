@@ -26,6 +26,7 @@ function(quire_add_test name)
     cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES" ${ARGN})
     add_executable(test_${name} ${arg_SOURCES})
     target_include_directories(test_${name} PRIVATE
+        ${PROJECT_SOURCE_DIR}/tests/contract
         ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/sim ${PROJECT_SOURCE_DIR})
     target_compile_definitions(test_${name} PRIVATE QUIRE_HOSTED=1 _GNU_SOURCE)
     # After the system's: the kernel has a <signal.h> of its own.
@@ -69,7 +70,8 @@ foreach(dir IN LISTS quire_test_dirs)
 endforeach()
 
 # tests/contract: the same tests run here and inside the reference kernel.
-file(GLOB quire_contract_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/contract/*.c)
+file(GLOB quire_contract_sources CONFIGURE_DEPENDS
+     ${PROJECT_SOURCE_DIR}/tests/contract/*.c ${PROJECT_SOURCE_DIR}/tests/contract/hosted/*.c)
 if(quire_contract_sources)
     quire_add_test(contract SOURCES ${quire_contract_sources}
                    LIBRARIES ${quire_layer_targets} ${quire_machine})

@@ -81,7 +81,9 @@ function(quire_add_kernel)
         quire_add_image(quire-kernel-contract ${contract} ${contract_main}
                         ${PROJECT_SOURCE_DIR}/tests/harness/harness.c)
         target_include_directories(quire-kernel-contract PRIVATE
-            ${PROJECT_SOURCE_DIR}/kernel ${PROJECT_SOURCE_DIR}/tests/harness)
+            ${PROJECT_SOURCE_DIR}/kernel ${PROJECT_SOURCE_DIR}/tests/harness
+            ${PROJECT_SOURCE_DIR}/tests/contract)
+        target_link_options(quire-kernel-contract PRIVATE -Wl,--wrap=process_start_init)
         target_compile_options(quire-kernel-contract PRIVATE -Wno-sign-compare)
     endif()
 endfunction()
