@@ -84,31 +84,11 @@ sim_space_create(struct sim *sim)
     return space;
 }
 
-/* CPUs that idle with @space loaded leave it. */
-static void
-leave_everywhere(struct sim *sim, struct qr_space *space)
-{
-    unsigned back = sim_here_cpu();
-
-    for (unsigned i = 0; i < sim->cpu_count && !sched_is_seeded(sim); i++) {
-        if (sim->cpus[i].space != space)
-            continue;
-        sim_enter(sim, i);
-        sched_load_space(sim, NULL);
-    }
-    if (!sched_is_seeded(sim))
-        sim_enter(sim, back);
-}
-
 void
 sim_space_destroy(struct sim *sim, struct qr_space *space)
 {
-    leave_everywhere(sim, space);
+    sim_unload(sim, space);
     qr_space_put(space);
-    for (unsigned i = 0; i < sim->cpu_count; i++) {
-        if (sim->cpus[i].space == space)
-            sim->cpus[i].space = NULL;
-    }
 }
 
 /* ---- Booting ------------------------------------------------------------------------ */
@@ -167,8 +147,6 @@ everything_stop(struct sim *sim)
 {
     size_t alive;
 
-    leave_everywhere(sim, sim->first_space);
-    sim_enter(sim, 0);
     sim_space_destroy(sim, sim->first_space);
     alive = qr_vm_fini(sim->vm);
     if (alive != 0)

@@ -175,6 +175,13 @@ sched_set_space(struct sim *sim, void *space)
 }
 
 void
+sim_use_tables(struct sim *sim, struct qr_tlb_space *space)
+{
+    sched_set_space(sim, space);
+    sched_load_space(sim, space);
+}
+
+void
 sched_load_space(struct sim *sim, void *space)
 {
     struct sim_cpu *cpu = here();
@@ -186,6 +193,22 @@ sched_load_space(struct sim *sim, void *space)
     cpu->space = space;
     sim->hooks.space_switch(sim, space);
     cpu->irq_on = irq_on;
+}
+
+void
+sim_unload(struct sim *sim, const void *space)
+{
+    unsigned back = sim_here_cpu();
+
+    if (sched_is_seeded(sim) || sim->threaded)
+        return;
+    for (unsigned i = 0; i < sim->cpu_count; i++) {
+        if (sim->cpus[i].space != space)
+            continue;
+        sim_enter(sim, i);
+        sched_load_space(sim, NULL);
+    }
+    sim_enter(sim, back);
 }
 
 /* ---- What may run next ------------------------------------------------------------ */

@@ -9,12 +9,6 @@
 
 #include <string.h>
 
-qr_va
-sim_page(size_t page)
-{
-    return qr_va_of(SIM_BASE + (page << QR_PAGE_SHIFT));
-}
-
 /* At rest only: while a schedule runs others are in the middle of things. */
 static enum qr_status
 validated(struct sim *sim, enum qr_status status)

@@ -316,8 +316,12 @@ qr_va sim_page(size_t page);
 
 /** The space that the current CPU runs. */
 struct qr_space *sim_space(struct sim *sim);
+/** Run tables that belong to no struct qr_space on the current CPU (after sim_boot_tables()). */
+void sim_use_tables(struct sim *sim, struct qr_tlb_space *space);
 /** Run @p space on the current CPU. */
 void sim_use(struct sim *sim, struct qr_space *space);
+/** Every CPU that runs @p space (either kind) becomes lazy: before it is destroyed. */
+void sim_unload(struct sim *sim, const void *space);
 /** Another empty space. */
 struct qr_space *sim_space_create(struct sim *sim);
 void sim_space_destroy(struct sim *sim, struct qr_space *space);

@@ -136,31 +136,36 @@ access_range(uintptr_t va, unsigned char *buffer, size_t bytes, unsigned access,
 {
     struct sim *sim = sim_here();
 
-    *out_signal = SIM_OK;
     while (bytes > 0) {
         size_t chunk = chunk_size(sim);
 
         if (chunk > bytes)
             chunk = bytes;
         if (!access_all(va, buffer, chunk, access, mode, out_signal)) {
-            if (chunk == 1)
-                break;
             /* The accessible head of the chunk, byte by byte, to the one that faults. */
             size_t done = 0;
 
-            while (access_all(va + done, buffer + done, 1, access, mode, out_signal))
+            while (chunk > 1 && done < chunk &&
+                   access_all(va + done, buffer + done, 1, access, mode, out_signal))
                 done++;
-            bytes -= done;
-            break;
+            if (done < chunk)
+                return bytes - done;
         }
         va += chunk;
         buffer += chunk;
         bytes -= chunk;
     }
-    return bytes;
+    *out_signal = SIM_OK;
+    return 0;
 }
 
 /* ---- User programs ---------------------------------------------------------------- */
+
+qr_va
+sim_page(size_t page)
+{
+    return qr_va_of(SIM_BASE + (page << QR_PAGE_SHIFT));
+}
 
 const char *
 sim_signal_name(enum sim_signal signal)

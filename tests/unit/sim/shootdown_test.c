@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The tlb layer under the oracle: threads change one small range of a space
+ * while others use it, under every seed.  Each page holds its own number, so a
+ * frame that is reused while somebody still sees it shows as a wrong number,
+ * too.  Then the tests' own test: drop any one flush, or any one interrupt, and
+ * somebody must notice.
+ */
+#include "harness.h"
+#include "sim.h"
+
+#include <quire/tlb.h>
+
+#include <stdio.h>
+#include <string.h>
+
+enum { PAGES = 24, ROUNDS = 12 };
+
+struct world {
+    struct sim *sim;
+    struct qr_tables tables;
+    struct qr_tlb_space space;
+    uint64_t random;
+    unsigned rounds;
+    unsigned wrong;
+    unsigned seen; /* successful reads */
+    bool other_space;
+};
+
+static struct sim_options
+world_options(uint64_t seed)
+{
+    static const unsigned asids[] = {8, 2, 1, 3};
+
+    return (struct sim_options){
+        .cpus = 3,
+        .seed = seed,
+        .mmu = (enum sim_mmu)(seed % SIM_MMU_COUNT),
+        .asids = asids[seed / 3 % 4],
+        .features = (seed & 1) != 0 ? SIM_SPECULATE : 0,
+    };
+}
+
+static void
+world_boot(struct world *world, struct sim_options options)
+{
+    enum qr_status status;
+
+    memset(world, 0, sizeof(*world));
+    world->sim = sim_boot_tables(options);
+    world->random = options.seed;
+    world->rounds = ROUNDS;
+    status = qr_tables_init(&world->tables, sim_format(world->sim), sim_frames(world->sim),
+                            sim_epoch(world->sim), NULL);
+    ASSERT_EQ(status, QR_OK);
+    qr_tlb_space_init(&world->space, sim_tlb(world->sim), &world->tables);
+}
+
+static struct qr_va_range
+pages_range(size_t first, size_t last)
+{
+    return (struct qr_va_range){sim_page(first), sim_page(last)};
+}
+
+static void
+give_to_batch(void *context, const struct qr_entry *entry)
+{
+    struct qr_cursor *cursor = context;
+    struct qr_frames *frames = cursor->tables->frames;
+
+    if (entry->kind == QR_ENTRY_LEAF)
+        qr_tlb_batch_add_frame(cursor->batch, qr_frame_of(frames, qr_pa_to_pfn(entry->leaf.pa)));
+}
+
+static void
+world_unmap(struct world *world, size_t first, size_t last)
+{
+    struct qr_tlb_batch batch;
+    struct qr_cursor cursor;
+
+    qr_tlb_batch_init(&batch, &world->space);
+    qr_cursor_open(&cursor, &world->tables, pages_range(first, last), &batch);
+    qr_cursor_unmap_range(&cursor, cursor.range, give_to_batch, &cursor);
+    qr_cursor_close(&cursor);
+    qr_tlb_batch_finish(&batch);
+}
+
+static void
+world_map(struct world *world, size_t page)
+{
+    struct qr_frame *frame = qr_frame_alloc(sim_frames(world->sim), QR_ALLOC_ZERO);
+    struct qr_leaf leaf = {.prot = QR_PROT_READ | QR_PROT_WRITE | QR_PROT_USER};
+    struct qr_cursor cursor;
+
+    if (frame == NULL)
+        return;
+    leaf.pa = qr_frame_pa(sim_frames(world->sim), frame);
+    memcpy(sim_ram(world->sim, leaf.pa), &page, sizeof(page));
+    qr_cursor_open(&cursor, &world->tables, pages_range(page, page + 1), NULL);
+    if (qr_cursor_query(&cursor, sim_page(page)).kind == QR_ENTRY_NONE &&
+        qr_cursor_prepare(&cursor, sim_page(page), 0) == QR_OK) {
+        qr_cursor_map(&cursor, sim_page(page), &leaf);
+        frame = NULL;
+    }
+    qr_cursor_close(&cursor);
+    if (frame != NULL)
+        qr_frame_put(sim_frames(world->sim), frame);
+}
+
+static void
+world_protect(struct world *world, size_t first, size_t last)
+{
+    struct qr_tlb_batch batch;
+    struct qr_cursor cursor;
+
+    qr_tlb_batch_init(&batch, &world->space);
+    qr_cursor_open(&cursor, &world->tables, pages_range(first, last), &batch);
+    qr_cursor_protect_range(&cursor, cursor.range, QR_PROT_READ | QR_PROT_USER, 0, NULL, NULL);
+    qr_cursor_close(&cursor);
+    qr_tlb_batch_finish(&batch);
+}
+
+static void
+world_change(struct world *world)
+{
+    size_t first = (size_t)(test_random(&world->random) % PAGES);
+    size_t last = first + 1 + (size_t)(test_random(&world->random) % (PAGES - first));
+
+    switch (test_random(&world->random) % 4) {
+    case 0:
+        world_unmap(world, first, last);
+        break;
+    case 1:
+        world_protect(world, first, last);
+        break;
+    default:
+        world_map(world, first);
+        break;
+    }
+}
+
+static void
+world_use(struct world *world)
+{
+    size_t page = (size_t)(test_random(&world->random) % PAGES);
+    size_t value = page;
+
+    if (test_random(&world->random) % 2 == 0) {
+        (void)sim_store(sim_page(page), &value, sizeof(value));
+    } else if (sim_load(sim_page(page), &value, sizeof(value)) == SIM_OK) {
+        world->wrong += value != page;
+        world->seen++;
+    }
+}
+
+static void
+changer(void *context)
+{
+    struct world *world = context;
+
+    for (unsigned i = 0; i < world->rounds; i++)
+        world_change(world);
+}
+
+static void
+user(void *context)
+{
+    struct world *world = context;
+
+    for (unsigned i = 0; i < 6 * world->rounds; i++)
+        world_use(world);
+}
+
+static void
+kernel_thread(void *context)
+{
+    struct world *world = context;
+
+    for (unsigned i = 0; i < 2 * world->rounds; i++)
+        sim_poll();
+}
+
+static void
+world_stop(struct world *world)
+{
+    sim_enter(world->sim, 0);
+    world_unmap(world, 0, PAGES);
+    sim_unload(world->sim, &world->space);
+    qr_tlb_space_fini(&world->space);
+    qr_tables_fini(&world->tables);
+    sim_shutdown(world->sim);
+}
+
+static void
+world_enter(struct world *world)
+{
+    for (unsigned i = sim_cpu_count(world->sim); i-- > 0;) {
+        sim_enter(world->sim, i);
+        sim_use_tables(world->sim, &world->space);
+    }
+}
+
+static void
+world_run(struct world *world, enum sim_run_mode mode)
+{
+    world_enter(world);
+    sim_spawn(world->sim, SIM_ANY_CPU, "changer", changer, world);
+    sim_spawn(world->sim, SIM_ANY_CPU, "changer 2", changer, world);
+    sim_spawn(world->sim, SIM_ANY_CPU, "user", user, world);
+    if (mode == SIM_RUN_SEEDED) {
+        sim_spawn(world->sim, SIM_ANY_CPU, "user 2", user, world);
+        sim_spawn_kernel(world->sim, SIM_ANY_CPU, "kernel", kernel_thread, world);
+    }
+    sim_run(world->sim, mode);
+}
+
+static void
+one_seed(void *context)
+{
+    uint64_t seed = *(uint64_t *)context;
+    struct world world;
+
+    world_boot(&world, world_options(seed));
+    world_run(&world, SIM_RUN_SEEDED);
+    EXPECT_EQ(world.wrong, 0);
+    world_stop(&world);
+}
+
+TEST(shootdown, no_stale_hit_under_any_seed)
+{
+    for (uint64_t seed = test_seed(); seed < test_seed() + 400; seed++) {
+        char message[400];
+
+        if (sim_catch(one_seed, &seed, message, sizeof(message)))
+            ASSERT_STR(message, "");
+    }
+}
+
+TEST_THREADS(shootdown, host_threads_agree)
+{
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        struct world world;
+
+        world_boot(&world, world_options(seed));
+        world.rounds = 60;
+        world_run(&world, SIM_RUN_THREADS);
+        EXPECT_EQ(world.wrong, 0);
+        world_stop(&world);
+    }
+}
+
+/* ---- Mutations --------------------------------------------------------------------- */
+
+struct mutation {
+    uint64_t seed;
+    uint64_t flush, ipi; /* the n-th that is lost; 0: none */
+    bool happened;
+    unsigned wrong;
+};
+
+/* Every CPU uses every page after every change: what one forgets to flush is used. */
+static void
+one_mutant(void *context)
+{
+    struct mutation *mutation = context;
+    struct sim_options options = world_options(mutation->seed);
+    struct world world;
+
+    options.cpus = 2;
+    options.features = 0;
+    world_boot(&world, options);
+    world_enter(&world);
+    sim_drop_flush(world.sim, mutation->flush);
+    for (unsigned i = 0; i < 40; i++) {
+        sim_enter(world.sim, i % 2);
+        world_change(&world);
+        for (unsigned cpu = 0; cpu < 2; cpu++) {
+            sim_enter(world.sim, cpu);
+            for (size_t page = 0; page < PAGES; page++) {
+                (void)sim_store(sim_page(page), &page, sizeof(page));
+                mutation->happened |= sim_stats(world.sim).flushes_dropped != 0;
+            }
+        }
+    }
+    mutation->wrong = world.wrong;
+    world_stop(&world);
+}
+
+TEST(shootdown, every_flush_that_is_dropped_is_missed)
+{
+    unsigned dropped = 0;
+
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        for (uint64_t nth = 1; nth < 1000; nth++) {
+            struct mutation mutation = {.seed = seed, .flush = nth};
+            char message[400] = "";
+            bool caught = sim_catch(one_mutant, &mutation, message, sizeof(message));
+
+            if (!caught && !mutation.happened)
+                break; /* there are no more flushes to drop */
+            dropped++;
+            ASSERT_TRUE(caught);
+            ASSERT_CONTAINS(message, "stale TLB");
+        }
+    }
+    EXPECT_GT(dropped, 100);
+}
