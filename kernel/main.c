@@ -52,6 +52,7 @@ kernel_main(void)
     platform_audit();
     proc_init();
     arch_start_cpus();
+    boot_check();
     fs_init(initrd_bytes ? direct_map(boot_info.initrd.start.v) : NULL, initrd_bytes);
     platform_start();
     process_start_init();

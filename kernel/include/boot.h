@@ -57,6 +57,9 @@ bool boot_option(const char *name, char *out, size_t size);
 /** Everything after ` -- ` on the command line: the arguments of init; "" where absent. */
 const char *boot_arguments(void);
 
+/** `boot=NAME`: check or provoke one thing and leave the machine; else nothing. */
+void boot_check(void);
+
 /* ---- Hooks of the other parts of the kernel ------------------------------- */
 
 /** Make the file system; unpack the cpio archive at @p archive (NULL: none). */

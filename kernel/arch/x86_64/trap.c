@@ -108,13 +108,23 @@ page_fault_user(struct trap_frame *frame, uintptr_t va, unsigned access)
         trap_user_fault(frame, trap_kind_of(result), va);
 }
 
+static const char *
+fault_text(uint64_t code)
+{
+    if (code & QR_X86_FAULT_FETCH)
+        return "execution of memory that is not executable";
+    if (!(code & QR_X86_FAULT_PRESENT))
+        return code & QR_X86_FAULT_WRITE ? "write to unmapped memory" : "read of unmapped memory";
+    return code & QR_X86_FAULT_WRITE ? "write to read-only memory" : "read of user memory";
+}
+
 static void
 page_fault_kernel(struct trap_frame *frame, uintptr_t va, unsigned access)
 {
     uintptr_t fixup = qr_x86_fixup(frame->rip);
 
     if (va >= USER_LIMIT || fixup == 0)
-        die(frame, exception_names[VECTOR_PAGE_FAULT], va);
+        die(frame, fault_text(frame->code), va);
     if (frame->rflags & RFLAGS_IF) {
         irq_enable();
         if (mm_page_fault(frame, va, access) == PAGE_FAULT_DONE) {

@@ -170,8 +170,6 @@ static void
 map_range(uint64_t va, uint64_t pa, uint64_t bytes, uint64_t flags)
 {
     flags |= cpu_features.pge ? ENTRY_GLOBAL : 0;
-    if (!cpu_features.nx)
-        flags &= ~ENTRY_NX;
     while (bytes > 0) {
         uint64_t step = map_leaf(va, pa, bytes, flags);
 
@@ -318,19 +316,18 @@ paging_audit(void)
         entry = table_at(at->table)[at->index];
         write = at->write && (entry & ENTRY_WRITE);
         user = at->user && (entry & ENTRY_USER);
-        execute = at->execute && !(cpu_features.nx && (entry & ENTRY_NX));
+        execute = at->execute && !(entry & ENTRY_NX);
         if (!(entry & ENTRY_PRESENT)) {
             at->index++;
         } else if (level == 0 || (entry & ENTRY_LARGE)) {
-            audit_leaf(&audit, audit_va(path, level), entry, write, user,
-                       execute && cpu_features.nx);
+            audit_leaf(&audit, audit_va(path, level), entry, write, user, execute);
             at->index++;
         } else {
             level--;
             path[level] = (struct audit_level){entry & ENTRY_ADDRESS, 0, write, user, execute};
         }
     }
-    printk("audit: %u kernel mappings, %u executable, %u violations%s\n", audit.leaves,
-           audit.executable, audit.violations, cpu_features.nx ? "" : " (this CPU has no NX)");
+    printk("audit: %u kernel mappings, %u executable, %u violations\n", audit.leaves,
+           audit.executable, audit.violations);
     return audit.violations;
 }

@@ -24,6 +24,8 @@ boot_main(uint32_t magic, const void *information)
     descriptors_load(&cpus[0]);
     serial_init();
     features_detect();
+    if (!cpu_features.nx)
+        panic("this CPU cannot forbid execution (NX): Quire's page tables need it");
     features_enable();
     qr_x86_smap = cpu_features.smap;
     qr_x86_pcid = cpu_features.pcid;

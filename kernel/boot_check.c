@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `boot=NAME` on the command line: stop after the CPUs have started, and check
+ * or provoke one thing.  The boot tests run these; none needs a file system.
+ *
+ *      check        every structure so far is valid; exit 0
+ *      overflow     run off the kernel stack
+ *      write-text   write to the kernel's text
+ *      exec-data    call into the kernel's data
+ *      read-user    read a user address without the user-copy functions
+ *      null         read through a null pointer
+ *
+ * The others must end in a panic that names the mistake.
+ */
+#include <arch.h>
+#include <boot.h>
+#include <kstring.h>
+#include <memory.h>
+#include <platform.h>
+#include <printk.h>
+
+static void
+check(void)
+{
+    char message[160];
+
+    if (!qr_frames_validate(memory.frames, message, sizeof message) ||
+        !qr_tables_validate(&memory.kernel_tables, message, sizeof message) ||
+        !qr_heap_validate(memory.heap, message, sizeof message))
+        panic("boot check: %s", message);
+    platform_audit();
+    printk("boot: ok, %u CPUs\n", cpu_count());
+    kernel_exit(0);
+}
+
+static volatile unsigned sink;
+
+/** Deeper than any stack; not a tail call, and never finished.  NOLINT(misc-no-recursion) */
+static QR_NOINLINE unsigned
+fall(unsigned depth)
+{
+    volatile char room[256];
+
+    room[depth % sizeof room] = (char)depth;
+    return depth > 1000000 ? depth : fall(depth + 1) + (unsigned)room[0];
+}
+
+static void
+overflow(void)
+{
+    sink = fall(0);
+}
+
+static void
+write_text(void)
+{
+    *(volatile uint8_t *)(uintptr_t)&write_text = 0xc3;
+}
+
+static void
+exec_data(void)
+{
+    static uint8_t code[] = {0xc3};
+
+    ((void (*)(void))(uintptr_t)code)();
+}
+
+static void
+read_user(void)
+{
+    sink = *(volatile unsigned *)(uintptr_t)0x400000;
+}
+
+static void
+null(void)
+{
+    sink = *(volatile unsigned *)(uintptr_t)sink;
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} checks[] = {
+    {"check", check},         {"overflow", overflow},   {"write-text", write_text},
+    {"exec-data", exec_data}, {"read-user", read_user}, {"null", null},
+};
+
+void
+boot_check(void)
+{
+    char name[16];
+
+    if (!boot_option("boot", name, sizeof name))
+        return;
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
+        if (strcmp(name, checks[i].name) == 0)
+            checks[i].run();
+    }
+    panic("boot=%s: unknown, or survived what it should not", name);
+}

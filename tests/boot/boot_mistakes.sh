@@ -1,0 +1,26 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# limit: 300
+#
+# Mistakes of the kernel itself stop the machine with status 125 and a message that
+# names them: nothing is overwritten first.
+. "$(dirname "$0")/boot_common"
+
+# mistake NAME PATTERN [CPU]
+mistake() {
+    machine -M q35 -m 128M -smp 2 -cpu "${3:-qemu64}" -kernel "$kernel" -append "boot=$1"
+    expect "$1 on ${3:-qemu64}" 125 "$2"
+}
+
+for cpu in qemu64 max; do
+    mistake overflow "panic: kernel stack overflow" $cpu
+    mistake write-text "panic: write to read-only memory" $cpu
+    mistake exec-data "panic: execution of memory that is not executable" $cpu
+    mistake read-user "panic: read of unmapped memory .* address 400000" $cpu
+    mistake null "panic: read of unmapped memory .* address 0" $cpu
+done
+
+machine -M q35 -m 128M -kernel "$kernel" -append boot=nonsense
+expect "an unknown check" 125 "boot=nonsense: unknown"
+
+finish
