@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/* The kernel's virtual range: blocks against a model, guards, refusals, misuse. */
+#include <quire/vmalloc.h>
+
+#include "harness.h"
+#include "sim.h"
+
+#define PAGE   ((size_t)4096)
+#define AREA   ((uintptr_t)0xffffc90000000000)
+#define BYTES  (256 * PAGE)
+#define BLOCKS 16
+
+/* A machine whose kernel tables have an area of 256 pages. */
+struct machine {
+    struct sim *sim;
+    struct qr_tlb_space kernel;
+    struct qr_vmalloc *area;
+};
+
+static void
+boot(struct machine *machine)
+{
+    machine->sim = sim_boot_tables((struct sim_options){.frames = 1024, .cpus = 2});
+    qr_tlb_space_init(&machine->kernel, sim_tlb(machine->sim), sim_kernel_tables(machine->sim));
+    machine->kernel.global = true;
+    machine->area = qr_kcalloc(sim_heap(machine->sim), 1, qr_vmalloc_size(), 0);
+    const struct qr_vmalloc_config config = {
+        .frames = sim_frames(machine->sim),
+        .heap = sim_heap(machine->sim),
+        .kernel = &machine->kernel,
+        .range = {qr_va_of(AREA), qr_va_of(AREA + BYTES)},
+    };
+
+    ASSERT_STATUS(qr_vmalloc_init(machine->area, &config), QR_OK);
+}
+
+static void
+shutdown(struct machine *machine)
+{
+    EXPECT_EQ(qr_vmalloc_fini(machine->area), 0u);
+    qr_kfree(sim_heap(machine->sim), machine->area);
+    sim_shutdown(machine->sim);
+}
+
+static void
+validate(struct machine *machine)
+{
+    char message[160] = "";
+
+    EXPECT_TRUE(qr_vmalloc_validate(machine->area, message, sizeof(message)));
+    EXPECT_STR(message, "");
+}
+
+/* How the kernel's tables map @address now. */
+static struct sim_mapping
+look(struct machine *machine, const void *address)
+{
+    return sim_walk(machine->sim, sim_kernel_tables(machine->sim)->root_pa,
+                    qr_va_of((uintptr_t)address));
+}
+
+TEST(vmalloc, a_block_is_writable_data_between_guards)
+{
+    struct machine machine;
+
+    boot(&machine);
+    char *block = qr_vmalloc(machine.area, 2 * PAGE + 1, QR_ALLOC_ZERO, "test");
+
+    ASSERT_NOT_NULL(block);
+    for (unsigned page = 0; page < 3; page++) {
+        struct sim_mapping mapping = look(&machine, block + page * PAGE);
+
+        EXPECT_TRUE(mapping.present);
+        EXPECT_EQ(mapping.prot & (QR_PROT_WRITE | QR_PROT_EXEC | QR_PROT_USER), QR_PROT_WRITE);
+        EXPECT_EQ(*(char *)sim_ram(machine.sim, mapping.pa), 0);
+    }
+    EXPECT_FALSE(look(&machine, block - 1).present);
+    EXPECT_FALSE(look(&machine, block + 3 * PAGE).present);
+    qr_vfree(machine.area, block);
+    EXPECT_FALSE(look(&machine, block).present);
+    validate(&machine);
+    shutdown(&machine);
+}
+
+TEST(vmalloc, a_device_window_keeps_the_offset)
+{
+    struct machine machine;
+    struct qr_vmalloc_block found;
+
+    boot(&machine);
+    char *window =
+        qr_vmalloc_device(machine.area, qr_pa_of(0xfee00320), 8, QR_CACHE_UNCACHED, "apic");
+
+    ASSERT_NOT_NULL(window);
+    EXPECT_EQ((uintptr_t)window & (PAGE - 1), 0x320u);
+    EXPECT_EQ(look(&machine, window).pa.v, 0xfee00320u);
+    EXPECT_EQ(look(&machine, window).cache, QR_CACHE_UNCACHED);
+    ASSERT_TRUE(qr_vmalloc_next(machine.area, qr_va_of(0), &found));
+    EXPECT_STR(found.owner, "apic");
+    EXPECT_EQ(found.pages, 0u);
+    EXPECT_EQ(found.device.v, 0xfee00000u);
+    EXPECT_FALSE(qr_vmalloc_next(machine.area, found.range.end, &found));
+    qr_vfree(machine.area, window);
+    shutdown(&machine);
+}
+
+TEST(vmalloc, random_blocks_never_overlap)
+{
+    struct machine machine;
+    struct {
+        char *at;
+        size_t bytes;
+    } blocks[BLOCKS] = {{NULL, 0}};
+    uint64_t random = test_seed();
+    size_t live = 0;
+
+    boot(&machine);
+    for (unsigned step = 0; step < 2000; step++) {
+        unsigned i = (unsigned)(test_random(&random) % BLOCKS);
+
+        if (blocks[i].at != NULL) {
+            qr_vfree(machine.area, blocks[i].at);
+            blocks[i].at = NULL;
+            live--;
+        } else {
+            blocks[i].bytes = test_random(&random) % (20 * PAGE) + 1;
+            blocks[i].at = qr_vmalloc(machine.area, blocks[i].bytes, 0, "random");
+            live += blocks[i].at != NULL;
+        }
+        for (unsigned j = 0; j < BLOCKS; j++) {
+            if (j == i || blocks[i].at == NULL || blocks[j].at == NULL)
+                continue;
+            ASSERT_TRUE(blocks[i].at + blocks[i].bytes <= blocks[j].at ||
+                        blocks[j].at + blocks[j].bytes <= blocks[i].at);
+        }
+        struct qr_vmalloc_stats stats;
+
+        qr_vmalloc_stats(machine.area, &stats);
+        ASSERT_EQ(stats.blocks, live);
+        validate(&machine);
+    }
+    for (unsigned i = 0; i < BLOCKS; i++)
+        qr_vfree(machine.area, blocks[i].at);
+    shutdown(&machine);
+}
+
+TEST(vmalloc, a_full_range_and_hostile_sizes_are_refused)
+{
+    struct machine machine;
+
+    boot(&machine);
+    EXPECT_NULL(qr_vmalloc(machine.area, 0, 0, "none"));
+    EXPECT_NULL(qr_vmalloc(machine.area, SIZE_MAX, 0, "huge"));
+    EXPECT_NULL(qr_vmalloc(machine.area, BYTES - PAGE, 0, "no room for guards"));
+    EXPECT_NULL(qr_vmalloc_device(machine.area, qr_pa_of(1), SIZE_MAX, QR_CACHE_UNCACHED, "huge"));
+    char *all = qr_vmalloc(machine.area, BYTES - 2 * PAGE, 0, "all");
+
+    EXPECT_NOT_NULL(all);
+    EXPECT_NULL(qr_vmalloc(machine.area, 1, 0, "one more"));
+    qr_vfree(machine.area, all);
+    qr_vfree(machine.area, NULL);
+    validate(&machine);
+    shutdown(&machine);
+}
+
+TEST(vmalloc, every_refusal_leaves_nothing)
+{
+    unsigned refusal = 0;
+    char *block;
+
+    do {
+        struct machine machine;
+
+        boot(&machine);
+        struct sim_usage before = sim_usage(machine.sim);
+
+        sim_refuse_next(machine.sim, &refusal);
+        block = qr_vmalloc(machine.area, 5 * PAGE, 0, "test");
+        sim_refuse_nth(machine.sim, 0, SIM_REFUSE_ONCE);
+        validate(&machine);
+        if (block == NULL)
+            EXPECT_EQ(sim_usage(machine.sim).heap_bytes, before.heap_bytes);
+        qr_vfree(machine.area, block);
+        shutdown(&machine);
+    } while (block == NULL);
+    EXPECT_GT(refusal, 5u);
+}
+
+TEST(vmalloc, misuse_is_named)
+{
+    struct machine machine;
+
+    boot(&machine);
+    char *block = qr_vmalloc(machine.area, 3 * PAGE, 0, "test");
+
+    EXPECT_PANIC(qr_vfree(machine.area, block + PAGE), "not the start of a block");
+    qr_vfree(machine.area, block);
+    EXPECT_PANIC(qr_vfree(machine.area, block), "not the start of a block");
+    EXPECT_PANIC(qr_vfree(machine.area, (void *)0x1000), "not the start of a block");
+    shutdown(&machine);
+}
