@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * First touch of private anonymous memory.
+ *
+ * Read: the machine's frame of zeroes, read-only, neither counted nor referenced.
+ * Write: a cleared frame of one's own.
+ */
+#include "fault.h"
+
+struct qr_frame *
+qr_fault_take_frame(struct fault_ctx *ctx, unsigned alloc_flags)
+{
+    struct qr_frame *frame = ctx->spare;
+
+    if (frame == NULL)
+        return qr_frame_alloc(ctx->vm->config.frames, alloc_flags | QR_ALLOC_ATOMIC |
+                                                          QR_ALLOC_NO_REPORT | QR_ALLOC_MOVABLE);
+    ctx->spare = NULL;
+    if ((alloc_flags & QR_ALLOC_ZERO) != 0)
+        qr_frame_clear(ctx->vm->config.frames, frame);
+    return frame;
+}
+
+void
+qr_fault_install_private(struct fault_ctx *ctx, struct qr_frame *frame)
+{
+    struct qr_leaf leaf = {
+        .pa = qr_frame_pa(ctx->vm->config.frames, frame),
+        .prot = qr_region_leaf_prot(ctx->region),
+        .flags = QR_LEAF_ACCESSED | QR_LEAF_DIRTY,
+        .pkey = ctx->region->pkey,
+    };
+
+    qr_frame_set_type(frame, QR_FRAME_ANON);
+    atomic_store_explicit(&frame->owner, NULL, memory_order_relaxed);
+    atomic_store_explicit(&frame->index, ctx->va.v >> QR_PAGE_SHIFT, memory_order_relaxed);
+    atomic_store_explicit(&frame->maps, 1, memory_order_relaxed);
+    qr_cursor_map(&ctx->cursor, ctx->va, &leaf);
+    atomic_fetch_add_explicit(&ctx->space->resident[QR_RESIDENT_ANON], 1, memory_order_relaxed);
+    qr_counter_add(ctx->vm->counters, QR_PAGES_ANON, 1);
+    ctx->frame = frame;
+}
+
+static void
+install_zero(struct fault_ctx *ctx)
+{
+    struct qr_leaf leaf = {
+        .pa = ctx->vm->zero_pa,
+        .prot = qr_region_leaf_prot(ctx->region) & ~(unsigned)QR_PROT_WRITE,
+        .flags = QR_LEAF_ACCESSED,
+        .pkey = ctx->region->pkey,
+    };
+
+    qr_cursor_map(&ctx->cursor, ctx->va, &leaf);
+    ctx->frame = ctx->vm->zero;
+}
+
+enum fault_step
+qr_fault_anonymous(struct fault_ctx *ctx)
+{
+    if (qr_cursor_prepare(&ctx->cursor, ctx->va, 0) != QR_OK)
+        return FAULT_WAIT_MEMORY;
+    if (!fault_is_write(ctx)) {
+        install_zero(ctx);
+        return FAULT_DONE;
+    }
+    struct qr_frame *frame = qr_fault_take_frame(ctx, QR_ALLOC_ZERO);
+
+    if (frame == NULL)
+        return FAULT_WAIT_MEMORY;
+    fault_count(ctx, QR_EVENT_ZERO_FILL);
+    qr_fault_install_private(ctx, frame);
+    return FAULT_DONE;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Page faults: a driver and stages.
+ *
+ *   find_region -> check_access -> resolve -+-> anonymous
+ *        |                                  +-> object
+ *     stack growth                          +-> leaf -> break_cow
+ *                                           +-> mark
+ *
+ * A stage never unlocks and never waits.  It says what it needs (a page, memory,
+ * the other lock mode) and the driver drops everything, gets it, and starts from
+ * the first stage again: region, rights and entry are all looked at anew after
+ * every wait (invariants 1, 4, 23, 24, 33).  What a wait brought along is only an
+ * offer: a spare frame belongs to nobody, and an object's page is asked under the
+ * table lock whether it still is that page.
+ *
+ * The number of attempts is bounded.  Whoever runs out of them returns to the
+ * user, whose instruction faults again: progress is then the scheduler's.
+ *
+ * Memory is first tried for without sleeping, inside the cursor: the common fault
+ * takes its frame, clears it and installs it in one transaction.
+ *
+ * Locks: the space's for reading; for writing while a stack grows.
+ */
+#include "fault.h"
+
+/* Attempts before the fault is left to the next try of the instruction. */
+#define FAULT_ATTEMPTS 32
+/* Waits for memory before the machine is out of it. */
+#define FAULT_MEMORY_WAITS 4
+
+typedef enum fault_step (*fault_stage)(struct fault_ctx *ctx);
+
+static enum fault_step
+fault_stages(struct fault_ctx *ctx)
+{
+    static const fault_stage stages[] = {
+        qr_fault_find_region,
+        qr_fault_check_access,
+        qr_fault_resolve,
+    };
+    enum fault_step step = FAULT_NEXT;
+
+    for (size_t i = 0; i < QR_ARRAY_COUNT(stages) && step == FAULT_NEXT; i++)
+        step = stages[i](ctx);
+    return step;
+}
+
+static void
+fault_lock(struct fault_ctx *ctx)
+{
+    if (ctx->lock_for_write)
+        qr_rw_write_lock(&ctx->space->lock);
+    else
+        qr_rw_read_lock(&ctx->space->lock);
+}
+
+static void
+fault_unlock(struct fault_ctx *ctx)
+{
+    if (ctx->lock_for_write)
+        qr_rw_write_unlock(&ctx->space->lock);
+    else
+        qr_rw_read_unlock(&ctx->space->lock);
+    ctx->lock_for_write = false;
+}
+
+/* Nothing is locked.  @return whether to try again */
+static bool
+fault_wait_memory(struct fault_ctx *ctx, unsigned waits)
+{
+    struct qr_frame *frame = NULL;
+
+    if (waits < FAULT_MEMORY_WAITS)
+        frame = qr_frame_alloc(ctx->vm->config.frames, QR_ALLOC_MOVABLE);
+    if (frame == NULL) {
+        ctx->outcome = QR_FAULT_NO_MEMORY;
+        return false;
+    }
+    if (ctx->spare == NULL)
+        ctx->spare = frame;
+    else
+        qr_frame_put(ctx->vm->config.frames, frame); /* a table was wanted: there is room now */
+    return true;
+}
+
+/* Nothing is locked; @object has a reference of ours.  @return whether to try again */
+static bool
+fault_wait_page(struct fault_ctx *ctx, struct qr_object *object, size_t index)
+{
+    enum qr_status status = qr_object_get_page(object, index, QR_PAGE_FILL, &ctx->page);
+
+    if (!qr_object_is_memory(object))
+        fault_count(ctx, QR_EVENT_MAJOR_FAULT);
+    qr_object_put(object);
+    if (status == QR_OK || status == QR_ERR_RANGE)
+        return true; /* past the end: the next attempt finds that by itself */
+    ctx->outcome = status == QR_ERR_NO_MEMORY ? QR_FAULT_NO_MEMORY : QR_FAULT_BEYOND_END;
+    return false;
+}
+
+/* One attempt with everything that follows from it.  @return whether to try again */
+static bool
+fault_attempt(struct fault_ctx *ctx, unsigned *memory_waits)
+{
+    struct qr_object *object = NULL;
+    size_t index = 0;
+    bool grow;
+
+    fault_lock(ctx);
+    bool for_write = ctx->lock_for_write;
+    enum fault_step step = fault_stages(ctx);
+
+    if (step == FAULT_WAIT_PAGE) {
+        object = ctx->region->object;
+        index = qr_region_object_page(ctx->region, ctx->va);
+        qr_object_get(object);
+    }
+    /* A restart that only now wants the write lock holds the read lock still. */
+    grow = step == FAULT_RESTART && !for_write && ctx->lock_for_write;
+    if (grow)
+        ctx->lock_for_write = false;
+    fault_unlock(ctx);
+    ctx->lock_for_write = grow;
+    ctx->region = NULL;
+    if (step != FAULT_DONE)
+        ctx->frame = NULL; /* what an attempt saw means nothing once it is over */
+    if (step != FAULT_RESTART)
+        qr_fault_drop_pages(ctx);
+    if (step == FAULT_WAIT_MEMORY)
+        return fault_wait_memory(ctx, (*memory_waits)++);
+    if (step == FAULT_WAIT_PAGE)
+        return fault_wait_page(ctx, object, index);
+    return step == FAULT_RESTART;
+}
+
+void
+qr_fault_begin(struct fault_ctx *ctx, struct qr_space *space, qr_va va, unsigned access)
+{
+    ctx->space = space;
+    ctx->vm = space->vm;
+    ctx->va = qr_va_of(qr_va_page_down(va.v));
+    ctx->access = access & (QR_ACCESS_READ | QR_ACCESS_WRITE | QR_ACCESS_EXEC);
+    ctx->key_violation = false;
+    ctx->probe = false;
+    ctx->force = false;
+    ctx->want_frame = false;
+    ctx->lock_for_write = false;
+    ctx->region = NULL;
+    ctx->spare = NULL;
+    ctx->page = NULL;
+    ctx->around_count = 0;
+    ctx->outcome = QR_FAULT_HANDLED;
+    ctx->frame = NULL;
+    qr_tlb_batch_init(&ctx->batch, &space->tlb);
+}
+
+enum qr_fault_outcome
+qr_fault_run(struct fault_ctx *ctx)
+{
+    unsigned memory_waits = 0;
+
+    for (unsigned i = 0; i < FAULT_ATTEMPTS; i++) {
+        if (!fault_attempt(ctx, &memory_waits))
+            break;
+    }
+    qr_fault_drop_pages(ctx);
+    if (ctx->spare != NULL)
+        qr_frame_put(ctx->vm->config.frames, ctx->spare);
+    return ctx->outcome;
+}
+
+enum qr_fault_outcome
+qr_fault_handle(struct qr_space *space, const struct qr_fault *fault)
+{
+    struct fault_ctx ctx;
+
+    qr_fault_begin(&ctx, space, fault->va, fault->access);
+    ctx.key_violation = fault->key_violation;
+    fault_count(&ctx, QR_EVENT_FAULT);
+    return qr_fault_run(&ctx);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QR_FAULT_FAULT_H
+#define QR_FAULT_FAULT_H
+
+/* The stages of a fault and what they share; driver.c has the theory. */
+
+#include "space/region.h"
+
+#include <quire/fault.h>
+
+/* What a stage asks of the driver. */
+enum fault_step {
+    FAULT_NEXT,        /* go on with the next stage */
+    FAULT_DONE,        /* ctx->outcome stands */
+    FAULT_RESTART,     /* drop everything and start again (ctx->lock_for_write may have changed) */
+    FAULT_WAIT_MEMORY, /* drop everything, find a frame, start again */
+    FAULT_WAIT_PAGE,   /* drop everything, have the object read the page, start again */
+    FAULT_NEED_PAGE,   /* within resolve: the object's page first, without the cursor */
+};
+
+#define FAULT_AROUND_MAX 16
+
+struct fault_ctx {
+    /* What is asked; fixed. */
+    struct qr_space *space;
+    struct qr_vm *vm;
+    qr_va va;            /* of the page */
+    unsigned access;     /* READ, WRITE, EXEC */
+    bool key_violation;
+    bool probe;          /* no hardware fault behind it: populate, get_frame */
+    bool force;          /* past missing rights, as a debugger */
+    bool want_frame;     /* ... with a reference, in @frame */
+
+    /* What the driver holds. */
+    bool lock_for_write; /* wanted, and so held */
+    struct qr_region *region;
+    struct qr_frame *spare; /* from a wait for memory */
+    struct qr_frame *page;  /* the object's page, with a reference; to be re-validated */
+    struct qr_frame *around[FAULT_AROUND_MAX]; /* its cached neighbours, with references */
+    size_t around_count;
+    qr_va around_va;        /* of around[0] */
+
+    /* The open transaction. */
+    struct qr_cursor cursor;
+    struct qr_entry entry;
+    struct qr_tlb_batch batch;
+
+    /* The result. */
+    enum qr_fault_outcome outcome;
+    struct qr_frame *frame; /* that the entry maps now; NULL: a device's page */
+};
+
+/* Prepare @ctx for one page of @space; nothing is locked. */
+void qr_fault_begin(struct fault_ctx *ctx, struct qr_space *space, qr_va va, unsigned access);
+/* Run the stages to an outcome, waiting where they ask for it. */
+enum qr_fault_outcome qr_fault_run(struct fault_ctx *ctx);
+
+/* Stages, in order.  The space's lock is held; they neither unlock nor wait. */
+enum fault_step qr_fault_find_region(struct fault_ctx *ctx);
+enum fault_step qr_fault_check_access(struct fault_ctx *ctx);
+enum fault_step qr_fault_resolve(struct fault_ctx *ctx);
+
+/* Pieces of resolve: one for each thing that the entry may be.  The cursor is open. */
+enum fault_step qr_fault_anonymous(struct fault_ctx *ctx);
+enum fault_step qr_fault_object(struct fault_ctx *ctx);
+enum fault_step qr_fault_leaf(struct fault_ctx *ctx);
+enum fault_step qr_fault_mark(struct fault_ctx *ctx);
+enum fault_step qr_fault_break_cow(struct fault_ctx *ctx);
+
+/* Get the object's page without sleeping; the cursor is closed. */
+enum fault_step qr_fault_fetch_page(struct fault_ctx *ctx);
+void qr_fault_drop_pages(struct fault_ctx *ctx);
+
+/* A frame of our own, without sleeping; NULL: the stage returns FAULT_WAIT_MEMORY. */
+struct qr_frame *qr_fault_take_frame(struct fault_ctx *ctx, unsigned alloc_flags);
+/* Set a leaf for the private frame @frame, which is ours alone; prepare succeeded. */
+void qr_fault_install_private(struct fault_ctx *ctx, struct qr_frame *frame);
+
+static inline enum fault_step
+fault_end(struct fault_ctx *ctx, enum qr_fault_outcome outcome)
+{
+    ctx->outcome = outcome;
+    return FAULT_DONE;
+}
+
+static inline bool
+fault_is_write(const struct fault_ctx *ctx)
+{
+    return (ctx->access & QR_ACCESS_WRITE) != 0;
+}
+
+static inline void
+fault_count(const struct fault_ctx *ctx, enum qr_counter event)
+{
+    qr_counter_add(ctx->vm->counters, event, 1);
+}
+
+#endif

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Advice, as Linux's madvise takes it.
+ *
+ *   a flag of the region    fork, dump, access pattern, huge pages, merging
+ *   pages go                DONT_NEED, FREE (at once: a page that FREE names may read
+ *                           as zero from then on), REMOVE (a hole in the object)
+ *   pages come              POPULATE_READ, POPULATE_WRITE
+ *   only a hint             WILL_NEED, COLD, PAGE_OUT: checked, then taken note of by
+ *                           reclaim, where it is configured
+ *
+ * Holes are passed over and reported in the end; any other error ends the call.
+ */
+#include "region.h"
+
+struct advise {
+    enum qr_advice advice;
+    struct qr_tlb_batch batch;
+};
+
+/* Advice that is a flag: which bits it sets and clears. */
+struct advice_flags {
+    unsigned set, clear;
+};
+
+static bool
+advice_is_flag(enum qr_advice advice, struct advice_flags *out_flags)
+{
+    static const struct advice_flags table[] = {
+        [QR_ADVICE_NORMAL] = {0, QR_REGION_RANDOM | QR_REGION_SEQUENTIAL},
+        [QR_ADVICE_RANDOM] = {QR_REGION_RANDOM, QR_REGION_SEQUENTIAL},
+        [QR_ADVICE_SEQUENTIAL] = {QR_REGION_SEQUENTIAL, QR_REGION_RANDOM},
+        [QR_ADVICE_DONT_FORK] = {QR_REGION_DONT_FORK, 0},
+        [QR_ADVICE_DO_FORK] = {0, QR_REGION_DONT_FORK},
+        [QR_ADVICE_WIPE_ON_FORK] = {QR_REGION_WIPE_ON_FORK, 0},
+        [QR_ADVICE_KEEP_ON_FORK] = {0, QR_REGION_WIPE_ON_FORK},
+        [QR_ADVICE_DONT_DUMP] = {QR_REGION_DONT_DUMP, 0},
+        [QR_ADVICE_DO_DUMP] = {0, QR_REGION_DONT_DUMP},
+        [QR_ADVICE_HUGE] = {QR_REGION_HUGE, QR_REGION_NO_HUGE},
+        [QR_ADVICE_NO_HUGE] = {QR_REGION_NO_HUGE, QR_REGION_HUGE},
+        [QR_ADVICE_MERGEABLE] = {QR_REGION_MERGEABLE, 0},
+        [QR_ADVICE_UNMERGEABLE] = {0, QR_REGION_MERGEABLE},
+    };
+
+    if ((unsigned)advice >= QR_ARRAY_COUNT(table))
+        return false;
+    *out_flags = table[advice];
+    return (out_flags->set | out_flags->clear) != 0;
+}
+
+/* May the advice be given for such a region?  Decides only. */
+static enum qr_status
+advice_check(const struct qr_region *region, enum qr_advice advice)
+{
+    bool device = (region->flags & QR_REGION_DEVICE) != 0;
+    bool fixed = device || (region->flags & QR_REGION_LOCKED) != 0;
+    bool anonymous = qr_region_is_anonymous(region);
+
+    switch (advice) {
+    case QR_ADVICE_DONT_NEED:
+    case QR_ADVICE_COLD:
+    case QR_ADVICE_PAGE_OUT:
+        return fixed ? QR_ERR_INVALID : QR_OK;
+    case QR_ADVICE_FREE:
+        return fixed || !anonymous ? QR_ERR_INVALID : QR_OK;
+    case QR_ADVICE_REMOVE:
+        if (fixed || region->object == NULL)
+            return QR_ERR_INVALID;
+        if (!qr_region_is_shared(region) || (region->max_prot & QR_PROT_WRITE) == 0)
+            return QR_ERR_ACCESS;
+        return qr_object_is_memory(region->object) ? QR_OK : QR_ERR_UNSUPPORTED;
+    case QR_ADVICE_WIPE_ON_FORK:
+        return anonymous ? QR_OK : QR_ERR_INVALID;
+    case QR_ADVICE_DO_FORK:
+    case QR_ADVICE_DO_DUMP:
+        return device ? QR_ERR_INVALID : QR_OK;
+    default:
+        return QR_OK;
+    }
+}
+
+static enum qr_status
+advise_flags(struct qr_change *change, struct qr_region *region, struct qr_va_range piece,
+             struct advice_flags flags)
+{
+    struct qr_attributes attributes = qr_region_attributes(region);
+
+    attributes.flags = (attributes.flags & ~flags.clear) | flags.set;
+    return qr_change_attributes(change, region, piece, attributes);
+}
+
+static enum qr_status
+advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_range piece,
+             void *context)
+{
+    struct advise *advise = context;
+    enum qr_status status = advice_check(region, advise->advice);
+    struct advice_flags flags;
+
+    if (status != QR_OK)
+        return status;
+    if (advice_is_flag(advise->advice, &flags))
+        return advise_flags(change, region, piece, flags);
+    switch (advise->advice) {
+    case QR_ADVICE_DONT_NEED:
+    case QR_ADVICE_FREE:
+        qr_zap_range(region, piece, QR_ZAP_ALL, &advise->batch);
+        break;
+    case QR_ADVICE_REMOVE:
+        qr_object_punch(region->object, qr_region_object_page(region, piece.start),
+                        qr_region_object_page(region, piece.start) + qr_va_range_pages(piece));
+        break;
+    default:
+        break;
+    }
+    return QR_OK;
+}
+
+/* Only a change of regions needs the lock for writing. */
+static enum qr_status
+advise_locked(struct qr_change *change, struct qr_va_range range, struct advise *advise)
+{
+    struct qr_space *space = change->space;
+    struct advice_flags flags;
+    bool write = advice_is_flag(advise->advice, &flags);
+
+    if (write)
+        qr_rw_write_lock(&space->lock);
+    else
+        qr_rw_read_lock(&space->lock);
+    enum qr_status status = qr_change_each(change, range, QR_HOLES_SKIP, advise_piece, advise);
+
+    /* Before the lock goes: what was said to be gone is gone for every CPU (invariants 10). */
+    qr_tlb_batch_finish(&advise->batch);
+    if (write)
+        qr_rw_write_unlock(&space->lock);
+    else
+        qr_rw_read_unlock(&space->lock);
+    return status;
+}
+
+enum qr_status
+qr_space_advise(struct qr_space *space, qr_va start, size_t bytes, enum qr_advice advice)
+{
+    struct advise advise = {.advice = advice};
+    struct qr_change change;
+    struct qr_va_range range;
+    enum qr_status status = qr_change_range(start, bytes, &range);
+
+    if (status != QR_OK)
+        return QR_ERR_RANGE;
+    if (advice == QR_ADVICE_POPULATE_READ || advice == QR_ADVICE_POPULATE_WRITE)
+        return qr_space_populate(space, start, bytes, advice == QR_ADVICE_POPULATE_WRITE);
+    qr_change_begin(&change, space);
+    qr_tlb_batch_init(&advise.batch, &space->tlb);
+    status = advise_locked(&change, range, &advise);
+    qr_change_end(&change);
+    return status;
+}

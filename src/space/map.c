@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Mapping and unmapping.
+ *
+ * map:    check the request; find the place; check the limits; reserve what the
+ *         change needs; then, where FIXED meets something, unmap it; insert the
+ *         region or let a neighbour grow.  Nothing visible happens before the
+ *         last thing that may fail.
+ * unmap:  take the entries out, flush, and only then change the regions, so that
+ *         a truncation that no longer finds the mapping finds no translation
+ *         either (invariants 10).
+ *
+ * Populating comes last, without the lock: it is a run of faults, and as with
+ * Linux's mmap its failure is not the call's.
+ */
+#include "region.h"
+
+/* ---- Unmapping ----------------------------------------------------------------- */
+
+/* Does @range cut a piece out of the middle of one region? */
+static bool
+unmap_makes_hole(const struct qr_space *space, struct qr_va_range range)
+{
+    const struct qr_region *region = qr_space_find(space, range.start);
+
+    return region != NULL && region->start.v < range.start.v && region->end.v > range.end.v;
+}
+
+enum qr_status
+qr_unmap_prepare(struct qr_change *change, struct qr_va_range range)
+{
+    const struct qr_space *space = change->space;
+
+    if (!unmap_makes_hole(space, range))
+        return QR_OK;
+    if (space->counts.region_count >= space->vm->config.max_regions)
+        return QR_ERR_NO_MEMORY;
+    return qr_change_reserve(change, 1);
+}
+
+static void
+unmap_entries(struct qr_space *space, struct qr_va_range range)
+{
+    struct qr_tlb_batch batch;
+
+    qr_tlb_batch_init(&batch, &space->tlb);
+    for (struct qr_region *region = qr_space_find(space, range.start);
+         region != NULL && region->start.v < range.end.v; region = qr_region_next(region))
+        qr_zap_range(region, qr_region_clip(region, range), QR_ZAP_ALL, &batch);
+    qr_tlb_batch_finish(&batch);
+}
+
+/*
+ *   range          |-------|
+ *   [ drop ]         [ d ]
+ *   [ keep low ][ l   ]
+ *   [ keep high ]        [ h   ]
+ *   [ keep both ]  [ l       h ]   one more descriptor
+ */
+static void
+unmap_region(struct qr_change *change, struct qr_region *region, struct qr_va_range range)
+{
+    bool keep_low = region->start.v < range.start.v;
+    bool keep_high = region->end.v > range.end.v;
+
+    if (keep_low && keep_high) {
+        (void)qr_region_split(change, region, range.end);
+        keep_high = false;
+    }
+    if (keep_low)
+        qr_region_resize(region, qr_range_of(region->start.v, range.start.v));
+    else if (keep_high)
+        qr_region_resize(region, qr_range_of(range.end.v, region->end.v));
+    else
+        qr_region_drop(change, region);
+}
+
+void
+qr_unmap_commit(struct qr_change *change, struct qr_va_range range)
+{
+    struct qr_region *region = qr_space_find(change->space, range.start);
+
+    if (region == NULL || region->start.v >= range.end.v)
+        return;
+    unmap_entries(change->space, range);
+    while (region != NULL && region->start.v < range.end.v) {
+        struct qr_region *next = qr_region_next(region);
+
+        unmap_region(change, region, range);
+        region = next;
+    }
+}
+
+enum qr_status
+qr_space_unmap(struct qr_space *space, qr_va start, size_t bytes)
+{
+    struct qr_change change;
+    struct qr_va_range range;
+
+    if (!qr_va_range_make(start.v, bytes, space->layout.user_end.v, &range))
+        return QR_ERR_RANGE;
+    qr_change_begin(&change, space);
+    qr_rw_write_lock(&space->lock);
+    enum qr_status status = qr_unmap_prepare(&change, range);
+
+    if (status == QR_OK)
+        qr_unmap_commit(&change, range);
+    qr_rw_write_unlock(&space->lock);
+    qr_change_end(&change);
+    return status;
+}
+
+/* ---- Mapping --------------------------------------------------------------------- */
+
+size_t
+qr_space_mapped_pages(const struct qr_space *space, struct qr_va_range range)
+{
+    size_t pages = 0;
+
+    for (const struct qr_region *region = qr_space_find(space, range.start);
+         region != NULL && region->start.v < range.end.v; region = qr_region_next(region))
+        pages += qr_va_range_pages(qr_region_clip(region, range));
+    return pages;
+}
+
+unsigned
+qr_lock_flags(enum qr_lock_mode mode)
+{
+    if (mode == QR_UNLOCK)
+        return 0;
+    return mode == QR_LOCK_NOW ? (unsigned)QR_REGION_LOCKED : QR_REGION_LOCK_FLAGS;
+}
+
+/* The checks that need no lock. */
+static enum qr_status
+map_check(const struct qr_map_request *request, size_t *out_bytes)
+{
+    size_t bytes = qr_va_page_up(request->bytes);
+    uint64_t end;
+
+    if (request->bytes == 0)
+        return QR_ERR_RANGE;
+    if (bytes == 0)
+        return QR_ERR_NO_MEMORY; /* rounding up wrapped */
+    if ((request->prot & ~QR_PROT_RWX) != 0 || (request->align_bytes & (request->align_bytes - 1)) != 0)
+        return QR_ERR_INVALID;
+    if ((request->object_offset & QR_PAGE_MASK) != 0 ||
+        __builtin_add_overflow(request->object_offset, (uint64_t)bytes, &end))
+        return QR_ERR_RANGE;
+    if (request->max_prot != 0 && (request->prot & ~request->max_prot) != 0)
+        return QR_ERR_ACCESS;
+    *out_bytes = bytes;
+    return QR_OK;
+}
+
+/* The region that @request asks for, at no place yet. */
+static struct qr_region
+map_template(struct qr_space *space, const struct qr_map_request *request,
+             struct qr_object *object)
+{
+    struct qr_region like = {
+        .space = space,
+        .prot = request->prot,
+        .max_prot = request->max_prot == 0 ? QR_PROT_RWX : request->max_prot,
+        .flags = request->region_flags,
+        .pkey = request->pkey,
+        .object = object,
+        .file = request->file,
+    };
+
+    if (object != NULL)
+        like.object_page = (size_t)(request->object_offset >> QR_PAGE_SHIFT);
+    if (object != NULL && qr_object_is_device(object))
+        like.flags |= QR_REGION_DEVICE;
+    if (qr_region_is_accountable(like.prot, like.flags))
+        like.flags |= QR_REGION_ACCOUNTED;
+    return like;
+}
+
+static enum qr_status
+map_check_limits(const struct qr_space *space, const struct qr_region *like)
+{
+    struct qr_va_range range = qr_region_range(like);
+    size_t pages = qr_va_range_pages(range);
+    size_t replaced = qr_space_mapped_pages(space, range);
+
+    if (space->counts.region_count > space->vm->config.max_regions)
+        return QR_ERR_NO_MEMORY;
+    if (!qr_count_may_grow(space, like->prot, like->flags, pages - replaced))
+        return QR_ERR_LIMIT;
+    if ((like->flags & QR_REGION_LOCKED) != 0 && !qr_count_may_lock(space, pages))
+        return QR_ERR_AGAIN;
+    return QR_OK;
+}
+
+static enum qr_status
+map_prepare(struct qr_change *change, const struct qr_region *like)
+{
+    struct qr_va_range range = qr_region_range(like);
+    const struct qr_region *above = qr_space_find(change->space, range.start);
+    bool replaces = above != NULL && above->start.v < range.end.v;
+    enum qr_status status = map_check_limits(change->space, like);
+
+    if (status != QR_OK)
+        return status;
+    /* What is unmapped first may part two regions that would have merged: then one is needed. */
+    status = qr_change_reserve(change, replaces ? 1 : qr_map_needs(change->space, like));
+    if (status == QR_OK && replaces)
+        status = qr_unmap_prepare(change, range);
+    return status;
+}
+
+/* Under the lock: place, check, reserve, commit. */
+static enum qr_status
+map_locked(struct qr_change *change, const struct qr_map_request *request,
+           struct qr_region *like, size_t bytes)
+{
+    struct qr_space *space = change->space;
+    enum qr_status status = qr_place_find(space, request, bytes, &like->start);
+
+    if (status != QR_OK)
+        return status;
+    like->end = qr_va_of(like->start.v + bytes);
+    if ((like->flags & (QR_REGION_LOCKED | QR_REGION_DEVICE)) == 0)
+        like->flags |= space->default_lock_flags;
+    status = map_prepare(change, like);
+    if (status != QR_OK)
+        return status;
+    qr_unmap_commit(change, qr_region_range(like));
+    (void)qr_map_commit(change, like);
+    return QR_OK;
+}
+
+/* The backing of @request with a reference: its own, or a new shared anonymous one; or NULL. */
+static enum qr_status
+map_get_object(const struct qr_space *space, const struct qr_map_request *request, size_t bytes,
+               struct qr_object **out_object)
+{
+    *out_object = request->object;
+    if (request->object != NULL) {
+        qr_object_get(request->object);
+        return QR_OK;
+    }
+    if ((request->region_flags & QR_REGION_SHARED) == 0)
+        return QR_OK;
+    return qr_object_create(space->vm->config.objects, &qr_pager_memory, NULL, bytes, out_object);
+}
+
+enum qr_status
+qr_space_map(struct qr_space *space, const struct qr_map_request *request, qr_va *out_va)
+{
+    struct qr_change change;
+    struct qr_object *object = NULL;
+    size_t bytes;
+    enum qr_status status = map_check(request, &bytes);
+
+    if (status == QR_OK)
+        status = map_get_object(space, request, bytes, &object);
+    if (status != QR_OK)
+        return status;
+    struct qr_region like = map_template(space, request, object);
+
+    qr_change_begin(&change, space);
+    qr_rw_write_lock(&space->lock);
+    status = map_locked(&change, request, &like, bytes);
+    qr_rw_write_unlock(&space->lock);
+    qr_change_end(&change);
+    if (object != NULL)
+        qr_object_put(object);
+    if (status != QR_OK)
+        return status;
+    if ((request->flags & QR_MAP_POPULATE) != 0 || qr_region_wants_pages(like.flags))
+        (void)!qr_space_populate_mapped(space, qr_region_range(&like));
+    *out_va = like.start;
+    return QR_OK;
+}

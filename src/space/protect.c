@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Changing protection.
+ *
+ * Entries that are there get the new rights at once, region by region.  WRITE is
+ * given back only where a write fault would do nothing else: to private frames
+ * that nobody shares, and to shared memory without write-back.  All others wait
+ * for the fault, which copies or marks dirty.
+ *
+ * Rights that shrink are flushed before the call returns, those that somebody
+ * else took and has not flushed yet included (invariants 11).
+ */
+#include "region.h"
+
+struct protect {
+    unsigned prot;
+    int pkey; /* negative: each region keeps its own */
+    struct qr_tlb_batch batch;
+};
+
+/* May a leaf of the region be writable without a fault? */
+static bool
+leaf_may_write(void *context, const struct qr_entry *entry)
+{
+    const struct qr_region *region = context;
+    const struct qr_frame *frame = qr_leaf_frame(region, &entry->leaf);
+
+    if ((region->flags & QR_REGION_DEVICE) != 0)
+        return true;
+    if (qr_region_is_shared(region))
+        return qr_object_is_memory(region->object);
+    /* New users of the frame need the table lock, which the cursor holds. */
+    return frame != NULL && qr_frame_type(frame) == QR_FRAME_ANON &&
+           atomic_load_explicit(&frame->refs, memory_order_acquire) == 1;
+}
+
+static void
+protect_entries(struct qr_region *region, struct qr_va_range range,
+                struct qr_attributes attributes, struct qr_tlb_batch *batch)
+{
+    struct qr_tables *tables = &region->space->tables;
+    const struct qr_region after = {.prot = attributes.prot};
+    unsigned prot = qr_region_leaf_prot(&after);
+    struct qr_va_range chunk;
+
+    while (qr_chunk_next(tables, &range, &chunk)) {
+        struct qr_cursor cursor;
+
+        qr_cursor_open(&cursor, tables, chunk, batch);
+        qr_cursor_protect_range(&cursor, chunk, prot, attributes.pkey, leaf_may_write, region);
+        qr_cursor_close(&cursor);
+    }
+    qr_tlb_batch_cover(batch);
+}
+
+/* The attributes of @region once it has the new protection. */
+static struct qr_attributes
+protect_attributes(const struct qr_region *region, const struct protect *protect)
+{
+    struct qr_attributes attributes = qr_region_attributes(region);
+
+    attributes.prot = protect->prot;
+    if (protect->pkey >= 0)
+        attributes.pkey = (uint8_t)protect->pkey;
+    /* Once promised, memory stays promised, as in Linux. */
+    if (qr_region_is_accountable(attributes.prot, attributes.flags))
+        attributes.flags |= QR_REGION_ACCOUNTED;
+    return attributes;
+}
+
+static enum qr_status
+protect_piece(struct qr_change *change, struct qr_region *region, struct qr_va_range piece,
+              void *context)
+{
+    struct protect *protect = context;
+    struct qr_attributes attributes = protect_attributes(region, protect);
+    bool entries = attributes.prot != region->prot || attributes.pkey != region->pkey;
+
+    if ((protect->prot & ~region->max_prot) != 0)
+        return QR_ERR_ACCESS;
+    if (!qr_region_is_data(region->prot, region->flags) &&
+        !qr_count_may_grow_data(change->space, attributes.prot, attributes.flags,
+                                qr_va_range_pages(piece)))
+        return QR_ERR_NO_MEMORY;
+    if (!qr_region_may_change(region, piece, attributes))
+        return QR_ERR_NO_MEMORY;
+    if (entries)
+        protect_entries(region, piece, attributes, &protect->batch);
+    (void)qr_region_change(change, region, piece, attributes);
+    return QR_OK;
+}
+
+enum qr_status
+qr_space_protect(struct qr_space *space, qr_va start, size_t bytes, unsigned prot, int pkey)
+{
+    struct protect protect = {.prot = prot, .pkey = pkey};
+    struct qr_change change;
+    struct qr_va_range range;
+    enum qr_status status = qr_change_range(start, bytes, &range);
+
+    if (status != QR_OK)
+        return status;
+    if ((prot & ~QR_PROT_RWX) != 0 || pkey > UINT8_MAX)
+        return QR_ERR_INVALID;
+    qr_change_begin(&change, space);
+    qr_tlb_batch_init(&protect.batch, &space->tlb);
+    qr_rw_write_lock(&space->lock);
+    status = qr_change_each(&change, range, QR_HOLES_STOP, protect_piece, &protect);
+    qr_tlb_batch_finish(&protect.batch);
+    qr_rw_write_unlock(&space->lock);
+    qr_change_end(&change);
+    return status;
+}

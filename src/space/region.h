@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QR_SPACE_REGION_H
+#define QR_SPACE_REGION_H
+
+/* Regions in their tree, and changes of them as transactions; see region.c. */
+
+#include "vm.h"
+
+static inline struct qr_region *
+qr_region_of(struct qr_tree_node *node)
+{
+    return node == NULL ? NULL : qr_container_of(node, struct qr_region, node);
+}
+
+static inline size_t
+qr_region_pages(const struct qr_region *region)
+{
+    return (region->end.v - region->start.v) >> QR_PAGE_SHIFT;
+}
+
+static inline struct qr_va_range
+qr_region_range(const struct qr_region *region)
+{
+    return (struct qr_va_range){region->start, region->end};
+}
+
+/* Its start, less the gap that must stay free below a stack. */
+static inline uintptr_t
+qr_region_floor(const struct qr_region *region)
+{
+    if ((region->flags & QR_REGION_GROWS_DOWN) == 0)
+        return region->start.v;
+    size_t guard = qr_vm_guard_bytes(region->space->vm);
+
+    return region->start.v > guard ? region->start.v - guard : 0;
+}
+
+/* The rights of a leaf that may do all that the region allows. */
+static inline unsigned
+qr_region_leaf_prot(const struct qr_region *region)
+{
+    unsigned prot = region->prot & QR_PROT_RWX;
+
+    return prot == 0 ? 0 : prot | QR_PROT_USER;
+}
+
+static inline bool
+qr_region_is_shared(const struct qr_region *region)
+{
+    return (region->flags & QR_REGION_SHARED) != 0;
+}
+
+/* Private memory without a backing: absent pages are zero. */
+static inline bool
+qr_region_is_anonymous(const struct qr_region *region)
+{
+    return region->object == NULL;
+}
+
+/* The page of its object at @va. */
+static inline size_t
+qr_region_object_page(const struct qr_region *region, qr_va va)
+{
+    return region->object_page + ((va.v - region->start.v) >> QR_PAGE_SHIFT);
+}
+
+/* What of @range lies in @region; empty (start >= end) where nothing does. */
+static inline struct qr_va_range
+qr_region_clip(const struct qr_region *region, struct qr_va_range range)
+{
+    return qr_range_of(qr_max_size(region->start.v, range.start.v),
+                       qr_min_size(region->end.v, range.end.v));
+}
+
+static inline struct qr_region *
+qr_region_previous(const struct qr_region *region)
+{
+    return qr_region_of(qr_tree_previous(&region->node));
+}
+
+/* The last region that ends at or below @va; NULL where none does.  S. */
+struct qr_region *qr_space_find_below(const struct qr_space *space, qr_va va);
+
+void qr_regions_init(struct qr_tree *tree);
+
+/* ---- Gaps (gap.c) -------------------------------------------------------- */
+
+struct qr_gap_request {
+    size_t bytes;
+    size_t align;   /* power of two */
+    uintptr_t low;  /* result within [low, high) */
+    uintptr_t high;
+    bool bottom_up; /* the lowest that fits rather than the highest */
+};
+QR_MUST_USE bool qr_gap_find(const struct qr_tree *regions, const struct qr_gap_request *request,
+                             qr_va *out_start);
+
+/* ---- Placement (place.c) ------------------------------------------------- */
+
+/* Where a request goes.  @range gets the address for the checked length @bytes. */
+QR_MUST_USE enum qr_status qr_place_find(const struct qr_space *space,
+                                         const struct qr_map_request *request, size_t bytes,
+                                         qr_va *out_start);
+void qr_place_init(struct qr_space *space);
+
+/* ---- Changes (region.c) -------------------------------------------------- */
+
+/*
+ * One transaction on a space's regions: descriptors are reserved first (may
+ * fail), then regions change (cannot fail), then, with the space's lock
+ * released, what was dropped is given back.
+ */
+struct qr_change {
+    struct qr_space *space;
+    struct qr_region *spares; /* chained through node.parent */
+    struct qr_region *dead;   /* chained through node.parent */
+};
+
+void qr_change_begin(struct qr_change *change, struct qr_space *space);
+QR_MUST_USE enum qr_status qr_change_reserve(struct qr_change *change, unsigned count);
+/* After the space's lock is released. */
+void qr_change_end(struct qr_change *change);
+
+/* A new region with the properties of @like, which holds no references itself. */
+struct qr_region *qr_region_insert(struct qr_change *change, const struct qr_region *like);
+/* Take it out; its references are dropped at the change's end. */
+void qr_region_drop(struct qr_change *change, struct qr_region *region);
+/* Move its ends; neighbours do not overlap and no entry sticks out. */
+void qr_region_resize(struct qr_region *region, struct qr_va_range range);
+/* Cut in two at @va, inside; returns the upper part.  Uses one spare. */
+struct qr_region *qr_region_split(struct qr_change *change, struct qr_region *region, qr_va va);
+/* Could @low and @high, which touch, be one region? */
+bool qr_region_can_merge(const struct qr_region *low, const struct qr_region *high);
+/* Join with equal neighbours; returns the region that holds it now. */
+struct qr_region *qr_region_merge(struct qr_change *change, struct qr_region *region);
+
+/* What calls such as mprotect, madvise and mlock change. */
+struct qr_attributes {
+    unsigned prot;
+    unsigned flags;
+    uint8_t pkey;
+};
+
+static inline struct qr_attributes
+qr_region_attributes(const struct qr_region *region)
+{
+    return (struct qr_attributes){region->prot, region->flags, region->pkey};
+}
+
+/* How many descriptors setting attributes of @range, within @region, takes: 0, 1 or 2. */
+unsigned qr_region_cuts(const struct qr_region *region, struct qr_va_range range);
+/*
+ * May @range of @region be given @attributes without passing the region limit?
+ * Decides only; counts the merges that would follow.
+ */
+bool qr_region_may_change(const struct qr_region *region, struct qr_va_range range,
+                          struct qr_attributes attributes);
+/* Give @range of @region other attributes: splits and merges.  Uses qr_region_cuts() spares. */
+struct qr_region *qr_region_change(struct qr_change *change, struct qr_region *region,
+                                   struct qr_va_range range, struct qr_attributes attributes);
+
+/* ---- Region by region (each.c) -------------------------------------------- */
+
+enum qr_holes {
+    QR_HOLES_STOP, /* end at the first hole */
+    QR_HOLES_SKIP, /* go on behind it, and say so in the end */
+};
+/* What is done to @piece, which lies in @region. */
+typedef enum qr_status (*qr_region_fn)(struct qr_change *change, struct qr_region *region,
+                                       struct qr_va_range piece, void *context);
+/* Call @fn for all of @range; spares for two cuts are there.  QR_ERR_NO_MEMORY at a hole.  S. */
+QR_MUST_USE enum qr_status qr_change_each(struct qr_change *change, struct qr_va_range range,
+                                          enum qr_holes holes, qr_region_fn fn, void *context);
+/* Decide, then apply; QR_ERR_NO_MEMORY past the region limit. */
+QR_MUST_USE enum qr_status qr_change_attributes(struct qr_change *change,
+                                                struct qr_region *region,
+                                                struct qr_va_range piece,
+                                                struct qr_attributes attributes);
+/* The range of such a call: empty is fine; QR_ERR_RANGE misaligned, QR_ERR_NO_MEMORY wrapping. */
+QR_MUST_USE enum qr_status qr_change_range(qr_va start, size_t bytes,
+                                           struct qr_va_range *out_range);
+
+/* ---- Accounts (count.c) --------------------------------------------------- */
+
+/* Add @pages (may be negative) of a region like @region to the space's counts.  S. */
+void qr_count_region(struct qr_space *space, const struct qr_region *region, long pages);
+
+static inline bool
+qr_region_is_stack(unsigned flags)
+{
+    return (flags & QR_REGION_GROWS_DOWN) != 0;
+}
+
+static inline bool
+qr_region_is_data(unsigned prot, unsigned flags)
+{
+    return (prot & QR_PROT_WRITE) != 0 && (flags & (QR_REGION_SHARED | QR_REGION_GROWS_DOWN)) == 0;
+}
+
+/* Would @pages more of such a region pass the address-space or data limit?  S. */
+bool qr_count_may_grow(const struct qr_space *space, unsigned prot, unsigned flags, size_t pages);
+/* The data limit alone. */
+bool qr_count_may_grow_data(const struct qr_space *space, unsigned prot, unsigned flags,
+                            size_t pages);
+bool qr_count_may_lock(const struct qr_space *space, size_t pages);
+
+/* Does such a private mapping promise memory?  (Linux's accountable_mapping.) */
+static inline bool
+qr_region_is_accountable(unsigned prot, unsigned flags)
+{
+    return (prot & QR_PROT_WRITE) != 0 &&
+           (flags & (QR_REGION_SHARED | QR_REGION_NO_RESERVE)) == 0;
+}
+
+/* ---- Entries (zap.c) ------------------------------------------------------ */
+
+/* How much of a table a cursor covers at a time: interrupts are off meanwhile. */
+#define QR_CHUNK_BYTES ((size_t)1024 << QR_PAGE_SHIFT)
+
+/*
+ * Cut the next piece that may hold entries off *@rest: at most a chunk.  Skips
+ * what is empty.  @return false where nothing is left
+ */
+bool qr_chunk_next(struct qr_tables *tables, struct qr_va_range *rest,
+                   struct qr_va_range *out_chunk);
+
+/* The frame that a leaf of @region holds a reference to; NULL: the zero frame or a device. */
+struct qr_frame *qr_leaf_frame(const struct qr_region *region, const struct qr_leaf *leaf);
+
+/* What taking out or adding leaves changes in the counts; applied at once. */
+struct qr_tally {
+    long resident[3];
+    long anon, mapped; /* machine gauges */
+};
+/* One entry of @region for @frame came (+1) or went (-1): maps and tally, not references. */
+void qr_tally_leaf(struct qr_tally *tally, const struct qr_region *region, struct qr_frame *frame,
+                   int delta);
+void qr_tally_apply(struct qr_tally *tally, struct qr_space *space);
+
+/* Which leaves to take out. */
+enum qr_zap_what {
+    QR_ZAP_ALL,
+    QR_ZAP_OBJECT, /* leaves of the object's own frames; private copies stay */
+};
+/* Take entries of @range, within @region, out; the batch owns the frames. */
+void qr_zap_range(const struct qr_region *region, struct qr_va_range range, enum qr_zap_what what,
+                  struct qr_tlb_batch *batch);
+
+/* ---- Pieces of the calls -------------------------------------------------- */
+
+/* May [start, end) be unmapped?  0..1 descriptors; QR_ERR_NO_MEMORY past the region limit.  S. */
+QR_MUST_USE enum qr_status qr_unmap_prepare(struct qr_change *change, struct qr_va_range range);
+void qr_unmap_commit(struct qr_change *change, struct qr_va_range range);
+
+/* Pages of @range that are mapped.  S. */
+size_t qr_space_mapped_pages(const struct qr_space *space, struct qr_va_range range);
+
+/* Map @like (start, end, properties; no references) at its place, joining neighbours.  S. */
+struct qr_region *qr_map_commit(struct qr_change *change, const struct qr_region *like);
+/* Descriptors that qr_map_commit() takes, if nothing changes before: 0 or 1.  S. */
+unsigned qr_map_needs(const struct qr_space *space, const struct qr_region *like);
+
+/* Locked on fault is LOCKED and LOCKED_ON_FAULT together, as in Linux. */
+#define QR_REGION_LOCK_FLAGS ((unsigned)QR_REGION_LOCKED | QR_REGION_LOCKED_ON_FAULT)
+
+/* Locked, and not only on fault: every page is to be there. */
+static inline bool
+qr_region_wants_pages(unsigned flags)
+{
+    return (flags & QR_REGION_LOCK_FLAGS) == QR_REGION_LOCKED;
+}
+
+/* Flags that mlockall(MCL_FUTURE) adds to new regions. */
+unsigned qr_lock_flags(enum qr_lock_mode mode);
+
+/* ---- Supplied by the fault layer ------------------------------------------ */
+
+/*
+ * Fault in what a locked or populated mapping wants: writable private pages as
+ * by a write, all others as by a read.  Takes the space's lock for reading.
+ */
+QR_MUST_USE enum qr_status qr_space_populate_mapped(struct qr_space *space,
+                                                    struct qr_va_range range);
+
+extern const struct qr_mapping_ops qr_region_mapping_ops;
+
+#endif

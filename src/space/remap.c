@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Resizing and moving (mremap).
+ *
+ *   old   [ a a a | b b ]          the part named by the call lies in one region
+ *   new               [ a a a . . ]  its pages, then room for more
+ *
+ * Moving does not copy: leaves are taken out of one place and set in the other.
+ *
+ *   1 check, reserve descriptors, place           nothing has changed
+ *   2 build the tables at the destination         may fail; nobody sees them
+ *   3 link the new region, so that its object knows both places
+ *   4 under the object's mapping lock: move leaves, then flush the old place
+ *   5 unmap the old region
+ *
+ * Truncation, which takes the mapping lock for its unmap, thus finds each leaf at
+ * one of two linked places, and never frees a frame that a CPU still reaches
+ * through the old one (invariants 7, 9).  Faults wait for the space's lock.
+ * Leaves in flight are held in a buffer, since two cursors of one tree could
+ * meet in the same table.
+ *
+ * With FIXED, what stands at the destination is unmapped first and stays so when
+ * step 2 fails, as in Linux.
+ */
+#include "region.h"
+
+#define MOVE_ENTRIES 32
+
+struct remap {
+    struct qr_change change;
+    struct qr_va_range old;
+    size_t new_bytes;
+    unsigned flags;
+    qr_va new_start;
+};
+
+/* ---- Moving entries -------------------------------------------------------------- */
+
+static qr_va
+moved_va(const struct remap *remap, qr_va va)
+{
+    return qr_va_of(va.v - remap->old.start.v + remap->new_start.v);
+}
+
+/* Collect up to MOVE_ENTRIES entries of @range; take them out where @batch is given. */
+static size_t
+move_collect(struct qr_tables *tables, struct qr_va_range *range, struct qr_tlb_batch *batch,
+             struct qr_entry *entries)
+{
+    struct qr_cursor cursor;
+    size_t count = 0;
+
+    qr_cursor_open(&cursor, tables, *range, batch);
+    while (count < MOVE_ENTRIES && range->start.v < range->end.v) {
+        struct qr_entry *entry = &entries[count];
+
+        if (!qr_cursor_find(&cursor, range->start, entry)) {
+            range->start = range->end;
+            break;
+        }
+        if (batch != NULL)
+            *entry = qr_cursor_unmap(&cursor, entry->start);
+        range->start = qr_va_of(entry->start.v + QR_PAGE_SIZE);
+        count++;
+    }
+    qr_cursor_close(&cursor);
+    return count;
+}
+
+static void
+move_set(struct qr_cursor *cursor, const struct qr_region *region, qr_va va,
+         const struct qr_entry *entry)
+{
+    if (entry->kind == QR_ENTRY_MARK) {
+        qr_cursor_mark(cursor, va, entry->level, entry->mark);
+        return;
+    }
+    struct qr_frame *frame = qr_leaf_frame(region, &entry->leaf);
+
+    if (frame != NULL && qr_frame_type(frame) == QR_FRAME_ANON)
+        atomic_store_explicit(&frame->index, va.v >> QR_PAGE_SHIFT, memory_order_relaxed);
+    qr_cursor_map(cursor, va, &entry->leaf);
+}
+
+/* What is done at the destination with some collected entries. */
+enum move_pass { MOVE_PREPARE, MOVE_COMMIT };
+
+static enum qr_status
+move_deliver(const struct remap *remap, const struct qr_region *region, enum move_pass pass,
+             const struct qr_entry *entries, size_t count)
+{
+    struct qr_tables *tables = &remap->change.space->tables;
+    qr_va first = moved_va(remap, entries[0].start);
+    qr_va last = moved_va(remap, entries[count - 1].start);
+    enum qr_status status = QR_OK;
+    struct qr_cursor cursor;
+
+    qr_cursor_open(&cursor, tables, qr_range_of(first.v, last.v + QR_PAGE_SIZE), NULL);
+    for (size_t i = 0; i < count && status == QR_OK; i++) {
+        qr_va va = moved_va(remap, entries[i].start);
+
+        status = qr_cursor_prepare(&cursor, va, entries[i].level);
+        if (pass == MOVE_COMMIT) {
+            qr_assert(status == QR_OK);
+            move_set(&cursor, region, va, &entries[i]);
+        }
+    }
+    qr_cursor_close(&cursor);
+    return status;
+}
+
+static enum qr_status
+move_entries(const struct remap *remap, const struct qr_region *region, enum move_pass pass,
+             struct qr_tlb_batch *batch)
+{
+    struct qr_tables *tables = &remap->change.space->tables;
+    struct qr_entry entries[MOVE_ENTRIES];
+    struct qr_va_range rest = remap->old;
+    struct qr_va_range chunk;
+    enum qr_status status = QR_OK;
+
+    while (status == QR_OK && qr_chunk_next(tables, &rest, &chunk)) {
+        while (status == QR_OK && chunk.start.v < chunk.end.v) {
+            size_t count = move_collect(tables, &chunk, batch, entries);
+
+            if (count > 0)
+                status = move_deliver(remap, region, pass, entries, count);
+        }
+    }
+    return status;
+}
+
+/* Build the destination's tables.  What a failure leaves behind is empty, and dropped. */
+static enum qr_status
+move_prepare(struct remap *remap, const struct qr_region *region)
+{
+    struct qr_space *space = remap->change.space;
+    enum qr_status status = move_entries(remap, region, MOVE_PREPARE, NULL);
+    struct qr_tlb_batch batch;
+
+    if (status == QR_OK)
+        return QR_OK;
+    struct qr_region place = *region;
+
+    place.start = remap->new_start;
+    place.end = qr_va_of(remap->new_start.v + remap->new_bytes);
+    qr_tlb_batch_init(&batch, &space->tlb);
+    qr_zap_range(&place, qr_region_range(&place), QR_ZAP_ALL, &batch);
+    qr_tlb_batch_finish(&batch);
+    return status;
+}
+
+static void
+move_commit(struct remap *remap, struct qr_region *region)
+{
+    struct qr_object *object = region->object;
+    struct qr_tlb_batch batch;
+
+    qr_tlb_batch_init(&batch, &remap->change.space->tlb);
+    if (object != NULL)
+        qr_object_lock_mappings(object);
+    (void)!move_entries(remap, region, MOVE_COMMIT, &batch);
+    qr_tlb_batch_cover(&batch);
+    qr_tlb_batch_finish(&batch);
+    if (object != NULL)
+        qr_object_unlock_mappings(object);
+}
+
+/* ---- The cases --------------------------------------------------------------------- */
+
+/* The region that holds the old range's start, or NULL. */
+static struct qr_region *
+remap_region(const struct remap *remap)
+{
+    struct qr_region *region = qr_space_find(remap->change.space, remap->old.start);
+
+    return region != NULL && region->start.v <= remap->old.start.v ? region : NULL;
+}
+
+/* May the old range of @region become new_bytes long?  Decides only.  (Linux's vma_to_resize.) */
+static enum qr_status
+remap_check_resize(const struct remap *remap, const struct qr_region *region)
+{
+    const struct qr_space *space = remap->change.space;
+    size_t old_bytes = qr_va_range_bytes(remap->old);
+    size_t more = remap->new_bytes - old_bytes;
+    size_t last_page;
+
+    if (old_bytes == 0 && !qr_region_is_shared(region))
+        return QR_ERR_INVALID;
+    if ((remap->flags & QR_REMAP_DONT_UNMAP) != 0 && (region->flags & QR_REGION_DEVICE) != 0)
+        return QR_ERR_INVALID;
+    if (remap->old.end.v > region->end.v)
+        return QR_ERR_FAULT;
+    if (remap->new_bytes == old_bytes)
+        return QR_OK;
+    if (region->object != NULL &&
+        __builtin_add_overflow(qr_region_object_page(region, remap->old.start),
+                               remap->new_bytes >> QR_PAGE_SHIFT, &last_page))
+        return QR_ERR_INVALID;
+    if ((region->flags & QR_REGION_DEVICE) != 0)
+        return QR_ERR_FAULT;
+    if ((region->flags & QR_REGION_LOCKED) != 0 && !qr_count_may_lock(space, more >> QR_PAGE_SHIFT))
+        return QR_ERR_AGAIN;
+    if (!qr_count_may_grow(space, region->prot, region->flags, more >> QR_PAGE_SHIFT))
+        return QR_ERR_LIMIT;
+    return QR_OK;
+}
+
+static bool
+remap_can_grow_in_place(const struct remap *remap, const struct qr_region *region)
+{
+    const struct qr_region *above = qr_region_next(region);
+    uintptr_t end;
+
+    if (region->end.v != remap->old.end.v || remap->old.start.v == remap->old.end.v)
+        return false;
+    if (__builtin_add_overflow(remap->old.start.v, remap->new_bytes, &end) ||
+        end > region->space->layout.user_end.v)
+        return false;
+    return above == NULL || end <= qr_region_floor(above);
+}
+
+/* A region of the source's kind at the destination. */
+static struct qr_region
+remap_template(const struct remap *remap, const struct qr_region *region)
+{
+    struct qr_region like = *region;
+
+    like.start = remap->new_start;
+    like.end = qr_va_of(remap->new_start.v + remap->new_bytes);
+    if (region->object != NULL)
+        like.object_page = qr_region_object_page(region, remap->old.start);
+    return like;
+}
+
+/* The old place stays, empty and unlocked. */
+static void
+remap_leave_empty(struct remap *remap)
+{
+    struct qr_region *region = remap_region(remap);
+    struct qr_attributes attributes = qr_region_attributes(region);
+
+    attributes.flags &= ~QR_REGION_LOCK_FLAGS;
+    (void)qr_region_change(&remap->change, region, remap->old, attributes);
+}
+
+/* The destination is free and decided; descriptors are reserved. */
+static enum qr_status
+remap_move(struct remap *remap)
+{
+    struct qr_region *region = remap_region(remap);
+    struct qr_region like = remap_template(remap, region);
+    enum qr_status status = move_prepare(remap, region);
+
+    if (status != QR_OK)
+        return status;
+    (void)qr_map_commit(&remap->change, &like);
+    if (remap->old.start.v == remap->old.end.v)
+        return QR_OK; /* a second mapping of the same pages */
+    move_commit(remap, remap_region(remap));
+    if ((remap->flags & QR_REMAP_DONT_UNMAP) != 0)
+        remap_leave_empty(remap);
+    else
+        qr_unmap_commit(&remap->change, remap->old);
+    return QR_OK;
+}
+
+/* Descriptors for the worst case: destination, its hole, two cuts at the source. */
+#define REMAP_SPARES 4
+
+static enum qr_status
+remap_reserve(struct remap *remap)
+{
+    struct qr_space *space = remap->change.space;
+
+    if (space->counts.region_count + 3 > space->vm->config.max_regions)
+        return QR_ERR_NO_MEMORY;
+    return qr_change_reserve(&remap->change, REMAP_SPARES);
+}
+
+/* Somewhere else, wherever there is room. */
+static enum qr_status
+remap_anywhere(struct remap *remap, const struct qr_region *region)
+{
+    const struct qr_map_request place = {
+        .hint = remap->new_start,
+        .region_flags = region->flags,
+    };
+    enum qr_status status =
+        qr_place_find(remap->change.space, &place, remap->new_bytes, &remap->new_start);
+
+    if (status == QR_OK)
+        status = remap_reserve(remap);
+    return status == QR_OK ? remap_move(remap) : status;
+}
+
+static enum qr_status
+remap_in_place(struct remap *remap, struct qr_region *region)
+{
+    uintptr_t end = remap->old.start.v + remap->new_bytes;
+
+    qr_region_resize(region, qr_range_of(region->start.v, end));
+    (void)qr_region_merge(&remap->change, region);
+    remap->new_start = remap->old.start;
+    return QR_OK;
+}
+
+static enum qr_status
+remap_shrink(struct remap *remap)
+{
+    uintptr_t end = remap->old.start.v + remap->new_bytes;
+    struct qr_va_range dropped = qr_range_of(end, remap->old.end.v);
+    enum qr_status status = QR_OK;
+
+    if (dropped.start.v < dropped.end.v) {
+        status = qr_unmap_prepare(&remap->change, dropped);
+        if (status == QR_OK)
+            qr_unmap_commit(&remap->change, dropped);
+    }
+    remap->new_start = remap->old.start;
+    return status;
+}
+
+/* To a given place. */
+static enum qr_status
+remap_fixed(struct remap *remap, const struct qr_region *region)
+{
+    struct qr_va_range target;
+    struct qr_va_range kept = remap->old;
+    enum qr_status status = QR_OK;
+
+    if (!qr_va_range_make(remap->new_start.v, remap->new_bytes,
+                          region->space->layout.user_end.v, &target) ||
+        target.start.v < region->space->layout.user_start.v)
+        return QR_ERR_RANGE;
+    if (remap->old.end.v > target.start.v && target.end.v > remap->old.start.v)
+        return QR_ERR_RANGE;
+    if (qr_va_range_bytes(kept) > remap->new_bytes)
+        kept.end = qr_va_of(kept.start.v + remap->new_bytes);
+
+    struct qr_va_range dropped = {kept.end, remap->old.end};
+
+    remap->old = kept;
+    status = remap_check_resize(remap, region);
+    if (status == QR_OK)
+        status = remap_reserve(remap);
+    if (status != QR_OK)
+        return status;
+    qr_unmap_commit(&remap->change, target);
+    if (dropped.start.v < dropped.end.v)
+        qr_unmap_commit(&remap->change, dropped);
+    return remap_move(remap);
+}
+
+static enum qr_status
+remap_dont_unmap(struct remap *remap, const struct qr_region *region)
+{
+    enum qr_status status = remap_check_resize(remap, region);
+
+    if (status == QR_OK &&
+        !qr_count_may_grow(remap->change.space, region->prot, region->flags,
+                           qr_va_range_pages(remap->old)))
+        status = QR_ERR_LIMIT;
+    return status == QR_OK ? remap_anywhere(remap, region) : status;
+}
+
+static enum qr_status
+remap_locked(struct remap *remap)
+{
+    struct qr_region *region = remap_region(remap);
+    enum qr_status status;
+
+    if (region == NULL)
+        return QR_ERR_FAULT;
+    if ((remap->flags & QR_REMAP_FIXED) != 0)
+        return remap_fixed(remap, region);
+    if ((remap->flags & QR_REMAP_DONT_UNMAP) != 0)
+        return remap_dont_unmap(remap, region);
+    if (qr_va_range_bytes(remap->old) >= remap->new_bytes)
+        return remap_shrink(remap);
+    status = remap_check_resize(remap, region);
+    if (status != QR_OK)
+        return status;
+    if (remap_can_grow_in_place(remap, region))
+        return remap_in_place(remap, region);
+    if ((remap->flags & QR_REMAP_MAY_MOVE) == 0)
+        return QR_ERR_NO_MEMORY;
+    remap->new_start = qr_va_of(0);
+    return remap_anywhere(remap, region);
+}
+
+/* The checks that need no lock.  Lengths are rounded up to pages here. */
+static enum qr_status
+remap_check(const struct qr_remap_request *request, struct remap *remap)
+{
+    const unsigned known = QR_REMAP_MAY_MOVE | QR_REMAP_FIXED | QR_REMAP_DONT_UNMAP;
+    size_t old_bytes = qr_va_page_up(request->old_bytes);
+    uintptr_t old_end;
+
+    remap->new_bytes = qr_va_page_up(request->new_bytes);
+    remap->flags = request->flags;
+    remap->new_start = request->new_start;
+    if ((request->flags & ~known) != 0 || (request->old_start.v & QR_PAGE_MASK) != 0 ||
+        remap->new_bytes == 0 || old_bytes < request->old_bytes)
+        return QR_ERR_INVALID;
+    if ((request->flags & (QR_REMAP_FIXED | QR_REMAP_DONT_UNMAP)) != 0 &&
+        (request->flags & QR_REMAP_MAY_MOVE) == 0)
+        return QR_ERR_INVALID;
+    if ((request->flags & QR_REMAP_DONT_UNMAP) != 0 && old_bytes != remap->new_bytes)
+        return QR_ERR_INVALID;
+    if (__builtin_add_overflow(request->old_start.v, old_bytes, &old_end))
+        return QR_ERR_INVALID;
+    remap->old = qr_range_of(request->old_start.v, old_end);
+    return QR_OK;
+}
+
+enum qr_status
+qr_space_remap(struct qr_space *space, const struct qr_remap_request *request, qr_va *out_va)
+{
+    struct remap remap;
+    bool populate = false;
+    enum qr_status status = remap_check(request, &remap);
+
+    if (status != QR_OK)
+        return status;
+    qr_change_begin(&remap.change, space);
+    qr_rw_write_lock(&space->lock);
+    status = remap_locked(&remap);
+    if (status == QR_OK) {
+        const struct qr_region *region = qr_space_find(space, remap.new_start);
+
+        populate = qr_region_wants_pages(region->flags);
+    }
+    qr_rw_write_unlock(&space->lock);
+    qr_change_end(&remap.change);
+    if (status != QR_OK)
+        return status;
+    if (populate && remap.new_bytes > qr_va_range_bytes(remap.old))
+        (void)!qr_space_populate_mapped(
+            space, qr_range_of(remap.new_start.v, remap.new_start.v + remap.new_bytes));
+    *out_va = remap.new_start;
+    return QR_OK;
+}

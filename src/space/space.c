@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of an address space.
+ *
+ * A space is created empty, shared by counting users, and destroyed by whoever
+ * puts the last one: at that moment nobody else can reach it, so it is taken
+ * apart without contention, and freed exactly once (invariants 25).  The
+ * machine's list holds no reference; it is for reports and validators.
+ */
+#include "region.h"
+
+static void
+space_register(struct qr_space *space)
+{
+    struct qr_vm *vm = space->vm;
+
+    qr_spin_lock(&vm->lock);
+    qr_list_push_back(&vm->all, &space->link);
+    vm->space_count++;
+    qr_spin_unlock(&vm->lock);
+}
+
+static void
+space_unregister(struct qr_space *space)
+{
+    struct qr_vm *vm = space->vm;
+
+    qr_spin_lock(&vm->lock);
+    qr_list_remove(&space->link);
+    vm->space_count--;
+    qr_spin_unlock(&vm->lock);
+}
+
+enum qr_status
+qr_space_create(struct qr_vm *vm, struct qr_space **out_space)
+{
+    struct qr_space *space = qr_cache_alloc(vm->spaces, 0);
+
+    if (space == NULL)
+        return QR_ERR_NO_MEMORY;
+    *space = (struct qr_space){.vm = vm, .layout = vm->config.layout};
+    atomic_init(&space->users, 1);
+    qr_regions_init(&space->regions);
+    space->limits = (struct qr_space_limits){SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX};
+
+    enum qr_status status = qr_tables_init(&space->tables, vm->config.format, vm->config.frames,
+                                           vm->config.epoch, vm->config.kernel_tables);
+
+    if (status != QR_OK) {
+        qr_cache_free(vm->spaces, space);
+        return status;
+    }
+    qr_tlb_space_init(&space->tlb, vm->config.tlb, &space->tables);
+    qr_place_init(space);
+    space_register(space);
+    *out_space = space;
+    return QR_OK;
+}
+
+void
+qr_space_get(struct qr_space *space)
+{
+    uint32_t before = atomic_fetch_add_explicit(&space->users, 1, memory_order_relaxed);
+
+    qr_assert(before != 0);
+}
+
+/* Take every region apart.  S for writing, or nobody else has the space. */
+static void
+space_drop_regions(struct qr_space *space, struct qr_change *change)
+{
+    struct qr_tlb_batch batch;
+    struct qr_region *region;
+
+    qr_tlb_batch_init(&batch, &space->tlb);
+    for (region = qr_region_of(qr_tree_first(&space->regions)); region != NULL;
+         region = qr_region_next(region))
+        qr_zap_range(region, qr_region_range(region), QR_ZAP_ALL, &batch);
+    qr_tlb_batch_finish(&batch);
+    while ((region = qr_region_of(space->regions.root)) != NULL)
+        qr_region_drop(change, region);
+}
+
+void
+qr_space_clear(struct qr_space *space)
+{
+    struct qr_change change;
+
+    qr_change_begin(&change, space);
+    qr_rw_write_lock(&space->lock);
+    space_drop_regions(space, &change);
+    space->brk_start = space->brk_end = qr_va_of(0);
+    space->default_lock_flags = 0;
+    qr_rw_write_unlock(&space->lock);
+    qr_change_end(&change);
+}
+
+void
+qr_space_put(struct qr_space *space)
+{
+    struct qr_vm *vm = space->vm;
+    uint32_t before = atomic_fetch_sub_explicit(&space->users, 1, memory_order_acq_rel);
+
+    qr_assert(before != 0);
+    if (before != 1)
+        return;
+    qr_space_clear(space);
+    space_unregister(space);
+    qr_tlb_space_fini(&space->tlb);
+    qr_tables_fini(&space->tables);
+    qr_cache_free(vm->spaces, space);
+}
+
+void
+qr_space_switch(struct qr_space *space)
+{
+    if (space == NULL)
+        qr_tlb_enter_lazy();
+    else
+        qr_tlb_switch(&space->tlb);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QR_SPACE_VM_H
+#define QR_SPACE_VM_H
+
+/* What all spaces of a machine share. */
+
+#include <quire/assert.h>
+#include <quire/space.h>
+
+struct qr_vm {
+    struct qr_vm_config config;   /* fixed */
+    struct qr_counters *counters; /* fixed */
+    struct qr_cache *regions;     /* fixed: struct qr_region */
+    struct qr_cache *spaces;      /* fixed: struct qr_space */
+    struct qr_frame *zero;        /* fixed: what untouched private memory reads as */
+    qr_pa zero_pa;                /* fixed */
+    struct qr_file_ops file_ops;  /* fixed after start-up */
+    struct qr_spin lock;          /* V: the list of spaces */
+    struct qr_list all;           /* V */
+    size_t space_count;           /* V */
+};
+
+/* Which of qr_space.resident[] a frame counts in. */
+enum { QR_RESIDENT_ANON, QR_RESIDENT_FILE, QR_RESIDENT_SHMEM };
+
+#define QR_PROT_RWX ((unsigned)QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC)
+
+static inline struct qr_space *
+qr_space_of_link(struct qr_list *link)
+{
+    return qr_list_entry(link, struct qr_space, link);
+}
+
+static inline size_t
+qr_vm_guard_bytes(const struct qr_vm *vm)
+{
+    return vm->config.stack_guard_pages << QR_PAGE_SHIFT;
+}
+
+static inline size_t
+qr_min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline size_t
+qr_max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static inline struct qr_va_range
+qr_range_of(uintptr_t start, uintptr_t end)
+{
+    return (struct qr_va_range){qr_va_of(start), qr_va_of(end)};
+}
+
+/* Resident pages now; sampled into the peak before they shrink. */
+size_t qr_space_resident_pages(const struct qr_space *space);
+void qr_space_note_peak(struct qr_space *space);
+
+#endif

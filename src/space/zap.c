@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Taking table entries out, and the tally of frames that entries stand for.
+ *
+ * Every entry for a frame of private memory (ANON) or of an object (OBJECT)
+ * holds one reference and one count in frame->maps.  The zero frame and device
+ * pages are entries without either.  When an entry goes, its reference goes to
+ * the flush batch, which drops it once no CPU can use the translation; `maps`
+ * and the resident counts change at once.
+ *
+ * Dirty bits need not be looked at here: a leaf for a file's page is writable
+ * only while the page is marked dirty (see object.c), and private memory is
+ * always dirty.
+ *
+ * Ranges are worked on in chunks, because a cursor keeps interrupts off.
+ */
+#include "region.h"
+
+/* Ranges up to this length are walked chunk by chunk; longer ones may hold great holes. */
+#define SKIP_BYTES (16 * QR_CHUNK_BYTES)
+
+bool
+qr_chunk_next(struct qr_tables *tables, struct qr_va_range *rest, struct qr_va_range *out_chunk)
+{
+    uintptr_t start = rest->start.v;
+    uintptr_t end = rest->end.v;
+
+    if (start >= end)
+        return false;
+    if (end - start > SKIP_BYTES) {
+        struct qr_cursor cursor;
+        struct qr_entry entry;
+
+        qr_cursor_open(&cursor, tables, *rest, NULL);
+        bool found = qr_cursor_find(&cursor, rest->start, &entry);
+        qr_cursor_close(&cursor);
+        if (!found)
+            return false;
+        start = qr_max_size(start, entry.start.v & ~(QR_CHUNK_BYTES - 1));
+    }
+    uintptr_t stop = (start & ~(QR_CHUNK_BYTES - 1)) + QR_CHUNK_BYTES;
+
+    if (stop > end || stop < start)
+        stop = end;
+    *out_chunk = qr_range_of(start, stop);
+    rest->start = qr_va_of(stop);
+    return true;
+}
+
+struct qr_frame *
+qr_leaf_frame(const struct qr_region *region, const struct qr_leaf *leaf)
+{
+    struct qr_vm *vm = region->space->vm;
+
+    if ((region->flags & QR_REGION_DEVICE) != 0 || leaf->pa.v == vm->zero_pa.v)
+        return NULL;
+    return qr_frame_of(vm->config.frames, qr_pa_to_pfn(leaf->pa));
+}
+
+void
+qr_tally_leaf(struct qr_tally *tally, const struct qr_region *region, struct qr_frame *frame,
+              int delta)
+{
+    uint32_t before =
+        atomic_fetch_add_explicit(&frame->maps, (uint32_t)delta, memory_order_relaxed);
+    bool edge = before == (delta > 0 ? 0u : 1u);
+
+    if (qr_frame_type(frame) == QR_FRAME_ANON) {
+        tally->resident[QR_RESIDENT_ANON] += delta;
+        tally->anon += edge ? delta : 0;
+        return;
+    }
+    qr_debug_assert(qr_frame_type(frame) == QR_FRAME_OBJECT && region->object != NULL);
+    tally->resident[qr_object_is_memory(region->object) ? QR_RESIDENT_SHMEM
+                                                        : QR_RESIDENT_FILE] += delta;
+    tally->mapped += edge ? delta : 0;
+}
+
+void
+qr_tally_apply(struct qr_tally *tally, struct qr_space *space)
+{
+    struct qr_counters *machine = space->vm->counters;
+
+    for (int kind = 0; kind < 3; kind++) {
+        if (tally->resident[kind] != 0)
+            atomic_fetch_add_explicit(&space->resident[kind], tally->resident[kind],
+                                      memory_order_relaxed);
+    }
+    if (tally->anon != 0)
+        qr_counter_add(machine, QR_PAGES_ANON, tally->anon);
+    if (tally->mapped != 0)
+        qr_counter_add(machine, QR_PAGES_MAPPED, tally->mapped);
+    *tally = (struct qr_tally){.anon = 0};
+}
+
+struct zap {
+    const struct qr_region *region;
+    struct qr_tlb_batch *batch;
+    struct qr_tally tally;
+};
+
+static void
+zap_entry(void *context, const struct qr_entry *entry)
+{
+    struct zap *zap = context;
+
+    if (entry->kind != QR_ENTRY_LEAF)
+        return;
+    struct qr_frame *frame = qr_leaf_frame(zap->region, &entry->leaf);
+
+    if (frame == NULL)
+        return;
+    qr_tally_leaf(&zap->tally, zap->region, frame, -1);
+    qr_tlb_batch_add_frame(zap->batch, frame);
+}
+
+/* As qr_cursor_unmap_range(), but only leaves of the object's own frames. */
+static void
+zap_object_leaves(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range range)
+{
+    struct qr_entry entry;
+    qr_va at = range.start;
+
+    while (at.v < range.end.v && qr_cursor_find(cursor, at, &entry)) {
+        if (entry.kind == QR_ENTRY_LEAF) {
+            const struct qr_frame *frame = qr_leaf_frame(zap->region, &entry.leaf);
+
+            if (frame == NULL || qr_frame_type(frame) == QR_FRAME_OBJECT) {
+                entry = qr_cursor_unmap(cursor, entry.start);
+                zap_entry(zap, &entry);
+            }
+        }
+        at = qr_va_of(entry.start.v + QR_PAGE_SIZE);
+    }
+}
+
+void
+qr_zap_range(const struct qr_region *region, struct qr_va_range range, enum qr_zap_what what,
+             struct qr_tlb_batch *batch)
+{
+    struct qr_space *space = region->space;
+    struct zap zap = {.region = region, .batch = batch};
+    struct qr_va_range chunk;
+
+    qr_space_note_peak(space);
+    while (qr_chunk_next(&space->tables, &range, &chunk)) {
+        struct qr_cursor cursor;
+
+        qr_cursor_open(&cursor, &space->tables, chunk, batch);
+        if (what == QR_ZAP_ALL)
+            qr_cursor_unmap_range(&cursor, chunk, zap_entry, &zap);
+        else
+            zap_object_leaves(&zap, &cursor, chunk);
+        qr_tally_apply(&zap.tally, space);
+        qr_cursor_close(&cursor);
+    }
+    qr_tlb_batch_cover(batch);
+}
