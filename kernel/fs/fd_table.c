@@ -67,6 +67,12 @@ table_free(struct fd_table *table)
     kmem_free(table);
 }
 
+bool
+fd_table_is_shared(struct fd_table *table)
+{
+    return atomic_load(&table->refs) > 1;
+}
+
 void
 fd_table_put(struct fd_table *table)
 {

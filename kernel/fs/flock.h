@@ -2,6 +2,7 @@
 #ifndef KERNEL_FS_FLOCK_H
 #define KERNEL_FS_FLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct file;

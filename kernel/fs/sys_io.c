@@ -1,0 +1,695 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * System calls that move bytes.
+ *
+ * Each checks its descriptor, its mode and its numbers here, so that the operations of a file
+ * kind see only sound arguments: a cursor of at most RW_LIMIT bytes and a position that cannot
+ * overflow.  The position of a seekable file is locked for the length of a read or write, as POSIX
+ * wants for threads that share one.
+ */
+
+#include <quire/assert.h>
+
+#include "fd_table.h"
+#include "fs.h"
+#include "proc.h"
+#include "syscall.h"
+
+#define RW_LIMIT ((size_t)0x7ffff000)
+
+enum { IOV_LIMIT = 1024, IOV_INLINE = 8 };
+
+/* ---- one transfer ------------------------------------------------------------------- */
+
+enum direction { READING, WRITING };
+
+/* The descriptor's file, fit for @direction. @return 0 or -EBADF, -EISDIR, -EINVAL */
+static int64_t
+file_for(int fd, enum direction direction, struct file **out)
+{
+    struct file *file = file_get(fd);
+
+    if (file == NULL) {
+        return -EBADF;
+    }
+    uint32_t needed = direction == READING ? FILE_READ : FILE_WRITE;
+    bool has_op = direction == READING ? file->ops->read != NULL : file->ops->write != NULL;
+    if (!(file->mode & needed) || !has_op) {
+        int64_t error = file->mode & needed ? -EINVAL : -EBADF;
+
+        file_put(file);
+        return error;
+    }
+    *out = file;
+    return 0;
+}
+
+static int64_t
+transfer_at(struct file *file, enum direction direction, struct io *io, uint64_t *position)
+{
+    return direction == READING ? file->ops->read(file, io, position)
+                                : file->ops->write(file, io, position);
+}
+
+/* At the file's own position. */
+static int64_t
+transfer(struct file *file, enum direction direction, struct io *io)
+{
+    if (file->mode & FILE_STREAM) {
+        return transfer_at(file, direction, io, NULL);
+    }
+    qr_mutex_lock(&file->position_lock);
+    int64_t result = transfer_at(file, direction, io, &file->position);
+    qr_mutex_unlock(&file->position_lock);
+    return result;
+}
+
+static int64_t
+rw_call(const struct syscall_args *args, enum direction direction)
+{
+    struct file *file;
+    struct io io;
+    size_t bytes = (size_t)args->arg[2];
+    int64_t result = file_for((int32_t)args->arg[0], direction, &file);
+
+    if (result != 0) {
+        return result;
+    }
+    if ((int64_t)bytes < 0) {
+        result = -EINVAL;
+    } else {
+        io_init_user(&io, args->arg[1], bytes < RW_LIMIT ? bytes : RW_LIMIT);
+        result = transfer(file, direction, &io);
+    }
+    file_put(file);
+    return result;
+}
+
+int64_t
+sys_read(const struct syscall_args *args)
+{
+    return rw_call(args, READING);
+}
+
+int64_t
+sys_write(const struct syscall_args *args)
+{
+    return rw_call(args, WRITING);
+}
+
+static int64_t
+prw_call(const struct syscall_args *args, enum direction direction)
+{
+    struct file *file;
+    struct io io;
+    size_t bytes = (size_t)args->arg[2];
+    uint64_t position = args->arg[3];
+    int64_t result;
+
+    if ((int64_t)position < 0) {
+        return -EINVAL;
+    }
+    result = file_for((int32_t)args->arg[0], direction, &file);
+    if (result != 0) {
+        return result;
+    }
+    if (file->mode & FILE_STREAM) {
+        result = -ESPIPE;
+    } else if ((int64_t)bytes < 0) {
+        result = -EINVAL;
+    } else {
+        io_init_user(&io, args->arg[1], bytes < RW_LIMIT ? bytes : RW_LIMIT);
+        result = transfer_at(file, direction, &io, &position);
+    }
+    file_put(file);
+    return result;
+}
+
+int64_t
+sys_pread64(const struct syscall_args *args)
+{
+    return prw_call(args, READING);
+}
+
+int64_t
+sys_pwrite64(const struct syscall_args *args)
+{
+    return prw_call(args, WRITING);
+}
+
+/* ---- vectors --------------------------------------------------------------------------- */
+
+struct vector {
+    struct io_piece *pieces; /* few, or from the heap */
+    struct io_piece few[IOV_INLINE];
+    size_t total;
+};
+
+static void
+vector_free(struct vector *vector)
+{
+    if (vector->pieces != vector->few) {
+        kmem_free(vector->pieces);
+    }
+}
+
+/* Copy the user's pieces once and add their lengths up. */
+static int64_t
+vector_read(struct vector *vector, uint64_t user, uint64_t count)
+{
+    if (count > IOV_LIMIT) {
+        return -EINVAL;
+    }
+    vector->pieces = vector->few;
+    if (count > IOV_INLINE) {
+        vector->pieces = kmem_calloc((size_t)count, sizeof *vector->pieces);
+        if (vector->pieces == NULL) {
+            return -ENOMEM;
+        }
+    }
+    int64_t error = user_read(vector->pieces, user, (size_t)count * sizeof *vector->pieces);
+    vector->total = 0;
+    for (size_t i = 0; error == 0 && i < count; i++) {
+        if ((int64_t)vector->pieces[i].length < 0) {
+            error = -EINVAL;
+        } else if (vector->pieces[i].length > RW_LIMIT - vector->total) {
+            vector->pieces[i].length = RW_LIMIT - vector->total;
+        }
+        vector->total += error == 0 ? vector->pieces[i].length : 0;
+    }
+    if (error != 0) {
+        vector_free(vector);
+    }
+    return error;
+}
+
+/* @param position  NULL: the file's own */
+static int64_t
+vector_call(const struct syscall_args *args, enum direction direction, uint64_t *position)
+{
+    struct file *file;
+    struct vector vector;
+    struct io io;
+    int64_t result = file_for((int32_t)args->arg[0], direction, &file);
+
+    if (result != 0) {
+        return result;
+    }
+    if (position != NULL && (file->mode & FILE_STREAM)) {
+        file_put(file);
+        return -ESPIPE;
+    }
+    result = vector_read(&vector, args->arg[1], args->arg[2]);
+    if (result == 0) {
+        io_init_pieces(&io, vector.pieces, vector.total);
+        result = position == NULL ? transfer(file, direction, &io)
+                                  : transfer_at(file, direction, &io, position);
+        vector_free(&vector);
+    }
+    file_put(file);
+    return result;
+}
+
+int64_t
+sys_readv(const struct syscall_args *args)
+{
+    return vector_call(args, READING, NULL);
+}
+
+int64_t
+sys_writev(const struct syscall_args *args)
+{
+    return vector_call(args, WRITING, NULL);
+}
+
+static int64_t
+vector_call_at(const struct syscall_args *args, enum direction direction)
+{
+    uint64_t position = args->arg[3];
+
+    return (int64_t)position < 0 ? -EINVAL : vector_call(args, direction, &position);
+}
+
+int64_t
+sys_preadv(const struct syscall_args *args)
+{
+    return vector_call_at(args, READING);
+}
+
+int64_t
+sys_pwritev(const struct syscall_args *args)
+{
+    return vector_call_at(args, WRITING);
+}
+
+static int64_t
+vector_call_flags(const struct syscall_args *args, enum direction direction)
+{
+    if ((uint32_t)args->arg[5] != 0) {
+        return -EOPNOTSUPP;
+    }
+    return (int64_t)args->arg[3] == -1 ? vector_call(args, direction, NULL)
+                                       : vector_call_at(args, direction);
+}
+
+int64_t
+sys_preadv2(const struct syscall_args *args)
+{
+    return vector_call_flags(args, READING);
+}
+
+int64_t
+sys_pwritev2(const struct syscall_args *args)
+{
+    return vector_call_flags(args, WRITING);
+}
+
+/* ---- positions ---------------------------------------------------------------------------- */
+
+int64_t
+sys_lseek(const struct syscall_args *args)
+{
+    struct file *file = file_get((int32_t)args->arg[0]);
+    int64_t result;
+
+    if (file == NULL) {
+        return -EBADF;
+    }
+    if ((file->mode & FILE_STREAM) || file->ops->seek == NULL) {
+        result = -ESPIPE;
+    } else {
+        qr_mutex_lock(&file->position_lock);
+        result = file->ops->seek(file, (int64_t)args->arg[1], (int32_t)args->arg[2]);
+        qr_mutex_unlock(&file->position_lock);
+    }
+    file_put(file);
+    return result;
+}
+
+/* ---- size ------------------------------------------------------------------------------------ */
+
+static int64_t
+size_check(uint64_t bytes)
+{
+    if ((int64_t)bytes < 0) {
+        return -EINVAL;
+    }
+    if (bytes > process_limit(RLIMIT_FSIZE)) {
+        signal_raise(SIGXFSZ);
+        return -EFBIG;
+    }
+    return 0;
+}
+
+int64_t
+sys_truncate(const struct syscall_args *args)
+{
+    struct dentry *dentry;
+    int64_t error;
+
+    if ((int64_t)args->arg[1] < 0) {
+        return -EINVAL;
+    }
+    error = path_lookup_user(AT_FDCWD, args->arg[0], 0, &dentry);
+    if (error != 0) {
+        return error;
+    }
+    struct inode *inode = dentry->inode;
+    if (S_ISTYPE(inode->mode, S_IFDIR)) {
+        error = -EISDIR;
+    } else if (inode->ops->truncate == NULL) {
+        error = -EINVAL;
+    } else if (inode->superblock->mount_flags & MS_RDONLY) {
+        error = -EROFS;
+    } else if (!inode_allows(inode, ACCESS_WRITE)) {
+        error = -EACCES;
+    } else {
+        error = size_check(args->arg[1]);
+    }
+    if (error == 0) {
+        error = inode->ops->truncate(inode, args->arg[1]);
+    }
+    dentry_put(dentry);
+    return error;
+}
+
+int64_t
+sys_ftruncate(const struct syscall_args *args)
+{
+    struct file *file = file_get((int32_t)args->arg[0]);
+    int64_t error;
+
+    if (file == NULL) {
+        return -EBADF;
+    }
+    if (!(file->mode & FILE_WRITE) || file->ops->truncate == NULL) {
+        error = -EINVAL;
+    } else {
+        error = size_check(args->arg[1]);
+    }
+    if (error == 0) {
+        error = file->ops->truncate(file, args->arg[1]);
+    }
+    file_put(file);
+    return error;
+}
+
+int64_t
+sys_fallocate(const struct syscall_args *args)
+{
+    int64_t offset = (int64_t)args->arg[2], length = (int64_t)args->arg[3], end;
+    struct file *file = file_get((int32_t)args->arg[0]);
+    int64_t error;
+
+    if (file == NULL) {
+        return -EBADF;
+    }
+    if (offset < 0 || length <= 0) {
+        error = -EINVAL;
+    } else if (!(file->mode & FILE_WRITE)) {
+        error = -EBADF;
+    } else if (__builtin_add_overflow(offset, length, &end)) {
+        error = -EFBIG;
+    } else if (file->ops->allocate == NULL) {
+        error = file->mode & FILE_STREAM                     ? -ESPIPE
+                : S_ISTYPE(file->inode->mode, S_IFDIR) ? -EISDIR
+                                                               : -ENODEV;
+    } else {
+        error = size_check((uint64_t)end);
+    }
+    if (error == 0) {
+        error = file->ops->allocate(file, (uint32_t)args->arg[1], (uint64_t)offset,
+                                    (uint64_t)length);
+    }
+    file_put(file);
+    return error;
+}
+
+/* ---- from file to file -------------------------------------------------------------------------- */
+
+enum { COPY_CHUNK = 65536 };
+
+/* One side of a copy: a file, and a position of the caller's or NULL for the file's own. */
+struct copy_side {
+    struct file *file;
+    uint64_t *position;
+};
+
+static int64_t
+side_transfer(const struct copy_side *side, enum direction direction, void *buffer, size_t bytes)
+{
+    struct io io;
+
+    io_init_kernel(&io, buffer, bytes);
+    return side->position == NULL ? transfer(side->file, direction, &io)
+                                  : transfer_at(side->file, direction, &io, side->position);
+}
+
+/* What was read but not written goes back, where the source has positions. */
+static void
+side_unread(const struct copy_side *side, size_t bytes)
+{
+    if (side->position != NULL) {
+        *side->position -= bytes;
+    } else if (!(side->file->mode & FILE_STREAM)) {
+        qr_mutex_lock(&side->file->position_lock);
+        side->file->position -= bytes;
+        qr_mutex_unlock(&side->file->position_lock);
+    }
+}
+
+/* Write all of @bytes. @return how many, or -errno when none */
+static int64_t
+side_write_all(const struct copy_side *side, char *buffer, size_t bytes)
+{
+    size_t done = 0;
+
+    while (done < bytes) {
+        int64_t put = side_transfer(side, WRITING, buffer + done, bytes - done);
+
+        if (put <= 0) {
+            return done > 0 ? (int64_t)done : put;
+        }
+        done += (size_t)put;
+    }
+    return (int64_t)done;
+}
+
+static int64_t
+copy_bytes(const struct copy_side *from, const struct copy_side *to, size_t bytes)
+{
+    char *buffer = kmem_alloc(COPY_CHUNK);
+    int64_t result = 0;
+    size_t total = 0;
+
+    if (buffer == NULL) {
+        return -ENOMEM;
+    }
+    while (total < bytes && !(total > 0 && signal_is_pending())) {
+        size_t want = bytes - total < COPY_CHUNK ? bytes - total : COPY_CHUNK;
+        int64_t got = side_transfer(from, READING, buffer, want);
+
+        if (got <= 0) {
+            result = got;
+            break;
+        }
+        int64_t put = side_write_all(to, buffer, (size_t)got);
+        if (put < got) {
+            side_unread(from, (size_t)(got - (put > 0 ? put : 0)));
+            result = put < 0 ? put : 0;
+            total += put > 0 ? (size_t)put : 0;
+            break;
+        }
+        total += (size_t)got;
+        if ((size_t)got < want && (from->file->mode & FILE_STREAM)) {
+            break; /* what a pipe held */
+        }
+        sched_relax();
+    }
+    kmem_free(buffer);
+    return total > 0 ? (int64_t)total : result;
+}
+
+/* A position given by pointer: read it, and where the file cannot seek refuse it. */
+static int64_t
+position_read(struct copy_side *side, uint64_t user, uint64_t *storage)
+{
+    side->position = NULL;
+    if (user == 0) {
+        return 0;
+    }
+    if (side->file->mode & FILE_STREAM) {
+        return -ESPIPE;
+    }
+    if (user_read_u64(storage, user) != 0) {
+        return -EFAULT;
+    }
+    side->position = storage;
+    return (int64_t)*storage < 0 ? -EINVAL : 0;
+}
+
+struct copy_request {
+    int from, to;
+    uint64_t from_position, to_position; /* user pointers */
+    size_t bytes;
+};
+
+static int64_t
+copy_between(const struct copy_request *request, struct copy_side *from, struct copy_side *to)
+{
+    uint64_t positions[2];
+    int64_t result = position_read(from, request->from_position, &positions[0]);
+
+    if (result == 0) {
+        result = position_read(to, request->to_position, &positions[1]);
+    }
+    if (result != 0) {
+        return result;
+    }
+    result = copy_bytes(from, to, request->bytes < RW_LIMIT ? request->bytes : RW_LIMIT);
+    if (result >= 0 && from->position != NULL &&
+        user_write_u64(request->from_position, positions[0]) != 0) {
+        result = -EFAULT;
+    }
+    if (result >= 0 && to->position != NULL &&
+        user_write_u64(request->to_position, positions[1]) != 0) {
+        result = -EFAULT;
+    }
+    return result;
+}
+
+static int64_t
+copy_call(const struct copy_request *request, int64_t (*check)(struct file *from, struct file *to))
+{
+    struct copy_side from = { NULL, NULL }, to = { NULL, NULL };
+    int64_t result = file_for(request->from, READING, &from.file);
+
+    if (result == 0) {
+        result = file_for(request->to, WRITING, &to.file);
+        if (result == 0) {
+            result = check(from.file, to.file);
+            if (result == 0) {
+                result = copy_between(request, &from, &to);
+            }
+            file_put(to.file);
+        }
+        file_put(from.file);
+    }
+    return result;
+}
+
+static int64_t
+check_sendfile(struct file *from, struct file *to)
+{
+    if (from->mode & FILE_STREAM) {
+        return -EINVAL;
+    }
+    return atomic_load(&to->flags) & O_APPEND ? -EINVAL : 0;
+}
+
+int64_t
+sys_sendfile(const struct syscall_args *args)
+{
+    struct copy_request request = { .from = (int32_t)args->arg[1],
+                                    .to = (int32_t)args->arg[0],
+                                    .from_position = args->arg[2],
+                                    .bytes = (size_t)args->arg[3] };
+
+    return copy_call(&request, check_sendfile);
+}
+
+static int64_t
+check_copy_range(struct file *from, struct file *to)
+{
+    if (S_ISTYPE(from->inode->mode, S_IFDIR) || S_ISTYPE(to->inode->mode, S_IFDIR)) {
+        return -EISDIR;
+    }
+    if (!S_ISTYPE(from->inode->mode, S_IFREG) || !S_ISTYPE(to->inode->mode, S_IFREG)) {
+        return -EINVAL;
+    }
+    if (atomic_load(&to->flags) & O_APPEND) {
+        return -EBADF;
+    }
+    /* Copies within one file could overlap: programs fall back to read and write. */
+    return from->inode == to->inode ? -EOPNOTSUPP : 0;
+}
+
+int64_t
+sys_copy_file_range(const struct syscall_args *args)
+{
+    struct copy_request request = { .from = (int32_t)args->arg[0],
+                                    .from_position = args->arg[1],
+                                    .to = (int32_t)args->arg[2],
+                                    .to_position = args->arg[3],
+                                    .bytes = (size_t)args->arg[4] };
+
+    return (uint32_t)args->arg[5] != 0 ? -EINVAL : copy_call(&request, check_copy_range);
+}
+
+static int64_t
+check_splice(struct file *from, struct file *to)
+{
+    bool one_is_pipe =
+        S_ISTYPE(from->inode->mode, S_IFIFO) || S_ISTYPE(to->inode->mode, S_IFIFO);
+
+    return one_is_pipe && from->inode != to->inode ? 0 : -EINVAL;
+}
+
+/* By copying: pages are not moved. */
+int64_t
+sys_splice(const struct syscall_args *args)
+{
+    struct copy_request request = { .from = (int32_t)args->arg[0],
+                                    .from_position = args->arg[1],
+                                    .to = (int32_t)args->arg[2],
+                                    .to_position = args->arg[3],
+                                    .bytes = (size_t)args->arg[4] };
+
+    return copy_call(&request, check_splice);
+}
+
+/* ---- to the disk: there is none ---------------------------------------------------------------- */
+
+static int64_t
+sync_call(const struct syscall_args *args)
+{
+    struct file *file = file_get((int32_t)args->arg[0]);
+
+    if (file == NULL) {
+        return -EBADF;
+    }
+    uint32_t type = file->inode->mode & S_IFMT;
+    file_put(file);
+    return type == S_IFREG || type == S_IFDIR ? 0 : -EINVAL;
+}
+
+int64_t
+sys_fsync(const struct syscall_args *args)
+{
+    return sync_call(args);
+}
+
+int64_t
+sys_fdatasync(const struct syscall_args *args)
+{
+    return sync_call(args);
+}
+
+int64_t
+sys_sync(const struct syscall_args *args)
+{
+    (void)args;
+    return 0;
+}
+
+int64_t
+sys_syncfs(const struct syscall_args *args)
+{
+    struct file *file = file_get((int32_t)args->arg[0]);
+
+    if (file == NULL) {
+        return -EBADF;
+    }
+    file_put(file);
+    return 0;
+}
+
+int64_t
+sys_sync_file_range(const struct syscall_args *args)
+{
+    if ((int64_t)args->arg[1] < 0 || (int64_t)args->arg[2] < 0 || ((uint32_t)args->arg[3] & ~7u)) {
+        return -EINVAL;
+    }
+    int64_t error = sync_call(args);
+    return error == -EINVAL ? -ESPIPE : error;
+}
+
+int64_t
+sys_fadvise64(const struct syscall_args *args)
+{
+    struct file *file = file_get((int32_t)args->arg[0]);
+
+    if (file == NULL) {
+        return -EBADF;
+    }
+    bool is_pipe = S_ISTYPE(file->inode->mode, S_IFIFO);
+    file_put(file);
+    if (is_pipe) {
+        return -ESPIPE;
+    }
+    return (int64_t)args->arg[2] < 0 || (uint32_t)args->arg[3] > 5 ? -EINVAL : 0;
+}
+
+int64_t
+sys_readahead(const struct syscall_args *args)
+{
+    struct file *file;
+    int64_t error = file_for((int32_t)args->arg[0], READING, &file);
+
+    if (error != 0) {
+        return error == -EINVAL ? -EINVAL : -EBADF;
+    }
+    bool is_regular = S_ISTYPE(file->inode->mode, S_IFREG);
+    file_put(file);
+    return is_regular ? 0 : -EINVAL;
+}
