@@ -9,8 +9,7 @@ file(GLOB_RECURSE quire_sim_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/sim/
 set(quire_machine)
 if(quire_sim_sources)
     add_library(quire_sim STATIC ${quire_sim_sources})
-    target_include_directories(quire_sim PUBLIC ${PROJECT_SOURCE_DIR}/sim
-                               PRIVATE ${PROJECT_SOURCE_DIR}/src)
+    target_include_directories(quire_sim PRIVATE ${PROJECT_SOURCE_DIR}/sim ${PROJECT_SOURCE_DIR}/src)
     target_compile_definitions(quire_sim PUBLIC QUIRE_HOSTED=1 _GNU_SOURCE)
     target_link_libraries(quire_sim PUBLIC quire_flags Threads::Threads)
     set(quire_machine quire_sim)
@@ -27,10 +26,12 @@ function(quire_add_test name)
     add_executable(test_${name} ${arg_SOURCES})
     target_include_directories(test_${name} PRIVATE
         ${PROJECT_SOURCE_DIR}/tests/contract
-        ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/sim ${PROJECT_SOURCE_DIR})
+        ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
     target_compile_definitions(test_${name} PRIVATE QUIRE_HOSTED=1 _GNU_SOURCE)
-    # After the system's: the kernel has a <signal.h> of its own.
+    # "sim.h" in quotes; and after the system's, for the kernel has a <signal.h>
+    # and a <boot.h> of its own.
     target_compile_options(test_${name} PRIVATE
+        "SHELL:-iquote ${PROJECT_SOURCE_DIR}/sim"
         "SHELL:-idirafter ${PROJECT_SOURCE_DIR}/kernel/include")
     target_compile_options(test_${name} PRIVATE -Wno-sign-compare
         $<$<C_COMPILER_ID:GNU>:-fno-toplevel-reorder>) # tests run in the order of the file
