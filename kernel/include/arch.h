@@ -203,6 +203,8 @@ void arch_thread_set_tls(struct arch_thread *thread, uintptr_t base);
 size_t arch_fpu_bytes(void);
 /** Write the running thread's state to @p image: arch_fpu_bytes() bytes, 64-byte aligned. */
 void arch_fpu_save(void *image);
+/** Give the running thread the state that a program starts with. */
+void arch_fpu_reset(void);
 /** Load state that a user may have tampered with; false where it is not acceptable. */
 QR_MUST_USE bool arch_fpu_load(const void *image);
 

@@ -186,6 +186,17 @@ fpu_image_init(void *image)
     memcpy((char *)image + FXSAVE_MXCSR, &mxcsr, sizeof mxcsr);
 }
 
+void
+arch_fpu_reset(void)
+{
+    struct arch_thread *thread = (struct arch_thread *)thread_current();
+    uintptr_t state = irq_save();
+
+    fpu_image_init(thread->fpu);
+    fpu_restore(thread->fpu);
+    irq_restore(state);
+}
+
 int
 frame_float_code(const struct trap_frame *frame)
 {
@@ -371,8 +382,7 @@ arch_thread_reset(struct arch_thread *thread)
 {
     uintptr_t state = irq_save();
 
-    fpu_image_init(thread->fpu);
-    fpu_restore(thread->fpu);
+    arch_fpu_reset();
     arch_thread_set_tls(thread, 0);
     thread->gs_base = 0;
     msr_write(MSR_KERNEL_GS_BASE, 0);
