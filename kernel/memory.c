@@ -273,6 +273,14 @@ memory_cpu_online(void)
 }
 
 void
+memory_tick(void)
+{
+    /* One CPU is enough: whatever was retired anywhere is in one queue. */
+    if (qr_port_this_cpu()->index == 0)
+        (void)qr_epoch_collect(&memory.epoch);
+}
+
+void
 memory_init(void)
 {
     struct qr_frames_stats stats;

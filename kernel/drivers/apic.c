@@ -84,6 +84,8 @@ lapic_send(uint32_t apic_id, uint32_t command)
     uintptr_t state = irq_save();
 
     if (lapic == NULL) {
+        /* The register write may pass earlier stores, which the receiver is to see. */
+        __asm__ volatile("mfence; lfence" : : : "memory");
         msr_write(MSR_X2APIC + LAPIC_COMMAND / 16, (uint64_t)apic_id << 32 | command);
     } else {
         while (lapic[LAPIC_COMMAND / 4] & COMMAND_PENDING)

@@ -35,6 +35,7 @@
 #define STATUS_RECEIVED    0x01
 #define STATUS_ROOM        0x20
 #define FIFO_BYTES         16
+#define STRETCH_BYTES      1024
 #define WAIT_ROUNDS        100000
 
 struct serial_port {
@@ -92,13 +93,12 @@ wait_room(const struct serial_port *port)
         cpu_relax();
 }
 
+/** One stretch of bytes without another CPU's between them. */
 static void
-port_write(struct serial_port *port, const char *bytes, size_t count)
+port_write_locked(struct serial_port *port, const char *bytes, size_t count)
 {
     bool locked = false;
 
-    if (!port->present)
-        return;
     if (!panicking) {
         qr_spin_lock(&port->lock);
         locked = true;
@@ -110,6 +110,19 @@ port_write(struct serial_port *port, const char *bytes, size_t count)
     }
     if (locked)
         qr_spin_unlock(&port->lock);
+}
+
+/** Interrupts are off while the lock is held: a long text goes in stretches. */
+static void
+port_write(struct serial_port *port, const char *bytes, size_t count)
+{
+    while (port->present && count > 0) {
+        size_t stretch = count < STRETCH_BYTES ? count : STRETCH_BYTES;
+
+        port_write_locked(port, bytes, stretch);
+        bytes += stretch;
+        count -= stretch;
+    }
 }
 
 void

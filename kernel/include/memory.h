@@ -38,6 +38,9 @@ direct_map(uint64_t pa)
     return qr_port_window_open(qr_pa_of(pa));
 }
 
+/** From the timer interrupt: release what lock-free readers can no longer see. */
+void memory_tick(void);
+
 /** The dense node number of a proximity domain of the ACPI tables. */
 unsigned memory_node_of_domain(uint32_t domain);
 

@@ -9,6 +9,8 @@
  */
 #include "cpu.h"
 
+#include <memory.h>
+
 #include <quire_x86_64.h>
 
 static const char *const exception_names[32] = {
@@ -213,6 +215,7 @@ interrupt(struct trap_frame *frame)
     case VECTOR_TIMER:
         lapic_eoi();
         cpu_this()->ticks++;
+        memory_tick();
         sched_tick();
         break;
     case VECTOR_IPI_RESCHED:
