@@ -21,11 +21,13 @@
 struct qr_frame *
 table_alloc(struct qr_tables *tables)
 {
-    struct qr_frame *frame = qr_frame_alloc(tables->frames, QR_ALLOC_ZERO | QR_ALLOC_ATOMIC);
+    return qr_frame_alloc(tables->frames, QR_ALLOC_ZERO | QR_ALLOC_ATOMIC);
+}
 
-    if (frame != NULL)
-        qr_counter_add(qr_frames_counters(tables->frames), QR_PAGES_TABLE, 1);
-    return frame;
+static void
+table_count_pages(struct qr_tables *tables, long delta)
+{
+    qr_counter_add(qr_frames_counters(tables->frames), QR_PAGES_TABLE, delta);
 }
 
 void
@@ -39,12 +41,12 @@ table_init(struct qr_tables *tables, struct qr_frame *frame, uintptr_t base, uns
     atomic_store_explicit(&frame->owner, tables, memory_order_relaxed);
     atomic_store_explicit(&frame->index, base | level, memory_order_relaxed);
     atomic_fetch_add_explicit(&tables->table_count, 1, memory_order_relaxed);
+    table_count_pages(tables, 1);
 }
 
 void
 table_cancel(struct qr_tables *tables, struct qr_frame *frame)
 {
-    qr_counter_add(qr_frames_counters(tables->frames), QR_PAGES_TABLE, -1);
     qr_frame_put(tables->frames, frame);
 }
 
@@ -59,7 +61,8 @@ table_free(struct qr_tables *tables, struct qr_frame *frame)
     atomic_store_explicit(&frame->owner, NULL, memory_order_relaxed);
     atomic_store_explicit(&frame->index, 0, memory_order_relaxed);
     qr_frame_set_type(frame, QR_FRAME_KERNEL);
-    table_cancel(tables, frame);
+    table_count_pages(tables, -1);
+    qr_frame_put(tables->frames, frame);
 }
 
 /* ---- Retirement ----------------------------------------------------------- */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/unit/table/rig.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 const struct qr_format *const rig_formats[] = {
@@ -50,9 +49,10 @@ struct rig *
 rig_boot(const struct qr_format *format, unsigned cpus)
 {
     struct machine_options options = {.start = 16 * MIB, .bytes = 32 * MIB, .cpus = cpus};
-    struct rig *rig = aligned_alloc(QR_CACHE_LINE, sizeof(*rig));
+    struct rig *rig = calloc(1, sizeof(*rig));
 
-    *rig = (struct rig){.format = format, .f = format->traits};
+    rig->format = format;
+    rig->f = format->traits;
     rig->machine = machine_boot(options);
     rig->epoch = aligned_alloc(QR_CACHE_LINE, sizeof(*rig->epoch));
     qr_epoch_init(rig->epoch);

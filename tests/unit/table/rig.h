@@ -28,7 +28,7 @@ struct rig {
     struct qr_tlb_space space; /* of no tlb */
     struct qr_tlb_batch batch;
     size_t free_frames; /* before the tree was made */
-    unsigned flushes;
+    _Atomic unsigned flushes;
     /* Called for every run that is flushed; NULL: nobody cares. */
     void (*flushed)(struct rig *rig, qr_va start, qr_va last);
     void *context;

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Cursors of several CPUs on overlapping ranges of one tree, with real frames
+ * and tables that come and go.  What can go wrong shows as a lost frame, a
+ * broken tree, an assertion, or a report of the thread sanitizer.
+ */
+#include <pthread.h>
+
+#include "tests/unit/table/rig.h"
+
+#define CPUS   4
+#define ROUNDS 4000
+#define RW     (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_USER)
+
+struct worker {
+    struct rig *rig;
+    unsigned cpu;
+    uint64_t random;
+    uintptr_t base;
+    uintptr_t pages; /* of the arena: three tables of level 0 */
+    pthread_t thread;
+};
+
+static struct qr_va_range
+random_range(struct worker *w)
+{
+    uintptr_t first = test_random(&w->random) % w->pages;
+    uintptr_t limit = test_random(&w->random) % 4 == 0 ? w->pages : 16;
+    uintptr_t count = 1 + test_random(&w->random) % limit;
+
+    if (first + count > w->pages)
+        count = w->pages - first;
+    return rig_range(w->base + first * QR_PAGE_SIZE, count * QR_PAGE_SIZE);
+}
+
+static void
+work_map(struct worker *w, struct qr_tlb_batch *batch)
+{
+    struct qr_va_range range = random_range(w);
+    struct qr_frame *frame = qr_frame_alloc(w->rig->machine->frames, 0);
+    struct qr_cursor c;
+
+    if (frame == NULL)
+        return;
+    struct qr_leaf leaf = rig_leaf(qr_frame_pa(w->rig->machine->frames, frame).v, RW, 0);
+
+    qr_cursor_open(&c, &w->rig->tables, range, batch);
+    if (qr_cursor_prepare(&c, range.start, 0) == QR_OK) {
+        struct qr_entry old = qr_cursor_query(&c, range.start);
+
+        if (old.kind == QR_ENTRY_LEAF) {
+            old = qr_cursor_replace(&c, range.start, &leaf);
+            frame = qr_frame_of(w->rig->machine->frames, qr_pa_to_pfn(old.leaf.pa));
+        } else {
+            qr_cursor_map(&c, range.start, &leaf);
+            frame = NULL;
+        }
+    }
+    if (frame != NULL)
+        qr_tlb_batch_add_frame(batch, frame);
+    qr_cursor_close(&c);
+}
+
+struct taking {
+    struct worker *worker;
+    struct qr_tlb_batch *batch;
+};
+
+static void
+take(void *context, const struct qr_entry *entry)
+{
+    struct taking *taking = context;
+    struct qr_frames *frames = taking->worker->rig->machine->frames;
+
+    qr_tlb_batch_add_frame(taking->batch, qr_frame_of(frames, qr_pa_to_pfn(entry->leaf.pa)));
+}
+
+static void
+work_unmap(struct worker *w, struct qr_tlb_batch *batch)
+{
+    struct qr_va_range range = random_range(w);
+    struct taking taking = {w, batch};
+    struct qr_cursor c;
+
+    qr_cursor_open(&c, &w->rig->tables, range, batch);
+    qr_cursor_unmap_range(&c, range, take, &taking);
+    qr_cursor_close(&c);
+}
+
+static void
+work_look(struct worker *w)
+{
+    struct qr_va_range range = random_range(w);
+    struct qr_entry entry;
+    struct qr_cursor c;
+
+    qr_cursor_open(&c, &w->rig->tables, range, NULL);
+    if (qr_cursor_find(&c, range.start, &entry)) {
+        /* The entry is ours while the cursor is open: its frame is alive. */
+        EXPECT_EQ(entry.kind, QR_ENTRY_LEAF);
+        EXPECT_EQ(qr_cursor_query(&c, entry.start).leaf.pa.v, entry.leaf.pa.v);
+    }
+    qr_cursor_close(&c);
+}
+
+static void
+work_protect(struct worker *w, struct qr_tlb_batch *batch)
+{
+    struct qr_va_range range = random_range(w);
+    struct qr_cursor c;
+
+    qr_cursor_open(&c, &w->rig->tables, range, batch);
+    qr_cursor_protect_range(&c, range, QR_PROT_READ | QR_PROT_USER, 0, NULL, NULL);
+    qr_cursor_close(&c);
+}
+
+static void *
+worker_main(void *context)
+{
+    struct worker *w = context;
+    struct qr_tlb_batch batch;
+
+    machine_enter(w->rig->machine, w->cpu);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        rig_batch(w->rig, &batch);
+        switch (test_random(&w->random) % 8) {
+        case 0:
+            work_unmap(w, &batch);
+            break;
+        case 1:
+            work_look(w);
+            break;
+        case 2:
+            work_protect(w, &batch);
+            break;
+        default:
+            work_map(w, &batch);
+            break;
+        }
+        batch.flush(&batch);
+    }
+    return NULL;
+}
+
+TEST_THREADS(table, cursors_of_four_cpus_overlap)
+{
+    EVERY_FORMAT(format) {
+        struct rig *rig = rig_boot(format, CPUS);
+        struct worker workers[CPUS];
+
+        for (unsigned i = 0; i < CPUS; i++) {
+            workers[i] = (struct worker){.rig = rig, .cpu = i, .random = test_seed() + i};
+            workers[i].base = rig_size(rig, 2) - rig_size(rig, 1);
+            workers[i].pages = 3 * rig_size(rig, 1) / QR_PAGE_SIZE;
+            ASSERT_EQ(pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]), 0);
+        }
+        for (unsigned i = 0; i < CPUS; i++)
+            ASSERT_EQ(pthread_join(workers[i].thread, NULL), 0);
+
+        struct taking taking = {&workers[0], &rig->batch};
+        struct qr_va_range all = rig_range(0, (uintptr_t)1 << (rig->f->info.va_bits - 1));
+        struct qr_cursor c;
+
+        rig_validate(rig);
+        qr_cursor_open(&c, &rig->tables, all, &rig->batch);
+        qr_cursor_unmap_range(&c, all, take, &taking);
+        qr_cursor_close(&c);
+        rig->batch.flush(&rig->batch);
+        EXPECT_EQ(rig->tables.table_count, 1);
+        rig_shutdown(rig);
+    }
+}
