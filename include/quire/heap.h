@@ -60,8 +60,11 @@ void *qr_kmalloc_aligned(struct qr_heap *heap, size_t bytes, size_t align, unsig
 void *qr_kmalloc_dma(struct qr_heap *heap, size_t bytes, unsigned alloc_flags);
 /** Any block of the kmalloc family; NULL is allowed. */
 void qr_kfree(struct qr_heap *heap, void *block);
-/** Bytes that the block can hold. */
+/** Bytes that the block can hold; under CONFIG_MEMORY_DEBUGGING what was asked for. */
 size_t qr_ksize(struct qr_heap *heap, const void *block);
+
+/** Reap every cache: what a reclaim hook calls first.  @return frames freed */
+size_t qr_heap_reap(struct qr_heap *heap);
 
 struct qr_cache_stats {
     const char *name;

@@ -107,7 +107,7 @@ qr_alloc_failed(struct qr_frames *frames, size_t wanted, unsigned alloc_flags)
     if ((failures & (failures - 1)) != 0)
         return;
     qr_writer_printf(&log.writer,
-                     "out of memory: no %zu frame(s) for flags %#x (failure %zu since boot)\n",
+                     "out of memory: no %zu frame(s) for flags 0x%x (failure %zu since boot)\n",
                      wanted, alloc_flags, failures);
     qr_frames_report(frames, &log.writer);
 }
@@ -286,21 +286,21 @@ qr_frame_bad_free(struct qr_frames *frames, struct qr_frame *frame)
     uint32_t refs = atomic_load_explicit(&frame->refs, memory_order_relaxed);
 
     if (refs > 1)
-        qr_panic("frame %#zx is freed while %u references to it exist; each holder drops its own "
+        qr_panic("frame 0x%zx is freed while %u references to it exist; each holder drops its own "
                  "with qr_frame_put()",
                  pfn, refs);
     switch (qr_frame_type(frame)) {
     case QR_FRAME_FREE:
-        qr_panic("frame %#zx is freed twice, or is the inside of a block; free what was "
+        qr_panic("frame 0x%zx is freed twice, or is the inside of a block; free what was "
                  "allocated, once",
                  pfn);
     case QR_FRAME_RESERVED:
     case QR_FRAME_NONE:
-        qr_panic("frame %#zx is freed but was reserved by the memory map; only allocated frames "
+        qr_panic("frame 0x%zx is freed but was reserved by the memory map; only allocated frames "
                  "may be freed",
                  pfn);
     default:
-        qr_panic("frame %#zx is freed but has no reference and type %d; somebody dropped a "
+        qr_panic("frame 0x%zx is freed but has no reference and type %d; somebody dropped a "
                  "reference that was not theirs",
                  pfn, (int)qr_frame_type(frame));
     }

@@ -16,8 +16,10 @@ qr_frames_zone_count(const struct qr_frames *frames)
 
 /* Free runs of an open block, by order: largest first, each frame counted once. */
 static void
-rows_split(struct frame_rows rows, size_t *blocks)
+rows_split(const struct frame_rows *from, size_t *blocks)
 {
+    struct frame_rows rows = *from;
+
     for (unsigned order = BLOCK_ORDER; order-- > 0;) {
         unsigned bit;
 
@@ -41,7 +43,7 @@ section_count(struct qr_frames *frames, struct frame_zone *zone, struct frame_se
         if (record->state == BLOCK_FREE)
             blocks[record->order]++;
         else if (record->state == BLOCK_OPEN && record->free != 0)
-            rows_split(*qr_rows_of(frames, section->first_block + b), blocks);
+            rows_split(qr_rows_of(frames, section->first_block + b), blocks);
     }
 }
 

@@ -40,12 +40,12 @@ check_free_frame(struct check *check, struct qr_frame *frame, const char *where)
     CHECK(check,
           atomic_load_explicit(&frame->refs, memory_order_relaxed) == 0 &&
               qr_frame_type(frame) == QR_FRAME_FREE,
-          "frame %#zx: free in %s, but its descriptor has %u references and type %d",
+          "frame 0x%zx: free in %s, but its descriptor has %u references and type %d",
           qr_frame_pfn(check->frames, frame).v, where, (unsigned)frame->refs,
           (int)qr_frame_type(frame));
 #ifdef CONFIG_MEMORY_DEBUGGING
     CHECK(check, qr_poison_intact(check->frames, frame),
-          "frame %#zx: written to while free (in %s)", qr_frame_pfn(check->frames, frame).v,
+          "frame 0x%zx: written to while free (in %s)", qr_frame_pfn(check->frames, frame).v,
           where);
 #endif
 }
@@ -55,13 +55,13 @@ check_open(struct check *check, uint32_t block, const struct frame_block *record
 {
     const struct frame_rows *rows = qr_rows_of(check->frames, block);
 
-    CHECK(check, qr_rows_count(rows) == record->free, "block %#x: counts %u free, has %u",
+    CHECK(check, qr_rows_count(rows) == record->free, "block 0x%x: counts %u free, has %u",
           (unsigned)block, (unsigned)record->free, qr_rows_count(rows));
-    CHECK(check, record->free != BLOCK_FRAMES, "block %#x: all free but not in the buddy",
+    CHECK(check, record->free != BLOCK_FRAMES, "block 0x%x: all free but not in the buddy",
           (unsigned)block);
     if (record->free != 0)
         CHECK(check, qr_rows_order(rows) == record->order,
-              "block %#x: listed under order %u, its largest run is %u", (unsigned)block,
+              "block 0x%x: listed under order %u, its largest run is %u", (unsigned)block,
               (unsigned)record->order, qr_rows_order(rows));
     for (unsigned bit = 0; bit < BLOCK_FRAMES; bit++) {
         if (rows->row[bit / ROW_FRAMES] >> bit % ROW_FRAMES & 1)
@@ -76,18 +76,18 @@ check_run(struct check *check, uint32_t head, const struct frame_block *record)
     const struct frame_block *buddy =
         record->order < QR_ORDER_MAX ? qr_block_find(check->frames, head ^ count) : NULL;
 
-    CHECK(check, (head & (count - 1)) == 0, "block %#x: run of order %u is not aligned",
+    CHECK(check, (head & (count - 1)) == 0, "block 0x%x: run of order %u is not aligned",
           (unsigned)head, (unsigned)record->order);
     CHECK(check,
           record->state != BLOCK_FREE || buddy == NULL || buddy->state != BLOCK_FREE ||
               buddy->order != record->order || buddy->zone != record->zone,
-          "block %#x: order %u is not merged with its buddy", (unsigned)head,
+          "block 0x%x: order %u is not merged with its buddy", (unsigned)head,
           (unsigned)record->order);
     for (uint32_t b = head + 1; b < head + count && check->ok; b++) {
         const struct frame_block *tail = qr_block_find(check->frames, b);
 
         CHECK(check, tail != NULL && tail->state == BLOCK_TAIL && tail->zone == record->zone,
-              "block %#x: inside a run of order %u at %#x, but not its tail", (unsigned)b,
+              "block 0x%x: inside a run of order %u at 0x%x, but not its tail", (unsigned)b,
               (unsigned)record->order, (unsigned)head);
     }
 }
@@ -121,7 +121,7 @@ check_section(struct check *check, struct frame_section *section, size_t *free_b
         if (record->state == BLOCK_TAIL || record->state == BLOCK_FREE) {
             uint32_t head = qr_zone_head_of(check->frames, block);
 
-            CHECK(check, head != BLOCK_NONE, "block %#x: a tail without a head", (unsigned)block);
+            CHECK(check, head != BLOCK_NONE, "block 0x%x: a tail without a head", (unsigned)block);
             if (head != BLOCK_NONE && qr_block_of(check->frames, head)->state == BLOCK_FREE)
                 check_whole(check, section, block);
         }
@@ -146,7 +146,7 @@ check_lists(struct check *check, struct frame_zone *zone)
                       record->zone == zone->index &&
                       record->state == (order < BLOCK_ORDER ? BLOCK_OPEN : BLOCK_FREE) &&
                       (order >= BLOCK_ORDER || record->free != 0),
-                  "zone %u: block %#x does not belong in list %u", zone->index, (unsigned)block,
+                  "zone %u: block 0x%x does not belong in list %u", zone->index, (unsigned)block,
                   order);
             CHECK(check, steps <= zone->present / BLOCK_FRAMES + 2, "zone %u: list %u is a circle",
                   zone->index, order);
@@ -169,7 +169,7 @@ check_lane_frame(struct check *check, struct qr_frame *frame, unsigned cpu)
           record->state == BLOCK_OPEN &&
               (qr_rows_of(check->frames, block)->row[bit / ROW_FRAMES] >> bit % ROW_FRAMES & 1) ==
                   0,
-          "frame %#zx: on the lane of CPU %u and free in its block too",
+          "frame 0x%zx: on the lane of CPU %u and free in its block too",
           qr_frame_pfn(check->frames, frame).v, cpu);
 }
 

@@ -287,7 +287,7 @@ qr_zone_give_row(struct qr_frames *frames, struct frame_zone *zone, uint32_t blo
     bool listed = record->free != 0;
 
     if (record->state != BLOCK_OPEN || (rows->row[r] & mask) != 0)
-        qr_panic("frames: a frame of block %#lx, row %u is given back twice; the descriptor said "
+        qr_panic("frames: a frame of block 0x%lx, row %u is given back twice; the descriptor said "
                  "it was in use: look for a write through a stale struct qr_frame pointer",
                  (unsigned long)block, r);
     rows->row[r] |= mask;
@@ -316,7 +316,7 @@ qr_zone_give_run(struct qr_frames *frames, struct frame_zone *zone, uint32_t blo
         struct frame_block *record = qr_block_of(frames, block);
 
         if (record->state != BLOCK_TAKEN || record->order != order || bit != 0)
-            qr_panic("frames: block %#lx is given back as order %u, but is not an allocated block "
+            qr_panic("frames: block 0x%lx is given back as order %u, but is not an allocated block "
                      "of that order; free what was allocated, or split it first",
                      (unsigned long)block, order);
         zone->free += (size_t)1 << order;
