@@ -35,22 +35,6 @@ check(void)
 
 static volatile unsigned sink;
 
-/** Deeper than any stack; not a tail call, and never finished.  NOLINT(misc-no-recursion) */
-static QR_NOINLINE unsigned
-fall(unsigned depth)
-{
-    volatile char room[256];
-
-    room[depth % sizeof room] = (char)depth;
-    return depth > 1000000 ? depth : fall(depth + 1) + (unsigned)room[0];
-}
-
-static void
-overflow(void)
-{
-    sink = fall(0);
-}
-
 static void
 write_text(void)
 {
@@ -81,8 +65,9 @@ static const struct {
     const char *name;
     void (*run)(void);
 } checks[] = {
-    {"check", check},         {"overflow", overflow},   {"write-text", write_text},
-    {"exec-data", exec_data}, {"read-user", read_user}, {"null", null},
+    {"check", check},           {"overflow", platform_overflow_stack},
+    {"write-text", write_text}, {"exec-data", exec_data},
+    {"read-user", read_user},   {"null", null},
 };
 
 void

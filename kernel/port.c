@@ -41,10 +41,10 @@ qr_port_random(void *buffer, size_t bytes)
 }
 
 void
-qr_port_ipi(const struct qr_cpu_set *set)
+qr_port_ipi(const struct qr_cpu_set *cpus)
 {
     for (unsigned i = 0; i < cpu_count(); i++) {
-        if (qr_cpu_set_has(set, i))
+        if (qr_cpu_set_has(cpus, i))
             arch_ipi_send(i, IPI_TLB);
     }
 }

@@ -18,6 +18,9 @@ void platform_audit(void);
 /** Tick and terminal input begin; interrupts stay off until the scheduler runs. */
 void platform_start(void);
 
+/** Push onto the kernel stack without end: for boot_check(). */
+QR_NORETURN void platform_overflow_stack(void);
+
 /* What memory_init() needs to know of the boot tables. */
 
 /** Physical address of the root that the kernel runs on. */

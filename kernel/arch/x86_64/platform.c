@@ -30,6 +30,13 @@ platform_start(void)
     serial_enable_input();
 }
 
+void
+platform_overflow_stack(void)
+{
+    __asm__ volatile("1: pushq $0; jmp 1b");
+    __builtin_unreachable();
+}
+
 qr_pa
 platform_root(void)
 {
