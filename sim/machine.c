@@ -134,6 +134,14 @@ sim_catch(void (*body)(void *context), void *context, char *out_message, size_t 
     return true;
 }
 
+uint64_t
+sim_seeds(uint64_t usual)
+{
+    const char *text = getenv("SIM_SEEDS");
+
+    return text != NULL ? strtoull(text, NULL, 0) : usual;
+}
+
 /* ---- RAM ----------------------------------------------------------------- */
 
 bool

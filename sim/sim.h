@@ -273,6 +273,9 @@ bool sim_catch(void (*body)(void *context), void *context, char *out_message, si
 /** Send the log of the library to standard error too (else only counted); also: SIM_LOG=1. */
 void sim_set_log(struct sim *sim, bool on);
 
+/** How many seeds a campaign tries: the environment's SIM_SEEDS, else @p usual. */
+uint64_t sim_seeds(uint64_t usual);
+
 /* ---- Threads and schedules ------------------------------------------------ */
 
 #define SIM_ANY_CPU (~0u)

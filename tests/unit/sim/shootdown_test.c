@@ -228,7 +228,7 @@ one_seed(void *context)
 
 TEST(shootdown, no_stale_hit_under_any_seed)
 {
-    for (uint64_t seed = test_seed(); seed < test_seed() + 400; seed++) {
+    for (uint64_t seed = test_seed(); seed < test_seed() + sim_seeds(400); seed++) {
         char message[400];
 
         if (sim_catch(one_seed, &seed, message, sizeof(message)))
