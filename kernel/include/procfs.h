@@ -3,16 +3,11 @@
 #define KERNEL_PROCFS_H
 
 /*
- * /proc and /sys: trees of generated texts.  See kernel/fs/procfs.c for how to
- * add a node: one row in a table.
+ * /proc and /sys have no interface for the rest of the kernel: they are mounted by fs_init() and
+ * read what others offer.  To add a node, see kernel/fs/procfs.c and kernel/fs/sysfs.c.
  */
 
-struct superblock;
-
-/** A new procfs instance. @return 0 or -ENOMEM; out untouched on failure */
-int procfs_create(struct superblock **out);
-
-/** A new sysfs instance, kernel/debug included. */
-int sysfs_create(struct superblock **out);
+/** What uname() and /proc/version call this kernel: programs parse it as a Linux version. */
+#define KERNEL_RELEASE "6.1.0-quire"
 
 #endif

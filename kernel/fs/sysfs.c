@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * /sys: nodes of memory, processors and the terminal; debugfs with the `memory` node.
+ *
+ * /sys/kernel/debug/memory takes commands and gives their result, on the console at once and to
+ * whoever reads the node next:
+ *
+ *      mem               one screen about the whole machine
+ *      dump_pt ADDRESS   the table entries that decide about an address of the writer's space
+ *      dump_pt           all mappings of the writer's space
+ *      validate          check every structure of the library
+ *      help              this list
+ */
+
+#include <quire/report.h>
+
+#include "arch.h"
+#include "memory.h"
+#include "proc.h"
+#include "text.h"
+
+enum { SYSFS_MAGIC = 0x62656572, DEBUGFS_MAGIC = 0x64626720, NODES_MAX = 64 };
+
+/* ---- /sys/devices/system/node ------------------------------------------------------------- */
+
+static unsigned
+node_count(void)
+{
+    unsigned count = 1;
+
+    for (unsigned i = 0; i < qr_frames_zone_count(memory.frames); i++) {
+        struct qr_zone_stats stats;
+
+        qr_frames_zone_stats(memory.frames, i, &stats);
+        count = stats.node >= count && stats.node < NODES_MAX ? stats.node + 1 : count;
+    }
+    return count;
+}
+
+static void
+range_write(struct qr_writer *writer, unsigned count)
+{
+    if (count == 1) {
+        qr_writer_printf(writer, "0\n");
+    } else {
+        qr_writer_printf(writer, "0-%u\n", count - 1);
+    }
+}
+
+static void
+show_nodes(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    range_write(writer, node_count());
+}
+
+static void
+show_node_meminfo(const struct text_target *target, struct qr_writer *writer)
+{
+    qr_report_node_meminfo(kernel_report(), (unsigned)target->inode->key_more, writer);
+}
+
+static void
+show_cpus(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    range_write(writer, cpu_count());
+}
+
+static void
+show_one(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_writer_printf(writer, "1\n");
+}
+
+static const struct text_node node_nodes[] = {
+    { .name = "online", .mode = 0444, .show = show_nodes },
+    { .name = "possible", .mode = 0444, .show = show_nodes },
+    { .name = "has_memory", .mode = 0444, .show = show_nodes },
+};
+
+static const struct text_node cpu_nodes[] = {
+    { .name = "online", .mode = 0444, .show = show_cpus },
+    { .name = "possible", .mode = 0444, .show = show_cpus },
+    { .name = "present", .mode = 0444, .show = show_cpus },
+};
+
+static bool
+node_directories_add(struct dentry *parent)
+{
+    static const struct text_node meminfo = { .name = "meminfo",
+                                              .mode = 0444,
+                                              .show = show_node_meminfo };
+    char name[16];
+
+    for (unsigned i = 0; i < node_count(); i++) {
+        snprintf(name, sizeof name, "node%u", i);
+        struct dentry *directory = text_directory_add(parent, name);
+        struct inode *inode =
+            directory == NULL ? NULL : text_inode_create(directory->superblock, &meminfo);
+
+        if (inode == NULL) {
+            return false;
+        }
+        inode->key_more = i;
+        bool added = tree_add(directory, meminfo.name, inode) != NULL;
+        inode_put(inode);
+        if (!added) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+cpu_directories_add(struct dentry *parent)
+{
+    static const struct text_node online = { .name = "online", .mode = 0444, .show = show_one };
+    char name[16];
+
+    for (unsigned i = 0; i < cpu_count(); i++) {
+        snprintf(name, sizeof name, "cpu%u", i);
+        struct dentry *directory = text_directory_add(parent, name);
+
+        if (directory == NULL || !text_nodes_add(directory, &online, 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- the rest of /sys ------------------------------------------------------------------------ */
+
+static void
+show_console(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_writer_printf(writer, "ttyS0\n");
+}
+
+static void
+show_huge_pages(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_writer_printf(writer, "always madvise [never]\n");
+}
+
+static const struct text_node console_nodes[] = {
+    { .name = "active", .mode = 0444, .show = show_console },
+};
+
+static const struct text_node huge_nodes[] = {
+    { .name = "enabled", .mode = 0444, .show = show_huge_pages },
+};
+
+/* The directory at @names below @root, made as needed. NULL without memory. */
+static struct dentry *
+path_add(struct dentry *root, const char *const *names, size_t count)
+{
+    struct dentry *at = root;
+
+    for (size_t i = 0; at != NULL && i < count; i++) {
+        struct dentry *child = dentry_child(at, names[i], strlen(names[i]));
+
+        if (child != NULL) {
+            dentry_put(child); /* the tree keeps it */
+            at = child;
+        } else {
+            at = text_directory_add(at, names[i]);
+        }
+    }
+    return at;
+}
+
+static bool
+sys_tree_add(struct dentry *root)
+{
+    static const char *const node_path[] = { "devices", "system", "node" };
+    static const char *const cpu_path[] = { "devices", "system", "cpu" };
+    static const char *const console_path[] = { "class", "tty", "console" };
+    static const char *const huge_path[] = { "kernel", "mm", "transparent_hugepage" };
+    static const char *const debug_path[] = { "kernel", "debug" };
+    static const char *const block_path[] = { "block" };
+    static const char *const fs_path[] = { "fs" };
+    struct dentry *node = path_add(root, node_path, 3);
+    struct dentry *cpu = path_add(root, cpu_path, 3);
+    struct dentry *console = path_add(root, console_path, 3);
+    struct dentry *huge = path_add(root, huge_path, 3);
+
+    return node != NULL && cpu != NULL && console != NULL && huge != NULL &&
+           path_add(root, debug_path, 2) != NULL && path_add(root, block_path, 1) != NULL &&
+           path_add(root, fs_path, 1) != NULL &&
+           text_nodes_add(node, node_nodes, QR_ARRAY_COUNT(node_nodes)) &&
+           node_directories_add(node) &&
+           text_nodes_add(cpu, cpu_nodes, QR_ARRAY_COUNT(cpu_nodes)) && cpu_directories_add(cpu) &&
+           text_nodes_add(console, console_nodes, QR_ARRAY_COUNT(console_nodes)) &&
+           text_nodes_add(huge, huge_nodes, QR_ARRAY_COUNT(huge_nodes));
+}
+
+/* A file system whose whole tree @fill adds. */
+static int64_t
+tree_mount(const struct superblock_type *type, bool (*fill)(struct dentry *root),
+           struct superblock **out)
+{
+    struct superblock *superblock;
+    int64_t error = text_filesystem_create(type, &text_inode_ops, &superblock);
+
+    if (error != 0) {
+        return error;
+    }
+    tree_lock_write();
+    bool done = fill(superblock->root);
+    if (!done) {
+        superblock_destroy(superblock);
+    }
+    tree_unlock_write();
+    if (!done) {
+        return -ENOMEM;
+    }
+    *out = superblock;
+    return 0;
+}
+
+static int64_t
+sysfs_mount(const struct superblock_type *type, const char *options, struct superblock **out)
+{
+    (void)options;
+    return tree_mount(type, sys_tree_add, out);
+}
+
+const struct superblock_type sysfs_type = {
+    .name = "sysfs", .magic = SYSFS_MAGIC, .create = sysfs_mount
+};
+
+/* ---- /sys/kernel/debug/memory ------------------------------------------------------------------ */
+
+/* The result of the last command: one for the machine. */
+static struct {
+    struct qr_mutex lock;
+    struct text_writer text; /* lock */
+} last_result;
+
+static void
+run_validate(struct qr_writer *writer)
+{
+    char message[160];
+    const struct {
+        const char *name;
+        bool sound;
+    } checks[] = {
+        { "frames", qr_frames_validate(memory.frames, message, sizeof message) },
+        { "heap", qr_heap_validate(memory.heap, message, sizeof message) },
+        { "objects", qr_objects_validate(memory.objects, message, sizeof message) },
+        { "vm", qr_vm_validate(memory.vm, message, sizeof message) },
+    };
+
+    for (size_t i = 0; i < QR_ARRAY_COUNT(checks); i++) {
+        qr_writer_printf(writer, "%-8s %s\n", checks[i].name, checks[i].sound ? "sound" : "BROKEN");
+        if (!checks[i].sound) {
+            qr_writer_printf(writer, "last message: %s\n", message);
+        }
+    }
+}
+
+/* "0x1f" or "31". @return whether all of @text is a number */
+static bool
+address_parse(const char *text, uint64_t *out)
+{
+    unsigned base = 10;
+    uint64_t value = 0;
+
+    if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X')) {
+        base = 16;
+        text += 2;
+    }
+    if (*text == '\0') {
+        return false;
+    }
+    for (; *text != '\0'; text++) {
+        unsigned c = (uint8_t)*text;
+        unsigned digit = c >= '0' && c <= '9'   ? c - '0'
+                         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                         : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                                : 16;
+
+        if (digit >= base || __builtin_mul_overflow(value, base, &value) ||
+            __builtin_add_overflow(value, digit, &value)) {
+            return false;
+        }
+    }
+    *out = value;
+    return true;
+}
+
+static int64_t
+run_dump_tables(const char *argument, struct qr_writer *writer)
+{
+    struct mm *mm = mm_of_process(process_current());
+    uint64_t address = 0;
+    int64_t error = 0;
+
+    if (mm == NULL) {
+        return -ESRCH;
+    }
+    if (*argument == '\0') {
+        qr_report_tables(&mm->space->tables, writer);
+    } else if (address_parse(argument, &address)) {
+        qr_report_table_walk(mm->space, qr_va_of((uintptr_t)address), writer);
+    } else {
+        error = -EINVAL;
+    }
+    mm_put(mm);
+    return error;
+}
+
+static int64_t
+run_command(const char *command, struct qr_writer *writer)
+{
+    if (strcmp(command, "mem") == 0) {
+        qr_report_overview(kernel_report(), writer);
+    } else if (strcmp(command, "validate") == 0) {
+        run_validate(writer);
+    } else if (strcmp(command, "dump_pt") == 0) {
+        return run_dump_tables("", writer);
+    } else if (strncmp(command, "dump_pt ", 8) == 0) {
+        return run_dump_tables(command + 8, writer);
+    } else if (strcmp(command, "help") == 0) {
+        qr_writer_printf(writer, "mem\ndump_pt [ADDRESS]\nvalidate\nhelp\n");
+    } else {
+        return -EINVAL;
+    }
+    return 0;
+}
+
+/* The terminal wants a carriage return before each line feed. */
+static void
+console_write_text(const char *text, size_t length)
+{
+    size_t start = 0;
+
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] == '\n') {
+            console_write(text + start, i - start);
+            console_write("\r\n", 2);
+            start = i + 1;
+        }
+    }
+    console_write(text + start, length - start);
+}
+
+static int64_t
+store_memory(const struct text_target *target, const char *text, size_t length)
+{
+    struct text_writer result;
+    char command[64];
+
+    (void)target;
+    while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == ' ')) {
+        length--;
+    }
+    if (length == 0 || length >= sizeof command) {
+        return -EINVAL;
+    }
+    memcpy(command, text, length);
+    command[length] = '\0';
+    text_writer_init(&result);
+    int64_t error = run_command(command, &result.writer);
+    if (error == 0 && result.failed) {
+        error = -ENOMEM;
+    }
+    if (error != 0) {
+        text_writer_free(&result);
+        return error;
+    }
+    console_write_text(result.data, result.length);
+    qr_mutex_lock(&last_result.lock);
+    text_writer_free(&last_result.text);
+    last_result.text = result;
+    qr_mutex_unlock(&last_result.lock);
+    return 0;
+}
+
+static void
+show_memory(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_mutex_lock(&last_result.lock);
+    if (last_result.text.data == NULL) {
+        qr_writer_printf(writer, "write `help` for the commands\n");
+    } else {
+        writer->emit(writer, last_result.text.data, last_result.text.length);
+    }
+    qr_mutex_unlock(&last_result.lock);
+}
+
+static const struct text_node debug_nodes[] = {
+    { .name = "memory", .mode = 0600, .show = show_memory, .store = store_memory },
+};
+
+static bool
+debug_tree_add(struct dentry *root)
+{
+    return text_nodes_add(root, debug_nodes, QR_ARRAY_COUNT(debug_nodes));
+}
+
+static int64_t
+debugfs_mount(const struct superblock_type *type, const char *options, struct superblock **out)
+{
+    (void)options;
+    return tree_mount(type, debug_tree_add, out);
+}
+
+const struct superblock_type debugfs_type = {
+    .name = "debugfs", .magic = DEBUGFS_MAGIC, .create = debugfs_mount
+};

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Generated files: /proc and /sys.
+ *
+ * A node is a row in a table with a function that writes the whole text.  The text is made when a
+ * file is read from its start and kept with that open file, so that one reader sees one
+ * consistent text however small its pieces; a seek back to the start makes it afresh (top).
+ *
+ * A write hands its bytes, one page at most, to the node's store function.
+ */
+
+#include "text.h"
+
+#include <quire/report.h>
+
+#include "memory.h"
+#include "proc.h"
+
+enum { TEXT_FIRST_BYTES = 1024, TEXT_LIMIT_BYTES = 64 << 20, STORE_LIMIT_BYTES = 4096 };
+
+/* ---- the writer ------------------------------------------------------------------- */
+
+static bool
+text_grow(struct text_writer *text, size_t bytes)
+{
+    size_t capacity = text->capacity == 0 ? TEXT_FIRST_BYTES : text->capacity;
+
+    if (bytes > TEXT_LIMIT_BYTES - text->length) {
+        return false;
+    }
+    while (capacity < text->length + bytes) {
+        capacity *= 2;
+    }
+    char *data = kmem_alloc(capacity);
+    if (data == NULL) {
+        return false;
+    }
+    if (text->length > 0) {
+        memcpy(data, text->data, text->length);
+    }
+    kmem_free(text->data);
+    text->data = data;
+    text->capacity = capacity;
+    return true;
+}
+
+static void
+text_emit(struct qr_writer *writer, const char *bytes, size_t count)
+{
+    struct text_writer *text = (struct text_writer *)writer;
+
+    if (text->failed) {
+        return;
+    }
+    if (count > text->capacity - text->length && !text_grow(text, count)) {
+        text->failed = true;
+        return;
+    }
+    memcpy(text->data + text->length, bytes, count);
+    text->length += count;
+}
+
+void
+text_writer_init(struct text_writer *text)
+{
+    *text = (struct text_writer){ .writer = { .emit = text_emit } };
+}
+
+void
+text_writer_free(struct text_writer *text)
+{
+    kmem_free(text->data);
+    text->data = NULL;
+}
+
+/* ---- the target ----------------------------------------------------------------------- */
+
+/* inode->key is a process number or 0, key_more a thread number or 0. */
+static int64_t
+target_get(const struct inode *inode, struct text_target *target)
+{
+    *target = (struct text_target){ .inode = inode };
+    if (inode->key == 0) {
+        return 0;
+    }
+    target->process = process_find((int32_t)inode->key);
+    if (target->process == NULL) {
+        return -ESRCH;
+    }
+    if (inode->key_more != 0) {
+        target->thread = thread_find((int32_t)inode->key_more);
+        if (target->thread == NULL) {
+            process_put(target->process);
+            return -ESRCH;
+        }
+    }
+    return 0;
+}
+
+static void
+target_put(struct text_target *target)
+{
+    if (target->thread != NULL) {
+        thread_put(target->thread);
+    }
+    if (target->process != NULL) {
+        process_put(target->process);
+    }
+}
+
+/* ---- files --------------------------------------------------------------------------------- */
+
+static int64_t
+text_make(const struct inode *inode, struct text_writer *text)
+{
+    const struct text_node *node = inode->node;
+    struct text_target target;
+    int64_t error = target_get(inode, &target);
+
+    if (error != 0) {
+        return error;
+    }
+    text->length = 0;
+    text->failed = false;
+    node->show(&target, &text->writer);
+    target_put(&target);
+    return text->failed ? -ENOMEM : 0;
+}
+
+static int64_t
+text_read(struct file *file, struct io *io, uint64_t *position)
+{
+    const struct text_node *node = file->inode->node;
+    struct text_writer *text = file->context;
+
+    if (node->show == NULL) {
+        return -EINVAL;
+    }
+    qr_mutex_lock(&file->inode->lock);
+    int64_t result = 0;
+    if (*position == 0 || text->data == NULL) {
+        result = text_make(file->inode, text);
+    }
+    if (result == 0 && *position < text->length) {
+        size_t left = text->length - (size_t)*position;
+        size_t want = io->left < left ? io->left : left;
+        size_t done = io_put(io, text->data + *position, want);
+
+        *position += done;
+        result = done > 0 || want == 0 ? (int64_t)done : -EFAULT;
+    }
+    qr_mutex_unlock(&file->inode->lock);
+    return result;
+}
+
+static int64_t
+text_write(struct file *file, struct io *io, uint64_t *position)
+{
+    const struct text_node *node = file->inode->node;
+    size_t bytes = io->left;
+    struct text_target target;
+
+    if (node->store == NULL) {
+        return -EINVAL;
+    }
+    if (bytes >= STORE_LIMIT_BYTES) {
+        return -EINVAL;
+    }
+    char *copy = kmem_alloc(bytes + 1);
+    if (copy == NULL) {
+        return -ENOMEM;
+    }
+    int64_t result = -EFAULT;
+    if (io_take(io, copy, bytes) == bytes) {
+        copy[bytes] = '\0';
+        result = target_get(file->inode, &target);
+        if (result == 0) {
+            result = node->store(&target, copy, bytes);
+            target_put(&target);
+        }
+    }
+    kmem_free(copy);
+    if (result == 0) {
+        *position += bytes;
+        result = (int64_t)bytes;
+    }
+    return result;
+}
+
+static int64_t
+text_seek(struct file *file, int64_t offset, int whence)
+{
+    if (whence != SEEK_SET && whence != SEEK_CUR) {
+        return -EINVAL;
+    }
+    return seek_plain(file, offset, whence, 0);
+}
+
+static int64_t
+text_truncate(struct file *file, uint64_t size)
+{
+    (void)file;
+    (void)size;
+    return 0; /* `echo x > node` truncates first */
+}
+
+static void
+text_release(struct file *file)
+{
+    text_writer_free(file->context);
+    kmem_free(file->context);
+}
+
+const struct file_ops text_file_ops = {
+    .name = "text",
+    .read = text_read,
+    .write = text_write,
+    .seek = text_seek,
+    .truncate = text_truncate,
+    .release = text_release,
+};
+
+static int64_t
+text_open(struct inode *inode, struct file *file)
+{
+    const struct text_node *node = inode->node;
+
+    if (node->ops != NULL) {
+        file->ops = node->ops;
+        return 0;
+    }
+    struct text_writer *text = kmem_alloc(sizeof *text);
+    if (text == NULL) {
+        return -ENOMEM;
+    }
+    text_writer_init(text);
+    file->context = text;
+    file->ops = &text_file_ops;
+    return 0;
+}
+
+const struct inode_ops text_inode_ops = { .open = text_open };
+
+/* ---- trees ------------------------------------------------------------------------------------ */
+
+struct inode *
+text_inode_create(struct superblock *superblock, const struct text_node *node)
+{
+    uint32_t mode = node->mode & S_IFMT ? node->mode : S_IFREG | node->mode;
+    const struct inode_ops *ops = node->inode_ops != NULL ? node->inode_ops : &text_inode_ops;
+    struct inode *inode = inode_create(superblock, ops, mode);
+
+    if (inode != NULL) {
+        inode->file_ops = &text_file_ops;
+        inode->node = node;
+    }
+    return inode;
+}
+
+bool
+text_nodes_add(struct dentry *directory, const struct text_node *nodes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct inode *inode = text_inode_create(directory->superblock, &nodes[i]);
+
+        if (inode == NULL) {
+            return false;
+        }
+        bool added = tree_add(directory, nodes[i].name, inode) != NULL;
+        inode_put(inode);
+        if (!added) {
+            return false;
+        }
+    }
+    return true;
+}
+
+struct dentry *
+text_directory_add(struct dentry *directory, const char *name)
+{
+    struct inode *inode = inode_create(directory->superblock, &text_inode_ops, S_IFDIR | 0555u);
+
+    if (inode == NULL) {
+        return NULL;
+    }
+    struct dentry *dentry = tree_add(directory, name, inode);
+    inode_put(inode);
+    return dentry;
+}
+
+int64_t
+text_filesystem_create(const struct superblock_type *type, const struct inode_ops *root_ops,
+                       struct superblock **out)
+{
+    struct superblock *superblock = superblock_create(type);
+
+    if (superblock == NULL) {
+        return -ENOMEM;
+    }
+    struct inode *root = inode_create(superblock, root_ops, S_IFDIR | 0555u);
+    if (root != NULL) {
+        superblock->root = dentry_create_root(superblock, root);
+        if (superblock->root == NULL) {
+            inode_put(root);
+        }
+    }
+    if (superblock->root == NULL) {
+        superblock_destroy(superblock);
+        return -ENOMEM;
+    }
+    *out = superblock;
+    return 0;
+}
+
+/* ---- the library's reports ------------------------------------------------------------------------ */
+
+static void
+describe_file(void *host_file, struct qr_report_file *out_file, struct qr_writer *name)
+{
+    struct file *file = host_file;
+    char *buffer = kmem_alloc(PATH_MAX);
+
+    file_identity(file, &out_file->device_major, &out_file->device_minor, &out_file->inode);
+    if (buffer != NULL) {
+        qr_writer_printf(name, "%s", file_path(file, buffer, PATH_MAX));
+        kmem_free(buffer);
+    }
+}
+
+const struct qr_report *
+kernel_report(void)
+{
+    static struct qr_report report;
+
+    /* The same values whoever fills it, and all of them fixed since start-up. */
+    report.frames = memory.frames;
+    report.heap = memory.heap;
+    report.objects = memory.objects;
+    report.vm = memory.vm;
+    report.vmalloc = memory.vmalloc;
+    report.describe_file = describe_file;
+    report.overcommit_ratio = 50;
+    return &report;
+}
+
+size_t
+decimal_parse(const char *text, size_t length, uint64_t *out)
+{
+    uint64_t value = 0;
+    size_t used = 0;
+
+    while (used < length && text[used] >= '0' && text[used] <= '9') {
+        if (used == 19) {
+            return 0;
+        }
+        value = value * 10 + (uint64_t)(text[used++] - '0');
+    }
+    *out = value;
+    return used;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_FS_TEXT_H
+#define KERNEL_FS_TEXT_H
+
+#include <quire/writer.h>
+
+#include "fs.h"
+
+struct process;
+struct thread;
+struct qr_report;
+
+/** What a generated file is about: nothing for the machine, or a process and perhaps a thread. */
+struct text_target {
+    struct process *process; /* alive while the call runs; NULL: the machine */
+    struct thread *thread;   /* for /proc/PID/task/TID */
+    const struct inode *inode;
+};
+
+/** A generated file: one row in a table. */
+struct text_node {
+    const char *name;
+    uint32_t mode; /* permissions; with a type for links and directories, else a file */
+    void (*show)(const struct text_target *target, struct qr_writer *writer);
+    /** Takes a terminated text of @length bytes. @return 0 or -errno */
+    int64_t (*store)(const struct text_target *target, const char *text, size_t length);
+    const struct file_ops *ops;        /* instead of show: a file of its own kind */
+    const struct inode_ops *inode_ops; /* instead of the plain ones: links, directories */
+};
+
+/** A writer into memory that grows. Nothing else knows its length limit. */
+struct text_writer {
+    struct qr_writer writer; /* first */
+    char *data;
+    size_t length, capacity;
+    bool failed; /* no memory, or more than the limit: the text is not complete */
+};
+
+void text_writer_init(struct text_writer *text);
+void text_writer_free(struct text_writer *text);
+
+/** Inode for @node; NULL without memory. */
+struct inode *text_inode_create(struct superblock *superblock, const struct text_node *node);
+/** Add nodes below @directory. T held for writing. @return false without memory */
+bool text_nodes_add(struct dentry *directory, const struct text_node *nodes, size_t count);
+/** A directory below @directory, or NULL. T held for writing. */
+struct dentry *text_directory_add(struct dentry *directory, const char *name);
+/** A file system of generated files: its root alone. @return 0 or -ENOMEM */
+int64_t text_filesystem_create(const struct superblock_type *type,
+                               const struct inode_ops *root_ops, struct superblock **out);
+
+/** The inode ops of plain generated files, and the file ops behind `show`. */
+extern const struct inode_ops text_inode_ops;
+extern const struct file_ops text_file_ops;
+
+/** What the reports of the library are about, in this kernel. */
+const struct qr_report *kernel_report(void);
+
+/** Decimal number at @text. @return bytes used, 0 where there is none or it is too large */
+size_t decimal_parse(const char *text, size_t length, uint64_t *out);
+
+#endif
