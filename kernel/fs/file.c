@@ -64,6 +64,14 @@ mode_of_flags(uint32_t flags)
     }
 }
 
+static atomic_uint open_files; /* structures in the heap: for the leak check */
+
+unsigned
+file_count(void)
+{
+    return atomic_load(&open_files);
+}
+
 struct file *
 file_create(struct dentry *dentry, uint32_t flags)
 {
@@ -75,6 +83,7 @@ file_create(struct dentry *dentry, uint32_t flags)
     dentry_ref(dentry);
     inode_ref(dentry->inode);
     atomic_fetch_add(&dentry->superblock->files, 1);
+    atomic_fetch_add(&open_files, 1);
     atomic_init(&file->refs, 1);
     atomic_init(&file->flags, flags & FLAGS_KEPT);
     file->mode = mode_of_flags(flags);
@@ -128,6 +137,7 @@ file_put(struct file *file)
         file->ops->release(file);
     }
     atomic_fetch_sub(&file->dentry->superblock->files, 1);
+    atomic_fetch_sub(&open_files, 1);
     inode_put(file->inode);
     dentry_put(file->dentry);
     kmem_free(file);

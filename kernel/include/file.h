@@ -114,6 +114,9 @@ struct file {
 /** Add a reference to a file that the caller already may use. */
 void file_ref(struct file *file);
 
+/** Open files that exist: for the leak check. */
+unsigned file_count(void);
+
 /** Drop one; the last closes the file (may sleep). */
 void file_put(struct file *file);
 
@@ -163,6 +166,9 @@ struct fd_table *fd_table_create(void);
 
 /** One more user (CLONE_FILES). */
 void fd_table_ref(struct fd_table *table);
+
+/** Whether anybody but the caller holds a reference: exec() then works on a copy. */
+bool fd_table_is_shared(struct fd_table *table);
 
 /** One user less; the last closes every file. May sleep. */
 void fd_table_put(struct fd_table *table);

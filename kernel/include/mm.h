@@ -79,6 +79,9 @@ int64_t mm_shared_place(struct mm *mm, uint64_t address, const void **out_owner,
 /** Address spaces that exist: for the leak check. */
 unsigned mm_count(void);
 
+/** Whether new address spaces are laid out at random. */
+bool mm_is_random(void);
+
 /** User addresses are below this. */
 uint64_t mm_user_limit(void);
 

@@ -139,6 +139,7 @@ struct thread {
     signal_set waiting_for;    /* S: sigtimedwait: pending ones of these are not ignored */
     struct signal_pending pending; /* S */
     struct signal_queued fault_slot; /* S: the information of a forced signal needs no memory */
+    uint64_t fault_address;    /* own: of the last fault that became a signal */
     struct signal_stack altstack; /* own */
     bool stop_asked;           /* S: is to join the group stop */
     bool exiting;              /* own */
@@ -230,6 +231,8 @@ struct process {
     uint64_t profile_left, profile_interval; /* timer_lock: ITIMER_PROF */
     struct qr_list posix_timers;    /* timer_lock */
     int32_t next_timer_id;          /* timer_lock */
+    unsigned posix_timer_count;     /* timer_lock */
+    uint64_t cpu_limit_told;        /* tick: RLIMIT_CPU second of the last SIGXCPU */
     bool cpu_timers_on;             /* one word: whether the tick has to look */
     uint32_t personality;
 };
@@ -311,10 +314,12 @@ unsigned process_count(void);
 unsigned thread_count(void);
 int32_t process_last_id(void);
 uint64_t process_fork_count(void);
+/** The node name of uname(2), terminated. */
+void machine_host_name(char out[65]);
 
 /**
- * After all user processes have ended: what is left over. Logs each kind that is not zero.
- * @return the number of leaked things
+ * After all processes but init have ended: what is left over beyond init. Logs each such kind.
+ * @return the number of kinds that leak
  */
 unsigned process_leak_check(void);
 

@@ -88,6 +88,11 @@ struct timer {
 void timer_init(struct timer *timer, void (*expire)(struct timer *timer));
 /** Arm (or re-arm) for @deadline, monotonic nanoseconds. Any context. */
 void timer_arm(struct timer *timer, uint64_t deadline);
+/**
+ * Arm, re-arm, or disarm (@deadline 0) under a lock that the timer's function takes too: does not
+ * wait for a function that runs already, which must look under that lock whether it is still wanted.
+ */
+void timer_set_locked(struct timer *timer, uint64_t deadline);
 /** Disarm. Afterwards the function is not running and will not run. @return whether it was armed.
  *  Not from the timer's own function; holds no lock that the function takes. */
 bool timer_cancel(struct timer *timer);
@@ -98,6 +103,7 @@ bool timer_cancel(struct timer *timer);
  * clock_monotonic_ns() is arch.h's.  The time of day is arch.h's clock_realtime_ns(), read once
  * at boot, plus what clock_settime() changed: use clock_wall_ns().
  */
+void clock_init_wall(void);
 uint64_t clock_wall_ns(void);
 void clock_wall_set(uint64_t ns);
 

@@ -16,12 +16,14 @@
 #include <quire/user.h>
 
 #include "abi_errno.h"
+#include "boot.h"
 #include "file.h"
 #include "kstring.h"
 #include "memory.h"
 #include "proc.h"
 
 static atomic_uint mm_total;
+static bool randomise; /* constant after start-up */
 
 static void
 region_file_get(void *file)
@@ -40,7 +42,16 @@ mm_init(void)
 {
     static const struct qr_file_ops ops = {.get = region_file_get, .put = region_file_put};
 
+    char word[8];
+
     qr_vm_set_file_ops(memory.vm, &ops);
+    randomise = !boot_option("norandmaps", word, sizeof(word));
+}
+
+bool
+mm_is_random(void)
+{
+    return randomise;
 }
 
 unsigned

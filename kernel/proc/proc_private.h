@@ -80,6 +80,8 @@ void rseq_update(struct thread *thread, struct trap_frame *frame);
 /* time.c */
 void process_timers_init(struct process *process);
 void process_timers_destroy(struct process *process);
+/** Delete the POSIX timers, as exec() does. */
+void posix_timers_destroy(struct process *process);
 /** The same, absolute, of CLOCK_REALTIME or CLOCK_MONOTONIC. */
 int64_t deadline_from_user_absolute(uint64_t address, bool realtime, uint64_t *out_deadline);
 /** A relative struct timespec of the user as an absolute monotonic deadline. 0, -EFAULT, -EINVAL */

@@ -630,24 +630,33 @@ process_last_id(void)
     return last_number;
 }
 
+/*
+ * Called by init's last thread when everybody else is gone: what exists beyond
+ * init itself was forgotten by somebody.
+ */
 unsigned
 process_leak_check(void)
 {
-    unsigned leaks = 0;
     const struct {
         const char *what;
-        unsigned count;
+        unsigned count, expected;
     } rows[] = {
-        {"processes in the tree", process_total},
-        {"process structures", atomic_load(&process_objects)},
-        {"process numbers", pid_total},
-        {"address spaces", mm_count()},
+        {"processes in the tree", process_total, 1},
+        {"process structures", atomic_load(&process_objects), 1},
+        {"process numbers", pid_total, 1},
+        {"threads", thread_count(), 1},
+        {"address spaces", mm_count(), 0},
+        {"open files", file_count(), 0},
     };
+    unsigned leaks = 0;
 
     for (size_t i = 0; i < QR_ARRAY_COUNT(rows); i++) {
-        if (rows[i].count != 0)
-            printk("leak: %u %s\n", rows[i].count, rows[i].what);
-        leaks += rows[i].count;
+        if (rows[i].count == rows[i].expected)
+            continue;
+        printk("leak: %u %s, expected %u\n", rows[i].count, rows[i].what, rows[i].expected);
+        leaks++;
     }
+    if (leaks == 0)
+        printk("leak check: every process, thread, space and file was given back\n");
     return leaks;
 }

@@ -479,6 +479,17 @@ sched_switched(void)
     }
 }
 
+/* Restartable sequences: a preempted one must be left, and the CPU's number kept right. */
+static void
+note_for_rseq(struct thread *previous, struct thread *next, unsigned cpu,
+              enum switch_reason reason)
+{
+    if (previous->rseq != 0 && reason == SWITCH_PREEMPTED)
+        atomic_fetch_or_explicit(&previous->arch.work, WORK_RSEQ, memory_order_relaxed);
+    if (next->rseq != 0 && next->rseq_cpu != cpu)
+        atomic_fetch_or_explicit(&next->arch.work, WORK_RSEQ, memory_order_relaxed);
+}
+
 /* Interrupts off. */
 static void
 switch_to_next(enum switch_reason reason)
@@ -504,6 +515,7 @@ switch_to_next(enum switch_reason reason)
         queue->homeless = previous; /* not allowed here any more */
     next->started_ns = now;
     queue->switches++;
+    note_for_rseq(previous, next, cpu->index, reason);
     if (previous->space != next->space)
         qr_space_switch(next->space);
     cpu->current = next;

@@ -74,13 +74,28 @@ queue_remove(struct run_queue *queue, struct timer *timer)
     timer->armed = false;
 }
 
+/* Out of its queue, without waiting for a function that runs. */
+static bool
+timer_disarm(struct timer *timer)
+{
+    struct run_queue *queue = timer_queue(timer->cpu);
+    bool was_armed;
+
+    qr_spin_lock(&queue->timer_lock);
+    was_armed = timer->armed;
+    if (was_armed)
+        queue_remove(queue, timer);
+    qr_spin_unlock(&queue->timer_lock);
+    return was_armed;
+}
+
 void
 timer_arm(struct timer *timer, uint64_t deadline)
 {
     struct run_queue *queue;
     uintptr_t flags;
 
-    (void)timer_cancel(timer);
+    (void)timer_disarm(timer);
     flags = irq_save();
     queue = sched_this_queue();
     qr_spin_lock(&queue->timer_lock);
@@ -91,18 +106,22 @@ timer_arm(struct timer *timer, uint64_t deadline)
     irq_restore(flags);
 }
 
+void
+timer_set_locked(struct timer *timer, uint64_t deadline)
+{
+    if (deadline != 0)
+        timer_arm(timer, deadline);
+    else
+        (void)timer_disarm(timer);
+}
+
 bool
 timer_cancel(struct timer *timer)
 {
     struct run_queue *queue = timer_queue(timer->cpu);
-    bool was_armed;
+    bool was_armed = timer_disarm(timer);
 
-    qr_spin_lock(&queue->timer_lock);
-    was_armed = timer->armed;
-    if (was_armed)
-        queue_remove(queue, timer);
-    qr_spin_unlock(&queue->timer_lock);
-    /* A timer re-arms itself from its own function, on its own CPU. */
+    /* On its own CPU the function cannot be running: it runs in an interrupt. */
     while (atomic_load(&queue->timer_running) == timer && queue->cpu != cpu_this())
         cpu_relax();
     return was_armed;
