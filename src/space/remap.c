@@ -250,6 +250,9 @@ static enum qr_status
 remap_move(struct remap *remap)
 {
     struct qr_region *region = remap_region(remap);
+
+    if (region == NULL)
+        return QR_ERR_FAULT; /* an empty old range at the target's start went with the target */
     struct qr_region like = remap_template(remap, region);
     enum qr_status status = move_prepare(remap, region);
 

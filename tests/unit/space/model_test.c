@@ -475,6 +475,10 @@ remap_there(struct model *m, struct remap_args a)
     status = remap_check(p, a.from, kept, a.new);
     if (status != QR_OK)
         return status;
+    if (kept == 0 && a.from == a.to) {
+        pages_clear(p, a.to, a.to + a.new); /* as Linux: the target goes, and the source with it */
+        return QR_ERR_FAULT;
+    }
     for (size_t i = 0; i < a.new; i++) {
         moved[i] = i < kept ? p->pages[a.from + i] : p->pages[a.from];
         moved[i].index = p->pages[a.from].index + i;
