@@ -395,7 +395,9 @@ TEST(object, reference_misuse_is_named)
                   QR_OK);
     EXPECT_TRUE(qr_object_is_device(object));
     EXPECT_EQ(qr_object_device_pa(object, 1).v, 0xfee01000u);
-    EXPECT_PANIC(qr_object_get_page(object, 0, QR_PAGE_FILL, &(struct qr_frame *){NULL}), "device");
+    struct qr_frame *frame = NULL;
+
+    EXPECT_PANIC((void)!qr_object_get_page(object, 0, QR_PAGE_FILL, &frame), "device");
     qr_object_put(object);
     objects_shutdown(sim, objects);
 }

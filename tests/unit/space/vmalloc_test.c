@@ -20,7 +20,7 @@ struct machine {
 static void
 boot(struct machine *machine)
 {
-    machine->sim = sim_boot_tables((struct sim_options){.frames = 1024, .cpus = 2});
+    machine->sim = sim_boot((struct sim_options){.frames = 1024, .cpus = 2});
     qr_tlb_space_init(&machine->kernel, sim_tlb(machine->sim), sim_kernel_tables(machine->sim));
     machine->kernel.global = true;
     machine->area = qr_kcalloc(sim_heap(machine->sim), 1, qr_vmalloc_size(), 0);
