@@ -106,6 +106,7 @@ struct sim {
     unsigned preempt_one_in;
     uint64_t schedule_hash;
     uint64_t steps, switches;
+    uint64_t lone_spins;
 
     /* What the boot functions made, and how each is undone, last first. */
     struct qr_frames *frames;

@@ -19,6 +19,9 @@
 #include <string.h>
 #include <time.h>
 
+/* Turns of spin loops without an end, by the only host thread there is. */
+enum { LONE_SPINS = 1000000 };
+
 static struct sim bare_machine; /* never booted: its CPUs have no RAM and no TLB */
 static atomic_uint bare_count;
 static _Thread_local struct sim_cpu bare;
@@ -133,6 +136,8 @@ qr_port_irq_restore(uintptr_t state)
 {
     struct sim_cpu *cpu = current_cpu();
 
+    if (!cpu->sim->threaded && cpu != &bare)
+        cpu->sim->lone_spins = 0;
     cpu->irq_on = state != 0;
     if (!cpu->irq_on)
         return;
@@ -156,6 +161,8 @@ qr_port_relax(void)
         machine_serve_idle(cpu->sim);
     if (cpu == &bare || cpu->sim->threaded)
         sched_yield();
+    else if (++cpu->sim->lone_spins > LONE_SPINS)
+        sim_fail("a livelock: CPU %u spins and nobody else runs", cpu->qr.index);
 }
 
 /* ---- Level 3 ------------------------------------------------------------- */

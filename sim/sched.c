@@ -360,21 +360,6 @@ switch_to(struct sim *sim, struct choice next)
     fiber_switch(from, &next.thread->fiber);
 }
 
-/* Hand on.  Comes back when the caller is chosen again, its space loaded. */
-static void
-hand_on(struct sim *sim)
-{
-    struct sched *sched = sim->sched;
-    struct sim_thread *me = sched->running;
-    struct choice next = choose(sim);
-
-    if (next.thread == NULL)
-        stuck(sim, "a deadlock: no thread can run");
-    switch_to(sim, next);
-    if (me != NULL && !me->handler && here()->irq_on)
-        sched_load_space(sim, me->space);
-}
-
 static void
 back_to_main(struct sim *sim)
 {
@@ -384,6 +369,34 @@ back_to_main(struct sim *sim)
     sched->running = NULL;
     here_set(NULL);
     fiber_switch(from, &sched->main);
+}
+
+static bool
+handler_is_active(const struct sim *sim)
+{
+    for (unsigned i = 0; i < sim->cpu_count; i++) {
+        if (sim->sched->handlers[i].active)
+            return true;
+    }
+    return false;
+}
+
+/* Hand on.  Comes back when the caller is chosen again, its space loaded. */
+static void
+hand_on(struct sim *sim)
+{
+    struct sched *sched = sim->sched;
+    struct sim_thread *me = sched->running;
+    struct choice next;
+
+    if (sched->alive == 0 && !handler_is_active(sim))
+        back_to_main(sim); /* for good */
+    next = choose(sim);
+    if (next.thread == NULL)
+        stuck(sim, "a deadlock: no thread can run");
+    switch_to(sim, next);
+    if (!me->handler && here()->irq_on)
+        sched_load_space(sim, me->space);
 }
 
 static struct sim_thread *
@@ -409,8 +422,7 @@ thread_start(void)
     thread->cpu->thread = NULL;
     thread->cpu = NULL;
     sim->sched->quiet = 0;
-    if (--sim->sched->alive == 0)
-        back_to_main(sim);
+    sim->sched->alive--;
     hand_on(sim);
     sim_fail("thread %s runs after its end", thread->name);
 }
