@@ -127,19 +127,10 @@ int64_t wait_until(uint64_t deadline);
 
 /*
  * Sleeping mutual exclusion for threads: struct qr_mutex and qr_rwlock of the library, which
- * sleep through these two (qr_port_wait, qr_port_wake).
+ * sleep through qr_port_wait() and qr_port_wake(); wait.c implements these two.
  */
 
-/** Before the first use of wait_word(): proc_init() calls it. */
+/** Before the first contended lock: proc_init() calls it. */
 void wait_init(void);
-
-/**
- * Sleep while *@word == @expected, uninterruptible; for the port.
- * @return for no reason at times
- */
-void wait_word(_Atomic uint32_t *word, uint32_t expected);
-
-/** Wake up to @count threads in wait_word(@word). Any context. */
-void wait_word_wake(_Atomic uint32_t *word, uint32_t count);
 
 #endif

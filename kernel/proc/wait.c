@@ -12,6 +12,7 @@
 #include "sched_private.h"
 
 #include <quire/assert.h>
+#include <quire/port.h>
 
 #include "abi_errno.h"
 
@@ -184,7 +185,7 @@ sched_sleep_until(uint64_t deadline)
     } while (result == 0);
 }
 
-/* ---- waiting on a word ------------------------------------------------------------- */
+/* ---- waiting on a word: the library's port ------------------------------------------------------------- */
 
 enum { WORD_BUCKETS = 64 };
 
@@ -211,7 +212,7 @@ wait_init(void)
 }
 
 void
-wait_word(_Atomic uint32_t *word, uint32_t expected)
+qr_port_wait(_Atomic uint32_t *word, uint32_t expected)
 {
     struct wait_queue *bucket = word_bucket(word);
     struct word_waiter waiter;
@@ -227,7 +228,7 @@ wait_word(_Atomic uint32_t *word, uint32_t expected)
 }
 
 void
-wait_word_wake(_Atomic uint32_t *word, uint32_t count)
+qr_port_wake(_Atomic uint32_t *word, uint32_t count)
 {
     struct wait_queue *bucket = word_bucket(word);
 
