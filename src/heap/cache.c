@@ -137,7 +137,7 @@ qr_heap_init(struct qr_heap *heap, struct qr_frames *frames, unsigned cpu_count)
         return QR_ERR_INVALID;
     heap->frames = frames;
     heap->cpu_count = cpu_count;
-    qr_spin_init(&heap->lock, QR_RANK_REGISTRY);
+    qr_spin_init(&heap->lock, QR_RANK_HEAP);
     qr_list_init(&heap->caches);
     heap->closed_lanes = lanes;
     lanes_init(lanes, cpu_count);
@@ -189,22 +189,23 @@ qr_heap_fini(struct qr_heap *heap)
     return leaked + atomic_load_explicit(&heap->large_blocks, memory_order_relaxed);
 }
 
+/*
+ * The registry stays locked, so that no cache goes away meanwhile; caches without
+ * anything to give cost one load each, which makes a failing request cheap.
+ */
 size_t
 qr_heap_reap(struct qr_heap *heap)
 {
     size_t released = 0;
-    size_t index = 0;
-    bool more = true;
 
-    /* By index, because reaping must not hold the registry's lock; a cache that comes or
-     * goes meanwhile only means that one is missed or visited twice. */
-    while (more) {
-        struct qr_cache *cache = qr_heap_cache_at(heap, index++);
+    qr_spin_lock(&heap->lock);
+    qr_list_for_each (link, &heap->caches) {
+        struct qr_cache *cache = qr_list_entry(link, struct qr_cache, link);
 
-        more = cache != NULL;
-        if (more)
+        if (atomic_load_explicit(&cache->reapable, memory_order_relaxed))
             released += qr_cache_reap(cache);
     }
+    qr_spin_unlock(&heap->lock);
     return released;
 }
 
@@ -247,6 +248,7 @@ qr_cache_destroy(struct qr_cache *cache)
 size_t
 qr_cache_reap(struct qr_cache *cache)
 {
+    atomic_store_explicit(&cache->reapable, false, memory_order_relaxed);
     qr_heap_lanes_drain(cache);
     return qr_slabs_release(cache, 0);
 }

@@ -80,7 +80,9 @@ struct qr_cache {
     struct qr_list partial, full, empty;
     struct magazine *depot_full, *depot_empty;
     uint32_t depot_full_count, depot_empty_count, depot_limit;
-    uint32_t colour, colour_count; /* next slab's offset in cache lines; how many there are */
+    _Atomic uint32_t colour; /* of the next slab, in steps */
+    uint32_t colour_count;
+    _Atomic bool reapable; /* magazines or empty slabs since the last reap */
     size_t slab_count, empty_count, frame_count;
     size_t total_objects, in_use; /* in_use: out of the slabs */
 };
@@ -92,7 +94,7 @@ struct qr_heap {
     struct qr_cache dma_classes[CLASS_COUNT]; /* without magazines */
     struct qr_cache slab_records;
     struct qr_cache magazines[MAGAZINE_KINDS];
-    struct qr_spin lock; /* rank REGISTRY: the list of caches */
+    struct qr_spin lock; /* rank HEAP: the list of caches */
     struct qr_list caches;
     _Atomic size_t large_blocks, large_frames;
     struct heap_lane *closed_lanes; /* of every cache without magazines */
@@ -119,9 +121,6 @@ struct slab *qr_slab_find(struct qr_heap *heap, const void *pointer);
 unsigned qr_slab_index(const struct slab *slab, const void *pointer);
 
 size_t qr_cache_slab_objects(const struct qr_cache *cache);
-
-/* The index-th cache of the heap, NULL past the end (stats.c). */
-struct qr_cache *qr_heap_cache_at(struct qr_heap *heap, size_t index);
 
 /* ---- lanes (lane.c) ----------------------------------------------------- */
 
@@ -170,6 +169,18 @@ cache_push(struct qr_cache *cache, void *object)
     }
     qr_port_irq_restore(irq);
     return done;
+}
+
+/* Frames are short: objects go straight to their slabs, magazines keep nothing. */
+static inline bool
+heap_pressed(const struct qr_heap *heap, const struct qr_cpu *cpu)
+{
+    const struct qr_frames *frames = heap->frames;
+    uint8_t home =
+        frames->fallback[cpu->node < CONFIG_MAX_NODES ? cpu->node : 0][QR_ZONE_NORMAL][0];
+
+    return home == 0xff ||
+           atomic_load_explicit(&frames->zones[home].pressed, memory_order_relaxed);
 }
 
 /* ---- marks of free objects ---------------------------------------------- */

@@ -31,8 +31,10 @@ lane_hold(struct heap_lane *lane, struct qr_cpu *cpu)
 }
 
 static void
-lane_release(struct heap_lane *lane, uint32_t loaded)
+lane_release(struct qr_cache *cache, struct heap_lane *lane, uint32_t loaded)
 {
+    if (lane->closed && lane->loaded != NULL)
+        atomic_store_explicit(&cache->reapable, true, memory_order_relaxed);
     lane->closed = lane->loaded == NULL;
     if (!lane->closed)
         atomic_store_explicit(&lane->top, loaded + 1, memory_order_release);
@@ -129,7 +131,7 @@ lane_swap(struct heap_lane *lane)
 
 /* Fill the empty loaded magazine.  @return objects in it now */
 static uint32_t
-lane_fill(struct qr_cache *cache, struct heap_lane *lane)
+lane_fill(struct qr_cache *cache, struct heap_lane *lane, const struct qr_cpu *cpu)
 {
     struct magazine *full;
 
@@ -147,6 +149,8 @@ lane_fill(struct qr_cache *cache, struct heap_lane *lane)
         lane->loaded = full;
         return cache->magazine_size;
     }
+    if (heap_pressed(cache->heap, cpu))
+        return 0;
     if (lane->loaded == NULL)
         lane->loaded = depot_take_empty(cache);
     if (lane->loaded == NULL)
@@ -164,10 +168,10 @@ lane_alloc(struct qr_cache *cache)
     void *object = NULL;
 
     if (loaded == 0)
-        loaded = lane_fill(cache, lane);
+        loaded = lane_fill(cache, lane, cpu);
     if (loaded > 0)
         object = lane->loaded->object[--loaded];
-    lane_release(lane, loaded);
+    lane_release(cache, lane, loaded);
     qr_cpu_leave(cpu);
     return object;
 }
@@ -193,17 +197,27 @@ qr_heap_lane_alloc(struct qr_cache *cache, unsigned alloc_flags)
     return object;
 }
 
+/* What the full magazine @magazine holds goes back to the slabs; it is empty then. */
+static struct magazine *
+magazine_flush(struct qr_cache *cache, struct magazine *magazine)
+{
+    qr_slabs_give(cache, cache->magazine_size, magazine->object);
+    return magazine;
+}
+
 /*
  * Room in the magazines of a lane whose loaded one is full or missing.
  * @return objects in the loaded one now
  */
 static uint32_t
-lane_make_room(struct qr_cache *cache, struct heap_lane *lane, uint32_t loaded)
+lane_make_room(struct qr_cache *cache, struct heap_lane *lane, uint32_t loaded,
+               const struct qr_cpu *cpu)
 {
-    struct magazine *empty;
+    struct magazine *empty = NULL;
 
     if (lane->loaded == NULL) {
-        lane->loaded = depot_take_empty(cache);
+        if (!heap_pressed(cache->heap, cpu))
+            lane->loaded = depot_take_empty(cache);
         return 0;
     }
     if (loaded < cache->magazine_size)
@@ -213,21 +227,16 @@ lane_make_room(struct qr_cache *cache, struct heap_lane *lane, uint32_t loaded)
         lane->previous_count = loaded;
         return 0;
     }
-    empty = lane->previous == NULL || cache->depot_full_count < cache->depot_limit
-                ? depot_take_empty(cache)
-                : NULL;
-    if (empty != NULL && lane->previous != NULL && !depot_give_full(cache, lane->previous)) {
-        depot_give_empty(cache, empty);
-        empty = NULL;
+    if (!heap_pressed(cache->heap, cpu))
+        empty = depot_take_empty(cache);
+    if (lane->previous == NULL && empty == NULL) {
+        (void)magazine_flush(cache, lane->loaded);
+        return 0;
     }
-    if (empty == NULL) {
-        /* The older half of what this CPU has goes back to the slabs. */
-        if (lane->previous == NULL) {
-            qr_slabs_give(cache, loaded, lane->loaded->object);
-            return 0;
-        }
-        qr_slabs_give(cache, lane->previous_count, lane->previous->object);
-        empty = lane->previous;
+    if (lane->previous != NULL && (empty == NULL || !depot_give_full(cache, lane->previous))) {
+        if (empty != NULL)
+            depot_give_empty(cache, empty);
+        empty = magazine_flush(cache, lane->previous);
     }
     lane->previous = lane->loaded;
     lane->previous_count = loaded;
@@ -249,11 +258,11 @@ qr_heap_lane_free(struct qr_cache *cache, void *object)
     }
     cpu = qr_cpu_enter();
     lane = &cache->lanes[cpu->index];
-    loaded = lane_make_room(cache, lane, lane_hold(lane, cpu));
+    loaded = lane_make_room(cache, lane, lane_hold(lane, cpu), cpu);
     kept = lane->loaded != NULL;
     if (kept)
         lane->loaded->object[loaded++] = object;
-    lane_release(lane, loaded);
+    lane_release(cache, lane, loaded);
     qr_cpu_leave(cpu);
     if (!kept)
         qr_slabs_give(cache, 1, &object);
@@ -301,7 +310,7 @@ qr_heap_lanes_drain(struct qr_cache *cache)
         lane->loaded = NULL;
         lane->previous = NULL;
         lane->previous_count = 0;
-        lane_release(lane, 0);
+        lane_release(cache, lane, 0);
     }
     depot_drain(cache);
     qr_cpu_leave(cpu);
@@ -318,7 +327,7 @@ qr_heap_lanes_count(struct qr_cache *cache)
         uint32_t loaded = lane_hold(lane, cpu);
 
         count += loaded + lane->previous_count;
-        lane_release(lane, loaded);
+        lane_release(cache, lane, loaded);
     }
     qr_spin_lock(&cache->lock);
     count += (size_t)cache->depot_full_count * cache->magazine_size;

@@ -197,6 +197,8 @@ qr_slabs_give(struct qr_cache *cache, size_t count, void *const *objects)
         slab_give(cache, objects[i]);
     cache->in_use -= count;
     release = cache->empty_count > EMPTY_SLABS_KEPT;
+    if (cache->empty_count != 0)
+        atomic_store_explicit(&cache->reapable, true, memory_order_relaxed);
     qr_spin_unlock(&cache->lock);
     if (release)
         (void)qr_slabs_release(cache, EMPTY_SLABS_KEPT);
@@ -245,7 +247,8 @@ slab_make(struct qr_cache *cache, struct qr_frame *frame, unsigned order, struct
     size_t left = (QR_PAGE_SIZE << order) - first - count * cache->stride;
     size_t step = cache->align > QR_CACHE_LINE ? cache->align : QR_CACHE_LINE;
     /* Slabs differ in where they start, so that their first objects share no cache set. */
-    size_t colour = (cache->colour++ % cache->colour_count) * step;
+    uint32_t turn = atomic_fetch_add_explicit(&cache->colour, 1, memory_order_relaxed);
+    size_t colour = turn % cache->colour_count * step;
 
     qr_list_init(&slab->link);
     slab->cache = cache;

@@ -15,20 +15,18 @@
 
 #include <quire/writer.h>
 
-struct qr_cache *
-qr_heap_cache_at(struct qr_heap *heap, size_t index)
+/*
+ * The registry's lock is held around every walk over the caches: none of them is destroyed
+ * meanwhile.  Its rank is lower than those of the locks taken inside.
+ */
+static struct qr_cache *
+cache_at(struct qr_heap *heap, size_t index)
 {
-    struct qr_cache *found = NULL;
-
-    qr_spin_lock(&heap->lock);
     qr_list_for_each (link, &heap->caches) {
-        if (index-- == 0) {
-            found = qr_list_entry(link, struct qr_cache, link);
-            break;
-        }
+        if (index-- == 0)
+            return qr_list_entry(link, struct qr_cache, link);
     }
-    qr_spin_unlock(&heap->lock);
-    return found;
+    return NULL;
 }
 
 #ifdef CONFIG_MEMORY_DEBUGGING
@@ -61,19 +59,13 @@ add_requested(void *context, struct qr_cache *cache, void *object, bool in_bitma
 }
 #endif
 
-bool
-qr_heap_cache_stats(struct qr_heap *heap, size_t index, struct qr_cache_stats *out_stats)
+static void
+cache_stats(struct qr_cache *cache, struct qr_cache_stats *stats)
 {
-    struct qr_cache *cache = qr_heap_cache_at(heap, index);
-    size_t in_magazines;
+    size_t in_magazines = qr_heap_lanes_count(cache);
 
-    if (cache == NULL)
-        return false;
-    in_magazines = qr_heap_lanes_count(cache);
     qr_spin_lock(&cache->lock);
-    size_t in_use = cache->in_use > in_magazines ? cache->in_use - in_magazines : 0;
-
-    *out_stats = (struct qr_cache_stats){
+    *stats = (struct qr_cache_stats){
         .name = cache->name,
         .object_bytes = cache->object_bytes,
         .slab_frames = (size_t)1 << cache->slab_order,
@@ -81,33 +73,50 @@ qr_heap_cache_stats(struct qr_heap *heap, size_t index, struct qr_cache_stats *o
                                                    : cache->total_objects / cache->slab_count,
         .slabs = cache->slab_count,
         .active_slabs = cache->slab_count - cache->empty_count,
-        .active_objects = in_use,
+        .active_objects = cache->in_use > in_magazines ? cache->in_use - in_magazines : 0,
         .total_objects = cache->total_objects,
         .magazine_objects = cache->magazine_size,
     };
     qr_spin_unlock(&cache->lock);
 #ifdef CONFIG_MEMORY_DEBUGGING
-    objects_visit(cache, add_requested, &out_stats->requested_bytes);
+    objects_visit(cache, add_requested, &stats->requested_bytes);
 #endif
-    return true;
+}
+
+bool
+qr_heap_cache_stats(struct qr_heap *heap, size_t index, struct qr_cache_stats *out_stats)
+{
+    struct qr_cache *cache;
+
+    qr_spin_lock(&heap->lock);
+    cache = cache_at(heap, index);
+    if (cache != NULL)
+        cache_stats(cache, out_stats);
+    qr_spin_unlock(&heap->lock);
+    return cache != NULL;
 }
 
 void
 qr_heap_stats(struct qr_heap *heap, struct qr_heap_stats *out_stats)
 {
     struct qr_heap_stats stats = {0};
-    struct qr_cache_stats cache;
 
     stats.large_blocks = atomic_load_explicit(&heap->large_blocks, memory_order_relaxed);
     stats.frames = atomic_load_explicit(&heap->large_frames, memory_order_relaxed);
     stats.large_bytes = stats.frames << QR_PAGE_SHIFT;
     stats.active_bytes = stats.large_bytes;
-    for (size_t i = 0; qr_heap_cache_stats(heap, i, &cache); i++) {
-        struct qr_cache *at = qr_heap_cache_at(heap, i);
+    qr_spin_lock(&heap->lock);
+    qr_list_for_each (link, &heap->caches) {
+        struct qr_cache *cache = qr_list_entry(link, struct qr_cache, link);
+        size_t in_magazines = qr_heap_lanes_count(cache);
 
-        stats.active_bytes += cache.active_objects * cache.object_bytes;
-        stats.frames += at == NULL ? 0 : at->frame_count;
+        qr_spin_lock(&cache->lock);
+        if (cache->in_use > in_magazines)
+            stats.active_bytes += (cache->in_use - in_magazines) * cache->object_bytes;
+        stats.frames += cache->frame_count;
+        qr_spin_unlock(&cache->lock);
     }
+    qr_spin_unlock(&heap->lock);
     *out_stats = stats;
 }
 
@@ -203,10 +212,11 @@ bool
 qr_heap_validate(struct qr_heap *heap, char *out_message, size_t bytes)
 {
     struct check check = {.heap = heap, .message = out_message, .bytes = bytes, .ok = true};
-    struct qr_cache *cache;
 
-    for (size_t i = 0; check.ok && (cache = qr_heap_cache_at(heap, i)) != NULL; i++)
-        check_cache(&check, cache);
+    qr_spin_lock(&heap->lock);
+    qr_list_for_each (link, &heap->caches)
+        check_cache(&check, qr_list_entry(link, struct qr_cache, link));
+    qr_spin_unlock(&heap->lock);
     return check.ok;
 }
 
@@ -253,10 +263,11 @@ void
 qr_heap_report_leaks(struct qr_heap *heap, struct qr_writer *writer)
 {
     struct leak_table table = {0};
-    struct qr_cache *cache;
 
-    for (size_t i = 0; (cache = qr_heap_cache_at(heap, i)) != NULL; i++)
-        objects_visit(cache, add_leak, &table);
+    qr_spin_lock(&heap->lock);
+    qr_list_for_each (link, &heap->caches)
+        objects_visit(qr_list_entry(link, struct qr_cache, link), add_leak, &table);
+    qr_spin_unlock(&heap->lock);
     for (size_t i = 0; i < table.used; i++)
         qr_writer_printf(writer, "%zu objects, %zu bytes, allocated at 0x%lx\n",
                          table.sites[i].objects, table.sites[i].bytes,
