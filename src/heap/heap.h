@@ -200,10 +200,11 @@ object_cookie(const struct qr_cache *cache, void *object)
 
 #ifdef CONFIG_MEMORY_DEBUGGING
 
+/* Atomic because statistics read the records of objects that others allocate and free. */
 struct object_record {
-    uint32_t state;
-    uint32_t requested;
-    uintptr_t site;  /* who allocated or freed it */
+    _Atomic uint32_t state;
+    _Atomic uint32_t requested;
+    _Atomic uintptr_t site; /* who allocated or freed it */
     uintptr_t guard; /* the tail of the red zone */
 };
 
