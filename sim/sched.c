@@ -13,11 +13,13 @@
  *     interrupts on      its thread
  *                        the handler, where an interrupt is pending (so interrupts
  *                        are late and overtake each other as the seed says)
- *                        now and then: any other thread that no CPU holds with
- *                        interrupts off (pre-emption and migration)
+ *                        a thread that is on no CPU, where this one idles
+ *                        now and then: such a thread although it does not
+ *                        (pre-emption), or going idle (so that its thread migrates)
  *
  * A thread that comes to a CPU first loads its space there, through the
- * library, interrupts off.  A CPU without a thread idles with what was loaded.
+ * library, interrupts off.  A CPU that loses its thread goes lazy before that
+ * thread may run elsewhere, as a kernel's idle thread does.
  *
  * Nothing to run while threads remain is a deadlock; a long time of nothing but
  * spinning is a livelock.  Both fail and say who waits for what.
@@ -46,7 +48,8 @@ struct sim_thread {
     void *space; /* NULL: a kernel thread, or no spaces are booted */
     bool kernel;
     bool handler; /* a CPU's interrupt handler, not a thread */
-    bool active;  /* handler: in the middle of an interrupt */
+    bool active;  /* handler: in the middle of an interrupt, or of going idle */
+    bool idles;   /* handler: takes the thread off its CPU */
     unsigned only_cpu;
 
     enum thread_state state;
@@ -75,6 +78,7 @@ struct sched {
 struct choice {
     struct sim_thread *thread;
     struct sim_cpu *cpu;
+    bool idle; /* the handler, to take the CPU's thread off */
 };
 
 bool
@@ -214,15 +218,10 @@ sim_unload(struct sim *sim, const void *space)
 /* ---- What may run next ------------------------------------------------------------ */
 
 static bool
-thread_may_move(const struct sim_thread *thread, const struct sim_cpu *to)
+thread_may_come(const struct sim_thread *thread, const struct sim_cpu *cpu)
 {
-    const struct sim_cpu *from = thread->cpu;
-
-    if (thread->state != THREAD_READY || from == to)
-        return false;
-    if (thread->only_cpu != SIM_ANY_CPU && thread->only_cpu != to->qr.index)
-        return false;
-    return from == NULL || (from->irq_on && !from->sim->sched->handlers[from->qr.index].active);
+    return thread->state == THREAD_READY && thread->cpu == NULL &&
+           (thread->only_cpu == SIM_ANY_CPU || thread->only_cpu == cpu->qr.index);
 }
 
 static unsigned
@@ -233,22 +232,20 @@ choices_of_cpu(struct sched *sched, struct sim_cpu *cpu, bool migrate, struct ch
     unsigned count = 0;
 
     if (handler->active) {
-        out[count++] = (struct choice){handler, cpu};
+        out[count++] = (struct choice){handler, cpu, false};
         return count;
     }
-    if (thread != NULL && thread->state == THREAD_READY)
-        out[count++] = (struct choice){thread, cpu};
+    if (thread != NULL)
+        out[count++] = (struct choice){thread, cpu, false};
     if (thread != NULL && !cpu->irq_on)
         return count;
     if (atomic_load_explicit(&cpu->pending, memory_order_relaxed) != 0)
-        out[count++] = (struct choice){handler, cpu};
-    for (unsigned i = 0; i < sched->count; i++) {
-        struct sim_thread *other = sched->threads[i];
-
-        if (!thread_may_move(other, cpu))
-            continue;
-        if (migrate || (other->cpu == NULL && (thread == NULL || thread->state != THREAD_READY)))
-            out[count++] = (struct choice){other, cpu};
+        out[count++] = (struct choice){handler, cpu, false};
+    if (migrate && thread != NULL)
+        out[count++] = (struct choice){handler, cpu, true};
+    for (unsigned i = 0; i < sched->count && (migrate || thread == NULL); i++) {
+        if (thread_may_come(sched->threads[i], cpu))
+            out[count++] = (struct choice){sched->threads[i], cpu, false};
     }
     return count;
 }
@@ -311,13 +308,13 @@ choose(struct sim *sim)
     struct choice choices[CONFIG_MAX_CPUS * 4 + 256];
     unsigned count;
 
-    if ((size_t)(sched->count + 2) * sim->cpu_count > QR_ARRAY_COUNT(choices))
+    if ((size_t)(sched->count + 3) * sim->cpu_count > QR_ARRAY_COUNT(choices))
         sim_fail("%u threads on %u CPUs are too many", sched->count, sim->cpu_count);
     count = choices_all(sim, random_next(&sched->random) % MIGRATE_ONE_IN == 0, choices);
     if (count == 0)
         count = choices_all(sim, true, choices);
     if (count == 0)
-        return (struct choice){NULL, NULL};
+        return (struct choice){NULL, NULL, false};
     return choices[random_next(&sched->random) % count];
 }
 
@@ -330,8 +327,6 @@ load_thread(struct choice next)
 
     if (thread->handler || thread->cpu == next.cpu)
         return;
-    if (thread->cpu != NULL)
-        thread->cpu->thread = NULL;
     if (next.cpu->thread != NULL)
         next.cpu->thread->cpu = NULL;
     thread->cpu = next.cpu;
@@ -355,8 +350,10 @@ switch_to(struct sim *sim, struct choice next)
     sim->switches++;
     sched->running = next.thread;
     sched->came_from = from;
-    if (next.thread->handler)
+    if (next.thread->handler && !next.thread->active) {
         next.thread->active = true;
+        next.thread->idles = next.idle;
+    }
     fiber_switch(from, &next.thread->fiber);
 }
 
@@ -391,12 +388,27 @@ hand_on(struct sim *sim)
 
     if (sched->alive == 0 && !handler_is_active(sim))
         back_to_main(sim); /* for good */
+    if ((sim->options.features & (SIM_SPECULATE | SIM_EVICT)) != 0) {
+        sched->hold++;
+        mmu_speculate(here());
+        sched->hold--;
+    }
     next = choose(sim);
     if (next.thread == NULL)
         stuck(sim, "a deadlock: no thread can run");
     switch_to(sim, next);
     if (!me->handler && here()->irq_on)
         sched_load_space(sim, me->space);
+}
+
+/* The CPU has no work: lazy first, then its thread is free to run elsewhere. */
+static void
+go_idle(struct sim_cpu *cpu)
+{
+    sched_load_space(cpu->sim, NULL);
+    if (cpu->thread != NULL)
+        cpu->thread->cpu = NULL;
+    cpu->thread = NULL;
 }
 
 static struct sim_thread *
@@ -418,9 +430,8 @@ thread_start(void)
     thread->body(thread->context);
     if (!thread->cpu->irq_on || thread->cpu->qr.irq_depth != 0)
         sim_fail("thread %s ends with interrupts off: a lock is still held", thread->name);
+    go_idle(here());
     thread->state = THREAD_DONE;
-    thread->cpu->thread = NULL;
-    thread->cpu = NULL;
     sim->sched->quiet = 0;
     sim->sched->alive--;
     hand_on(sim);
@@ -433,7 +444,10 @@ handler_start(void)
     struct sim_thread *handler = started();
 
     for (;;) {
-        cpu_take_interrupts(here());
+        if (handler->idles)
+            go_idle(here());
+        else
+            cpu_take_interrupts(here());
         handler->active = false;
         hand_on(handler->sim);
     }
@@ -478,9 +492,12 @@ sched_wait(struct sim *sim, _Atomic uint32_t *word, uint32_t expected)
     if (atomic_load(word) != expected ||
         random_next(&sim->sched->random) % EARLY_WAKE_ONE_IN == 0)
         return;
+    go_idle(here());
     me->state = THREAD_WAITING;
     me->word = word;
     me->expected = expected;
+    if (atomic_load(word) != expected)
+        me->state = THREAD_READY;
     hand_on(sim);
 }
 
@@ -590,13 +607,16 @@ run_threads(struct sim *sim)
 void
 sim_run(struct sim *sim, enum sim_run_mode mode)
 {
-    void *space = sim->cpus[0].space;
+    void *space = NULL;
     bool abandoned;
 
     if (sim->sched == NULL)
         return;
-    sim_enter(sim, 0);
-    space = here()->space;
+    for (unsigned i = sim->cpu_count; i-- > 0;) {
+        sim_enter(sim, i);
+        space = here()->space;
+        sched_load_space(sim, NULL);
+    }
     sim_leave();
     if (mode == SIM_RUN_SEEDED)
         run_seeded(sim);

@@ -293,7 +293,10 @@ struct sim_thread *sim_spawn(struct sim *sim, unsigned cpu, const char *name, si
 /** A kernel thread: it has no space and runs lazily on whatever was loaded. */
 struct sim_thread *sim_spawn_kernel(struct sim *sim, unsigned cpu, const char *name, sim_body body,
                                     void *context);
-/** Run every spawned thread to its end; afterwards the caller is on CPU 0 again. */
+/**
+ * Run every spawned thread to its end.  Afterwards the caller is on CPU 0 again, in the space
+ * that CPU 0 had before; the other CPUs idle without one.
+ */
 void sim_run(struct sim *sim, enum sim_run_mode mode);
 
 /** A point where the scheduler may switch: called by the port, and by hooks in the core. */

@@ -16,15 +16,25 @@
 
 enum { PAGES = 24, ROUNDS = 12 };
 
-struct world {
-    struct sim *sim;
+struct place {
     struct qr_tables tables;
     struct qr_tlb_space space;
+};
+
+/* What one thread works on. */
+struct worker {
+    struct world *world;
+    struct place *place;
+};
+
+struct world {
+    struct sim *sim;
+    struct place places[2];
+    struct worker workers[2];
     uint64_t random;
     unsigned rounds;
     unsigned wrong;
     unsigned seen; /* successful reads */
-    bool other_space;
 };
 
 static struct sim_options
@@ -37,23 +47,32 @@ world_options(uint64_t seed)
         .seed = seed,
         .mmu = (enum sim_mmu)(seed % SIM_MMU_COUNT),
         .asids = asids[seed / 3 % 4],
-        .features = (seed & 1) != 0 ? SIM_SPECULATE : 0,
+        .features = ((seed & 1) != 0 ? SIM_SPECULATE : 0u) | ((seed & 6) == 6 ? SIM_LEAF_FLUSH : 0u),
     };
+}
+
+static void
+place_create(struct world *world, struct place *place)
+{
+    enum qr_status status =
+        qr_tables_init(&place->tables, sim_format(world->sim), sim_frames(world->sim),
+                       sim_epoch(world->sim), NULL);
+
+    ASSERT_EQ(status, QR_OK);
+    qr_tlb_space_init(&place->space, sim_tlb(world->sim), &place->tables);
 }
 
 static void
 world_boot(struct world *world, struct sim_options options)
 {
-    enum qr_status status;
-
     memset(world, 0, sizeof(*world));
     world->sim = sim_boot_tables(options);
     world->random = options.seed;
     world->rounds = ROUNDS;
-    status = qr_tables_init(&world->tables, sim_format(world->sim), sim_frames(world->sim),
-                            sim_epoch(world->sim), NULL);
-    ASSERT_EQ(status, QR_OK);
-    qr_tlb_space_init(&world->space, sim_tlb(world->sim), &world->tables);
+    for (unsigned i = 0; i < 2; i++) {
+        place_create(world, &world->places[i]);
+        world->workers[i] = (struct worker){world, &world->places[i]};
+    }
 }
 
 static struct qr_va_range
@@ -72,22 +91,30 @@ give_to_batch(void *context, const struct qr_entry *entry)
         qr_tlb_batch_add_frame(cursor->batch, qr_frame_of(frames, qr_pa_to_pfn(entry->leaf.pa)));
 }
 
+/* When it returns nobody can use the range, whoever took its pages out. */
 static void
-world_unmap(struct world *world, size_t first, size_t last)
+place_unmap(struct worker *worker, size_t first, size_t last)
 {
+    struct place *place = worker->place;
+    struct sim_flush promise = {
+        .root = place->tables.root_pa, .range_count = 1, .ranges = {pages_range(first, last)}};
     struct qr_tlb_batch batch;
     struct qr_cursor cursor;
 
-    qr_tlb_batch_init(&batch, &world->space);
-    qr_cursor_open(&cursor, &world->tables, pages_range(first, last), &batch);
+    qr_tlb_batch_init(&batch, &place->space);
+    qr_cursor_open(&cursor, &place->tables, pages_range(first, last), &batch);
     qr_cursor_unmap_range(&cursor, cursor.range, give_to_batch, &cursor);
+    sim_flush_begin(worker->world->sim, &promise);
     qr_cursor_close(&cursor);
     qr_tlb_batch_finish(&batch);
+    sim_flush_end(worker->world->sim, &promise);
 }
 
 static void
-world_map(struct world *world, size_t page)
+place_map(struct worker *worker, size_t page)
 {
+    struct world *world = worker->world;
+    struct place *place = worker->place;
     struct qr_frame *frame = qr_frame_alloc(sim_frames(world->sim), QR_ALLOC_ZERO);
     struct qr_leaf leaf = {.prot = QR_PROT_READ | QR_PROT_WRITE | QR_PROT_USER};
     struct qr_cursor cursor;
@@ -96,7 +123,7 @@ world_map(struct world *world, size_t page)
         return;
     leaf.pa = qr_frame_pa(sim_frames(world->sim), frame);
     memcpy(sim_ram(world->sim, leaf.pa), &page, sizeof(page));
-    qr_cursor_open(&cursor, &world->tables, pages_range(page, page + 1), NULL);
+    qr_cursor_open(&cursor, &place->tables, pages_range(page, page + 1), NULL);
     if (qr_cursor_query(&cursor, sim_page(page)).kind == QR_ENTRY_NONE &&
         qr_cursor_prepare(&cursor, sim_page(page), 0) == QR_OK) {
         qr_cursor_map(&cursor, sim_page(page), &leaf);
@@ -108,33 +135,35 @@ world_map(struct world *world, size_t page)
 }
 
 static void
-world_protect(struct world *world, size_t first, size_t last)
+place_protect(struct worker *worker, size_t first, size_t last)
 {
+    struct place *place = worker->place;
     struct qr_tlb_batch batch;
     struct qr_cursor cursor;
 
-    qr_tlb_batch_init(&batch, &world->space);
-    qr_cursor_open(&cursor, &world->tables, pages_range(first, last), &batch);
+    qr_tlb_batch_init(&batch, &place->space);
+    qr_cursor_open(&cursor, &place->tables, pages_range(first, last), &batch);
     qr_cursor_protect_range(&cursor, cursor.range, QR_PROT_READ | QR_PROT_USER, 0, NULL, NULL);
     qr_cursor_close(&cursor);
     qr_tlb_batch_finish(&batch);
 }
 
 static void
-world_change(struct world *world)
+place_change(struct worker *worker)
 {
+    struct world *world = worker->world;
     size_t first = (size_t)(test_random(&world->random) % PAGES);
     size_t last = first + 1 + (size_t)(test_random(&world->random) % (PAGES - first));
 
     switch (test_random(&world->random) % 4) {
     case 0:
-        world_unmap(world, first, last);
+        place_unmap(worker, first, last);
         break;
     case 1:
-        world_protect(world, first, last);
+        place_protect(worker, first, last);
         break;
     default:
-        world_map(world, first);
+        place_map(worker, first);
         break;
     }
 }
@@ -156,60 +185,94 @@ world_use(struct world *world)
 static void
 changer(void *context)
 {
-    struct world *world = context;
+    struct worker *worker = context;
 
-    for (unsigned i = 0; i < world->rounds; i++)
-        world_change(world);
+    for (unsigned i = 0; i < worker->world->rounds; i++)
+        place_change(worker);
 }
 
 static void
 user(void *context)
 {
-    struct world *world = context;
+    struct worker *worker = context;
 
-    for (unsigned i = 0; i < 6 * world->rounds; i++)
-        world_use(world);
+    for (unsigned i = 0; i < 6 * worker->world->rounds; i++)
+        world_use(worker->world);
 }
 
 static void
 kernel_thread(void *context)
 {
-    struct world *world = context;
+    struct worker *worker = context;
 
-    for (unsigned i = 0; i < 2 * world->rounds; i++)
+    for (unsigned i = 0; i < 2 * worker->world->rounds; i++)
         sim_poll();
+}
+
+static void
+place_destroy(struct worker *worker)
+{
+    place_unmap(worker, 0, PAGES);
+    qr_tlb_space_fini(&worker->place->space);
+    qr_tables_fini(&worker->place->tables);
+}
+
+/* A short-lived process, again and again: its tables go while others still borrow them. */
+static void
+guest(void *context)
+{
+    struct worker *worker = context;
+    struct world *world = worker->world;
+
+    for (unsigned i = 0; i < 3; i++) {
+        struct place place;
+        struct worker inside = {world, &place};
+
+        place_create(world, &place);
+        sim_use_tables(world->sim, &place.space);
+        for (unsigned use = 0; use < 6; use++) {
+            place_map(&inside, use);
+            world_use(world);
+        }
+        sim_use_tables(world->sim, &worker->place->space);
+        place_destroy(&inside);
+    }
 }
 
 static void
 world_stop(struct world *world)
 {
     sim_enter(world->sim, 0);
-    world_unmap(world, 0, PAGES);
-    sim_unload(world->sim, &world->space);
-    qr_tlb_space_fini(&world->space);
-    qr_tables_fini(&world->tables);
+    for (unsigned i = 0; i < 2; i++) {
+        sim_unload(world->sim, &world->places[i].space);
+        place_destroy(&world->workers[i]);
+    }
     sim_shutdown(world->sim);
 }
 
 static void
-world_enter(struct world *world)
+world_enter(struct world *world, unsigned place)
 {
     for (unsigned i = sim_cpu_count(world->sim); i-- > 0;) {
         sim_enter(world->sim, i);
-        sim_use_tables(world->sim, &world->space);
+        sim_use_tables(world->sim, &world->places[place].space);
     }
 }
 
 static void
 world_run(struct world *world, enum sim_run_mode mode)
 {
-    world_enter(world);
-    sim_spawn(world->sim, SIM_ANY_CPU, "changer", changer, world);
-    sim_spawn(world->sim, SIM_ANY_CPU, "changer 2", changer, world);
-    sim_spawn(world->sim, SIM_ANY_CPU, "user", user, world);
+    world_enter(world, 0);
+    sim_spawn(world->sim, SIM_ANY_CPU, "changer", changer, &world->workers[0]);
+    sim_spawn(world->sim, SIM_ANY_CPU, "user", user, &world->workers[0]);
+    sim_spawn(world->sim, SIM_ANY_CPU, "changer 2", changer, &world->workers[0]);
     if (mode == SIM_RUN_SEEDED) {
-        sim_spawn(world->sim, SIM_ANY_CPU, "user 2", user, world);
-        sim_spawn_kernel(world->sim, SIM_ANY_CPU, "kernel", kernel_thread, world);
+        sim_spawn(world->sim, SIM_ANY_CPU, "user 2", user, &world->workers[0]);
+        sim_spawn_kernel(world->sim, SIM_ANY_CPU, "kernel", kernel_thread, &world->workers[0]);
+        world_enter(world, 1);
+        sim_spawn(world->sim, SIM_ANY_CPU, "other user", user, &world->workers[1]);
+        sim_spawn(world->sim, SIM_ANY_CPU, "other changer", changer, &world->workers[1]);
+        sim_spawn(world->sim, SIM_ANY_CPU, "guest", guest, &world->workers[1]);
     }
     sim_run(world->sim, mode);
 }
@@ -269,11 +332,11 @@ one_mutant(void *context)
     options.cpus = 2;
     options.features = 0;
     world_boot(&world, options);
-    world_enter(&world);
+    world_enter(&world, 0);
     sim_drop_flush(world.sim, mutation->flush);
     for (unsigned i = 0; i < 40; i++) {
         sim_enter(world.sim, i % 2);
-        world_change(&world);
+        place_change(&world.workers[0]);
         for (unsigned cpu = 0; cpu < 2; cpu++) {
             sim_enter(world.sim, cpu);
             for (size_t page = 0; page < PAGES; page++) {
