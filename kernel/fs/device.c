@@ -251,5 +251,5 @@ devtmpfs_create(const struct superblock_type *type, const char *options, struct 
 }
 
 const struct superblock_type devtmpfs_type = {
-    .name = "devtmpfs", .magic = 0x01021994, .writable_tree = true, .create = devtmpfs_create
+    .name = "devtmpfs", .magic = 0x01021994, .writable_tree = true, .single = true, .create = devtmpfs_create
 };

@@ -222,6 +222,7 @@ struct superblock_type {
     const char *name;
     uint32_t magic;
     bool writable_tree; /**< programs may make and remove names */
+    bool single;        /**< every mount shows the same: a second one in its place is refused */
     bool needs_device;  /**< "nodev" is missing in /proc/filesystems */
     /** Build a file system. @param options  mount data, never NULL. @return 0 or -errno */
     int64_t (*create)(const struct superblock_type *type, const char *options,

@@ -134,6 +134,8 @@ mount_new(const struct superblock_type *type, const char *source, struct dentry 
     }
     if (!dentry_is_directory(at)) {
         error = -ENOTDIR;
+    } else if (type->single && at->superblock->type == type && at == at->superblock->root) {
+        error = -EBUSY; /* the same thing in the same place once more */
     } else if (at->generated) {
         error = -EINVAL;
     } else if (!at->linked) {

@@ -91,7 +91,8 @@ status_identity_write(const struct text_target *target, const struct process_sta
 
     qr_writer_printf(writer, "Name:\t%s\n", status->name);
     if (fs != NULL) {
-        qr_writer_printf(writer, "Umask:\t%04o\n", fs->umask);
+        qr_writer_printf(writer, "Umask:\t0%u%u%u\n", fs->umask >> 6 & 7, fs->umask >> 3 & 7,
+                         fs->umask & 7);
         fs_context_put(fs);
     }
     qr_writer_printf(writer, "State:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\n",

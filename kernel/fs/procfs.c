@@ -404,5 +404,5 @@ procfs_mount(const struct superblock_type *type, const char *options, struct sup
 }
 
 const struct superblock_type procfs_type = {
-    .name = "proc", .magic = PROC_MAGIC, .create = procfs_mount
+    .name = "proc", .magic = PROC_MAGIC, .single = true, .create = procfs_mount
 };

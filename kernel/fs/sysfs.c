@@ -230,7 +230,7 @@ sysfs_mount(const struct superblock_type *type, const char *options, struct supe
 }
 
 const struct superblock_type sysfs_type = {
-    .name = "sysfs", .magic = SYSFS_MAGIC, .create = sysfs_mount
+    .name = "sysfs", .magic = SYSFS_MAGIC, .single = true, .create = sysfs_mount
 };
 
 /* ---- /sys/kernel/debug/memory ------------------------------------------------------------------ */
@@ -412,5 +412,5 @@ debugfs_mount(const struct superblock_type *type, const char *options, struct su
 }
 
 const struct superblock_type debugfs_type = {
-    .name = "debugfs", .magic = DEBUGFS_MAGIC, .create = debugfs_mount
+    .name = "debugfs", .magic = DEBUGFS_MAGIC, .single = true, .create = debugfs_mount
 };

@@ -134,7 +134,7 @@ text_read(struct file *file, struct io *io, uint64_t *position)
     struct text_writer *text = file->context;
 
     if (node->show == NULL) {
-        return -EINVAL;
+        return -EIO;
     }
     qr_mutex_lock(&file->inode->lock);
     int64_t result = 0;
@@ -161,7 +161,7 @@ text_write(struct file *file, struct io *io, uint64_t *position)
     struct text_target target;
 
     if (node->store == NULL) {
-        return -EINVAL;
+        return -EIO;
     }
     if (bytes >= STORE_LIMIT_BYTES) {
         return -EINVAL;
