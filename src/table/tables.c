@@ -310,8 +310,17 @@ qr_tables_fini(struct qr_tables *tables)
 {
     struct table_scan scan;
 
-    if (qr_tables_collect(tables))
-        qr_panic("a page-table tree ends while somebody still walks it");
+    /*
+     * Nobody walks this tree any more, but the epoch is the machine's: a section of
+     * another tree holds our retired tables up too.  Sections are short and wait
+     * for nothing that the caller could hold.
+     */
+    while (qr_tables_collect(tables)) {
+        struct qr_cpu *cpu = qr_cpu_enter();
+
+        qr_cpu_relax(cpu);
+        qr_cpu_leave(cpu);
+    }
     scan_start(&scan, tables);
     while (scan_next(&scan)) {
         if (scan.event == SCAN_ENTRY)
