@@ -34,7 +34,6 @@
 
 enum {
     SPIN_LIMIT = 2000000, /* turns of spin loops with nothing else between */
-    MIGRATE_ONE_IN = 8,
     EARLY_WAKE_ONE_IN = 16,
 };
 
@@ -72,6 +71,7 @@ struct sched {
     uint64_t random;
     uint64_t quiet; /* spins since anything else happened */
     unsigned hold;
+    unsigned migrate_one_in; /* 4 to 256, as the seed says */
     bool abandoned;
 };
 
@@ -109,6 +109,7 @@ sched_of(struct sim *sim)
     if (sim->sched == NULL) {
         sim->sched = sim_host_alloc(sizeof(*sim->sched));
         sim->sched->random = sim->options.seed ^ 0x5eed5eed5eed5eedull;
+        sim->sched->migrate_one_in = 4u << (random_next(&sim->sched->random) % 7);
     }
     return sim->sched;
 }
@@ -310,7 +311,7 @@ choose(struct sim *sim)
 
     if ((size_t)(sched->count + 3) * sim->cpu_count > QR_ARRAY_COUNT(choices))
         sim_fail("%u threads on %u CPUs are too many", sched->count, sim->cpu_count);
-    count = choices_all(sim, random_next(&sched->random) % MIGRATE_ONE_IN == 0, choices);
+    count = choices_all(sim, random_next(&sched->random) % sched->migrate_one_in == 0, choices);
     if (count == 0)
         count = choices_all(sim, true, choices);
     if (count == 0)

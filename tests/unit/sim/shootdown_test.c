@@ -67,6 +67,7 @@ world_boot(struct world *world, struct sim_options options)
 {
     memset(world, 0, sizeof(*world));
     world->sim = sim_boot_tables(options);
+    sim_set_preemption(world->sim, 2u << (options.seed / 7 % 5));
     world->random = options.seed;
     world->rounds = ROUNDS;
     for (unsigned i = 0; i < 2; i++) {
