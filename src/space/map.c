@@ -89,6 +89,7 @@ qr_unmap_commit(struct qr_change *change, struct qr_va_range range)
         unmap_region(change, region, range);
         region = next;
     }
+    qr_tables_sweep(change->space, range);
 }
 
 enum qr_status

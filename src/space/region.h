@@ -246,6 +246,9 @@ enum qr_zap_what {
 void qr_zap_range(const struct qr_region *region, struct qr_va_range range, enum qr_zap_what what,
                   struct qr_tlb_batch *batch);
 
+/* @range has been unmapped: give empty tables around it back if the space has too many.  S. */
+void qr_tables_sweep(struct qr_space *space, struct qr_va_range range);
+
 /* ---- Pieces of the calls -------------------------------------------------- */
 
 /* May [start, end) be unmapped?  0..1 descriptors; QR_ERR_NO_MEMORY past the region limit.  S. */

@@ -13,6 +13,12 @@
  * always dirty.
  *
  * Ranges are worked on in chunks, because a cursor keeps interrupts off.
+ *
+ * Tables that become empty go with the entries where the range takes all of
+ * them.  A small range leaves its tables behind, and that is good: most programs
+ * map there again.  So that a program cannot collect empty tables without end
+ * (invariants 32), a space that has many more than it needs gives those around
+ * each unmapped range back.
  */
 #include "region.h"
 
@@ -155,4 +161,60 @@ qr_zap_range(const struct qr_region *region, struct qr_va_range range, enum qr_z
         qr_cursor_close(&cursor);
     }
     qr_tlb_batch_cover(batch);
+}
+
+/* ---- Empty tables ------------------------------------------------------------ */
+
+/* More tables than this are not due to what is mapped. */
+static size_t
+tables_expected(const struct qr_space *space)
+{
+    return 32 + 4 * space->counts.region_count + (space->counts.virtual_pages >> 8);
+}
+
+/* @range, widened to whole tables of the highest level that no region reaches into. */
+static struct qr_va_range
+sweep_range(const struct qr_space *space, struct qr_va_range range)
+{
+    const struct qr_region *above = qr_space_find(space, range.start);
+    const struct qr_region *below = qr_space_find_below(space, range.start);
+    uintptr_t low = below == NULL ? 0 : below->end.v;
+    uintptr_t high = above == NULL ? space->layout.user_end.v : above->start.v;
+    struct qr_format_info info;
+
+    qr_format_info(space->tables.format, &info);
+    for (unsigned level = 1; level < info.levels; level++) {
+        uintptr_t mask = ((uintptr_t)1 << qr_format_shift(space->tables.format, level)) - 1;
+        uintptr_t start = range.start.v & ~mask;
+        uintptr_t end = (range.end.v + mask) & ~mask;
+
+        if (start < low || end > high || end < range.end.v)
+            break;
+        range = qr_range_of(start, end);
+    }
+    return range;
+}
+
+static void
+sweep_entry(void *context, const struct qr_entry *entry)
+{
+    (void)context;
+    qr_panic("an entry at %p, where no region is", (void *)entry->start.v);
+}
+
+void
+qr_tables_sweep(struct qr_space *space, struct qr_va_range range)
+{
+    struct qr_tlb_batch batch;
+    struct qr_cursor cursor;
+
+    if (qr_likely(atomic_load_explicit(&space->tables.table_count, memory_order_relaxed) <=
+                  tables_expected(space)))
+        return;
+    range = sweep_range(space, range);
+    qr_tlb_batch_init(&batch, &space->tlb);
+    qr_cursor_open(&cursor, &space->tables, range, &batch);
+    qr_cursor_unmap_range(&cursor, range, sweep_entry, NULL);
+    qr_cursor_close(&cursor);
+    qr_tlb_batch_finish(&batch);
 }
