@@ -73,14 +73,15 @@ qr_tlb_batch_note(struct qr_tlb_batch *batch, qr_va va, unsigned shift)
 {
     unsigned last = batch->run_count - 1; /* wraps where there is none */
 
+    if (batch->whole)
+        return;
     if (qr_likely(last < QR_BATCH_RUNS) && batch->runs[last].last.v + 1 == va.v &&
         batch->runs[last].shift == shift && batch->page_count < QR_BATCH_PAGES) {
         batch->runs[last].last.v += (uintptr_t)1 << shift;
         batch->page_count++;
         return;
     }
-    if (!batch->whole || batch->naive)
-        qr_tlb_batch_note_run(batch, va, shift);
+    qr_tlb_batch_note_run(batch, va, shift);
 }
 
 /** The batch takes over the caller's reference to @p frame; when full it flushes by itself. */

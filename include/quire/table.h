@@ -39,7 +39,7 @@ struct qr_format_info {
     unsigned page_shift;  /**< of level 0 */
     unsigned leaf_levels; /**< bit L set: a leaf may stand at level L */
     unsigned va_bits, pa_bits;
-    unsigned mark_bits;   /**< bits of a mark's value that survive */
+    unsigned mark_bits; /**< bits of a mark's value that survive */
     bool no_execute, protection_keys, hardware_access_dirty;
 };
 void qr_format_info(const struct qr_format *format, struct qr_format_info *out_info);
@@ -59,20 +59,20 @@ enum qr_leaf_flag {
 
 struct qr_leaf {
     qr_pa pa;
-    unsigned prot;      /**< enum qr_prot bits */
-    unsigned flags;     /**< enum qr_leaf_flag bits */
-    uint8_t level;      /**< 0: smallest page */
-    uint8_t cache;      /**< enum qr_cacheability */
-    uint8_t pkey;       /**< protection key; 0 where the format has none */
+    unsigned prot;  /**< enum qr_prot bits */
+    unsigned flags; /**< enum qr_leaf_flag bits */
+    uint8_t level;  /**< 0: smallest page */
+    uint8_t cache;  /**< enum qr_cacheability */
+    uint8_t pkey;   /**< protection key; 0 where the format has none */
 };
 
 /** Typed software entries: what a not-present entry means. */
 enum qr_mark_kind {
     QR_MARK_NONE = 0,
-    QR_MARK_GUARD,     /**< any access is an error */
-    QR_MARK_SWAP,      /**< value: swap slot */
-    QR_MARK_MIGRATING, /**< value: frame number; wait until it is replaced */
-    QR_MARK_POISON,    /**< the frame had a memory error */
+    QR_MARK_GUARD,         /**< any access is an error */
+    QR_MARK_SWAP,          /**< value: swap slot */
+    QR_MARK_MIGRATING,     /**< value: frame number; wait until it is replaced */
+    QR_MARK_POISON,        /**< the frame had a memory error */
     QR_MARK_WRITE_PROTECT, /**< no page yet; userfaultfd wants to know of writes */
     QR_MARK_KIND_COUNT,
 };
@@ -86,8 +86,8 @@ enum qr_entry_kind { QR_ENTRY_NONE, QR_ENTRY_LEAF, QR_ENTRY_MARK };
 
 struct qr_entry {
     enum qr_entry_kind kind;
-    unsigned level;    /**< of the entry that answers; NONE: the empty entry's level */
-    qr_va start;       /**< first address that this entry covers */
+    unsigned level; /**< of the entry that answers; NONE: the empty entry's level */
+    qr_va start;    /**< first address that this entry covers */
     struct qr_leaf leaf;
     struct qr_mark mark;
 };
@@ -102,8 +102,8 @@ struct qr_tables {
     bool upper_shared;              /* fixed; the root's upper half is the kernel's */
     _Atomic size_t table_count;     /* tables of this tree, root included */
     struct qr_spin retired_lock;
-    struct qr_frame *retired_head;  /* [retired_lock] unlinked, perhaps still being read */
-    struct qr_frame *retired_tail;  /* [retired_lock] */
+    struct qr_frame *retired_head; /* [retired_lock] unlinked, perhaps still being read */
+    struct qr_frame *retired_tail; /* [retired_lock] */
 };
 
 /**

@@ -7,35 +7,11 @@
 
 #include "table/tables.h"
 
-/* Whether @va is sign-extended from the format's width. */
-static bool
-va_is_canonical(const struct format_traits *f, uintptr_t va)
-{
-    intptr_t high = (intptr_t)va >> (f->info.va_bits - 1);
-
-    return high == 0 || high == -1;
-}
-
 void
 qr_cursor_open(struct qr_cursor *cursor, struct qr_tables *tables, struct qr_va_range range,
                struct qr_tlb_batch *batch)
 {
-    const struct qr_format *format = tables->format;
-    uintptr_t first = range.start.v;
-    uintptr_t last = range.end.v - 1;
-
-    qr_assert(first <= last && ((first | range.end.v) & QR_PAGE_MASK) == 0);
-    qr_assert((first ^ last) >> (format->traits->info.va_bits - 1) == 0);
-    qr_assert(va_is_canonical(format->traits, first));
-    qr_assert(!tables->upper_shared || (intptr_t)first >= 0);
-    cursor->tables = tables;
-    cursor->batch = batch;
-    cursor->range = range;
-    cursor->noted = false;
-    /* More than one page: its holder may call addresses unmapped that it did not note. */
-    if (batch != NULL && last - first >= QR_PAGE_SIZE)
-        batch->gaps = true;
-    format->open(cursor);
+    tables->format->open(cursor, tables, range, batch);
 }
 
 void
@@ -53,7 +29,7 @@ qr_cursor_close(struct qr_cursor *cursor)
 struct qr_entry
 qr_cursor_query(struct qr_cursor *cursor, qr_va va)
 {
-    qr_assert(qr_va_range_contains(cursor->range, va));
+    qr_debug_assert(qr_va_range_contains(cursor->range, va));
     return cursor->tables->format->query(cursor, va);
 }
 
@@ -67,35 +43,35 @@ qr_cursor_find(struct qr_cursor *cursor, qr_va from, struct qr_entry *out_entry)
 enum qr_status
 qr_cursor_prepare(struct qr_cursor *cursor, qr_va va, unsigned level)
 {
-    qr_assert(qr_va_range_contains(cursor->range, va));
+    qr_debug_assert(qr_va_range_contains(cursor->range, va));
     return cursor->tables->format->prepare(cursor, va, level);
 }
 
 void
 qr_cursor_map(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf)
 {
-    qr_assert(qr_va_range_contains(cursor->range, va));
+    qr_debug_assert(qr_va_range_contains(cursor->range, va));
     cursor->tables->format->map(cursor, va, leaf);
 }
 
 void
 qr_cursor_mark(struct qr_cursor *cursor, qr_va va, unsigned level, struct qr_mark mark)
 {
-    qr_assert(qr_va_range_contains(cursor->range, va));
+    qr_debug_assert(qr_va_range_contains(cursor->range, va));
     cursor->tables->format->mark(cursor, va, level, mark);
 }
 
 struct qr_entry
 qr_cursor_unmap(struct qr_cursor *cursor, qr_va va)
 {
-    qr_assert(qr_va_range_contains(cursor->range, va));
+    qr_debug_assert(qr_va_range_contains(cursor->range, va));
     return cursor->tables->format->unmap(cursor, va);
 }
 
 struct qr_entry
 qr_cursor_replace(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf)
 {
-    qr_assert(qr_va_range_contains(cursor->range, va));
+    qr_debug_assert(qr_va_range_contains(cursor->range, va));
     return cursor->tables->format->replace(cursor, va, leaf);
 }
 
@@ -103,14 +79,14 @@ void
 qr_cursor_update(struct qr_cursor *cursor, qr_va va, unsigned prot, unsigned set_flags,
                  unsigned clear_flags)
 {
-    qr_assert(qr_va_range_contains(cursor->range, va));
+    qr_debug_assert(qr_va_range_contains(cursor->range, va));
     cursor->tables->format->update(cursor, va, prot, set_flags, clear_flags);
 }
 
 enum qr_status
 qr_cursor_split(struct qr_cursor *cursor, qr_va va)
 {
-    qr_assert(qr_va_range_contains(cursor->range, va));
+    qr_debug_assert(qr_va_range_contains(cursor->range, va));
     return cursor->tables->format->split(cursor, va);
 }
 

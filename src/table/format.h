@@ -30,8 +30,8 @@ enum pte_kind {
 
 struct format_traits {
     struct qr_format_info info;
-    unsigned entry_bytes;    /* 4 or 8 */
-    bool break_before_make;  /* a live entry may not be replaced by another live one */
+    unsigned entry_bytes;   /* 4 or 8 */
+    bool break_before_make; /* a live entry may not be replaced by another live one */
 
     unsigned (*shift)(unsigned level);      /* log2 of the bytes that an entry maps */
     unsigned (*index_bits)(unsigned level); /* log2 of the entries of a table */
@@ -45,6 +45,10 @@ struct format_traits {
     qr_pte (*make_leaf)(const struct qr_leaf *leaf, unsigned level);
     struct qr_leaf (*read_leaf)(qr_pte pte, unsigned level);
     qr_pa (*leaf_pa)(qr_pte pte, unsigned level);
+
+    /* All bits of a leaf but those that hold the address.  Two leaves that agree in these differ
+     * in their address alone, and any of the functions below XORs both with the same value. */
+    qr_pte (*attribute_mask)(unsigned level);
 
     qr_pte (*make_mark)(struct qr_mark mark, unsigned level);
     struct qr_mark (*read_mark)(qr_pte pte, unsigned level);
@@ -61,7 +65,8 @@ struct format_traits {
 /* The walker's instance for one format. */
 struct qr_format {
     const struct format_traits *traits;
-    void (*open)(struct qr_cursor *cursor);
+    void (*open)(struct qr_cursor *cursor, struct qr_tables *tables, struct qr_va_range range,
+                 struct qr_tlb_batch *batch);
     struct qr_entry (*query)(struct qr_cursor *cursor, qr_va va);
     bool (*find)(struct qr_cursor *cursor, qr_va from, struct qr_entry *out_entry);
     enum qr_status (*prepare)(struct qr_cursor *cursor, qr_va va, unsigned level);

@@ -146,8 +146,7 @@ void
 tables_retire(struct qr_tables *tables, struct qr_frame *const *list, size_t count)
 {
     qr_spin_lock(&tables->retired_lock);
-    uint64_t epoch =
-        atomic_fetch_add_explicit(&tables->epoch->current, 1, memory_order_seq_cst);
+    uint64_t epoch = atomic_fetch_add_explicit(&tables->epoch->current, 1, memory_order_seq_cst);
 
     for (size_t i = 0; i < count; i++)
         retired_push(tables, list[i], epoch);

@@ -82,8 +82,7 @@ validate_step(struct validation *v)
         v->live[scan->level]++;
         return check_entry(f, scan->pte, scan->level);
     case SCAN_LEAVE:
-        return table_live(scan->frame) == v->live[scan->level] ? NULL
-                                                                : "a table that counts wrong";
+        return table_live(scan->frame) == v->live[scan->level] ? NULL : "a table that counts wrong";
     }
     return NULL;
 }

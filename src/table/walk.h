@@ -81,7 +81,7 @@ pte_swap(walk_format f, void *table, size_t index, qr_pte *old, qr_pte new)
     if (f->entry_bytes == 4) {
         uint32_t narrow = (uint32_t)*old;
         bool done = atomic_compare_exchange_strong_explicit(
-            (_Atomic uint32_t *)table + index, &narrow, (uint32_t)new, memory_order_acq_rel,
+            (_Atomic uint32_t *)table + index, &narrow, (uint32_t) new, memory_order_acq_rel,
             memory_order_acquire);
 
         *old = narrow;
@@ -138,15 +138,22 @@ walk_decode(walk_format f, qr_pte pte, unsigned level, uintptr_t va, struct qr_e
 
 /* ---- Moving -------------------------------------------------------------- */
 
-/* Read the cursor's entry for @va in its lowest locked table. */
+/* Read the entry for @va in the locked table at @level. */
 static QR_ALWAYS_INLINE qr_pte
-walk_load(walk_format f, const struct qr_cursor *c, uintptr_t va)
+walk_load_at(walk_format f, const struct qr_cursor *c, uintptr_t va, unsigned level)
 {
-    void *table = qr_port_window_open(c->pa[c->level]);
-    qr_pte pte = pte_load(f, table, walk_index(f, va, c->level));
+    void *table = qr_port_window_open(c->pa[level]);
+    qr_pte pte = pte_load(f, table, walk_index(f, va, level));
 
     qr_port_window_close(table);
     return pte;
+}
+
+/* The same in the lowest locked table. */
+static QR_ALWAYS_INLINE qr_pte
+walk_load(walk_format f, const struct qr_cursor *c, uintptr_t va)
+{
+    return walk_load_at(f, c, va, c->level);
 }
 
 static QR_ALWAYS_INLINE void
@@ -244,64 +251,99 @@ walk_go(walk_format f, struct qr_cursor *c, qr_va va, unsigned wanted)
 
 /* ---- Open ----------------------------------------------------------------- */
 
-/*
- * Whether the table under an entry of @level would cover the range, and more than it: a range
- * that takes all of a table can do without it, which only its parent's holder can arrange.
- */
+/* Whether @va is sign-extended from the format's width. */
 static QR_ALWAYS_INLINE bool
-walk_wants_lower(walk_format f, uintptr_t first, uintptr_t last, unsigned level)
+walk_is_canonical(walk_format f, uintptr_t va)
 {
-    uintptr_t mask = walk_entry_mask(f, level);
+    uintptr_t high = (uintptr_t)((intptr_t)va >> (f->info.va_bits - 1));
 
-    return (first ^ last) <= mask && ((first & mask) != 0 || (last & mask) != mask);
+    return high + 1 <= 1;
 }
 
-/* The lowest table that covers the cursor's range, without locks; in an epoch section. */
+/*
+ * The level of the table to lock: the lowest that covers the range and more than it.  A range
+ * that takes all of a table can do without it, which only its parent's holder can arrange.
+ */
+static QR_ALWAYS_INLINE unsigned
+walk_top_level(walk_format f, uintptr_t first, uintptr_t last)
+{
+    uintptr_t difference = first ^ last;
+    unsigned level = 0;
+
+    if (qr_likely(difference <= QR_PAGE_MASK))
+        return 0;
+    while (level + 1 < f->info.levels) {
+        uintptr_t mask = walk_entry_mask(f, level + 1);
+
+        if (difference < mask || (difference == mask && (first & mask) != 0))
+            return level;
+        level++;
+    }
+    return level;
+}
+
+/* The lowest table that stands there, down to level @top, without locks; in an epoch section. */
 static QR_ALWAYS_INLINE struct qr_frame *
-walk_covering(walk_format f, struct qr_cursor *c)
+walk_covering(walk_format f, struct qr_cursor *c, unsigned top)
 {
     struct qr_tables *tables = c->tables;
     uintptr_t first = c->range.start.v;
-    uintptr_t last = c->range.end.v - 1;
-    unsigned level = f->info.levels - 1;
     qr_pa pa = tables->root_pa;
+    unsigned level;
 
-    while (level > 0 && walk_wants_lower(f, first, last, level)) {
+    _Pragma("GCC unroll 5") for (level = f->info.levels - 1; level > 0; level--)
+    {
+        if (level == top)
+            break;
         void *table = qr_port_window_open(pa);
         qr_pte pte = pte_load(f, table, walk_index(f, first, level));
 
         qr_port_window_close(table);
-        if (f->kind(pte, level) != PTE_TABLE)
+        if (qr_unlikely(f->kind(pte, level) != PTE_TABLE))
             break;
-        pa = f->read_table(pte, level--);
+        pa = f->read_table(pte, level);
     }
     c->level = level;
+    c->top = level;
     c->pa[level] = pa;
-    if (level + 1 == f->info.levels)
-        return tables->root;
     return qr_frame_of(tables->frames, qr_pa_to_pfn(pa));
 }
 
 static QR_ALWAYS_INLINE void
-walk_open(walk_format f, struct qr_cursor *c)
+walk_open(walk_format f, struct qr_cursor *c, struct qr_tables *tables, struct qr_va_range range,
+          struct qr_tlb_batch *batch)
 {
-    struct qr_epoch *epoch = c->tables->epoch;
+    struct qr_epoch *epoch = tables->epoch;
+    uintptr_t first = range.start.v;
+    uintptr_t last = range.end.v - 1;
+    unsigned top = walk_top_level(f, first, last);
     bool dead;
 
+    qr_assert(first <= last && ((first | range.end.v) & QR_PAGE_MASK) == 0);
+    qr_assert((first ^ last) >> (f->info.va_bits - 1) == 0);
+    qr_assert(walk_is_canonical(f, first));
+    qr_assert(!tables->upper_shared || (intptr_t)first >= 0);
+    c->tables = tables;
+    c->batch = batch;
+    c->range.start.v = first;
+    c->range.end.v = last + 1;
+    c->at.v = first;
+    c->noted = false;
+    /* More than one page: its holder may call addresses unmapped that it did not note. */
+    if (batch != NULL && last - first > QR_PAGE_MASK)
+        batch->gaps = true;
     /* Each retry follows an unlinking, which is visible to the next walk. */
     do {
         struct qr_cpu *cpu = qr_epoch_enter(epoch);
-        struct qr_frame *frame = walk_covering(f, c);
+        struct qr_frame *frame = walk_covering(f, c, top);
 
         table_lock(frame);
         dead = table_has_flag(frame, QR_FRAME_TABLE_DEAD);
-        if (dead)
+        if (qr_unlikely(dead))
             table_unlock(frame);
-        c->path[c->level] = frame;
+        c->path[c->top] = frame;
         qr_epoch_leave(epoch, cpu);
     } while (qr_unlikely(dead));
-    c->top = c->level;
-    c->at = c->range.start;
     qr_debug_assert(atomic_load_explicit(&c->path[c->top]->owner, memory_order_relaxed) ==
                     c->tables);
     qr_debug_assert(atomic_load_explicit(&c->path[c->top]->index, memory_order_relaxed) ==
@@ -323,6 +365,10 @@ walk_query(walk_format f, struct qr_cursor *c, qr_va va)
 {
     struct qr_entry entry;
 
+    if (qr_likely(c->top == 0)) {
+        walk_decode(f, walk_load_at(f, c, va.v, 0), 0, va.v, &entry);
+        return entry;
+    }
     walk_go(f, c, va, 0);
     walk_decode(f, walk_load(f, c, va.v), c->level, va.v, &entry);
     return entry;
@@ -377,6 +423,8 @@ walk_drop_empty(walk_format f, struct qr_cursor *c, uintptr_t va)
 static QR_ALWAYS_INLINE enum qr_status
 walk_prepare(walk_format f, struct qr_cursor *c, qr_va va, unsigned level)
 {
+    if (qr_likely((c->top | level) == 0))
+        return QR_OK;
     qr_assert(level < f->info.levels && (f->info.leaf_levels >> level & 1) != 0);
     if (level > c->top)
         return QR_ERR_EXISTS;
@@ -401,18 +449,15 @@ walk_prepare(walk_format f, struct qr_cursor *c, qr_va va, unsigned level)
     }
 }
 
-/* Set an entry where nothing or a mark stands. */
+/* Set an entry of the locked table at @level where nothing or a mark stands. */
 static QR_ALWAYS_INLINE void
-walk_set(walk_format f, struct qr_cursor *c, qr_va va, unsigned level, qr_pte pte)
+walk_set_at(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level, qr_pte pte)
 {
-    walk_go(f, c, va, level);
-    qr_assert(c->level == level);
-
     void *table = qr_port_window_open(c->pa[level]);
-    size_t index = walk_index(f, va.v, level);
+    size_t index = walk_index(f, va, level);
     qr_pte old = pte_load(f, table, index);
 
-    if (old == 0)
+    if (qr_likely(old == 0))
         table_live_add(c->path[level], 1);
     else
         qr_assert(f->kind(old, level) == PTE_MARK);
@@ -423,8 +468,16 @@ walk_set(walk_format f, struct qr_cursor *c, qr_va va, unsigned level, qr_pte pt
 static QR_ALWAYS_INLINE void
 walk_map(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)
 {
-    qr_assert(((va.v | leaf->pa.v) & walk_entry_mask(f, leaf->level)) == 0);
-    walk_set(f, c, va, leaf->level, f->make_leaf(leaf, leaf->level));
+    unsigned level = leaf->level;
+
+    qr_assert(((va.v | leaf->pa.v) & walk_entry_mask(f, level)) == 0);
+    if (qr_likely((c->top | level) == 0)) {
+        walk_set_at(f, c, va.v, 0, f->make_leaf(leaf, 0));
+        return;
+    }
+    walk_go(f, c, va, level);
+    qr_assert(c->level == level);
+    walk_set_at(f, c, va.v, level, f->make_leaf(leaf, level));
 }
 
 static QR_ALWAYS_INLINE void
@@ -432,7 +485,9 @@ walk_mark(walk_format f, struct qr_cursor *c, qr_va va, unsigned level, struct q
 {
     qr_assert((va.v & walk_entry_mask(f, level)) == 0);
     qr_assert(mark.kind != QR_MARK_NONE && mark.value >> f->info.mark_bits == 0);
-    walk_set(f, c, va, level, f->make_mark(mark, level));
+    walk_go(f, c, va, level);
+    qr_assert(c->level == level);
+    walk_set_at(f, c, va.v, level, f->make_mark(mark, level));
 }
 
 static QR_ALWAYS_INLINE struct qr_entry
@@ -573,125 +628,145 @@ walk_split(walk_format f, struct qr_cursor *c, qr_va va)
 
 /* ---- Ranges ---------------------------------------------------------------- */
 
-/* Where a visitor of entries stands. */
+/*
+ * Neighbours mostly differ in their address alone.  So visitors remember what
+ * they worked out for the last entry and use it again as long as the other bits
+ * (f->attribute_mask) are the same.
+ */
+
+/* One entry, not empty and not a table. */
 struct walk_place {
-    struct qr_cursor *cursor;
     void *table;
     size_t index;
     uintptr_t va; /* first address of the entry, or the range's start within it */
-    qr_pte pte;   /* not empty, not a table */
+    qr_pte pte;
     unsigned level;
 };
 
-/* Called for each leaf and mark; false ends the walk. */
-typedef bool (*walk_visit)(walk_format f, struct walk_place *place, void *state);
+/* Called for each leaf and mark; false ends the walk.  Inlined: the place stays in registers. */
+typedef bool (*walk_visit)(walk_format f, struct qr_cursor *c, struct walk_place place,
+                           void *state);
 
 enum walk_end { WALK_STOPPED, WALK_TABLE, WALK_LAST };
 
-/* Visit the entries of the lowest table from place->va to @last, up to the first table. */
+/* What a visitor does to the tables. */
+enum walk_purpose {
+    WALK_LOOK,
+    WALK_TAKE, /* every entry that it visits is gone afterwards; drop tables left empty */
+};
+
+/* Visit the entries of the lowest table from *io_va to @last, up to the first table. */
 static QR_ALWAYS_INLINE enum walk_end
-walk_segment(walk_format f, struct walk_place *place, uintptr_t last, unsigned level,
-             walk_visit visit, void *state)
+walk_segment(walk_format f, struct qr_cursor *c, uintptr_t *io_va, uintptr_t last, unsigned level,
+             enum walk_purpose purpose, walk_visit visit, void *state)
 {
     uintptr_t mask = walk_entry_mask(f, level);
+    size_t index = walk_index(f, *io_va, level);
+    size_t end = walk_index(f, last, level) + 1;
+    uintptr_t va = *io_va;
+    void *table = qr_port_window_open(c->pa[level]);
+    enum walk_end result = WALK_LAST;
+    int visited = 0;
 
-    for (;; place->index++) {
-        place->pte = pte_load(f, place->table, place->index);
-        if (place->pte != 0) {
-            if (level > 0 && f->kind(place->pte, level) == PTE_TABLE)
-                return WALK_TABLE;
-            if (!visit(f, place, state))
-                return WALK_STOPPED;
+    for (; index < end; index++, va = (va | mask) + 1) {
+        struct walk_place place = {table, index, va, pte_load(f, table, index), level};
+
+        if (place.pte == 0)
+            continue;
+        if (level > 0 && f->kind(place.pte, level) == PTE_TABLE) {
+            result = WALK_TABLE;
+            break;
         }
-        if ((place->va | mask) >= last)
-            return WALK_LAST;
-        place->va = (place->va | mask) + 1;
+        visited++;
+        if (!visit(f, c, place, state)) {
+            result = WALK_STOPPED;
+            break;
+        }
     }
+    qr_port_window_close(table);
+    if (purpose == WALK_TAKE)
+        table_live_add(c->path[level], -visited);
+    *io_va = va;
+    return result;
 }
 
-/* Visit every leaf and mark in @range; with @prune, drop tables that are left empty. */
+/* Visit every leaf and mark in @range; false where the visitor ended it. */
 static QR_ALWAYS_INLINE bool
-walk_each(walk_format f, struct qr_cursor *c, struct qr_va_range range, bool prune,
+walk_each(walk_format f, struct qr_cursor *c, struct qr_va_range range, enum walk_purpose purpose,
           walk_visit visit, void *state)
 {
-    struct walk_place place = {.cursor = c, .va = range.start.v};
+    uintptr_t va = range.start.v;
     uintptr_t range_last = range.end.v - 1;
 
     qr_assert(range.start.v < range.end.v);
     qr_assert(range.start.v >= c->range.start.v && range.end.v <= c->range.end.v);
     for (;;) {
-        walk_rise(f, c, place.va, prune);
-        walk_sink(f, c, place.va, 0);
-
         uintptr_t last = range_last;
         enum walk_end end;
 
-        if (!walk_same_table(f, place.va, last, c->level))
-            last = place.va | walk_entry_mask(f, c->level + 1);
-        place.level = c->level;
-        place.index = walk_index(f, place.va, c->level);
-        place.table = qr_port_window_open(c->pa[c->level]);
-        end = c->level == 0 ? walk_segment(f, &place, last, 0, visit, state)
-                            : walk_segment(f, &place, last, place.level, visit, state);
-        qr_port_window_close(place.table);
+        walk_rise(f, c, va, purpose == WALK_TAKE);
+        walk_sink(f, c, va, 0);
+        if (!walk_same_table(f, va, last, c->level))
+            last = va | walk_entry_mask(f, c->level + 1);
+        end = c->level == 0 ? walk_segment(f, c, &va, last, 0, purpose, visit, state)
+                            : walk_segment(f, c, &va, last, c->level, purpose, visit, state);
         if (end == WALK_STOPPED)
             return false;
-        if (end == WALK_TABLE)
-            continue;
-        if (last == range_last)
+        if (end == WALK_LAST && last == range_last)
             return true;
-        place.va = last + 1;
     }
 }
 
-struct walk_find_state {
-    struct qr_entry *out_entry;
-};
-
 static QR_ALWAYS_INLINE bool
-walk_find_visit(walk_format f, struct walk_place *place, void *state)
+walk_find_visit(walk_format f, struct qr_cursor *c, struct walk_place place, void *state)
 {
-    struct walk_find_state *find = state;
-
-    walk_decode(f, place->pte, place->level, place->va, find->out_entry);
+    (void)c;
+    walk_decode(f, place.pte, place.level, place.va, state);
     return false;
 }
 
 static QR_ALWAYS_INLINE bool
 walk_find(walk_format f, struct qr_cursor *c, qr_va from, struct qr_entry *out_entry)
 {
-    struct walk_find_state state = {out_entry};
     struct qr_va_range range = {from, c->range.end};
 
     if (from.v >= c->range.end.v)
         return false;
-    return !walk_each(f, c, range, false, walk_find_visit, &state);
+    return !walk_each(f, c, range, WALK_LOOK, walk_find_visit, out_entry);
 }
 
 struct walk_unmap_state {
     struct qr_va_range range;
     qr_unmap_fn fn;
     void *context;
+    qr_pte last;           /* the last leaf; 0: none */
+    bool present;          /* it could be cached */
+    struct qr_entry entry; /* what it said */
 };
 
 static QR_ALWAYS_INLINE bool
-walk_unmap_visit(walk_format f, struct walk_place *place, void *state)
+walk_unmap_visit(walk_format f, struct qr_cursor *c, struct walk_place place, void *state)
 {
     struct walk_unmap_state *unmap = state;
-    struct qr_cursor *c = place->cursor;
-    unsigned level = place->level;
-    struct qr_entry entry;
+    unsigned level = place.level;
 
     qr_assert(level == 0 ||
-              decide_cover(unmap->range, qr_va_of(place->va), f->shift(level)) == COVER_WHOLE);
+              decide_cover(unmap->range, qr_va_of(place.va), f->shift(level)) == COVER_WHOLE);
 
-    qr_pte old = pte_exchange(f, place->table, place->index, 0);
+    qr_pte old = pte_exchange(f, place.table, place.index, 0);
 
-    table_live_add(c->path[level], -1);
-    walk_decode(f, old, level, place->va, &entry);
-    if (entry.kind == QR_ENTRY_LEAF && f->present(old, level))
-        walk_note(f, c, place->va, level);
-    unmap->fn(unmap->context, &entry);
+    if (qr_likely(level == 0 && unmap->last != 0 &&
+                  ((old ^ unmap->last) & f->attribute_mask(0)) == 0)) {
+        unmap->entry.leaf.pa = f->leaf_pa(old, 0);
+        unmap->entry.start = qr_va_of(place.va);
+    } else {
+        walk_decode(f, old, level, place.va, &unmap->entry);
+        unmap->present = unmap->entry.kind == QR_ENTRY_LEAF && f->present(old, level);
+        unmap->last = level == 0 && unmap->entry.kind == QR_ENTRY_LEAF ? old : 0;
+    }
+    if (unmap->present)
+        walk_note(f, c, place.va, level);
+    unmap->fn(unmap->context, &unmap->entry);
     return true;
 }
 
@@ -699,10 +774,10 @@ static QR_ALWAYS_INLINE void
 walk_unmap_range(walk_format f, struct qr_cursor *c, struct qr_va_range range, qr_unmap_fn fn,
                  void *context)
 {
-    struct walk_unmap_state state = {range, fn, context};
+    struct walk_unmap_state state = {.range = range, .fn = fn, .context = context};
 
     qr_assert(c->batch != NULL && fn != NULL);
-    (void)walk_each(f, c, range, true, walk_unmap_visit, &state);
+    (void)walk_each(f, c, range, WALK_TAKE, walk_unmap_visit, &state);
     while (walk_can_unlink(c))
         walk_unlink(f, c);
 }
@@ -713,46 +788,64 @@ struct walk_protect_state {
     uint8_t pkey;
     qr_may_write_fn may_write;
     void *context;
+    qr_pte last;   /* the last leaf for which nobody had to be asked; 0: none */
+    qr_pte change; /* its old and new value, XORed */
+    bool stricter;
 };
 
-/* Whether the leaf at @place, which lacks WRITE, may have it. */
-static QR_NOINLINE bool
-walk_may_write(walk_format f, struct walk_place *place, const struct walk_protect_state *protect)
+/* Whether a leaf that lacks WRITE may have it. */
+static QR_ALWAYS_INLINE bool
+walk_may_write(walk_format f, struct walk_place place, const struct walk_protect_state *protect)
 {
     struct qr_entry entry;
 
     if (protect->may_write == NULL)
         return false;
-    walk_decode(f, place->pte, place->level, place->va, &entry);
+    walk_decode(f, place.pte, place.level, place.va, &entry);
     return protect->may_write(protect->context, &entry);
 }
 
+/* Work out how @place's leaf changes, and remember it where it holds for its like. */
+static QR_ALWAYS_INLINE void
+walk_protect_work_out(walk_format f, struct walk_place place, struct walk_protect_state *protect)
+{
+    unsigned level = place.level;
+    bool writable = f->writable(place.pte, level);
+    bool ask = (protect->prot & QR_PROT_WRITE) != 0 && !writable;
+    unsigned prot =
+        decide_protect(protect->prot, writable, ask && walk_may_write(f, place, protect));
+    qr_pte new = f->protect(place.pte, level, prot, protect->pkey);
+
+    protect->change = place.pte ^ new;
+    protect->stricter = f->stricter(place.pte, new, level);
+    protect->last = ask && protect->may_write != NULL ? 0 : place.pte;
+    if (level > 0)
+        protect->last = 0;
+}
+
 static QR_ALWAYS_INLINE bool
-walk_protect_visit(walk_format f, struct walk_place *place, void *state)
+walk_protect_visit(walk_format f, struct qr_cursor *c, struct walk_place place, void *state)
 {
     struct walk_protect_state *protect = state;
-    unsigned level = place->level;
-    bool writable = f->writable(place->pte, level);
-    bool gain = false;
-    qr_pte old = place->pte;
-    qr_pte new;
+    unsigned level = place.level;
 
-    if (f->kind(old, level) != PTE_LEAF)
-        return true;
-    qr_assert(level == 0 ||
-              decide_cover(protect->range, qr_va_of(place->va), f->shift(level)) == COVER_WHOLE);
-    if ((protect->prot & QR_PROT_WRITE) != 0 && !writable)
-        gain = walk_may_write(f, place, protect);
-
-    unsigned prot = decide_protect(protect->prot, writable, gain);
-
-    do {
-        new = f->protect(old, level, prot, protect->pkey);
-        if (new == old)
+    if (qr_unlikely(level > 0 || protect->last == 0 ||
+                    ((place.pte ^ protect->last) & f->attribute_mask(0)) != 0)) {
+        if (f->kind(place.pte, level) != PTE_LEAF)
             return true;
-    } while (!pte_swap(f, place->table, place->index, &old, new));
-    if (f->stricter(old, new, level))
-        walk_note(f, place->cursor, place->va, level);
+        qr_assert(level == 0 ||
+                  decide_cover(protect->range, qr_va_of(place.va), f->shift(level)) == COVER_WHOLE);
+        walk_protect_work_out(f, place, protect);
+    }
+    if (protect->change == 0)
+        return true;
+    /* Hardware may set the accessed or dirty bit meanwhile; they change neither of the two. */
+    qr_pte old = place.pte;
+
+    while (!pte_swap(f, place.table, place.index, &old, old ^ protect->change))
+        continue;
+    if (protect->stricter)
+        walk_note(f, c, place.va, level);
     return true;
 }
 
@@ -760,18 +853,20 @@ static QR_ALWAYS_INLINE void
 walk_protect_range(walk_format f, struct qr_cursor *c, struct qr_va_range range, unsigned prot,
                    uint8_t pkey, qr_may_write_fn may_write, void *context)
 {
-    struct walk_protect_state state = {range, prot, pkey, may_write, context};
+    struct walk_protect_state state = {
+        .range = range, .prot = prot, .pkey = pkey, .may_write = may_write, .context = context};
 
-    (void)walk_each(f, c, range, false, walk_protect_visit, &state);
+    (void)walk_each(f, c, range, WALK_LOOK, walk_protect_visit, &state);
 }
 
 /* ---- Instances -------------------------------------------------------------- */
 
 /* Defines qr_format_<name> from its traits, a constant of this file. */
 #define WALK_INSTANTIATE(name, traits_)                                                            \
-    static void name##_open(struct qr_cursor *c)                                                   \
+    static void name##_open(struct qr_cursor *c, struct qr_tables *tables,                         \
+                            struct qr_va_range range, struct qr_tlb_batch *batch)                  \
     {                                                                                              \
-        walk_open(&traits_, c);                                                                    \
+        walk_open(&traits_, c, tables, range, batch);                                              \
     }                                                                                              \
     static struct qr_entry name##_query(struct qr_cursor *c, qr_va va)                             \
     {                                                                                              \

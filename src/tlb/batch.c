@@ -64,8 +64,7 @@ static void
 batch_shoot(struct qr_tlb *tlb, struct qr_tlb_batch *batch, enum tlb_mode mode)
 {
     const struct qr_tlb_observer *observer = &tlb->observer;
-    struct tlb_request request = {
-        .mode = mode, .runs = batch->runs, .run_count = batch->run_count};
+    struct tlb_request request = {.mode = mode, .runs = batch->runs, .run_count = batch->run_count};
 
     if (observer->begin != NULL)
         observer->begin(observer->context, batch);
@@ -97,8 +96,8 @@ qr_tlb_batch_init(struct qr_tlb_batch *batch, struct qr_tlb_space *space)
     batch->space = space;
     batch->flush = batch_flush;
     batch->gaps = false;
-    batch->naive = space->tlb != NULL && atomic_load_explicit(&space->tlb->naive,
-                                                              memory_order_relaxed);
+    batch->naive =
+        space->tlb != NULL && atomic_load_explicit(&space->tlb->naive, memory_order_relaxed);
     batch_reset(batch);
 }
 

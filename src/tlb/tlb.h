@@ -52,7 +52,7 @@ struct qr_tlb {
     bool tagged;              /* fixed; hardware has identifiers */
     _Atomic bool naive;
     struct qr_tlb_observer observer; /* fixed once CPUs run */
-    struct qr_tlb_space *kernel; /* fixed once set */
+    struct qr_tlb_space *kernel;     /* fixed once set */
     _Atomic uint64_t next_id;
     struct qr_cpu_set online;
     struct tlb_cpu cpus[];

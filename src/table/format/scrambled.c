@@ -136,6 +136,15 @@ scrambled_leaf_pa(qr_pte pte, unsigned level)
     return qr_pa_of(scrambled_field(scrambled_decode(pte, level)) << 12);
 }
 
+static QR_ALWAYS_INLINE qr_pte
+scrambled_attribute_mask(unsigned level)
+{
+    unsigned turn = 7 * level + 3;
+    qr_pte address = FIELD_MASK << FIELD_SHIFT;
+
+    return ~(address << turn | address >> (64 - turn));
+}
+
 static QR_ALWAYS_INLINE struct qr_leaf
 scrambled_read_leaf(qr_pte pte, unsigned level)
 {
@@ -226,6 +235,7 @@ static const struct format_traits scrambled_traits = {
     .make_leaf = scrambled_make_leaf,
     .read_leaf = scrambled_read_leaf,
     .leaf_pa = scrambled_leaf_pa,
+    .attribute_mask = scrambled_attribute_mask,
     .make_mark = scrambled_make_mark,
     .read_mark = scrambled_read_mark,
     .protect = scrambled_protect,

@@ -108,14 +108,14 @@ x86_hide(qr_pte pte)
 static QR_ALWAYS_INLINE qr_pte
 x86_rights(unsigned prot, uint8_t pkey)
 {
-    qr_pte pte = (qr_pte)(pkey & 15) << PTE_KEY_SHIFT;
+    qr_pte bits = prot;
 
-    pte |= (prot & QR_PROT_WRITE) != 0 ? PTE_RW : 0;
-    pte |= (prot & QR_PROT_USER) != 0 ? PTE_US : 0;
-    pte |= (prot & QR_PROT_GLOBAL) != 0 ? PTE_G : 0;
-    pte |= (prot & QR_PROT_EXEC) != 0 ? 0 : PTE_NX;
-    return pte;
+    return (bits & QR_PROT_WRITE) | (bits & QR_PROT_USER) >> 1 | (bits & QR_PROT_GLOBAL) << 4 |
+           (~bits & QR_PROT_EXEC) << 61 | (qr_pte)(pkey & 15) << PTE_KEY_SHIFT;
 }
+QR_STATIC_ASSERT(QR_PROT_WRITE == PTE_RW && QR_PROT_USER == PTE_US << 1 &&
+                     (qr_pte)QR_PROT_GLOBAL << 4 == PTE_G && (qr_pte)QR_PROT_EXEC << 61 == PTE_NX,
+                 "x86_rights() shifts the bits into their places");
 
 static QR_ALWAYS_INLINE qr_pte
 x86_pat_bit(unsigned level)
@@ -126,6 +126,8 @@ x86_pat_bit(unsigned level)
 static QR_ALWAYS_INLINE qr_pte
 x86_cache(unsigned cache, unsigned level)
 {
+    if (qr_likely(cache == QR_CACHE_WRITE_BACK))
+        return 0; /* slot 0 */
     switch (cache) {
     case QR_CACHE_WRITE_THROUGH:
         return PTE_PWT; /* slot 1 */
@@ -134,7 +136,7 @@ x86_cache(unsigned cache, unsigned level)
     case QR_CACHE_WRITE_COMBINING:
         return x86_pat_bit(level) | PTE_PCD; /* slot 6 */
     default:
-        return 0; /* slot 0: write-back */
+        return 0;
     }
 }
 
@@ -151,14 +153,14 @@ x86_read_cache(qr_pte pte, unsigned level)
 static QR_ALWAYS_INLINE qr_pte
 x86_flag_bits(unsigned flags)
 {
-    qr_pte pte = 0;
+    qr_pte bits = flags;
 
-    pte |= (flags & QR_LEAF_ACCESSED) != 0 ? PTE_A : 0;
-    pte |= (flags & QR_LEAF_DIRTY) != 0 ? PTE_D : 0;
-    pte |= (flags & QR_LEAF_SOFT_1) != 0 ? PTE_S1 : 0;
-    pte |= (flags & QR_LEAF_SOFT_2) != 0 ? PTE_S2 : 0;
-    return pte;
+    return (bits & (QR_LEAF_ACCESSED | QR_LEAF_DIRTY)) << 5 |
+           (bits & (QR_LEAF_SOFT_1 | QR_LEAF_SOFT_2)) << 7;
 }
+QR_STATIC_ASSERT(QR_LEAF_ACCESSED << 5 == PTE_A && QR_LEAF_DIRTY << 5 == PTE_D &&
+                     QR_LEAF_SOFT_1 << 7 == PTE_S1 && QR_LEAF_SOFT_2 << 7 == PTE_S2,
+                 "x86_flag_bits() and x86_read_leaf() shift the bits into their places");
 
 static QR_ALWAYS_INLINE qr_pte
 x86_address_mask(unsigned level)
@@ -167,11 +169,17 @@ x86_address_mask(unsigned level)
 }
 
 static QR_ALWAYS_INLINE qr_pte
+x86_attribute_mask(unsigned level)
+{
+    return ~x86_address_mask(level);
+}
+
+static QR_ALWAYS_INLINE qr_pte
 x86_protect(qr_pte pte, unsigned level, unsigned prot, uint8_t pkey)
 {
     (void)level;
     pte = (x86_show(pte) & ~PTE_RIGHTS) | x86_rights(prot, pkey);
-    if ((prot & (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC)) == 0)
+    if (qr_unlikely((prot & (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC)) == 0))
         return x86_hide(pte);
     return pte;
 }
@@ -219,9 +227,6 @@ x86_read_leaf(qr_pte pte, unsigned level)
     leaf.pkey = (uint8_t)((pte & PTE_KEY) >> PTE_KEY_SHIFT);
     return leaf;
 }
-QR_STATIC_ASSERT(QR_LEAF_ACCESSED == 1 && QR_LEAF_DIRTY == 2 && QR_LEAF_SOFT_1 == 4 &&
-                     QR_LEAF_SOFT_2 == 8,
-                 "x86_read_leaf() moves the flag bits as they stand");
 
 static QR_ALWAYS_INLINE qr_pte
 x86_make_mark(struct qr_mark mark, unsigned level)
@@ -258,32 +263,32 @@ x86_flag(qr_pte pte, unsigned level, unsigned set_flags, unsigned clear_flags)
 static QR_ALWAYS_INLINE bool
 x86_stricter(qr_pte old, qr_pte new, unsigned level)
 {
-    qr_pte lost = old & ~new & (PTE_P | PTE_RW | PTE_US | PTE_G | PTE_A | PTE_D);
-    qr_pte forbidden = new & ~old & PTE_NX;
+    qr_pte lost = old & ~new &(PTE_P | PTE_RW | PTE_US | PTE_G | PTE_A | PTE_D);
+    qr_pte forbidden = new & ~old &PTE_NX;
     qr_pte key = (old ^ new) & PTE_KEY;
 
     (void)level;
     return (old & PTE_P) != 0 && (lost | forbidden | key) != 0;
 }
 
-#define X86_TRAITS(name_, levels_)                                                                 \
-    {                                                                                              \
-        .info = {.name = name_,                                                                    \
-                 .levels = levels_,                                                                \
-                 .page_shift = 12,                                                                 \
-                 .leaf_levels = 7,                                                                 \
-                 .va_bits = 12 + 9 * levels_,                                                      \
-                 .pa_bits = 52,                                                                    \
-                 .mark_bits = 40,                                                                  \
-                 .no_execute = true,                                                               \
-                 .protection_keys = true,                                                          \
-                 .hardware_access_dirty = true},                                                   \
-        .entry_bytes = 8, .break_before_make = false, .shift = x86_shift,                          \
-        .index_bits = x86_index_bits, .kind = x86_kind, .present = x86_present,                    \
-        .make_table = x86_make_table, .read_table = x86_read_table, .make_leaf = x86_make_leaf,    \
-        .read_leaf = x86_read_leaf, .leaf_pa = x86_leaf_pa, \
-        .make_mark = x86_make_mark, .read_mark = x86_read_mark, .protect = x86_protect,            \
-        .writable = x86_writable, .flag = x86_flag, .stricter = x86_stricter,                      \
+#define X86_TRAITS(name_, levels_)                                                                \
+    {                                                                                             \
+        .info = {.name = name_,                                                                   \
+                 .levels = levels_,                                                               \
+                 .page_shift = 12,                                                                \
+                 .leaf_levels = 7,                                                                \
+                 .va_bits = 12 + 9 * levels_,                                                     \
+                 .pa_bits = 52,                                                                   \
+                 .mark_bits = 40,                                                                 \
+                 .no_execute = true,                                                              \
+                 .protection_keys = true,                                                         \
+                 .hardware_access_dirty = true},                                                  \
+        .entry_bytes = 8, .break_before_make = false, .shift = x86_shift,                         \
+        .index_bits = x86_index_bits, .kind = x86_kind, .present = x86_present,                   \
+        .make_table = x86_make_table, .read_table = x86_read_table, .make_leaf = x86_make_leaf,   \
+        .read_leaf = x86_read_leaf, .leaf_pa = x86_leaf_pa, .attribute_mask = x86_attribute_mask, \
+        .make_mark = x86_make_mark, .read_mark = x86_read_mark, .protect = x86_protect,           \
+        .writable = x86_writable, .flag = x86_flag, .stricter = x86_stricter,                     \
     }
 
 static const struct format_traits x86_64_traits = X86_TRAITS("x86_64", 4);

@@ -4,8 +4,8 @@
  */
 #include "tests/unit/table/rig.h"
 
-#define RW (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_USER)
-#define RO (QR_PROT_READ | QR_PROT_USER)
+#define RW   (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_USER)
+#define RO   (QR_PROT_READ | QR_PROT_USER)
 #define NONE QR_PROT_USER
 
 /* An address under entry 1 of every table above level 0, page 3. */
@@ -21,7 +21,8 @@ somewhere(const struct rig *rig)
 
 TEST(cursor, an_empty_tree_answers_none_from_the_root)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         struct qr_entry entry = rig_query(rig, somewhere(rig));
 
@@ -34,7 +35,8 @@ TEST(cursor, an_empty_tree_answers_none_from_the_root)
 
 TEST(cursor, what_is_mapped_at_each_level_is_found_and_freed)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         for (unsigned level = 0; level < 3; level++) {
             struct rig *rig = rig_boot(format, 1);
             uintptr_t size = rig_size(rig, level);
@@ -63,7 +65,8 @@ TEST(cursor, what_is_mapped_at_each_level_is_found_and_freed)
 
 TEST(cursor, prepare_refuses_what_stands_in_the_way)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         uintptr_t big = rig_size(rig, 1);
         uintptr_t va = somewhere(rig) & ~(big - 1);
@@ -85,7 +88,8 @@ TEST(cursor, prepare_refuses_what_stands_in_the_way)
  */
 TEST(cursor, an_empty_table_gives_way_to_a_large_leaf)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         uintptr_t big = rig_size(rig, 1);
         uintptr_t va = somewhere(rig) & ~(big - 1);
@@ -112,7 +116,8 @@ refuse_nth(void *context)
 
 TEST(cursor, prepare_without_memory_changes_nothing)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         uintptr_t va = somewhere(rig);
         enum qr_status status = QR_ERR_NO_MEMORY;
@@ -140,7 +145,8 @@ TEST(cursor, prepare_without_memory_changes_nothing)
 
 TEST(cursor, split_without_memory_changes_nothing)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         uintptr_t size = rig_size(rig, 1);
         unsigned left = 1;
@@ -160,7 +166,8 @@ TEST(cursor, split_without_memory_changes_nothing)
 
 TEST(cursor, marks_keep_kind_and_value_and_give_way_to_leaves)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         uintptr_t va = somewhere(rig);
         struct qr_mark swap = {QR_MARK_SWAP, 0x12345678};
@@ -186,7 +193,8 @@ TEST(cursor, marks_keep_kind_and_value_and_give_way_to_leaves)
 
 TEST(cursor, unmap_and_replace_return_what_hardware_noted)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         uintptr_t va = somewhere(rig);
         struct qr_leaf used = rig_leaf(0x7000, RW, 0);
@@ -230,7 +238,8 @@ TEST(cursor, update_notes_a_flush_where_hardware_could_know_better)
         {RW, 0, QR_PROT_READ | QR_PROT_WRITE, 0, 0, 1},
     };
 
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         uintptr_t va = somewhere(rig);
 
@@ -246,8 +255,7 @@ TEST(cursor, update_notes_a_flush_where_hardware_could_know_better)
             struct qr_entry entry = qr_cursor_query(&c, qr_va_of(va));
             EXPECT_EQ(rig->batch.page_count, cases[i].notes);
             EXPECT_EQ(entry.leaf.prot, cases[i].prot);
-            EXPECT_EQ(entry.leaf.flags,
-                      (cases[i].before_flags & ~cases[i].clear) | cases[i].set);
+            EXPECT_EQ(entry.leaf.flags, (cases[i].before_flags & ~cases[i].clear) | cases[i].set);
             EXPECT_EQ(entry.leaf.pkey, 7);
             EXPECT_EQ(entry.leaf.pa.v, 0x7000);
             qr_cursor_close(&c);
@@ -260,7 +268,8 @@ TEST(cursor, update_notes_a_flush_where_hardware_could_know_better)
 
 TEST(cursor, a_split_leaf_means_the_same)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         for (unsigned level = 1; level < 3; level++) {
             struct rig *rig = rig_boot(format, 1);
             uintptr_t size = rig_size(rig, level);
@@ -297,7 +306,8 @@ TEST(cursor, a_split_leaf_means_the_same)
 
 TEST(cursor, a_split_mark_counts_on_where_its_value_counts_pages)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         uintptr_t size = rig_size(rig, 1);
         uintptr_t va = somewhere(rig) & ~(size - 1);
@@ -333,7 +343,8 @@ see(void *context, const struct qr_entry *entry)
 
 TEST(cursor, unmap_range_tells_of_each_entry_once_and_in_order)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         uintptr_t step = rig_size(rig, 1) + QR_PAGE_SIZE;
         uintptr_t va = rig_size(rig, 2) - 4 * step;
@@ -372,7 +383,8 @@ TEST(cursor, unmap_range_hands_frames_to_the_batch)
 {
     enum { PAGES = 3 * QR_BATCH_FRAMES + 1 };
 
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         struct qr_va_range range = rig_range(somewhere(rig), PAGES * QR_PAGE_SIZE);
         struct qr_cursor c;
@@ -404,7 +416,8 @@ only_even_pages(void *context, const struct qr_entry *entry)
 
 TEST(cursor, protect_range_gives_write_only_where_it_may)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         struct qr_va_range range = rig_range(0x100000, 4 * QR_PAGE_SIZE);
         struct qr_cursor c;

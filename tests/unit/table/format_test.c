@@ -42,7 +42,8 @@ check_round_trip(walk_format f, struct qr_leaf leaf)
 
 TEST(format, every_leaf_comes_back_as_it_went_in)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         walk_format f = format->traits;
 
         for (unsigned level = 0; level < f->info.levels; level++) {
@@ -66,7 +67,8 @@ TEST(format, every_leaf_comes_back_as_it_went_in)
 
 TEST(format, protect_and_flag_change_what_they_say_and_nothing_else)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         walk_format f = format->traits;
 
         for (unsigned level = 0; level < 3; level++) {
@@ -99,7 +101,8 @@ TEST(format, protect_and_flag_change_what_they_say_and_nothing_else)
 /* A flush is needed exactly where an old translation allows or hides something. */
 TEST(format, stricter_is_what_hardware_could_still_use)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         walk_format f = format->traits;
 
         for (unsigned mix = 0; mix < 32 * 32 * 4 * 4; mix++) {
@@ -121,7 +124,8 @@ TEST(format, stricter_is_what_hardware_could_still_use)
 
 TEST(format, another_key_is_stricter)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         walk_format f = format->traits;
         struct qr_leaf leaf = {.pa = {0x1000}, .prot = QR_PROT_READ, .pkey = 1};
         qr_pte old = f->make_leaf(&leaf, 0);
@@ -133,7 +137,8 @@ TEST(format, another_key_is_stricter)
 
 TEST(format, marks_and_tables_come_back_and_are_told_apart)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         walk_format f = format->traits;
 
         for (unsigned level = 0; level < f->info.levels; level++) {
@@ -162,7 +167,8 @@ TEST(format, marks_and_tables_come_back_and_are_told_apart)
 
 TEST(format, zero_is_empty_and_nothing_else_is)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         for (unsigned level = 0; level < format->traits->info.levels; level++)
             EXPECT_EQ(format->traits->kind(0, level), PTE_EMPTY);
     }
@@ -197,8 +203,7 @@ TEST(format, x86_64_leaves_have_the_bits_of_the_manual)
         {{.pa = {0x12345000}, .prot = QR_PROT_EXEC, .pkey = 15}, 0x7800000012345001},
         {{.pa = {0x12345000}, .prot = QR_PROT_EXEC, .cache = QR_CACHE_UNCACHED}, 0x12345019},
         {{.pa = {0x12345000}, .prot = QR_PROT_EXEC, .cache = QR_CACHE_WRITE_THROUGH}, 0x12345009},
-        {{.pa = {0x12345000}, .prot = QR_PROT_EXEC, .cache = QR_CACHE_WRITE_COMBINING},
-         0x12345091},
+        {{.pa = {0x12345000}, .prot = QR_PROT_EXEC, .cache = QR_CACHE_WRITE_COMBINING}, 0x12345091},
         {{.pa = {0x12200000}, .prot = QR_PROT_EXEC, .level = 1}, 0x12200081},
         {{.pa = {0x12200000}, .prot = QR_PROT_EXEC, .level = 1, .cache = QR_CACHE_WRITE_COMBINING},
          0x12201091},
@@ -231,8 +236,12 @@ TEST(format, x86_64_sets_no_reserved_bit)
     walk_format f = qr_format_x86_64_la57.traits;
 
     for (unsigned level = 1; level < 3; level++) {
-        struct qr_leaf leaf = {.pa = {0}, .prot = 31, .flags = 15, .level = (uint8_t)level,
-                               .cache = QR_CACHE_WRITE_COMBINING, .pkey = 15};
+        struct qr_leaf leaf = {.pa = {0},
+                               .prot = 31,
+                               .flags = 15,
+                               .level = (uint8_t)level,
+                               .cache = QR_CACHE_WRITE_COMBINING,
+                               .pkey = 15};
         uint64_t reserved = (((uint64_t)1 << f->shift(level)) - 1) & ~(uint64_t)0x1fff;
 
         EXPECT_EQ(f->make_leaf(&leaf, level) & reserved, 0);
@@ -243,7 +252,8 @@ TEST(format, x86_64_sets_no_reserved_bit)
 
 TEST(format, info_says_what_the_functions_do)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct qr_format_info info;
         unsigned bits;
 

@@ -16,12 +16,12 @@
 #define PAGES 2304
 #define STEPS 100000
 
-#define RW    (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_USER)
+#define RW (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_USER)
 
 struct model_page {
     enum qr_entry_kind kind;
     unsigned level;
-    unsigned first; /* page where its entry begins */
+    unsigned first;      /* page where its entry begins */
     struct qr_leaf leaf; /* of the entry */
     struct qr_mark mark;
 };
@@ -170,8 +170,8 @@ random_leaf(struct model *m, unsigned level)
 {
     static const unsigned prots[] = {QR_PROT_USER, QR_PROT_READ | QR_PROT_USER, RW,
                                      QR_PROT_READ | QR_PROT_EXEC | QR_PROT_USER};
-    struct qr_leaf leaf = rig_leaf((uint64_t)(1 + draw(m, 1000)) * rig_size(m->rig, level),
-                                   prots[draw(m, 4)], level);
+    struct qr_leaf leaf =
+        rig_leaf((uint64_t)(1 + draw(m, 1000)) * rig_size(m->rig, level), prots[draw(m, 4)], level);
 
     leaf.flags = draw(m, 16);
     leaf.cache = (uint8_t)draw(m, QR_CACHE_COUNT);
@@ -408,9 +408,9 @@ step_protect_range(struct model *m)
     if (!clean_range(m, &first, &end))
         return;
     open_around(m, &c, first, end - first);
-    qr_cursor_protect_range(
-        &c, rig_range(va_of(m, first).v, (uintptr_t)(end - first) * QR_PAGE_SIZE), prot, pkey,
-        may_write, NULL);
+    qr_cursor_protect_range(&c,
+                            rig_range(va_of(m, first).v, (uintptr_t)(end - first) * QR_PAGE_SIZE),
+                            prot, pkey, may_write, NULL);
     qr_cursor_close(&c);
     for (unsigned i = first; i < end; i++) {
         struct model_page *p = &m->page[i];
@@ -418,8 +418,8 @@ step_protect_range(struct model *m)
 
         if (p->kind != QR_ENTRY_LEAF)
             continue;
-        p->leaf.prot = decide_protect(prot, (p->leaf.prot & QR_PROT_WRITE) != 0,
-                                      may_write(NULL, &entry));
+        p->leaf.prot =
+            decide_protect(prot, (p->leaf.prot & QR_PROT_WRITE) != 0, may_write(NULL, &entry));
         p->leaf.pkey = pkey;
     }
 }
@@ -463,7 +463,8 @@ TEST(model, a_hundred_thousand_steps_agree_with_a_naive_map)
     static struct model model;
     struct model *m = &model;
 
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         memset(m, 0, sizeof(*m));
         m->rig = rig_boot(format, 1);
         m->rig->flushed = model_flushed;

@@ -14,9 +14,9 @@ extern const struct qr_format *const rig_formats[];
 extern const size_t rig_format_count;
 
 /* Run the body once for each format, as `format`. */
-#define EVERY_FORMAT(format)                                                                       \
-    for (size_t format##_at = 0; format##_at < rig_format_count; format##_at++)                    \
-        for (const struct qr_format *format = rig_formats[format##_at]; format != NULL;            \
+#define EVERY_FORMAT(format)                                                            \
+    for (size_t format##_at = 0; format##_at < rig_format_count; format##_at++)         \
+        for (const struct qr_format *format = rig_formats[format##_at]; format != NULL; \
              format = NULL)
 
 struct rig {

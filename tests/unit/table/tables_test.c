@@ -22,7 +22,8 @@ root_entries(const struct rig *rig)
 
 TEST(tables, spaces_share_the_upper_half)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         struct qr_tables space;
         uintptr_t va = upper(rig) + 5 * rig_size(rig, rig->f->info.levels - 1);
@@ -30,9 +31,8 @@ TEST(tables, spaces_share_the_upper_half)
         ASSERT_STATUS(qr_tables_fill_upper_half(&rig->tables), QR_OK);
         EXPECT_EQ(rig->tables.table_count, 1 + root_entries(rig) / 2);
         rig_validate(rig);
-        ASSERT_STATUS(qr_tables_init(&space, format, rig->machine->frames, rig->epoch,
-                                     &rig->tables),
-                      QR_OK);
+        ASSERT_STATUS(
+            qr_tables_init(&space, format, rig->machine->frames, rig->epoch, &rig->tables), QR_OK);
 
         /* What the kernel maps later is seen through the space's root. */
         ASSERT_STATUS(rig_map(rig, va, rig_leaf(0x1000, RW, 0)), QR_OK);
@@ -56,7 +56,8 @@ TEST(tables, spaces_share_the_upper_half)
 
 TEST(tables, tables_of_the_shared_half_stay_when_they_are_empty)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         uintptr_t span = rig_size(rig, rig->f->info.levels - 1);
 
@@ -90,7 +91,8 @@ TEST(tables, init_without_memory_leaves_nothing)
 
 TEST(tables, next_walks_both_halves_in_order)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         uintptr_t at[] = {0, QR_PAGE_SIZE, rig_size(rig, 2) * 3, upper(rig),
                           upper(rig) + rig_size(rig, 1) * 7};
@@ -134,15 +136,15 @@ build_by_hand(struct rig *rig, uintptr_t va)
 
 TEST(tables, a_tree_of_boot_code_is_adopted)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 1);
         uintptr_t va = upper(rig) + rig_size(rig, 1) * 3 + 2 * QR_PAGE_SIZE;
         qr_pa root = build_by_hand(rig, va);
         struct qr_tables mine = rig->tables;
         char message[200] = "";
 
-        ASSERT_STATUS(qr_tables_adopt(&rig->tables, format, rig->machine->frames, rig->epoch,
-                                      root),
+        ASSERT_STATUS(qr_tables_adopt(&rig->tables, format, rig->machine->frames, rig->epoch, root),
                       QR_OK);
         EXPECT_EQ(rig->tables.table_count, rig->f->info.levels);
         EXPECT_TRUE(qr_tables_validate(&rig->tables, message, sizeof(message)));
@@ -212,7 +214,8 @@ TEST(tables, the_validator_finds_each_kind_of_damage)
 /* A walker that entered its section before the unlinking keeps the table from reuse. */
 TEST(tables, a_retired_table_waits_for_walkers)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, 2);
         uintptr_t span = rig_size(rig, 1);
         size_t free_before;

@@ -144,7 +144,8 @@ worker_main(void *context)
 
 TEST_THREADS(table, cursors_of_four_cpus_overlap)
 {
-    EVERY_FORMAT(format) {
+    EVERY_FORMAT(format)
+    {
         struct rig *rig = rig_boot(format, CPUS);
         struct worker workers[CPUS];
 
