@@ -61,7 +61,7 @@ io_skip(struct io *io, size_t n)
 enum io_direction { IO_PUT, IO_TAKE, IO_ZERO };
 
 /* Move @n bytes between one piece's memory and the kernel. */
-static size_t
+static inline size_t
 piece_move(enum io_memory memory, uintptr_t at, void *kernel, size_t n, enum io_direction direction)
 {
     if (memory == IO_USER) {
@@ -88,13 +88,23 @@ piece_move(enum io_memory memory, uintptr_t at, void *kernel, size_t n, enum io_
     return n;
 }
 
-static size_t
+static QR_ALWAYS_INLINE size_t
 io_move(struct io *io, void *kernel, size_t n, enum io_direction direction)
 {
     size_t moved = 0;
 
     if (n > io->left) {
         n = io->left;
+    }
+    if (n == 0) {
+        return 0;
+    }
+    /* Nearly every call: all within the current piece, which may then be used up. */
+    if (qr_likely(n <= io->pieces->length - io->piece_offset)) {
+        moved = piece_move(io->memory, io->pieces->base + io->piece_offset, kernel, n, direction);
+        io->piece_offset += moved;
+        io->left -= moved;
+        return moved;
     }
     while (moved < n) {
         size_t in_piece = io->pieces->length - io->piece_offset;

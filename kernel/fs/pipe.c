@@ -233,14 +233,6 @@ may_block(const struct file *file)
     return !(atomic_load(&file->flags) & O_NONBLOCK);
 }
 
-static void
-wake_if_anyone(struct wait_queue *queue)
-{
-    if (wait_queue_is_active(queue)) {
-        wait_wake_all(queue);
-    }
-}
-
 static int64_t
 pipe_read(struct file *file, struct io *io, uint64_t *position)
 {
@@ -257,7 +249,7 @@ pipe_read(struct file *file, struct io *io, uint64_t *position)
             size_t done = ring_take(pipe, io);
 
             qr_mutex_unlock(&pipe->lock);
-            wake_if_anyone(&pipe->writable);
+            wait_wake_all(&pipe->writable);
             return done > 0 ? (int64_t)done : -EFAULT;
         }
         bool ended = atomic_load(&pipe->writers) == 0;
@@ -313,7 +305,7 @@ pipe_write(struct file *file, struct io *io, uint64_t *position)
             total += ring_put(pipe, io, room < io->left ? room : io->left, &error);
         }
         qr_mutex_unlock(&pipe->lock);
-        wake_if_anyone(&pipe->readable);
+        wait_wake_all(&pipe->readable);
         if (error != 0 || io->left == 0) {
             return total > 0 ? (int64_t)total : error;
         }
@@ -460,7 +452,7 @@ pipe_set_size(struct file *file, uint64_t bytes)
     qr_mutex_lock(&pipe->lock);
     int64_t result = resize_locked(pipe, capacity_round(bytes));
     qr_mutex_unlock(&pipe->lock);
-    wake_if_anyone(&pipe->writable);
+    wait_wake_all(&pipe->writable);
     return result;
 }
 
