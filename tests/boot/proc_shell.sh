@@ -22,7 +22,6 @@ sleep 100 & job=$!; kill -STOP $job; kill -CONT $job; kill $job; wait $job; echo
 yes | head -2
 timeout 0.2 sleep 10; echo status $?
 echo 'echo from a script $1' >/tmp/script; chmod +x /tmp/script; sed -i '1i #!/bin/sh' /tmp/script; /tmp/script ok
-nice -n 5 sh -c 'nice'
 echo a >/tmp/f; (echo b; cat /tmp/f) 2>&1 | while read -r line; do echo "<$line>"; done
 END
 cat >"$work/expected" <<'END'
@@ -46,7 +45,6 @@ y
 y
 status 143
 from a script ok
-5
 <b>
 <a>
 END
