@@ -16,12 +16,16 @@ static struct qr_frames *frames;
 static struct qr_frame **held;
 static size_t held_count;
 
+/* The loop around an operation is not what is measured. */
+#define UNROLLED _Pragma("GCC unroll 8")
+
 enum { BURST = 1024 };
 
 /* ---- rows ---------------------------------------------------------------- */
 
 MEASURED(lifo)(unsigned order, size_t count)
 {
+    UNROLLED
     for (size_t i = 0; i < count; i++)
         qr_frame_free(frames, qr_frame_alloc_block(frames, order, 0));
 }
@@ -36,18 +40,21 @@ row_lifo(unsigned order)
 
 MEASURED(lifo_single)(size_t count)
 {
+    UNROLLED
     for (size_t i = 0; i < count; i++)
         qr_frame_free(frames, qr_frame_alloc(frames, 0));
 }
 
 MEASURED(fill)(size_t count)
 {
+    UNROLLED
     for (size_t i = 0; i < count; i++)
         held[i] = qr_frame_alloc(frames, 0);
 }
 
 MEASURED(free_all)(size_t count)
 {
+    UNROLLED
     for (size_t i = 0; i < count; i++)
         qr_frame_free(frames, held[i]);
 }
@@ -70,8 +77,10 @@ MEASURED(churn)(size_t bursts, const uint32_t *victims)
     for (size_t b = 0; b < bursts; b++) {
         const uint32_t *at = victims + b * BURST;
 
+        UNROLLED
         for (size_t i = 0; i < BURST; i++)
             qr_frame_free(frames, held[at[i]]);
+        UNROLLED
         for (size_t i = 0; i < BURST; i++)
             held[at[i]] = qr_frame_alloc(frames, 0);
     }
@@ -123,6 +132,7 @@ row_churn(size_t total, unsigned permille)
 
 MEASURED(fail)(unsigned order, size_t count)
 {
+    UNROLLED
     for (size_t i = 0; i < count; i++)
         (void)qr_frame_alloc_block(frames, order, QR_ALLOC_NO_REPORT);
 }
@@ -152,6 +162,7 @@ static struct list_frame {
 
 MEASURED(list_lifo)(size_t count)
 {
+    UNROLLED
     for (size_t i = 0; i < count; i++) {
         struct list_frame *frame = list_free;
 
@@ -236,18 +247,21 @@ buddy_boot(size_t total)
 
 MEASURED(buddy_lifo)(int order, size_t count)
 {
+    UNROLLED
     for (size_t i = 0; i < count; i++)
         buddy_free(buddy_alloc(order), order);
 }
 
 MEASURED(buddy_fill)(size_t count)
 {
+    UNROLLED
     for (size_t i = 0; i < count; i++)
         held[i] = (struct qr_frame *)buddy_alloc(0);
 }
 
 MEASURED(buddy_free_all)(size_t count)
 {
+    UNROLLED
     for (size_t i = 0; i < count; i++)
         buddy_free((struct buddy_node *)held[i], 0);
 }

@@ -37,6 +37,7 @@ any_free(int quire, void *block)
 #define LOOPS(prefix, ALLOC, FREE)                                                      \
     MEASURED(prefix##_lifo)(size_t count)                                               \
     {                                                                                   \
+        _Pragma("GCC unroll 8")                                                        \
         for (size_t i = 0; i < count; i++) {                                            \
             void *block = ALLOC(64);                                                    \
             __asm__ volatile("" : : "r"(block) : "memory");                             \
@@ -46,8 +47,10 @@ any_free(int quire, void *block)
     MEASURED(prefix##_batch)(size_t rounds)                                             \
     {                                                                                   \
         for (size_t r = 0; r < rounds; r++) {                                           \
+            _Pragma("GCC unroll 8")                                                    \
             for (size_t i = 0; i < BATCH; i++)                                          \
                 held[i] = ALLOC(64);                                                    \
+            _Pragma("GCC unroll 8")                                                    \
             for (size_t i = 0; i < BATCH; i++)                                          \
                 FREE(held[i]);                                                          \
         }                                                                               \

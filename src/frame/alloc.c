@@ -33,6 +33,13 @@ qr_alloc_fallback(struct qr_frames *frames, enum qr_zone_kind kind)
     return frames->fallback[node < CONFIG_MAX_NODES ? node : 0][kind];
 }
 
+static void
+zone_pressed_update(struct frame_zone *zone)
+{
+    atomic_store_explicit(&zone->pressed, qr_zone_free(zone) < zone->watermark_high,
+                          memory_order_relaxed);
+}
+
 void
 qr_frames_used_add(struct qr_frames *frames, struct frame_zone *zone, size_t count)
 {
@@ -43,17 +50,15 @@ qr_frames_used_add(struct qr_frames *frames, struct frame_zone *zone, size_t cou
            !atomic_compare_exchange_weak_explicit(&frames->peak_used, &peak, used,
                                                   memory_order_relaxed, memory_order_relaxed)) {
     }
-    if (zone->managed - zone->free > zone->peak_used)
-        zone->peak_used = zone->managed - zone->free;
-    atomic_store_explicit(&zone->pressed, zone->free < zone->watermark_high,
-                          memory_order_relaxed);
+    if (zone->managed - qr_zone_free(zone) > zone->peak_used)
+        zone->peak_used = zone->managed - qr_zone_free(zone);
+    zone_pressed_update(zone);
 }
 
 void
 qr_frames_used_sub(struct qr_frames *frames, struct frame_zone *zone, size_t count)
 {
-    atomic_store_explicit(&zone->pressed, zone->free < zone->watermark_high,
-                          memory_order_relaxed);
+    zone_pressed_update(zone);
     atomic_fetch_sub_explicit(&frames->used, count, memory_order_relaxed);
 }
 
@@ -130,6 +135,8 @@ zones_take(struct qr_frames *frames, unsigned order, unsigned alloc_flags)
         struct frame_zone *zone = &frames->zones[*at];
         struct qr_frame *frame = NULL;
 
+        if (qr_zone_allowance(zone, kind, alloc_flags) < (size_t)1 << order)
+            continue;
         qr_spin_lock(&zone->lock);
         if (qr_zone_allowance(zone, kind, alloc_flags) >= (size_t)1 << order)
             frame = qr_zone_take_run(frames, zone, order);
@@ -174,11 +181,18 @@ qr_frame_hand_out(struct qr_frames *frames, struct qr_frame *frame, unsigned ord
     return frame;
 }
 
+/* What the stack does not serve: cleared frames, other zones, an empty stack. */
 static QR_NOINLINE struct qr_frame *
 alloc_slow(struct qr_frames *frames, unsigned alloc_flags)
 {
     struct qr_frame *frame = NULL;
 
+    if ((alloc_flags & frames->slow_flags) == QR_ALLOC_ZERO) {
+        frame = qr_frame_alloc(frames, alloc_flags & ~(unsigned)QR_ALLOC_ZERO);
+        if (frame != NULL)
+            qr_frame_clear(frames, frame);
+        return frame;
+    }
     if (qr_alloc_refused(frames))
         return NULL;
     if ((alloc_flags & frames->slow_flags) == 0)
@@ -211,8 +225,6 @@ qr_frame_alloc(struct qr_frames *frames, unsigned alloc_flags)
     qr_port_irq_restore(irq);
     qr_poison_check(frames, frame, 1);
     qr_frame_claim(frame);
-    if (alloc_flags & QR_ALLOC_ZERO)
-        qr_frame_clear(frames, frame);
     return frame;
 }
 

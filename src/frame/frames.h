@@ -79,7 +79,8 @@ struct frame_zone {
     uint32_t fresh;             /* chain of sections */
     uint32_t listed;            /* bit o: head[o] is not empty */
     uint32_t head[ORDER_COUNT]; /* o < 9: OPEN blocks whose largest free run is o; else FREE */
-    size_t free;                /* frames in lists and fresh sections */
+    uint32_t spare;             /* a block of order 9 that is listed unmerged, or BLOCK_NONE */
+    _Atomic size_t free;        /* frames in lists and fresh sections; read without the lock too */
     size_t managed;
     size_t present;
     size_t watermark_min, watermark_low, watermark_high;
@@ -103,7 +104,7 @@ struct frame_lane {
     _Atomic uint32_t top;
     uint32_t cap;        /* frames that the stack may hold */
     uint16_t key;        /* order 0 and the zone, as they stand in a descriptor */
-    bool closed;         /* by lock */
+    _Atomic bool closed; /* by lock; only the owner opens, so it may look without */
     uint8_t zone;
     struct qr_spin lock; /* rank NONE: outside every zone lock */
     size_t reserved;     /* bits set in rows */
@@ -176,7 +177,12 @@ bool qr_map_is_ram(enum qr_memory_kind kind);
 
 /* ---- sections (section.c) ----------------------------------------------- */
 
-struct frame_section *qr_section_of_block(struct qr_frames *frames, uint32_t block);
+static inline struct frame_section *
+qr_section_of_block(struct qr_frames *frames, uint32_t block)
+{
+    return &frames->sections[block >> (frames->section_shift - BLOCK_ORDER)];
+}
+
 enum qr_status qr_sections_create(struct qr_frames *frames);
 /* Bring a FRESH section into its zone's lists.  Locks: zone->lock. */
 void qr_section_open(struct qr_frames *frames, struct frame_section *section);
@@ -247,22 +253,41 @@ uint32_t qr_zone_head_of(struct qr_frames *frames, uint32_t block);
 /* Put a free run of blocks into the lists, merged with its buddies. */
 void qr_zone_insert(struct qr_frames *frames, struct frame_zone *zone, uint32_t block,
                     unsigned order);
+/* Merge the one block that is kept unmerged. */
+void qr_zone_merge_spare(struct qr_frames *frames, struct frame_zone *zone);
 /* Put an OPEN block with free frames under its largest run, or into the buddy when whole. */
 void qr_zone_list_open(struct qr_frames *frames, struct frame_zone *zone, uint32_t block);
 void qr_zone_watermarks(struct qr_frames *frames);
 
-/* How many frames @zone may give to a request for @kind. */
+static inline size_t
+qr_zone_free(const struct frame_zone *zone)
+{
+    return atomic_load_explicit(&zone->free, memory_order_relaxed);
+}
+
+/* Only the holder of zone->lock writes, so no atomic addition is needed. */
+static inline void
+qr_zone_free_add(struct frame_zone *zone, size_t delta)
+{
+    atomic_store_explicit(&zone->free, qr_zone_free(zone) + delta, memory_order_relaxed);
+}
+
+/*
+ * How many frames @zone may give to a request for @kind.  Without the lock it is a hint
+ * that saves a failing request the lock.
+ */
 static inline size_t
 qr_zone_allowance(const struct frame_zone *zone, enum qr_zone_kind kind, unsigned alloc_flags)
 {
     size_t floor = zone->watermark_min;
+    size_t free = qr_zone_free(zone);
 
     if (alloc_flags & QR_ALLOC_RECLAIMER)
-        return zone->free;
+        return free;
     if (alloc_flags & QR_ALLOC_ATOMIC)
         floor /= 2;
     floor += zone->reserve[kind];
-    return zone->free > floor ? zone->free - floor : 0;
+    return free > floor ? free - floor : 0;
 }
 
 /* ---- lanes (lane.c) ----------------------------------------------------- */

@@ -137,6 +137,7 @@ zones_init(struct qr_frames *frames)
         zone->node = (uint8_t)(i / QR_ZONE_COUNT);
         zone->kind = (uint8_t)(i % QR_ZONE_COUNT);
         zone->fresh = BLOCK_NONE;
+        zone->spare = BLOCK_NONE;
         for (unsigned order = 0; order < ORDER_COUNT; order++)
             zone->head[order] = BLOCK_NONE;
     }
@@ -174,7 +175,7 @@ qr_frames_init(struct qr_frames *frames, const struct qr_frames_config *config)
         return status;
     qr_zone_watermarks(frames);
     fallback_fill(frames, config);
-    frames->slow_flags = QR_ALLOC_DMA;
+    frames->slow_flags = QR_ALLOC_DMA | QR_ALLOC_ZERO;
     for (unsigned node = 0; node < CONFIG_MAX_NODES; node++) {
         if (frames->zones[node * QR_ZONE_COUNT + QR_ZONE_HIGH].managed != 0)
             frames->slow_flags |= QR_ALLOC_HIGH;

@@ -8,7 +8,7 @@
  * rows of a reserved block: every frame that was free in it when this CPU took it, as a
  * private copy of its bitmap.  A refill moves what one 64-bit row has to the stack; when
  * the rows are empty, the zone hands over those of another block, all of it or, where
- * memory is short, as much as keeps the watermarks.  An overflow gives the cold half of
+ * memory is short, as much as keeps the watermarks.  An overflow gives the cold end of
  * the stack back, grouped by row.
  *
  *   alloc ─> stack ─> reserved rows ─> zone        free ─> stack ─> zone
@@ -30,11 +30,17 @@ qr_lanes_init(struct qr_frames *frames)
         struct frame_lane *lane = &frames->lanes[cpu];
 
         qr_spin_init(&lane->lock, QR_RANK_NONE);
-        lane->closed = true;
+        atomic_store_explicit(&lane->closed, true, memory_order_relaxed);
         lane->cpu = cpu;
         lane->block = BLOCK_NONE;
         atomic_init(&lane->top, 0);
     }
+}
+
+static bool
+lane_is_closed(const struct frame_lane *lane)
+{
+    return atomic_load_explicit(&lane->closed, memory_order_relaxed);
 }
 
 /* Hold the lane whole.  @return the number of frames on its stack */
@@ -44,7 +50,7 @@ lane_hold(struct frame_lane *lane, struct qr_cpu *cpu)
     uint32_t top;
 
     qr_spin_lock(&lane->lock);
-    if (lane->closed)
+    if (lane_is_closed(lane))
         return 0;
     /* The owner holds top for a few instructions at most. */
     while ((top = atomic_exchange_explicit(&lane->top, 0, memory_order_acquire)) == 0)
@@ -74,9 +80,9 @@ lane_release_open(struct qr_frames *frames, struct frame_lane *lane, struct fram
     lane->zone = zone->index;
     lane->key = key.key;
     lane->cap = zone->batch * 2 < LANE_STACK ? zone->batch * 2 : LANE_STACK;
-    if (lane->closed)
+    if (lane_is_closed(lane))
         qr_cpu_set_add(&frames->open_lanes, lane->cpu);
-    lane->closed = false;
+    atomic_store_explicit(&lane->closed, false, memory_order_relaxed);
     atomic_store_explicit(&lane->top, count + 1, memory_order_release);
     qr_spin_unlock(&lane->lock);
 }
@@ -84,9 +90,9 @@ lane_release_open(struct qr_frames *frames, struct frame_lane *lane, struct fram
 static void
 lane_release_closed(struct qr_frames *frames, struct frame_lane *lane)
 {
-    if (!lane->closed)
+    if (!lane_is_closed(lane))
         qr_cpu_set_remove(&frames->open_lanes, lane->cpu);
-    lane->closed = true;
+    atomic_store_explicit(&lane->closed, true, memory_order_relaxed);
     qr_spin_unlock(&lane->lock);
 }
 
@@ -185,7 +191,7 @@ qr_lanes_cached(struct qr_frames *frames, unsigned zone)
         struct frame_lane *lane = &frames->lanes[i];
         uint32_t held = lane_hold(lane, cpu);
 
-        if (!lane->closed) {
+        if (!lane_is_closed(lane)) {
             cached += lane->zone == zone ? held + lane->reserved : 0;
             atomic_store_explicit(&lane->top, held + 1, memory_order_release);
         }
@@ -273,7 +279,9 @@ qr_lane_refill(struct qr_frames *frames, unsigned alloc_flags)
     struct qr_frame *frame = NULL;
 
     qr_assert(cpu->index < frames->cpu_count);
-    if (frames->lanes_off || zone == NULL) {
+    /* Where the zone has nothing to give and this lane nothing either, do not lock for it. */
+    if (frames->lanes_off || zone == NULL ||
+        (lane_is_closed(lane) && qr_zone_allowance(zone, QR_ZONE_NORMAL, alloc_flags) == 0)) {
         qr_cpu_leave(cpu);
         return NULL;
     }
@@ -312,7 +320,7 @@ qr_lane_overflow(struct qr_frames *frames, struct qr_frame *frame)
     uint32_t held = lane_hold(lane, cpu);
 
     if (held >= home->batch) {
-        uint32_t cold = held / 2;
+        uint32_t cold = held - held / 4; /* few are left to move down */
 
         qr_frames_give(frames, cold, lane->stack);
         for (uint32_t i = cold; i < held; i++)

@@ -20,12 +20,6 @@
  */
 #include "frames.h"
 
-struct frame_section *
-qr_section_of_block(struct qr_frames *frames, uint32_t block)
-{
-    return &frames->sections[block >> (frames->section_shift - BLOCK_ORDER)];
-}
-
 struct frame_block *
 qr_block_find(struct qr_frames *frames, uint64_t block)
 {
@@ -473,7 +467,7 @@ range_account(struct qr_frames *frames, const struct qr_memory_range *range)
             zone_extend(&frames->zones[zone], pfn, to);
             if (range->kind == QR_MEMORY_USABLE) {
                 frames->zones[zone].managed += to - pfn;
-                frames->zones[zone].free += to - pfn;
+                qr_zone_free_add(&frames->zones[zone], to - pfn);
                 frames->total += to - pfn;
             } else {
                 frames->reserved += to - pfn;

@@ -96,7 +96,7 @@ qr_frames_zone_stats(struct qr_frames *frames, unsigned index, struct qr_zone_st
     }
     qr_spin_lock(&zone->lock);
     stats.managed = zone->managed;
-    stats.free = zone->free + stats.cached;
+    stats.free = qr_zone_free(zone) + stats.cached;
     stats.peak_used = zone->peak_used;
     qr_spin_unlock(&zone->lock);
     *out_stats = stats;
@@ -121,7 +121,7 @@ qr_frames_stats(struct qr_frames *frames, struct qr_frames_stats *out_stats)
         size_t cached = qr_lanes_cached(frames, i);
 
         qr_spin_lock(&zone->lock);
-        stats.free += zone->free + cached;
+        stats.free += qr_zone_free(zone) + cached;
         qr_spin_unlock(&zone->lock);
     }
     *out_stats = stats;
@@ -141,6 +141,15 @@ void
 qr_frames_drain(struct qr_frames *frames)
 {
     (void)qr_lanes_drain(frames);
+    for (unsigned i = 0; i < frames->zone_count; i++) {
+        struct frame_zone *zone = &frames->zones[i];
+
+        if (zone->managed == 0)
+            continue;
+        qr_spin_lock(&zone->lock);
+        qr_zone_merge_spare(frames, zone);
+        qr_spin_unlock(&zone->lock);
+    }
 }
 
 static const char *const zone_names[QR_ZONE_COUNT] = {"DMA", "Normal", "High"};

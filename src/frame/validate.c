@@ -7,7 +7,7 @@
  *  2. An OPEN block's count equals the bits of its rows; it is listed exactly when that
  *     is neither 0 nor 512, and under the largest aligned run that the rows hold.
  *  3. A FREE run is aligned to its order, all else in it is TAIL, and its buddy of the
- *     same order and zone is not FREE.
+ *     same order and zone is not FREE, the zone's spare block excepted.
  *  4. zone->free is the sum over its lists and fresh sections.
  *  5. A frame that the bitmap or the buddy calls free has refs 0 and type FREE.
  *  6. A frame on a lane's stack or in its reserved rows is free by its descriptor, and
@@ -80,7 +80,9 @@ check_run(struct check *check, uint32_t head, const struct frame_block *record)
           (unsigned)head, (unsigned)record->order);
     CHECK(check,
           record->state != BLOCK_FREE || buddy == NULL || buddy->state != BLOCK_FREE ||
-              buddy->order != record->order || buddy->zone != record->zone,
+              buddy->order != record->order || buddy->zone != record->zone ||
+              head == check->frames->zones[record->zone].spare ||
+              (head ^ count) == check->frames->zones[record->zone].spare,
           "block 0x%x: order %u is not merged with its buddy", (unsigned)head,
           (unsigned)record->order);
     for (uint32_t b = head + 1; b < head + count && check->ok; b++) {
@@ -211,10 +213,10 @@ qr_frames_validate(struct qr_frames *frames, char *out_message, size_t bytes)
     }
     for (unsigned i = 0; i < frames->zone_count && check.ok; i++) {
         check_lists(&check, &frames->zones[i]);
-        CHECK(&check, free_by_zone[i] == frames->zones[i].free,
-              "zone %u: counts %zu free, its blocks hold %zu", i, frames->zones[i].free,
+        CHECK(&check, free_by_zone[i] == qr_zone_free(&frames->zones[i]),
+              "zone %u: counts %zu free, its blocks hold %zu", i, qr_zone_free(&frames->zones[i]),
               free_by_zone[i]);
-        free += frames->zones[i].free;
+        free += qr_zone_free(&frames->zones[i]);
     }
     for (unsigned cpu = 0; cpu < frames->cpu_count && check.ok; cpu++)
         (void)check_lane(&check, &frames->lanes[cpu]);

@@ -44,6 +44,8 @@ list_remove(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
 {
     struct frame_block *record = qr_block_of(frames, block);
 
+    if (block == zone->spare)
+        zone->spare = BLOCK_NONE;
     if (record->next != BLOCK_NONE)
         qr_block_of(frames, record->next)->prev = record->prev;
     if (record->prev != BLOCK_NONE) {
@@ -70,8 +72,9 @@ buddy_of(struct qr_frames *frames, const struct frame_zone *zone, uint32_t block
     return other;
 }
 
-void
-qr_zone_insert(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, unsigned order)
+/* List a free run, merged with its buddies as far as they are free. */
+static void
+run_merge(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, unsigned order)
 {
     while (order < QR_ORDER_MAX) {
         uint32_t other = buddy_of(frames, zone, block, order);
@@ -85,6 +88,34 @@ qr_zone_insert(struct qr_frames *frames, struct frame_zone *zone, uint32_t block
     }
     qr_block_of(frames, block)->state = BLOCK_FREE;
     list_add(frames, zone, block, order);
+}
+
+/*
+ * One block in each zone is not merged when it becomes free: the next request that needs a
+ * whole or a fresh block takes it as it is, where it would otherwise split what had
+ * just been merged, nine orders up and down again.
+ */
+void
+qr_zone_insert(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, unsigned order)
+{
+    if (order != BLOCK_ORDER || zone->spare != BLOCK_NONE) {
+        run_merge(frames, zone, block, order);
+        return;
+    }
+    qr_block_of(frames, block)->state = BLOCK_FREE;
+    list_add(frames, zone, block, order);
+    zone->spare = block;
+}
+
+void
+qr_zone_merge_spare(struct qr_frames *frames, struct frame_zone *zone)
+{
+    uint32_t block = zone->spare;
+
+    if (block == BLOCK_NONE)
+        return;
+    list_remove(frames, zone, block);
+    run_merge(frames, zone, block, BLOCK_ORDER);
 }
 
 /* Cut a run of 2^order, already out of its list, down to @want; the rest goes back. */
@@ -108,6 +139,8 @@ list_find(struct qr_frames *frames, struct frame_zone *zone, unsigned order)
 {
     while ((zone->listed >> order) == 0 && zone->any_fresh)
         qr_section_open(frames, &frames->sections[zone->fresh]);
+    if ((zone->listed >> order) == 0 && order > BLOCK_ORDER)
+        qr_zone_merge_spare(frames, zone);
     if ((zone->listed >> order) == 0)
         return ORDER_COUNT;
     return order + (unsigned)__builtin_ctz(zone->listed >> order);
@@ -198,7 +231,7 @@ qr_zone_take_singles(struct qr_frames *frames, struct frame_zone *zone, size_t w
         record->free = (uint16_t)(record->free - (got - before)) & 0x3ffu;
         qr_zone_list_open(frames, zone, block);
     }
-    zone->free -= got;
+    qr_zone_free_add(zone, -got);
     return got;
 }
 
@@ -218,7 +251,7 @@ qr_zone_take_rows(struct qr_frames *frames, struct frame_zone *zone, struct fram
         rows->row[r] = 0;
     }
     *out_count = record->free;
-    zone->free -= record->free;
+    qr_zone_free_add(zone, -(size_t)record->free);
     record->free = 0;
     return block;
 }
@@ -238,7 +271,7 @@ take_whole(struct qr_frames *frames, struct frame_zone *zone, unsigned order)
     qr_block_of(frames, block)->state = BLOCK_TAKEN;
     for (uint32_t b = block; b < end; b++)
         qr_section_describe(frames, b);
-    zone->free -= (size_t)1 << order;
+    qr_zone_free_add(zone, -((size_t)1 << order));
     return qr_block_frame(frames, block, 0);
 }
 
@@ -260,50 +293,67 @@ qr_zone_take_run(struct qr_frames *frames, struct frame_zone *zone, unsigned ord
     qr_block_of(frames, block)->free =
         (uint16_t)(qr_block_of(frames, block)->free - (1u << order)) & 0x3ffu;
     qr_zone_list_open(frames, zone, block);
-    zone->free -= (size_t)1 << order;
+    qr_zone_free_add(zone, -((size_t)1 << order));
     return qr_block_frame(frames, block, bit);
 }
 
 /* ---- giving back -------------------------------------------------------- */
 
-/* The largest run of a block whose largest was @order before bits of row @r came back. */
+/*
+ * The largest run of a block whose largest was @order before the bits @mask of row @r
+ * came back.  A single bit can only complete the runs that it lies in: those are tried
+ * upward from the next order, and nearly always the first is not free.
+ */
 static unsigned
-order_after_give(const struct frame_rows *rows, unsigned r, unsigned order)
+order_after_give(const struct frame_rows *rows, unsigned r, uint64_t mask, unsigned order)
 {
-    unsigned row_order = qr_row_order(rows->row[r]);
+    uint64_t row = rows->row[r];
+    unsigned bit = (unsigned)__builtin_ctzll(mask);
 
-    if (row_order == 6)
-        return qr_rows_order(rows);
-    return row_order > order ? row_order : order;
+    if ((mask & (mask - 1)) != 0) {
+        unsigned row_order = qr_row_order(row);
+
+        order = row_order > order ? row_order : order;
+    }
+    for (; order < 6; order++) {
+        unsigned size = 2u << order;
+        uint64_t run = size == ROW_FRAMES ? ~(uint64_t)0 : ((uint64_t)1 << size) - 1;
+
+        run <<= bit & ~(size - 1) & (ROW_FRAMES - 1);
+        if ((row & run) != run)
+            return order;
+    }
+    return row == ~(uint64_t)0 ? qr_rows_order(rows) : order;
 }
 
 void
 qr_zone_give_row(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, unsigned r,
                  uint64_t mask)
 {
-    struct frame_block *record = qr_block_of(frames, block);
-    struct frame_rows *rows = qr_rows_of(frames, block);
-    unsigned count = qr_row_count(mask);
-    bool listed = record->free != 0;
+    struct frame_section *section = qr_section_of_block(frames, block);
+    struct frame_block *record = &section->blocks[block - section->first_block];
+    struct frame_rows *rows = &section->rows[block - section->first_block];
+    unsigned count = (mask & (mask - 1)) == 0 ? 1 : qr_row_count(mask);
+    unsigned before = record->free;
 
     if (record->state != BLOCK_OPEN || (rows->row[r] & mask) != 0)
         qr_panic("frames: a frame of block 0x%lx, row %u is given back twice; the descriptor said "
                  "it was in use: look for a write through a stale struct qr_frame pointer",
                  (unsigned long)block, r);
     rows->row[r] |= mask;
-    record->free = (uint16_t)(record->free + count) & 0x3ffu;
-    zone->free += count;
-    if (record->free == BLOCK_FRAMES) {
-        if (listed)
+    record->free = (before + count) & 0x3ffu;
+    qr_zone_free_add(zone, count);
+    if (before + count == BLOCK_FRAMES) {
+        if (before != 0)
             list_remove(frames, zone, block);
         qr_zone_insert(frames, zone, block, BLOCK_ORDER);
         return;
     }
-    unsigned order = order_after_give(rows, r, listed ? record->order : 0);
+    unsigned order = order_after_give(rows, r, mask, before != 0 ? record->order : 0);
 
-    if (listed && order == record->order)
+    if (before != 0 && order == record->order)
         return;
-    if (listed)
+    if (before != 0)
         list_remove(frames, zone, block);
     list_add(frames, zone, block, order);
 }
@@ -319,7 +369,7 @@ qr_zone_give_run(struct qr_frames *frames, struct frame_zone *zone, uint32_t blo
             qr_panic("frames: block 0x%lx is given back as order %u, but is not an allocated block "
                      "of that order; free what was allocated, or split it first",
                      (unsigned long)block, order);
-        zone->free += (size_t)1 << order;
+        qr_zone_free_add(zone, (size_t)1 << order);
         qr_zone_insert(frames, zone, block, order);
         return;
     }
@@ -413,7 +463,7 @@ qr_zone_take_exact(struct qr_frames *frames, struct frame_zone *zone, size_t fir
         qr_zone_list_open(frames, zone, block);
         pfn += here;
     }
-    zone->free -= count;
+    qr_zone_free_add(zone, -count);
 }
 
 /* ---- watermarks --------------------------------------------------------- */
