@@ -30,8 +30,8 @@ struct qr_epoch_node {
 };
 
 struct qr_epoch {
-    _Atomic uint64_t current; /* starts at 1 */
-    struct qr_spin lock;      /* guards the queue */
+    _Atomic uint64_t current;          /* starts at 1 */
+    struct qr_spin lock;               /* guards the queue */
     struct qr_epoch_node *head, *tail; /* oldest first */
     struct qr_epoch_cpu cpus[CONFIG_MAX_CPUS];
 };
@@ -39,8 +39,56 @@ struct qr_epoch {
 void qr_epoch_init(struct qr_epoch *epoch);
 
 /** Open a reader section: what it finds is not released before the section closes. */
-struct qr_cpu *qr_epoch_enter(struct qr_epoch *epoch);
-void qr_epoch_leave(struct qr_epoch *epoch, struct qr_cpu *cpu);
+static inline struct qr_cpu *
+qr_epoch_enter(struct qr_epoch *epoch)
+{
+    struct qr_cpu *cpu = qr_cpu_enter();
+    struct qr_epoch_cpu *slot = &epoch->cpus[cpu->index];
+
+    if (qr_likely(slot->depth++ == 0)) {
+        uint64_t current = atomic_load_explicit(&epoch->current, memory_order_relaxed);
+
+        atomic_store_explicit(&slot->seen, current, memory_order_seq_cst);
+    }
+    return cpu;
+}
+
+/** Close the section that qr_epoch_enter() opened on @p cpu. */
+static inline void
+qr_epoch_leave(struct qr_epoch *epoch, struct qr_cpu *cpu)
+{
+    struct qr_epoch_cpu *slot = &epoch->cpus[cpu->index];
+
+    if (qr_likely(--slot->depth == 0))
+        atomic_store_explicit(&slot->seen, 0, memory_order_release);
+    qr_cpu_leave(cpu);
+}
+
+/**
+ * A short section on @p cpu, whose interrupts are off already.  Nothing else may
+ * open a section before qr_epoch_end().
+ * @return whether this is the outermost section, which qr_epoch_end() wants to know
+ */
+static inline bool
+qr_epoch_begin(struct qr_epoch *epoch, struct qr_cpu *cpu)
+{
+    struct qr_epoch_cpu *slot = &epoch->cpus[cpu->index];
+    bool outermost = slot->depth == 0;
+
+    if (qr_likely(outermost)) {
+        uint64_t current = atomic_load_explicit(&epoch->current, memory_order_relaxed);
+
+        atomic_store_explicit(&slot->seen, current, memory_order_seq_cst);
+    }
+    return outermost;
+}
+
+static inline void
+qr_epoch_end(struct qr_epoch *epoch, struct qr_cpu *cpu, bool outermost)
+{
+    if (qr_likely(outermost))
+        atomic_store_explicit(&epoch->cpus[cpu->index].seen, 0, memory_order_release);
+}
 
 /** Release @p node once no reader can see it; the node is unreachable already. */
 void qr_epoch_retire(struct qr_epoch *epoch, struct qr_epoch_node *node,

@@ -89,8 +89,58 @@ bool qr_spin_is_locked(const struct qr_spin *lock);
  * A spin lock that is one bit of a word which holds other data too (page-table
  * descriptors).  Not fair; same interrupt rule and polling as qr_spin_lock().
  */
-void qr_bit_lock(_Atomic uint32_t *word, uint32_t bit, enum qr_lock_rank rank);
-void qr_bit_unlock(_Atomic uint32_t *word, uint32_t bit, enum qr_lock_rank rank);
+static inline void qr_bit_lock(_Atomic uint32_t *word, uint32_t bit, enum qr_lock_rank rank);
+static inline void qr_bit_unlock(_Atomic uint32_t *word, uint32_t bit, enum qr_lock_rank rank);
+
+/** As qr_bit_lock(), by a CPU that has done qr_cpu_enter(), which passes over to the lock. */
+static inline void qr_bit_lock_entered(_Atomic uint32_t *word, uint32_t bit, enum qr_lock_rank rank,
+                                       struct qr_cpu *cpu);
+
+/** The slow half: somebody else holds it. */
+void qr_bit_lock_wait(_Atomic uint32_t *word, uint32_t bit, struct qr_cpu *cpu);
+
+/** Debug builds: note that @p cpu takes or releases a lock of @p rank. */
+#ifdef CONFIG_MEMORY_DEBUGGING
+void qr_rank_push(struct qr_cpu *cpu, unsigned rank);
+void qr_rank_pop(struct qr_cpu *cpu, unsigned rank);
+#else
+static inline void
+qr_rank_push(struct qr_cpu *cpu, unsigned rank)
+{
+    (void)cpu, (void)rank;
+}
+
+static inline void
+qr_rank_pop(struct qr_cpu *cpu, unsigned rank)
+{
+    (void)cpu, (void)rank;
+}
+#endif
+
+static inline void
+qr_bit_lock_entered(_Atomic uint32_t *word, uint32_t bit, enum qr_lock_rank rank,
+                    struct qr_cpu *cpu)
+{
+    qr_rank_push(cpu, rank);
+    if (qr_unlikely((atomic_fetch_or_explicit(word, bit, memory_order_acquire) & bit) != 0))
+        qr_bit_lock_wait(word, bit, cpu);
+}
+
+static inline void
+qr_bit_lock(_Atomic uint32_t *word, uint32_t bit, enum qr_lock_rank rank)
+{
+    qr_bit_lock_entered(word, bit, rank, qr_cpu_enter());
+}
+
+static inline void
+qr_bit_unlock(_Atomic uint32_t *word, uint32_t bit, enum qr_lock_rank rank)
+{
+    struct qr_cpu *cpu = qr_port_this_cpu();
+
+    qr_rank_pop(cpu, rank);
+    atomic_fetch_and_explicit(word, ~bit, memory_order_release);
+    qr_cpu_leave(cpu);
+}
 
 /** A sleeping mutual exclusion lock; all zero is unlocked.  Threads only, interrupts on. */
 struct qr_mutex {

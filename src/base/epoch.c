@@ -33,31 +33,6 @@ qr_epoch_init(struct qr_epoch *epoch)
     }
 }
 
-struct qr_cpu *
-qr_epoch_enter(struct qr_epoch *epoch)
-{
-    struct qr_cpu *cpu = qr_cpu_enter();
-    struct qr_epoch_cpu *slot = &epoch->cpus[cpu->index];
-
-    if (slot->depth++ == 0) {
-        uint64_t current = atomic_load_explicit(&epoch->current, memory_order_relaxed);
-
-        atomic_store_explicit(&slot->seen, current, memory_order_seq_cst);
-    }
-    return cpu;
-}
-
-void
-qr_epoch_leave(struct qr_epoch *epoch, struct qr_cpu *cpu)
-{
-    struct qr_epoch_cpu *slot = &epoch->cpus[cpu->index];
-
-    qr_debug_assert(slot->depth > 0);
-    if (--slot->depth == 0)
-        atomic_store_explicit(&slot->seen, 0, memory_order_release);
-    qr_cpu_leave(cpu);
-}
-
 /* The oldest epoch that some section may still be in. */
 static uint64_t
 epoch_oldest(struct qr_epoch *epoch)

@@ -22,8 +22,8 @@ rank_nests(unsigned rank)
     return rank == QR_RANK_HOST || rank == QR_RANK_TABLE;
 }
 
-static void
-rank_push(struct qr_cpu *cpu, unsigned rank)
+void
+qr_rank_push(struct qr_cpu *cpu, unsigned rank)
 {
     if (rank == QR_RANK_NONE)
         return;
@@ -38,8 +38,8 @@ rank_push(struct qr_cpu *cpu, unsigned rank)
     cpu->held_ranks[cpu->held_count++] = (unsigned char)rank;
 }
 
-static void
-rank_pop(struct qr_cpu *cpu, unsigned rank)
+void
+qr_rank_pop(struct qr_cpu *cpu, unsigned rank)
 {
     if (rank == QR_RANK_NONE)
         return;
@@ -52,20 +52,6 @@ rank_pop(struct qr_cpu *cpu, unsigned rank)
         return;
     }
     qr_panic("unlock of rank %u, which CPU %u does not hold", rank, cpu->index);
-}
-
-#else
-
-static void
-rank_push(struct qr_cpu *cpu, unsigned rank)
-{
-    (void)cpu, (void)rank;
-}
-
-static void
-rank_pop(struct qr_cpu *cpu, unsigned rank)
-{
-    (void)cpu, (void)rank;
 }
 
 #endif
@@ -83,7 +69,7 @@ qr_spin_lock(struct qr_spin *lock)
 {
     struct qr_cpu *cpu = qr_cpu_enter();
 
-    rank_push(cpu, lock->rank);
+    qr_rank_push(cpu, lock->rank);
     uint16_t ticket = atomic_fetch_add_explicit(&lock->next, 1, memory_order_relaxed);
 
     while (atomic_load_explicit(&lock->serving, memory_order_acquire) != ticket)
@@ -102,7 +88,7 @@ qr_spin_try_lock(struct qr_spin *lock)
         qr_cpu_leave(cpu);
         return false;
     }
-    rank_push(cpu, lock->rank);
+    qr_rank_push(cpu, lock->rank);
     return true;
 }
 
@@ -113,7 +99,7 @@ qr_spin_unlock(struct qr_spin *lock)
     uint16_t serving = atomic_load_explicit(&lock->serving, memory_order_relaxed);
 
     qr_debug_assert(qr_spin_is_locked(lock));
-    rank_pop(cpu, lock->rank);
+    qr_rank_pop(cpu, lock->rank);
     atomic_store_explicit(&lock->serving, (uint16_t)(serving + 1), memory_order_release);
     qr_cpu_leave(cpu);
 }
@@ -126,23 +112,10 @@ qr_spin_is_locked(const struct qr_spin *lock)
 }
 
 void
-qr_bit_lock(_Atomic uint32_t *word, uint32_t bit, enum qr_lock_rank rank)
+qr_bit_lock_wait(_Atomic uint32_t *word, uint32_t bit, struct qr_cpu *cpu)
 {
-    struct qr_cpu *cpu = qr_cpu_enter();
-
-    rank_push(cpu, rank);
-    while ((atomic_fetch_or_explicit(word, bit, memory_order_acquire) & bit) != 0) {
+    do {
         while ((atomic_load_explicit(word, memory_order_relaxed) & bit) != 0)
             qr_cpu_relax(cpu);
-    }
-}
-
-void
-qr_bit_unlock(_Atomic uint32_t *word, uint32_t bit, enum qr_lock_rank rank)
-{
-    struct qr_cpu *cpu = qr_port_this_cpu();
-
-    rank_pop(cpu, rank);
-    atomic_fetch_and_explicit(word, ~bit, memory_order_release);
-    qr_cpu_leave(cpu);
+    } while ((atomic_fetch_or_explicit(word, bit, memory_order_acquire) & bit) != 0);
 }

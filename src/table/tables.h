@@ -51,6 +51,13 @@ table_lock(struct qr_frame *frame)
     qr_bit_lock(&frame->flags, QR_FRAME_TABLE_LOCK, QR_RANK_TABLE);
 }
 
+/* The same by a CPU that has entered already; the entering passes to the lock. */
+static inline void
+table_lock_entered(struct qr_frame *frame, struct qr_cpu *cpu)
+{
+    qr_bit_lock_entered(&frame->flags, QR_FRAME_TABLE_LOCK, QR_RANK_TABLE, cpu);
+}
+
 static inline void
 table_unlock(struct qr_frame *frame)
 {

@@ -309,20 +309,36 @@ walk_covering(walk_format f, struct qr_cursor *c, unsigned top)
     return qr_frame_of(tables->frames, qr_pa_to_pfn(pa));
 }
 
+/* Find and lock the covering table; false where it turned out to be dead. */
+static QR_ALWAYS_INLINE bool
+walk_lock_covering(walk_format f, struct qr_cursor *c, unsigned top, struct qr_cpu *cpu)
+{
+    struct qr_epoch *epoch = c->tables->epoch;
+    bool outermost = qr_epoch_begin(epoch, cpu);
+    struct qr_frame *frame = walk_covering(f, c, top);
+
+    table_lock_entered(frame, cpu);
+    c->path[c->top] = frame;
+    bool dead = table_has_flag(frame, QR_FRAME_TABLE_DEAD);
+
+    qr_epoch_end(epoch, cpu, outermost);
+    if (qr_unlikely(dead))
+        table_unlock(frame);
+    return !dead;
+}
+
 static QR_ALWAYS_INLINE void
 walk_open(walk_format f, struct qr_cursor *c, struct qr_tables *tables, struct qr_va_range range,
           struct qr_tlb_batch *batch)
 {
-    struct qr_epoch *epoch = tables->epoch;
     uintptr_t first = range.start.v;
     uintptr_t last = range.end.v - 1;
     unsigned top = walk_top_level(f, first, last);
-    bool dead;
+    struct qr_cpu *cpu = qr_cpu_enter();
 
-    qr_assert(first <= last && ((first | range.end.v) & QR_PAGE_MASK) == 0);
-    qr_assert((first ^ last) >> (f->info.va_bits - 1) == 0);
-    qr_assert(walk_is_canonical(f, first));
-    qr_assert(!tables->upper_shared || (intptr_t)first >= 0);
+    qr_assert(first <= last && ((first | (last + 1)) & QR_PAGE_MASK) == 0);
+    qr_debug_assert((first ^ last) >> (f->info.va_bits - 1) == 0 && walk_is_canonical(f, first));
+    qr_debug_assert(!tables->upper_shared || (intptr_t)first >= 0);
     c->tables = tables;
     c->batch = batch;
     c->range.start.v = first;
@@ -333,17 +349,8 @@ walk_open(walk_format f, struct qr_cursor *c, struct qr_tables *tables, struct q
     if (batch != NULL && last - first > QR_PAGE_MASK)
         batch->gaps = true;
     /* Each retry follows an unlinking, which is visible to the next walk. */
-    do {
-        struct qr_cpu *cpu = qr_epoch_enter(epoch);
-        struct qr_frame *frame = walk_covering(f, c, top);
-
-        table_lock(frame);
-        dead = table_has_flag(frame, QR_FRAME_TABLE_DEAD);
-        if (qr_unlikely(dead))
-            table_unlock(frame);
-        c->path[c->top] = frame;
-        qr_epoch_leave(epoch, cpu);
-    } while (qr_unlikely(dead));
+    while (qr_unlikely(!walk_lock_covering(f, c, top, cpu)))
+        cpu = qr_cpu_enter();
     qr_debug_assert(atomic_load_explicit(&c->path[c->top]->owner, memory_order_relaxed) ==
                     c->tables);
     qr_debug_assert(atomic_load_explicit(&c->path[c->top]->index, memory_order_relaxed) ==
@@ -360,15 +367,30 @@ walk_note(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
     qr_tlb_batch_note(c->batch, qr_va_of(va & ~walk_entry_mask(f, level)), f->shift(level));
 }
 
+/*
+ * The operations that a fault needs come in two: near, where the cursor stands on one table of
+ * level 0 (a page whose table exists), and far, which is anything else and not inlined twice.
+ */
+static QR_ALWAYS_INLINE bool
+walk_is_near(const struct qr_cursor *c, unsigned level)
+{
+    return qr_likely((c->top | level) == 0);
+}
+
 static QR_ALWAYS_INLINE struct qr_entry
-walk_query(walk_format f, struct qr_cursor *c, qr_va va)
+walk_query_near(walk_format f, struct qr_cursor *c, qr_va va)
 {
     struct qr_entry entry;
 
-    if (qr_likely(c->top == 0)) {
-        walk_decode(f, walk_load_at(f, c, va.v, 0), 0, va.v, &entry);
-        return entry;
-    }
+    walk_decode(f, walk_load_at(f, c, va.v, 0), 0, va.v, &entry);
+    return entry;
+}
+
+static QR_ALWAYS_INLINE struct qr_entry
+walk_query_far(walk_format f, struct qr_cursor *c, qr_va va)
+{
+    struct qr_entry entry;
+
     walk_go(f, c, va, 0);
     walk_decode(f, walk_load(f, c, va.v), c->level, va.v, &entry);
     return entry;
@@ -423,8 +445,6 @@ walk_drop_empty(walk_format f, struct qr_cursor *c, uintptr_t va)
 static QR_ALWAYS_INLINE enum qr_status
 walk_prepare(walk_format f, struct qr_cursor *c, qr_va va, unsigned level)
 {
-    if (qr_likely((c->top | level) == 0))
-        return QR_OK;
     qr_assert(level < f->info.levels && (f->info.leaf_levels >> level & 1) != 0);
     if (level > c->top)
         return QR_ERR_EXISTS;
@@ -466,15 +486,18 @@ walk_set_at(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level, qr
 }
 
 static QR_ALWAYS_INLINE void
-walk_map(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)
+walk_map_near(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)
+{
+    qr_assert(((va.v | leaf->pa.v) & walk_entry_mask(f, 0)) == 0);
+    walk_set_at(f, c, va.v, 0, f->make_leaf(leaf, 0));
+}
+
+static QR_ALWAYS_INLINE void
+walk_map_far(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)
 {
     unsigned level = leaf->level;
 
     qr_assert(((va.v | leaf->pa.v) & walk_entry_mask(f, level)) == 0);
-    if (qr_likely((c->top | level) == 0)) {
-        walk_set_at(f, c, va.v, 0, f->make_leaf(leaf, 0));
-        return;
-    }
     walk_go(f, c, va, level);
     qr_assert(c->level == level);
     walk_set_at(f, c, va.v, level, f->make_leaf(leaf, level));
@@ -868,21 +891,38 @@ walk_protect_range(walk_format f, struct qr_cursor *c, struct qr_va_range range,
     {                                                                                              \
         walk_open(&traits_, c, tables, range, batch);                                              \
     }                                                                                              \
+    static QR_NOINLINE struct qr_entry name##_query_far(struct qr_cursor *c, qr_va va)             \
+    {                                                                                              \
+        return walk_query_far(&traits_, c, va);                                                    \
+    }                                                                                              \
     static struct qr_entry name##_query(struct qr_cursor *c, qr_va va)                             \
     {                                                                                              \
-        return walk_query(&traits_, c, va);                                                        \
+        return walk_is_near(c, 0) ? walk_query_near(&traits_, c, va) : name##_query_far(c, va);    \
     }                                                                                              \
     static bool name##_find(struct qr_cursor *c, qr_va from, struct qr_entry *out_entry)           \
     {                                                                                              \
         return walk_find(&traits_, c, from, out_entry);                                            \
     }                                                                                              \
-    static enum qr_status name##_prepare(struct qr_cursor *c, qr_va va, unsigned level)            \
+    static QR_NOINLINE enum qr_status name##_prepare_far(struct qr_cursor *c, qr_va va,            \
+                                                         unsigned level)                           \
     {                                                                                              \
         return walk_prepare(&traits_, c, va, level);                                               \
     }                                                                                              \
+    static enum qr_status name##_prepare(struct qr_cursor *c, qr_va va, unsigned level)            \
+    {                                                                                              \
+        return walk_is_near(c, level) ? QR_OK : name##_prepare_far(c, va, level);                  \
+    }                                                                                              \
+    static QR_NOINLINE void name##_map_far(struct qr_cursor *c, qr_va va,                          \
+                                           const struct qr_leaf *leaf)                             \
+    {                                                                                              \
+        walk_map_far(&traits_, c, va, leaf);                                                       \
+    }                                                                                              \
     static void name##_map(struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)              \
     {                                                                                              \
-        walk_map(&traits_, c, va, leaf);                                                           \
+        if (walk_is_near(c, leaf->level))                                                          \
+            walk_map_near(&traits_, c, va, leaf);                                                  \
+        else                                                                                       \
+            name##_map_far(c, va, leaf);                                                           \
     }                                                                                              \
     static void name##_mark(struct qr_cursor *c, qr_va va, unsigned level, struct qr_mark mark)    \
     {                                                                                              \
