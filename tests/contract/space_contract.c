@@ -266,10 +266,12 @@ CONTRACT(space, remap_carries_the_contents_along)
 CONTRACT(space, the_break_moves_both_ways)
 {
     struct qr_space *space = space_create(machine);
-    qr_va start = qr_va_of(64u << 20);
+    qr_va start;
 
-    qr_space_set_brk(space, start);
-    EXPECT_EQ(qr_space_brk(space, qr_va_of(0)).v, start.v);
+    qr_space_set_brk(space, qr_va_of(64u << 20));
+    start = qr_space_brk(space, qr_va_of(0)); /* perhaps moved up at random */
+    EXPECT_GE(start.v, 64u << 20);
+    EXPECT_EQ(start.v % PAGE, 0);
     EXPECT_EQ(qr_space_brk(space, page_of(start, 5)).v, page_of(start, 5).v);
     page_write(machine, space, page_of(start, 4), 60);
     EXPECT_EQ(qr_space_brk(space, page_of(start, 2)).v, page_of(start, 2).v);
