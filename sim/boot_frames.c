@@ -24,6 +24,12 @@ frame_state(struct sim *sim, qr_pa pa)
 }
 
 static void
+arm_refusal(struct sim *sim, bool armed)
+{
+    qr_frames_set_refusal(sim->frames, armed ? sim_refuse_hook : NULL, sim);
+}
+
+static void
 frames_stop(struct sim *sim)
 {
     char message[256];
@@ -34,6 +40,7 @@ frames_stop(struct sim *sim)
     sim_host_free(sim->frames);
     sim->frames = NULL;
     sim->hooks.frame_state = NULL;
+    sim->hooks.arm_refusal = NULL;
 }
 
 struct qr_frames_config
@@ -59,7 +66,7 @@ sim_boot_frames(struct sim_options options)
     status = qr_frames_init(sim->frames, &config);
     if (status != QR_OK)
         sim_fail("the frame allocator does not start: %s", qr_status_name(status));
-    qr_frames_set_refusal(sim->frames, sim_refuse_hook, sim);
+    sim->hooks.arm_refusal = arm_refusal;
     sim->hooks.frame_state = frame_state;
     sim_on_stop(sim, frames_stop);
     return sim;

@@ -61,6 +61,7 @@ enum sim_frame_state {
 struct sim_hooks {
     void (*interrupt)(void);
     void (*space_switch)(struct sim *sim, void *space);
+    void (*arm_refusal)(struct sim *sim, bool armed);
     enum sim_frame_state (*frame_state)(struct sim *sim, qr_pa pa);
     /** @return true: try again; false: *out_signal says why not. */
     bool (*fault)(struct sim *sim, struct sim_access access, unsigned code,

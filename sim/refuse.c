@@ -38,6 +38,9 @@ refusals_arm(struct sim *sim, uint64_t nth, enum sim_refusal mode, unsigned one_
     sim->refusals.mode = mode;
     sim->refusals.one_in = one_in;
     pthread_mutex_unlock(&sim->refusals.lock);
+    /* Hooked only while it matters: the allocator's fast paths do not ask. */
+    if (sim->hooks.arm_refusal != NULL)
+        sim->hooks.arm_refusal(sim, nth != 0 || one_in != 0);
 }
 
 void

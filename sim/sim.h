@@ -247,7 +247,10 @@ void sim_set_copy_chunk(struct sim *sim, unsigned bytes);
 
 enum sim_refusal { SIM_REFUSE_ONCE, SIM_REFUSE_FROM_THEN_ON };
 
-/** Refuse the n-th allocation from now (1: the next), once or from then on; 0: none. */
+/**
+ * Refuse the n-th allocation from now (1: the next), once or from then on; 0: none.
+ * Frames and blocks always; heap objects too in builds with CONFIG_MEMORY_DEBUGGING.
+ */
 void sim_refuse_nth(struct sim *sim, uint64_t n, enum sim_refusal mode);
 /** Count up: refuse the (++*refusal)-th from now, once.  For loops that end at the first success. */
 void sim_refuse_next(struct sim *sim, unsigned *refusal);

@@ -264,11 +264,27 @@ cache_alloc_slow(struct qr_cache *cache, unsigned alloc_flags)
     return object;
 }
 
+/* The tests' hook, asked for each object in debug builds; in others for frames alone. */
+static inline bool
+cache_refuses(struct qr_cache *cache)
+{
+#ifdef CONFIG_MEMORY_DEBUGGING
+    return qr_alloc_refused(cache->heap->frames);
+#else
+    (void)cache;
+    return false;
+#endif
+}
+
 void *
 qr_cache_alloc_sized(struct qr_cache *cache, size_t requested, unsigned alloc_flags,
                      uintptr_t site)
 {
-    void *object = cache_pop(cache);
+    void *object;
+
+    if (cache_refuses(cache))
+        return NULL;
+    object = cache_pop(cache);
 
     if (qr_unlikely(object == NULL)) {
         object = cache_alloc_slow(cache, alloc_flags);
@@ -292,7 +308,11 @@ qr_cache_free_sited(struct qr_cache *cache, void *object, uintptr_t site)
 void *
 qr_cache_alloc(struct qr_cache *cache, unsigned alloc_flags)
 {
-    void *object = cache_pop(cache);
+    void *object;
+
+    if (cache_refuses(cache))
+        return NULL;
+    object = cache_pop(cache);
 
     if (qr_unlikely(object == NULL)) {
         object = cache_alloc_slow(cache, alloc_flags);
