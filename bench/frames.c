@@ -347,6 +347,9 @@ main(int argc, char **argv)
         measured_free_all(some);
         bench_operations(some);
     } else if (strcmp(row, "fill_many") == 0) {
+        for (size_t i = 0; i < some; i++)
+            held[i] = qr_frame_alloc(frames, 0);
+        qr_frame_free_many(frames, some, held);
         measured_fill_many(some);
         bench_operations(some);
     } else if (strcmp(row, "free_many") == 0) {

@@ -12,7 +12,7 @@
 
 char *bench_ram;
 _Thread_local struct qr_cpu *bench_cpu;
-_Thread_local uintptr_t bench_irq;
+_Thread_local volatile uintptr_t bench_irq;
 static struct qr_cpu cpus[CONFIG_MAX_CPUS];
 
 void

@@ -12,7 +12,7 @@
 
 extern char *bench_ram;
 extern _Thread_local struct qr_cpu *bench_cpu;
-extern _Thread_local uintptr_t bench_irq;
+extern _Thread_local volatile uintptr_t bench_irq;
 
 #define qr_port_window_open qr_port_window_open
 static inline void *
@@ -46,9 +46,9 @@ qr_port_this_cpu(void)
 static inline uintptr_t
 qr_port_irq_save(void)
 {
-    uintptr_t before = *(volatile uintptr_t *)&bench_irq;
+    uintptr_t before = bench_irq;
 
-    *(volatile uintptr_t *)&bench_irq = 1;
+    bench_irq = 1;
     return before;
 }
 
@@ -56,7 +56,7 @@ qr_port_irq_save(void)
 static inline void
 qr_port_irq_restore(uintptr_t state)
 {
-    *(volatile uintptr_t *)&bench_irq = state;
+    bench_irq = state;
 }
 
 #define qr_port_relax qr_port_relax

@@ -67,7 +67,7 @@ qr_frames_used_sub(struct qr_frames *frames, struct frame_zone *zone, size_t cou
 bool
 qr_alloc_retry(struct qr_frames *frames, size_t wanted, unsigned alloc_flags, unsigned *attempt)
 {
-    if ((*attempt)++ == 0 && qr_lanes_drain(frames) != 0)
+    if ((*attempt)++ == 0 && qr_lanes_any_open(frames) && qr_lanes_drain(frames) != 0)
         return true;
     if (*attempt > ALLOC_ATTEMPTS || frames->reclaim == NULL ||
         (alloc_flags & (QR_ALLOC_ATOMIC | QR_ALLOC_RECLAIMER)))
@@ -181,6 +181,18 @@ qr_frame_hand_out(struct qr_frames *frames, struct qr_frame *frame, unsigned ord
     return frame;
 }
 
+/* Whether this CPU's lane or its home zone has anything; a hint. */
+static bool
+lane_may_serve(struct qr_frames *frames, unsigned alloc_flags)
+{
+    const struct qr_cpu *cpu = qr_port_this_cpu();
+    uint8_t home = *qr_alloc_fallback(frames, QR_ZONE_NORMAL);
+
+    return !atomic_load_explicit(&frames->lanes[cpu->index].closed, memory_order_relaxed) ||
+           (home != 0xff &&
+            qr_zone_allowance(&frames->zones[home], QR_ZONE_NORMAL, alloc_flags) != 0);
+}
+
 /* What the stack does not serve: cleared frames, other zones, an empty stack. */
 static QR_NOINLINE struct qr_frame *
 alloc_slow(struct qr_frames *frames, unsigned alloc_flags)
@@ -195,7 +207,7 @@ alloc_slow(struct qr_frames *frames, unsigned alloc_flags)
     }
     if (qr_alloc_refused(frames))
         return NULL;
-    if ((alloc_flags & frames->slow_flags) == 0)
+    if ((alloc_flags & frames->slow_flags) == 0 && lane_may_serve(frames, alloc_flags))
         frame = qr_lane_refill(frames, alloc_flags);
     if (frame == NULL)
         frame = take_retrying(frames, 0, alloc_flags);
@@ -237,7 +249,12 @@ qr_frame_alloc_block(struct qr_frames *frames, unsigned order, unsigned alloc_fl
         return qr_frame_alloc(frames, alloc_flags);
     if (order > QR_ORDER_MAX || qr_alloc_refused(frames))
         return NULL;
-    frame = take_retrying(frames, order, alloc_flags);
+    frame = NULL;
+    if (order == BLOCK_ORDER &&
+        (alloc_flags & frames->slow_flags & ~(unsigned)QR_ALLOC_ZERO) == 0)
+        frame = qr_lane_take_large(frames);
+    if (frame == NULL)
+        frame = take_retrying(frames, order, alloc_flags);
     return frame == NULL ? NULL : qr_frame_hand_out(frames, frame, order, alloc_flags);
 }
 
@@ -284,8 +301,12 @@ qr_frame_alloc_many(struct qr_frames *frames, size_t count, struct qr_frame **ou
     qr_counter_add(&frames->counters, QR_EVENT_ALLOC, (long)got);
     if (got < count)
         qr_alloc_failed(frames, count - got, alloc_flags);
-    for (size_t i = 0; i < got; i++)
-        (void)qr_frame_hand_out(frames, out[i], 0, alloc_flags);
+    for (size_t i = 0; i < got; i++) {
+        qr_poison_check(frames, out[i], 1);
+        qr_frame_claim(out[i]);
+        if (qr_unlikely(alloc_flags & QR_ALLOC_ZERO))
+            qr_frame_clear(frames, out[i]);
+    }
     return got;
 }
 
@@ -334,6 +355,8 @@ free_slow(struct qr_frames *frames, struct qr_frame *frame)
         qr_lane_overflow(frames, frame);
         return;
     }
+    if (order == BLOCK_ORDER && qr_lane_give_large(frames, frame))
+        return;
     struct frame_zone *zone = &frames->zones[frame->zone];
     unsigned bit;
     uint32_t block = qr_frame_block(frames, frame, &bit);

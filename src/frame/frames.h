@@ -93,7 +93,8 @@ struct frame_zone {
 
 /* ---- lanes -------------------------------------------------------------- */
 
-#define LANE_STACK 112u
+#define LANE_STACK 108u
+#define LANE_LARGE 2u
 
 /*
  * top is the lock and the count in one: 0 while somebody holds the lane or it is
@@ -114,6 +115,8 @@ struct frame_lane {
     size_t frees;
 
     struct frame_rows rows;
+    struct qr_frame *large[LANE_LARGE]; /* free blocks of BLOCK_ORDER, by top */
+    uint32_t large_count, large_cap;
     struct qr_frame *stack[LANE_STACK];
 } QR_CACHE_ALIGNED;
 
@@ -127,6 +130,7 @@ struct qr_frames {
     struct frame_section *sections;
     struct frame_lane *lanes;
     bool lanes_off; /* a refusal hook is set */
+    uint32_t lane_large; /* whole blocks that a lane keeps */
 
     qr_refuse_fn refuse;
     void *refuse_context;
@@ -297,8 +301,21 @@ void qr_lanes_init(struct qr_frames *frames);
 struct qr_frame *qr_lane_refill(struct qr_frames *frames, unsigned alloc_flags);
 /* Push a frame on a stack that had no room, or give it to its zone. */
 void qr_lane_overflow(struct qr_frames *frames, struct qr_frame *frame);
+/* Keep a free block of BLOCK_ORDER on this CPU; false: there is no room for it. */
+bool qr_lane_give_large(struct qr_frames *frames, struct qr_frame *frame);
+/* One of them, or NULL. */
+struct qr_frame *qr_lane_take_large(struct qr_frames *frames);
 /* Empty and close every lane.  @return frames given back to zones */
 size_t qr_lanes_drain(struct qr_frames *frames);
+static inline bool
+qr_lanes_any_open(const struct qr_frames *frames)
+{
+    for (unsigned w = 0; w < QR_CPU_WORDS; w++) {
+        if (atomic_load_explicit(&frames->open_lanes.bits[w], memory_order_relaxed) != 0)
+            return true;
+    }
+    return false;
+}
 size_t qr_lanes_cached(struct qr_frames *frames, unsigned zone);
 /* Give @count free single frames to their zones, grouped by row. */
 void qr_frames_give(struct qr_frames *frames, size_t count, struct qr_frame *const *list);

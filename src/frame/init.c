@@ -180,6 +180,10 @@ qr_frames_init(struct qr_frames *frames, const struct qr_frames_config *config)
         if (frames->zones[node * QR_ZONE_COUNT + QR_ZONE_HIGH].managed != 0)
             frames->slow_flags |= QR_ALLOC_HIGH;
     }
+    /* At most a 32nd of memory. */
+    size_t large = frames->total / ((size_t)frames->cpu_count * 32 * BLOCK_FRAMES);
+
+    frames->lane_large = large < LANE_LARGE ? (uint32_t)large : LANE_LARGE;
     qr_lanes_init(frames);
     return QR_OK;
 }

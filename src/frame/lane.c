@@ -80,6 +80,7 @@ lane_release_open(struct qr_frames *frames, struct frame_lane *lane, struct fram
     lane->zone = zone->index;
     lane->key = key.key;
     lane->cap = zone->batch * 2 < LANE_STACK ? zone->batch * 2 : LANE_STACK;
+    lane->large_cap = frames->lane_large;
     if (lane_is_closed(lane))
         qr_cpu_set_add(&frames->open_lanes, lane->cpu);
     atomic_store_explicit(&lane->closed, false, memory_order_relaxed);
@@ -156,6 +157,27 @@ lane_give_rows(struct qr_frames *frames, struct frame_lane *lane)
     return given;
 }
 
+/* Give the kept blocks back. */
+static size_t
+lane_give_large(struct qr_frames *frames, struct frame_lane *lane)
+{
+    size_t given = 0;
+
+    for (; lane->large_count > 0; given += BLOCK_FRAMES) {
+        struct qr_frame *frame = lane->large[--lane->large_count];
+        struct frame_zone *zone = &frames->zones[frame->zone];
+        unsigned bit;
+        uint32_t block = qr_frame_block(frames, frame, &bit);
+
+        frame->order = 0;
+        qr_spin_lock(&zone->lock);
+        qr_zone_give_run(frames, zone, block, bit, BLOCK_ORDER);
+        qr_frames_used_sub(frames, zone, BLOCK_FRAMES);
+        qr_spin_unlock(&zone->lock);
+    }
+    return given;
+}
+
 size_t
 qr_lanes_drain(struct qr_frames *frames)
 {
@@ -163,7 +185,7 @@ qr_lanes_drain(struct qr_frames *frames)
     struct qr_cpu *cpu = qr_cpu_enter();
 
     for (unsigned i = 0; i < frames->cpu_count; i++) {
-        if ((i % 64 == 0 && atomic_load(&frames->open_lanes.bits[i / 64]) == 0)) {
+        if (i % 64 == 0 && atomic_load(&frames->open_lanes.bits[i / 64]) == 0) {
             i += 63;
             continue;
         }
@@ -173,7 +195,7 @@ qr_lanes_drain(struct qr_frames *frames)
         uint32_t held = lane_hold(lane, cpu);
 
         qr_frames_give(frames, held, lane->stack);
-        given += held + lane_give_rows(frames, lane);
+        given += held + lane_give_rows(frames, lane) + lane_give_large(frames, lane);
         lane_count(frames, lane);
         lane_release_closed(frames, lane);
     }
@@ -192,7 +214,8 @@ qr_lanes_cached(struct qr_frames *frames, unsigned zone)
         uint32_t held = lane_hold(lane, cpu);
 
         if (!lane_is_closed(lane)) {
-            cached += lane->zone == zone ? held + lane->reserved : 0;
+            if (lane->zone == zone)
+                cached += held + lane->reserved + (size_t)lane->large_count * BLOCK_FRAMES;
             atomic_store_explicit(&lane->top, held + 1, memory_order_release);
         }
         qr_spin_unlock(&lane->lock);
@@ -279,9 +302,7 @@ qr_lane_refill(struct qr_frames *frames, unsigned alloc_flags)
     struct qr_frame *frame = NULL;
 
     qr_assert(cpu->index < frames->cpu_count);
-    /* Where the zone has nothing to give and this lane nothing either, do not lock for it. */
-    if (frames->lanes_off || zone == NULL ||
-        (lane_is_closed(lane) && qr_zone_allowance(zone, QR_ZONE_NORMAL, alloc_flags) == 0)) {
+    if (frames->lanes_off || zone == NULL) {
         qr_cpu_leave(cpu);
         return NULL;
     }
@@ -332,4 +353,69 @@ qr_lane_overflow(struct qr_frames *frames, struct qr_frame *frame)
     lane_count(frames, lane);
     lane_release_open(frames, lane, home, held);
     qr_cpu_leave(cpu);
+}
+
+/* ---- whole blocks -------------------------------------------------------- */
+
+static bool
+lane_keep_large(struct qr_frames *frames, struct qr_frame *frame)
+{
+    struct qr_cpu *cpu = qr_cpu_enter();
+    struct frame_lane *lane = &frames->lanes[cpu->index];
+    struct frame_zone *home = lane_home(frames);
+    bool kept = false;
+
+    if (!frames->lanes_off && home != NULL && frame->zone == home->index &&
+        !atomic_load_explicit(&home->pressed, memory_order_relaxed)) {
+        uint32_t held = lane_hold(lane, cpu);
+
+        kept = lane->large_count < frames->lane_large;
+        if (kept) {
+            lane->large[lane->large_count++] = frame;
+            lane->frees += BLOCK_FRAMES;
+        }
+        lane_release_open(frames, lane, home, held);
+    }
+    qr_cpu_leave(cpu);
+    return kept;
+}
+
+/* As the fast path of single frames: by top alone, and only where the lane is open. */
+struct qr_frame *
+qr_lane_take_large(struct qr_frames *frames)
+{
+    uintptr_t irq = qr_port_irq_save();
+    struct frame_lane *lane = &frames->lanes[qr_port_this_cpu()->index];
+    uint32_t top = atomic_exchange_explicit(&lane->top, 0, memory_order_acquire);
+    struct qr_frame *frame = NULL;
+
+    if (top != 0) {
+        if (lane->large_count > 0) {
+            frame = lane->large[--lane->large_count];
+            lane->allocs += BLOCK_FRAMES;
+        }
+        atomic_store_explicit(&lane->top, top, memory_order_release);
+    }
+    qr_port_irq_restore(irq);
+    return frame;
+}
+
+bool
+qr_lane_give_large(struct qr_frames *frames, struct qr_frame *frame)
+{
+    uintptr_t irq = qr_port_irq_save();
+    struct frame_lane *lane = &frames->lanes[qr_port_this_cpu()->index];
+    uint32_t top = atomic_exchange_explicit(&lane->top, 0, memory_order_acquire);
+    bool kept = false;
+
+    if (top != 0) {
+        kept = lane->large_count < lane->large_cap && lane->zone == frame->zone;
+        if (kept) {
+            lane->large[lane->large_count++] = frame;
+            lane->frees += BLOCK_FRAMES;
+        }
+        atomic_store_explicit(&lane->top, top, memory_order_release);
+    }
+    qr_port_irq_restore(irq);
+    return kept || (top == 0 && lane_keep_large(frames, frame));
 }

@@ -175,7 +175,7 @@ check_lane_frame(struct check *check, struct qr_frame *frame, unsigned cpu)
           qr_frame_pfn(check->frames, frame).v, cpu);
 }
 
-static size_t
+static void
 check_lane(struct check *check, struct frame_lane *lane)
 {
     uint32_t top = atomic_load_explicit(&lane->top, memory_order_relaxed);
@@ -192,7 +192,16 @@ check_lane(struct check *check, struct frame_lane *lane)
         if (lane->rows.row[bit / ROW_FRAMES] >> bit % ROW_FRAMES & 1)
             check_lane_frame(check, qr_block_frame(check->frames, lane->block, bit), lane->cpu);
     }
-    return held + lane->reserved;
+    for (size_t i = 0; i < lane->large_count && check->ok; i++) {
+        unsigned bit;
+        const struct frame_block *record =
+            qr_block_of(check->frames, qr_frame_block(check->frames, lane->large[i], &bit));
+
+        check_free_frame(check, lane->large[i], "a lane");
+        CHECK(check, record->state == BLOCK_TAKEN && record->order == BLOCK_ORDER && bit == 0,
+              "frame 0x%zx: kept as a block by CPU %u, but its block is not taken",
+              qr_frame_pfn(check->frames, lane->large[i]).v, lane->cpu);
+    }
 }
 
 bool
@@ -219,7 +228,7 @@ qr_frames_validate(struct qr_frames *frames, char *out_message, size_t bytes)
         free += qr_zone_free(&frames->zones[i]);
     }
     for (unsigned cpu = 0; cpu < frames->cpu_count && check.ok; cpu++)
-        (void)check_lane(&check, &frames->lanes[cpu]);
+        check_lane(&check, &frames->lanes[cpu]);
     size_t used = atomic_load_explicit(&frames->used, memory_order_relaxed);
 
     CHECK(&check, frames->total - free == used, "machine: %zu frames are out, but %zu are counted",

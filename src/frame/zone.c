@@ -201,6 +201,12 @@ row_take(struct frame_rows *rows, unsigned r, struct qr_frame *first, size_t wan
 {
     size_t got = 0;
 
+    if (rows->row[r] == ~(uint64_t)0 && want >= ROW_FRAMES) {
+        for (; got < ROW_FRAMES; got++)
+            out[got] = first + got;
+        rows->row[r] = 0;
+        return got;
+    }
     while (rows->row[r] != 0 && got < want) {
         unsigned bit = (unsigned)__builtin_ctzll(rows->row[r]);
 
@@ -287,8 +293,10 @@ qr_zone_take_run(struct qr_frames *frames, struct frame_zone *zone, unsigned ord
     struct frame_rows *rows = qr_rows_of(frames, block);
     unsigned bit = qr_rows_find(rows, order);
 
+    unsigned last = (bit + (1u << order) - 1) / ROW_FRAMES;
+
     qr_assert(bit < BLOCK_FRAMES);
-    for (unsigned r = bit / ROW_FRAMES; r < BLOCK_ROWS; r++)
+    for (unsigned r = bit / ROW_FRAMES; r <= last; r++)
         rows->row[r] &= ~qr_row_mask(r, bit, 1u << order);
     qr_block_of(frames, block)->free =
         (uint16_t)(qr_block_of(frames, block)->free - (1u << order)) & 0x3ffu;
