@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#include "sim.h"
+#include "drain.h"
 #include "space/region.h"
 
 static struct sim *
@@ -25,26 +25,57 @@ boot(void)
  * before [ W    W    W    W ]
  * after  [ W ][ R    R ][ W ]
  *
- * A middle split needs two descriptors.  Refuse each in turn: the call must
- * then fail whole, leaving the one region it found.
+ * A middle split needs two descriptors.  With fewer the call must fail whole,
+ * leaving the one region it found.
  */
 TEST(space, protect_in_the_middle_is_all_or_nothing)
 {
-    unsigned refusal = 0;
-    enum qr_status status;
-
-    do {
+    for (size_t left = 0; left <= 2; left++) {
         struct sim *sim = boot();
+        struct drain drain;
 
         ASSERT_EQ(sim_map(sim, 0, 4, SIM_W), QR_OK);
-        sim_refuse_next(sim, &refusal);
-        status = sim_protect(sim, 1, 3, SIM_R);
-        sim_refuse_nth(sim, 0, SIM_REFUSE_ONCE);
-        EXPECT_STR(sim_layout(sim), status == QR_OK ? "[W][RR][W]" : "[WWWW]");
-        sim_validate(sim);
+        drain_begin(&drain, sim, left);
+        EXPECT_EQ(sim_protect(sim, 1, 3, SIM_R), left == 2 ? QR_OK : QR_ERR_NO_MEMORY);
+        EXPECT_STR(sim_layout(sim), left == 2 ? "[W][RR][W]" : "[WWWW]");
+        drain_end(&drain, sim);
         sim_shutdown(sim);
-    } while (status == QR_ERR_NO_MEMORY);
-    EXPECT_EQ(status, QR_OK);
+    }
+}
+
+/* Fork, with each allocation refused in turn: nothing remains and nothing changed. */
+TEST(space, fork_is_all_or_nothing)
+{
+    enum qr_status status = QR_ERR_NO_MEMORY;
+    struct drain drain;
+
+    for (unsigned n = 1; status != QR_OK; n++) {
+        struct sim *sim = boot();
+        struct qr_space *child = NULL;
+
+        ASSERT_EQ(sim_map(sim, 0, 2, SIM_W), QR_OK);
+        ASSERT_EQ(sim_map(sim, 600, 2, SIM_W), QR_OK);
+        sim_write(sim, 0, 1);
+        sim_write(sim, 600, 2);
+
+        if (n <= 2)
+            drain_begin(&drain, sim, n - 1);
+        else
+            sim_refuse_nth(sim, n - 2, SIM_REFUSE_FROM_THEN_ON);
+        status = qr_space_fork(sim_space(sim), &child);
+        if (n <= 2)
+            drain_end(&drain, sim);
+        sim_refuse_nth(sim, 0, SIM_REFUSE_ONCE);
+        sim_validate(sim);
+        EXPECT_EQ(sim_read(sim, 0), 1);
+        EXPECT_EQ(sim_read(sim, 600), 2);
+        if (status == QR_OK)
+            sim_space_destroy(sim, child);
+        else
+            EXPECT_EQ(status, QR_ERR_NO_MEMORY);
+        sim_write(sim, 0, 3);
+        sim_shutdown(sim);
+    }
 }
 
 TEST(space, equal_neighbours_are_one_region)
@@ -86,8 +117,10 @@ TEST(space, unmapping_needs_memory_only_for_a_hole)
 {
     struct sim *sim = boot();
 
+    struct drain drain;
+
     ASSERT_EQ(sim_map(sim, 0, 6, SIM_W), QR_OK);
-    sim_refuse_nth(sim, 1, SIM_REFUSE_FROM_THEN_ON);
+    drain_begin(&drain, sim, 0);
     EXPECT_EQ(sim_unmap(sim, 2, 4), QR_ERR_NO_MEMORY);
     EXPECT_STR(sim_layout(sim), "[WWWWWW]");
     EXPECT_EQ(sim_unmap(sim, 0, 1), QR_OK);
@@ -95,7 +128,7 @@ TEST(space, unmapping_needs_memory_only_for_a_hole)
     EXPECT_STR(sim_layout(sim), ".[WWWW]");
     EXPECT_EQ(sim_unmap(sim, 0, 9), QR_OK);
     EXPECT_STR(sim_layout(sim), "");
-    sim_refuse_nth(sim, 0, SIM_REFUSE_ONCE);
+    drain_end(&drain, sim);
     sim_shutdown(sim);
 }
 
