@@ -74,9 +74,6 @@ directory_pack(struct dentry *directory, uint64_t position, struct packer *packe
     if (position == 1) {
         packer_entry(emit, "..", 2, parent_shown(directory)->inode->number, S_IFDIR, 2);
     }
-    if (!directory->linked && !directory->generated) {
-        return; /* removed: nothing is in it */
-    }
     if (position < LIST_GENERATED || directory->inode->ops->list == NULL) {
         qr_list_for_each(node, &directory->children)
         {
@@ -112,9 +109,14 @@ directory_read(struct file *file, struct io *io)
         return -ENOMEM;
     }
     tree_lock_read();
-    directory_pack(file->dentry, file->position, &packer);
+    bool removed = !file->dentry->linked && !file->dentry->generated;
+    if (!removed) {
+        directory_pack(file->dentry, file->position, &packer);
+    }
     tree_unlock_read();
-    if (packer.used == 0 && packer.full) {
+    if (removed) {
+        result = -ENOENT;
+    } else if (packer.used == 0 && packer.full) {
         result = -EINVAL; /* not even one entry fits */
     } else if (io_put(io, packer.buffer, packer.used) < packer.used) {
         result = -EFAULT;

@@ -102,6 +102,16 @@ eventfd_write(struct file *file, struct io *io, uint64_t *position)
     return sizeof value;
 }
 
+/* There is no position, and Linux does not mind. */
+static int64_t
+eventfd_seek(struct file *file, int64_t offset, int whence)
+{
+    (void)file;
+    (void)offset;
+    (void)whence;
+    return 0;
+}
+
 static uint32_t
 eventfd_poll(struct file *file, struct poll_table *table)
 {
@@ -123,6 +133,7 @@ static const struct file_ops eventfd_ops = {
     .name = "eventfd",
     .read = eventfd_read,
     .write = eventfd_write,
+    .seek = eventfd_seek,
     .poll = eventfd_poll,
     .release = eventfd_release,
 };

@@ -458,10 +458,7 @@ seek_plain(struct file *file, int64_t offset, int whence, uint64_t size)
         return -EINVAL;
     }
     int64_t position;
-    if (__builtin_add_overflow(base, offset, &position)) {
-        return -EOVERFLOW;
-    }
-    if (position < 0) {
+    if (__builtin_add_overflow(base, offset, &position) || position < 0) {
         return -EINVAL;
     }
     file->position = (uint64_t)position;

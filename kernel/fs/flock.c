@@ -24,7 +24,7 @@
 #include "syscall.h"
 
 enum lock_kind { KIND_FLOCK, KIND_RECORD };
-enum { LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4, LOCK_UN = 8 };
+enum { LOCK_SH = 1, LOCK_EX = 2, LOCK_NB = 4, LOCK_UN = 8, LOCK_MAND = 32 };
 
 struct range {
     struct qr_list link;
@@ -212,6 +212,10 @@ sys_flock(const struct syscall_args *args)
         return -EBADF;
     }
     int64_t result = 0;
+    if (operation & LOCK_MAND) {
+        file_put(file);
+        return 0; /* a mandatory lock: Linux stopped offering them and says yes */
+    }
     switch (operation & ~LOCK_NB) {
     case LOCK_SH:
         wanted.type = F_RDLCK;

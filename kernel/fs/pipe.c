@@ -443,7 +443,7 @@ pipe_set_size(struct file *file, uint64_t bytes)
     if (file->ops != &pipe_file_ops) {
         return -EBADF;
     }
-    if (bytes == 0) {
+    if (bytes > (uint64_t)1 << 31) {
         return -EINVAL;
     }
     if (bytes > PIPE_MAX_BYTES) {

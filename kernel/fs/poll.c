@@ -13,11 +13,12 @@
 
 #include <quire/assert.h>
 
+#include "fd_table.h"
 #include "fs.h"
 #include "proc.h"
 #include "syscall.h"
 
-enum { POLL_INLINE_ENTRIES = 8, POLL_BLOCK_ENTRIES = 32, FD_SET_LIMIT = 1024 };
+enum { POLL_INLINE_ENTRIES = 8, POLL_BLOCK_ENTRIES = 32, FD_SET_LEAST = 64, FD_SET_LIMIT = 1024 };
 
 struct entry_block {
     struct entry_block *next;
@@ -386,6 +387,17 @@ list_to_sets(const struct pollfd *list, unsigned length, struct select_sets *set
     return ready;
 }
 
+/* Sets are looked at no further than the descriptor table reaches, as on Linux. */
+static unsigned
+select_width(unsigned count)
+{
+    unsigned width = fd_table_capacity(thread_current()->files);
+
+    width = width < FD_SET_LEAST ? FD_SET_LEAST : width;
+    width = width < FD_SET_LIMIT ? width : FD_SET_LIMIT;
+    return count < width ? count : width;
+}
+
 static int64_t
 select_user(int32_t count, const uint64_t user[SETS], uint64_t deadline)
 {
@@ -394,7 +406,7 @@ select_user(int32_t count, const uint64_t user[SETS], uint64_t deadline)
     if (count < 0) {
         return -EINVAL;
     }
-    unsigned used = count < FD_SET_LIMIT ? (unsigned)count : FD_SET_LIMIT;
+    unsigned used = select_width((unsigned)count);
     int64_t result = sets_read(&sets, user, used);
     if (result != 0) {
         return result;

@@ -47,6 +47,9 @@ file_for(int fd, enum direction direction, struct file **out)
 static int64_t
 transfer_at(struct file *file, enum direction direction, struct io *io, uint64_t *position)
 {
+    if (position != NULL && io->left > INT64_MAX - *position) {
+        return -EINVAL;
+    }
     return direction == READING ? file->ops->read(file, io, position)
                                 : file->ops->write(file, io, position);
 }
@@ -76,7 +79,7 @@ rw_call(const struct syscall_args *args, enum direction direction)
         return result;
     }
     if ((int64_t)bytes < 0) {
-        result = -EINVAL;
+        result = -EFAULT; /* no buffer is that long */
     } else {
         io_init_user(&io, args->arg[1], bytes < RW_LIMIT ? bytes : RW_LIMIT);
         result = transfer(file, direction, &io);
@@ -116,7 +119,7 @@ prw_call(const struct syscall_args *args, enum direction direction)
     if (file->mode & FILE_STREAM) {
         result = -ESPIPE;
     } else if ((int64_t)bytes < 0) {
-        result = -EINVAL;
+        result = -EFAULT;
     } else {
         io_init_user(&io, args->arg[1], bytes < RW_LIMIT ? bytes : RW_LIMIT);
         result = transfer_at(file, direction, &io, &position);
@@ -275,7 +278,7 @@ sys_lseek(const struct syscall_args *args)
     if (file == NULL) {
         return -EBADF;
     }
-    if ((file->mode & FILE_STREAM) || file->ops->seek == NULL) {
+    if (file->ops->seek == NULL) {
         result = -ESPIPE;
     } else {
         qr_mutex_lock(&file->position_lock);
