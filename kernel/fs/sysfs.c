@@ -32,7 +32,9 @@ node_count(void)
         struct qr_zone_stats stats;
 
         qr_frames_zone_stats(memory.frames, i, &stats);
-        count = stats.node >= count && stats.node < NODES_MAX ? stats.node + 1 : count;
+        if (stats.present > 0 && stats.node >= count && stats.node < NODES_MAX) {
+            count = stats.node + 1;
+        }
     }
     return count;
 }
