@@ -58,14 +58,36 @@ kept_pop(void)
     return (uintptr_t)stack;
 }
 
+static void
+stacks_count(long stacks_more)
+{
+    qr_counter_add(qr_frames_counters(memory.frames), QR_PAGES_STACK,
+                   stacks_more * (long)(KERNEL_STACK_BYTES / QR_PAGE_SIZE));
+}
+
+static uintptr_t
+stack_map(void)
+{
+    void *stack = qr_vmalloc(memory.vmalloc, KERNEL_STACK_BYTES, 0, "kernel stack");
+
+    if (stack != NULL)
+        stacks_count(1);
+    return (uintptr_t)stack;
+}
+
+static void
+stack_unmap(uintptr_t stack)
+{
+    qr_vfree(memory.vmalloc, (void *)stack);
+    stacks_count(-1);
+}
+
 uintptr_t
 stack_alloc(void)
 {
     uintptr_t stack = kept_pop();
 
-    if (stack != 0)
-        return stack;
-    return (uintptr_t)qr_vmalloc(memory.vmalloc, KERNEL_STACK_BYTES, 0, "kernel stack");
+    return stack != 0 ? stack : stack_map();
 }
 
 void
@@ -84,7 +106,7 @@ stack_free(uintptr_t stack)
     }
     qr_spin_unlock(&stacks.lock);
     if (!keep)
-        qr_vfree(memory.vmalloc, (void *)stack);
+        stack_unmap(stack);
 }
 
 size_t
@@ -94,7 +116,7 @@ arch_thread_reap_stacks(void)
     uintptr_t stack;
 
     while ((stack = kept_pop()) != 0) {
-        qr_vfree(memory.vmalloc, (void *)stack);
+        stack_unmap(stack);
         frames += KERNEL_STACK_BYTES / QR_PAGE_SIZE;
     }
     return frames;
