@@ -24,7 +24,7 @@
 static enum qr_status
 fork_region(struct qr_change *change, const struct qr_region *region)
 {
-    struct qr_region like = *region;
+    struct qr_region like = qr_region_properties(region);
     enum qr_status status = qr_change_reserve(change, 1);
 
     if (status != QR_OK)

@@ -218,7 +218,7 @@ qr_change_end(struct qr_change *change)
 static void
 region_init(struct qr_region *region, const struct qr_region *like, struct qr_va_range range)
 {
-    *region = *like;
+    *region = qr_region_properties(like);
     region->start = range.start;
     region->end = range.end;
     if (region->object == NULL)

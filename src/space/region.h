@@ -57,6 +57,31 @@ qr_region_is_anonymous(const struct qr_region *region)
     return region->object == NULL;
 }
 
+/* Read without the space's lock too: by what truncates. */
+static inline bool
+qr_region_is_device(const struct qr_region *region)
+{
+    return region->object != NULL && qr_object_is_device(region->object);
+}
+
+/* What @region is, without its places in tree and object: for making others like it. */
+static inline struct qr_region
+qr_region_properties(const struct qr_region *region)
+{
+    return (struct qr_region){
+        .start = region->start,
+        .end = region->end,
+        .space = region->space,
+        .prot = region->prot,
+        .max_prot = region->max_prot,
+        .flags = region->flags,
+        .pkey = region->pkey,
+        .object = region->object,
+        .object_page = region->object_page,
+        .file = region->file,
+    };
+}
+
 /* The page of its object at @va. */
 static inline size_t
 qr_region_object_page(const struct qr_region *region, qr_va va)

@@ -140,7 +140,7 @@ move_prepare(struct remap *remap, const struct qr_region *region)
 
     if (status == QR_OK)
         return QR_OK;
-    struct qr_region place = *region;
+    struct qr_region place = qr_region_properties(region);
 
     place.start = remap->new_start;
     place.end = qr_va_of(remap->new_start.v + remap->new_bytes);
@@ -225,7 +225,7 @@ remap_can_grow_in_place(const struct remap *remap, const struct qr_region *regio
 static struct qr_region
 remap_template(const struct remap *remap, const struct qr_region *region)
 {
-    struct qr_region like = *region;
+    struct qr_region like = qr_region_properties(region);
 
     like.start = remap->new_start;
     like.end = qr_va_of(remap->new_start.v + remap->new_bytes);

@@ -58,7 +58,7 @@ qr_leaf_frame(const struct qr_region *region, const struct qr_leaf *leaf)
 {
     struct qr_vm *vm = region->space->vm;
 
-    if ((region->flags & QR_REGION_DEVICE) != 0 || leaf->pa.v == vm->zero_pa.v)
+    if (leaf->pa.v == vm->zero_pa.v || qr_region_is_device(region))
         return NULL;
     return qr_frame_of(vm->config.frames, qr_pa_to_pfn(leaf->pa));
 }
