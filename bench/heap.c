@@ -113,7 +113,7 @@ row_random(int quire, size_t smallest, size_t largest)
 static void
 row_remote(void)
 {
-    enum { COUNT = 10000, ROUNDS = 20 };
+    enum { COUNT = 1000, ROUNDS = 200 };
 
     for (unsigned r = 0; r < ROUNDS; r++) {
         bench_enter(0);

@@ -52,7 +52,21 @@ cache_magazines(struct qr_cache *cache, struct heap_lane *lanes)
            cache->stride > (size_t)256 << (2 * cache->magazine_kind))
         cache->magazine_kind++;
     cache->magazine_size = magazine_sizes[cache->magazine_kind];
-    cache->depot_limit = cache->heap->cpu_count * 2;
+}
+
+/*
+ * How much a cache keeps for later: up to 128 KiB in the depot and as much in empty slabs,
+ * less where the machine is small.  All of it is given back when memory is short.
+ */
+static void
+cache_limits(struct qr_cache *cache)
+{
+    size_t bytes = cache->heap->frames->total / 2048 << QR_PAGE_SHIFT;
+    size_t magazine = (size_t)cache->stride * cache->magazine_size;
+
+    bytes = bytes > 131072 ? 131072 : bytes;
+    cache->depot_limit = magazine == 0 ? 0 : (uint32_t)(bytes / magazine) + 1;
+    cache->empty_limit = (bytes >> QR_PAGE_SHIFT >> cache->slab_order) + 1;
 }
 
 void
@@ -90,6 +104,8 @@ qr_cache_setup(struct qr_heap *heap, struct qr_cache *cache, const struct qr_cac
     qr_list_init(&cache->empty);
     qr_cache_layout(cache);
     cache_magazines(cache, lanes);
+    cache_limits(cache);
+    cache->align_mask = cache->align - 1;
 
     qr_spin_lock(&heap->lock);
     qr_list_push_back(&heap->caches, &cache->link);
@@ -139,6 +155,7 @@ qr_heap_init(struct qr_heap *heap, struct qr_frames *frames, unsigned cpu_count)
     heap->cpu_count = cpu_count;
     qr_spin_init(&heap->lock, QR_RANK_HEAP);
     qr_list_init(&heap->caches);
+    qr_port_random(&heap->key, sizeof(heap->key));
     heap->closed_lanes = lanes;
     lanes_init(lanes, cpu_count);
 

@@ -20,7 +20,6 @@ enum {
     MAGAZINE_KINDS = 4,       /* 63, 31, 15, 7 objects: 512, 256, 128, 64 bytes */
     OFF_SLAB_BYTES = 512,     /* objects from here on have their slab's record elsewhere */
     SLAB_ORDER_MAX = 5,
-    EMPTY_SLABS_KEPT = 2,
 };
 
 struct magazine {
@@ -46,6 +45,7 @@ struct heap_lane {
  * objects, in a cache of records.  Fields by cache->lock.
  */
 struct slab {
+    uintptr_t magic;     /* heap->key ^ the record's address */
     struct qr_list link; /* in partial, full or empty */
     struct qr_cache *cache;
     char *base; /* of object 0 */
@@ -62,6 +62,7 @@ struct qr_cache {
     uint32_t magazine_size; /* 0: no magazines, every request goes to the slabs */
     uint32_t cookie_offset;
     uintptr_t key; /* of the words that mark free objects */
+    uintptr_t align_mask;
     struct qr_heap *heap;
     const char *name;
     uint32_t object_bytes; /* what a caller may use */
@@ -84,11 +85,13 @@ struct qr_cache {
     uint32_t colour_count;
     _Atomic bool reapable; /* magazines or empty slabs since the last reap */
     size_t slab_count, empty_count, frame_count;
+    size_t empty_limit; /* empty slabs that are kept */
     size_t total_objects, in_use; /* in_use: out of the slabs */
 };
 
 struct qr_heap {
     struct qr_frames *frames;
+    uintptr_t key; /* what slab records are marked with */
     unsigned cpu_count;
     struct qr_cache classes[CLASS_COUNT];
     struct qr_cache dma_classes[CLASS_COUNT]; /* without magazines */
@@ -140,14 +143,16 @@ cache_pop(struct qr_cache *cache)
     uintptr_t irq = qr_port_irq_save();
     struct heap_lane *lane = &cache->lanes[qr_port_this_cpu()->index];
     uint32_t top = atomic_exchange_explicit(&lane->top, 0, memory_order_acquire);
-    void *object = NULL;
 
-    if (qr_likely(top > 1)) {
-        object = lane->loaded->object[top - 2];
-        atomic_store_explicit(&lane->top, top - 1, memory_order_release);
-    } else if (top != 0) {
-        atomic_store_explicit(&lane->top, top, memory_order_release);
+    if (qr_unlikely(top <= 1)) {
+        if (top != 0)
+            atomic_store_explicit(&lane->top, top, memory_order_release);
+        qr_port_irq_restore(irq);
+        return NULL;
     }
+    void *object = lane->loaded->object[top - 2];
+
+    atomic_store_explicit(&lane->top, top - 1, memory_order_release);
     qr_port_irq_restore(irq);
     return object;
 }
@@ -250,6 +255,19 @@ qr_heap_mark_free(struct qr_cache *cache, void *object, uintptr_t site)
 }
 
 #endif
+
+/*
+ * Slabs of small objects are one page with the record at its start, marked with a word
+ * that nothing else can hold: the way from such an object to its slab is one masked
+ * address and one comparison.  NULL: ask the descriptor of the page.
+ */
+static QR_ALWAYS_INLINE struct slab *
+slab_on_page(const struct qr_heap *heap, const void *object)
+{
+    struct slab *slab = (struct slab *)((uintptr_t)object & ~(uintptr_t)QR_PAGE_MASK);
+
+    return slab->magic == (heap->key ^ (uintptr_t)slab) ? slab : NULL;
+}
 
 /* ---- caches (cache.c), large blocks (large.c) ---------------------------- */
 

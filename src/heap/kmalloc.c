@@ -107,23 +107,40 @@ kfree_slow(struct qr_heap *heap, struct qr_frame *frame, void *block)
     qr_large_free(heap, block, frame);
 }
 
+/* The cache that @block belongs to; NULL where it is not on a slab. */
+static QR_ALWAYS_INLINE struct qr_cache *
+cache_of(struct qr_heap *heap, void *block)
+{
+#ifndef CONFIG_MEMORY_DEBUGGING
+    if (qr_likely(block != NULL)) {
+        struct slab *slab = slab_on_page(heap, block);
+
+        if (qr_likely(slab != NULL))
+            return slab->cache;
+    }
+#endif
+    struct qr_frame *frame = block == NULL ? NULL : qr_heap_frame(heap, block);
+
+    if (frame == NULL || qr_frame_type(frame) != QR_FRAME_SLAB) {
+        kfree_slow(heap, frame, block);
+        return NULL;
+    }
+    return (struct qr_cache *)atomic_load_explicit(&frame->index, memory_order_relaxed);
+}
+
 void
 qr_kfree(struct qr_heap *heap, void *block)
 {
-    struct qr_frame *frame = block == NULL ? NULL : qr_heap_frame(heap, block);
-    struct qr_cache *cache;
+    struct qr_cache *cache = cache_of(heap, block);
 
-    if (qr_unlikely(frame == NULL || qr_frame_type(frame) != QR_FRAME_SLAB)) {
-        kfree_slow(heap, frame, block);
+    if (qr_unlikely(cache == NULL))
         return;
-    }
-    cache = (struct qr_cache *)atomic_load_explicit(&frame->index, memory_order_relaxed);
 #ifdef CONFIG_MEMORY_DEBUGGING
-    (void)qr_slab_index(atomic_load_explicit(&frame->owner, memory_order_relaxed), block);
+    (void)qr_slab_index(qr_slab_find(heap, block), block);
 #else
     /* Classes are powers of two, aligned by nature: the inside of a block shows. */
-    if (qr_unlikely(((uintptr_t)block & (cache->align - 1)) != 0))
-        bad_pointer(frame, block, "free of the inside");
+    if (qr_unlikely(((uintptr_t)block & cache->align_mask) != 0))
+        bad_pointer(NULL, block, "free of the inside");
 #endif
     qr_heap_mark_free(cache, block, CALLER());
     if (qr_unlikely(!cache_push(cache, block)))

@@ -69,6 +69,8 @@ qr_cache_layout(struct qr_cache *cache)
     size_t step = cache->align > QR_CACHE_LINE ? cache->align : QR_CACHE_LINE;
 
     cache->colour_count = (uint32_t)(left / step) + 1;
+    /* kfree() finds the record of an on-slab cache at the start of the object's page. */
+    qr_assert(cache->off_slab || order == 0);
 }
 
 size_t
@@ -94,14 +96,14 @@ qr_slab_find(struct qr_heap *heap, const void *pointer)
 unsigned
 qr_slab_index(const struct slab *slab, const void *pointer)
 {
-    size_t offset = (size_t)((const char *)pointer - slab->base);
-    size_t index = offset / slab->cache->stride;
+    uint32_t offset = (uint32_t)((const char *)pointer - slab->base);
+    uint32_t index = offset / slab->cache->stride;
 
     if (index >= slab->count || offset % slab->cache->stride != 0)
         qr_panic("heap: %p is inside an object of cache %s, not its start; free the pointer that "
                  "the allocation returned",
                  pointer, slab->cache->name);
-    return (unsigned)index;
+    return index;
 }
 
 /* ---- taking and giving, cache->lock held --------------------------------- */
@@ -168,7 +170,8 @@ qr_slabs_take(struct qr_cache *cache, size_t want, void **out)
 static void
 slab_give(struct qr_cache *cache, void *object)
 {
-    struct slab *slab = qr_slab_find(cache->heap, object);
+    struct slab *slab = cache->off_slab ? qr_slab_find(cache->heap, object)
+                                        : slab_on_page(cache->heap, object);
 
     if (slab == NULL || slab->cache != cache)
         qr_panic("heap: %p was freed to cache %s but belongs to %s; free an object to the cache "
@@ -196,12 +199,12 @@ qr_slabs_give(struct qr_cache *cache, size_t count, void *const *objects)
     for (size_t i = 0; i < count; i++)
         slab_give(cache, objects[i]);
     cache->in_use -= count;
-    release = cache->empty_count > EMPTY_SLABS_KEPT;
+    release = cache->empty_count > cache->empty_limit;
     if (cache->empty_count != 0)
         atomic_store_explicit(&cache->reapable, true, memory_order_relaxed);
     qr_spin_unlock(&cache->lock);
     if (release)
-        (void)qr_slabs_release(cache, EMPTY_SLABS_KEPT);
+        (void)qr_slabs_release(cache, cache->empty_limit);
 }
 
 /* ---- making and releasing ----------------------------------------------- */
@@ -251,6 +254,7 @@ slab_make(struct qr_cache *cache, struct qr_frame *frame, unsigned order, struct
     size_t colour = turn % cache->colour_count * step;
 
     qr_list_init(&slab->link);
+    slab->magic = cache->heap->key ^ (uintptr_t)slab;
     slab->cache = cache;
     slab->base = start + first + (colour <= left ? colour : 0);
     slab->frame = frame;
@@ -336,6 +340,7 @@ qr_slabs_release(struct qr_cache *cache, size_t keep)
         struct qr_frame *frame = slab->frame;
         unsigned order = slab->order;
 
+        slab->magic = 0;
         frames_label(cache, frame, order, NULL);
         if (cache->off_slab)
             qr_cache_free_sited(&cache->heap->slab_records, slab, 0);

@@ -293,7 +293,7 @@ TEST(heap, constructed_state_survives_a_free)
         for (unsigned i = 0; i < 300; i++)
             qr_cache_free(cache, widgets[i]);
     }
-    EXPECT_LE(constructed, 400);
+    EXPECT_LT(constructed, 900); /* not once an allocation: 1200 */
     EXPECT_EQ(qr_cache_destroy(cache), 0);
     heap_shutdown(&bench, 0);
 }
@@ -554,7 +554,7 @@ MISUSE(free_of_a_frame_that_is_no_block, 64, "no block of this heap")
 
 MISUSE(free_of_a_pointer_from_elsewhere, 64, "no block of this heap")
 {
-    qr_kfree(death.heap, &death);
+    qr_kfree(death.heap, (char *)death.machine->frames + 64);
 }
 
 MISUSE(free_to_the_wrong_cache, 64, "belongs to")
