@@ -32,7 +32,7 @@
 #endif
 
 enum {
-    DEFAULT_LIMIT_SECONDS = 60,
+    DEFAULT_LIMIT_SECONDS = 300,
     EXIT_SURVIVED = 77, /* the child of a death test that did not die */
 };
 
