@@ -82,3 +82,8 @@ if(quire_contract_sources)
     quire_add_test(contract SOURCES ${quire_contract_sources}
                    LIBRARIES ${quire_layer_targets} ${quire_machine})
 endif()
+
+# tests/campaign: seeds, with a pre-emption point at every atomic operation of the core.
+if(TARGET quire_fault AND NOT QUIRE_SANITIZE)
+    include(${PROJECT_SOURCE_DIR}/tests/campaign/campaign.cmake)
+endif()
