@@ -480,7 +480,9 @@ int64_t
 fifo_open(struct inode *inode, struct file *file)
 {
     struct pipe *pipe = pipe_enter(inode);
-    bool block = may_block(file);
+    /* A pipe opened by its name in /proc/PID/fd is there already: nobody waits for a partner. */
+    bool is_fifo = inode->superblock != anonymous_superblock;
+    bool block = may_block(file) && is_fifo;
     int64_t error = 0;
 
     if (pipe == NULL) {
@@ -490,7 +492,7 @@ fifo_open(struct inode *inode, struct file *file)
     uint32_t writer_opens = atomic_load(&pipe->writer_opens);
     uint32_t mode = file->mode;
 
-    if (mode == FILE_WRITE && !block && atomic_load(&pipe->readers) == 0) {
+    if (mode == FILE_WRITE && is_fifo && !block && atomic_load(&pipe->readers) == 0) {
         pipe_leave(inode);
         return -ENXIO;
     }

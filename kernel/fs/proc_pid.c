@@ -663,8 +663,15 @@ static const struct text_node process_nodes[] = {
     { .name = "cwd", .mode = S_IFLNK | 0777, .inode_ops = &cwd_ops },
     { .name = "root", .mode = S_IFLNK | 0777, .inode_ops = &root_ops },
     { .name = "fd", .mode = S_IFDIR | 0500, .inode_ops = &fd_directory_ops },
-    { .name = "task", .mode = S_IFDIR | 0555, .inode_ops = &task_directory_ops },
+    { .name = "task", .mode = S_IFDIR | 0555, .inode_ops = &task_directory_ops }, /* last */
 };
+
+/* A thread's directory has all of them but `task`. */
+static size_t
+process_node_count(const struct inode *inode)
+{
+    return QR_ARRAY_COUNT(process_nodes) - (inode->key_more != 0);
+}
 
 /* A generated child; the inode belongs to the process's user. */
 static int64_t
@@ -710,7 +717,7 @@ process_lookup(struct dentry *directory, const char *name, size_t length, struct
     if (!process_exists((int32_t)inode->key)) {
         return -ENOENT;
     }
-    for (unsigned i = 0; i < QR_ARRAY_COUNT(process_nodes); i++) {
+    for (unsigned i = 0; i < process_node_count(inode); i++) {
         const struct text_node *node = &process_nodes[i];
 
         if (strlen(node->name) == length && memcmp(node->name, name, length) == 0) {
@@ -724,7 +731,7 @@ process_lookup(struct dentry *directory, const char *name, size_t length, struct
 static void
 process_list(struct dentry *directory, uint64_t position, struct directory_emit *emit)
 {
-    for (uint64_t i = position - LIST_GENERATED; i < QR_ARRAY_COUNT(process_nodes); i++) {
+    for (uint64_t i = position - LIST_GENERATED; i < process_node_count(directory->inode); i++) {
         const struct text_node *node = &process_nodes[i];
 
         if (!emit->entry(emit, node->name, strlen(node->name), directory->inode->number + i + 1,
