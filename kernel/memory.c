@@ -275,8 +275,8 @@ memory_cpu_online(void)
 void
 memory_tick(void)
 {
-    /* One CPU is enough: whatever was retired anywhere is in one queue. */
-    if (qr_port_this_cpu()->index == 0)
+    /* One CPU is enough: whatever was retired anywhere is in one queue.  A hint, not a lock. */
+    if (qr_port_this_cpu()->index == 0 && __atomic_load_n(&memory.epoch.head, __ATOMIC_RELAXED))
         (void)qr_epoch_collect(&memory.epoch);
 }
 
