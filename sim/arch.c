@@ -22,7 +22,7 @@
 struct flush {
     bool by_asid;
     unsigned asid;
-    bool global;   /* global entries too */
+    bool global; /* global entries too */
     bool by_va;
     uintptr_t va;
     bool all_walks; /* by_va: walk caches of the ASID, whatever the address */
@@ -49,8 +49,7 @@ flush_matters(struct sim_cpu *cpu, const struct flush *flush)
     for (struct tlb_entry *entry = tlb_next(cpu->tlb, NULL); entry != NULL;
          entry = tlb_next(cpu->tlb, entry)) {
         if (flush_covers(flush, entry) &&
-            (entry->root != cpu->root.v ||
-             oracle_is_stale(cpu->sim, entry, qr_pa_of(entry->root))))
+            (entry->root != cpu->root.v || oracle_is_stale(cpu->sim, entry, qr_pa_of(entry->root))))
             return true;
     }
     return false;

@@ -127,8 +127,7 @@ vm_start(struct sim *sim)
         .epoch = sim->epoch,
         .tlb = sim->tlb,
         .format = sim->format,
-        .kernel_tables = (sim->options.features & SIM_KERNEL_HALF) != 0 ? sim->kernel_tables
-                                                                         : NULL,
+        .kernel_tables = (sim->options.features & SIM_KERNEL_HALF) != 0 ? sim->kernel_tables : NULL,
         .layout = layout_of(sim),
         .max_regions = 65530,
         .stack_guard_pages = 256,

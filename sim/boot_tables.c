@@ -143,8 +143,7 @@ kernel_tables_make(struct sim *sim)
 void
 sim_start_tables(struct sim *sim)
 {
-    struct qr_tlb_observer observer = {
-        .context = sim, .begin = batch_begin, .end = batch_end};
+    struct qr_tlb_observer observer = {.context = sim, .begin = batch_begin, .end = batch_end};
 
     sim->format = format_of(sim->options.mmu);
     sim->epoch = sim_host_alloc(sizeof(*sim->epoch));

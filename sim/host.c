@@ -25,8 +25,8 @@ static struct piece *
 piece_create(size_t bytes_after)
 {
     size_t bytes = sizeof(struct piece) + bytes_after;
-    struct piece *piece = aligned_alloc(QR_CACHE_LINE, (bytes + QR_CACHE_LINE - 1) &
-                                                           ~(size_t)(QR_CACHE_LINE - 1));
+    struct piece *piece =
+        aligned_alloc(QR_CACHE_LINE, (bytes + QR_CACHE_LINE - 1) & ~(size_t)(QR_CACHE_LINE - 1));
 
     if (piece == NULL)
         sim_fail("the host has no memory for %zu bytes", bytes);
@@ -87,8 +87,8 @@ sim_host_grow(void *memory, size_t old_bytes, size_t new_bytes)
 void *
 sim_host_map(size_t bytes, int protection)
 {
-    void *mapping = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                         0);
+    void *mapping =
+        mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     if (mapping == MAP_FAILED)
         sim_fail("the host cannot map %zu bytes", bytes);

@@ -194,8 +194,8 @@ ram_reserve(struct sim *sim)
     ram_take_banks(sim);
     sim->ram = sim_host_map(sim->ram_bytes, PROT_NONE);
     for (size_t i = 0; i < sim->options.bank_count; i++) {
-        if (mprotect(sim->ram + sim->banks[i].start, sim->banks[i].bytes,
-                     PROT_READ | PROT_WRITE) != 0)
+        if (mprotect(sim->ram + sim->banks[i].start, sim->banks[i].bytes, PROT_READ | PROT_WRITE) !=
+            0)
             sim_fail("the host cannot open bank %zu", i);
     }
 }

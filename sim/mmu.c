@@ -92,7 +92,8 @@ walk_read(struct sim *sim, const struct mmu_state *state, struct walk *walk, uin
 static struct walk
 walk_from_root(struct sim *sim, qr_pa root)
 {
-    return (struct walk){.table = root.v, .level = sim->mmu->levels - 1,
+    return (struct walk){.table = root.v,
+                         .level = sim->mmu->levels - 1,
                          .prot = QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC | QR_PROT_USER |
                                  QR_PROT_GLOBAL};
 }
@@ -222,8 +223,8 @@ fill(struct sim_cpu *cpu, const struct walk *walk, uintptr_t va, const struct tl
 {
     unsigned shift = cpu->sim->mmu->shift(walk->level);
     bool leaf = walk->entry.kind == MMU_LEAF;
-    unsigned prot = leaf ? walk->prot & walk->entry.prot
-                         : walk->prot & (walk->entry.prot | QR_PROT_GLOBAL);
+    unsigned prot =
+        leaf ? walk->prot & walk->entry.prot : walk->prot & (walk->entry.prot | QR_PROT_GLOBAL);
     struct tlb_entry entry = {
         .kind = leaf ? TLB_LEAF : TLB_WALK,
         .asid = cpu->asid,
@@ -323,8 +324,7 @@ tlb_look_up(struct sim_cpu *cpu, uintptr_t va)
     const struct mmu_ops *mmu = cpu->sim->mmu;
 
     for (unsigned level = 0; level < mmu->levels; level++) {
-        struct tlb_entry *entry =
-            tlb_find(cpu->tlb, TLB_LEAF, cpu->asid, mmu->shift(level), va);
+        struct tlb_entry *entry = tlb_find(cpu->tlb, TLB_LEAF, cpu->asid, mmu->shift(level), va);
 
         if (entry != NULL)
             return entry;
@@ -383,8 +383,7 @@ translate(struct sim_cpu *cpu, const struct sim_access *access, uint64_t *out_pa
     cpu->stats.tlb_misses++;
     code = mmu_walk(cpu, access, &walk);
     if (code == 0)
-        *out_pa = walk.entry.pa +
-                  (access->va.v & ((1ull << cpu->sim->mmu->shift(walk.level)) - 1));
+        *out_pa = walk.entry.pa + (access->va.v & ((1ull << cpu->sim->mmu->shift(walk.level)) - 1));
     return code;
 }
 

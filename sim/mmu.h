@@ -50,8 +50,8 @@ struct mmu_ops {
     /* @raw with accessed, and with @dirty dirty too, set. */
     uint64_t (*mark)(unsigned level, uint64_t raw, bool dirty);
     /* The fault code for @access with rights @prot and key @pkey; 0: allowed. */
-    unsigned (*check)(const struct mmu_state *state, const struct sim_access *access,
-                      unsigned prot, uint8_t pkey);
+    unsigned (*check)(const struct mmu_state *state, const struct sim_access *access, unsigned prot,
+                      uint8_t pkey);
     /* The code of a fault that has nothing to do with rights, from its PRESENT and RESERVED bits. */
     unsigned (*code)(const struct mmu_state *state, const struct sim_access *access,
                      unsigned cause);

@@ -75,8 +75,8 @@ scrambled_decode(const struct mmu_state *state, unsigned level, uint64_t raw)
     switch (word & 3) {
     case 1:
         entry.prot = (unsigned)(word >> 2) & 31;
-        entry.kind = (entry.prot & (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC)) != 0 ? MMU_LEAF
-                                                                                     : MMU_NONE;
+        entry.kind =
+            (entry.prot & (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC)) != 0 ? MMU_LEAF : MMU_NONE;
         entry.accessed = (flags & QR_LEAF_ACCESSED) != 0;
         entry.dirty = (flags & QR_LEAF_DIRTY) != 0;
         entry.cache = (uint8_t)((word >> 11) & 3);
@@ -130,16 +130,15 @@ scrambled_check(const struct mmu_state *state, const struct sim_access *access, 
 {
     uint32_t key = state->pkru >> (2 * pkey);
     bool user_page = (prot & QR_PROT_USER) != 0;
-    bool key_denies = user_page && (access->access & QR_ACCESS_EXEC) == 0 &&
-                      ((key & 1) != 0 ||
-                       ((key & 2) != 0 && (access->access & QR_ACCESS_WRITE) != 0));
-    bool wrong_mode = access->mode == SIM_USER ? !user_page
-                                               : user_page && access->mode != SIM_KERNEL_COPY;
+    bool key_denies =
+        user_page && (access->access & QR_ACCESS_EXEC) == 0 &&
+        ((key & 1) != 0 || ((key & 2) != 0 && (access->access & QR_ACCESS_WRITE) != 0));
+    bool wrong_mode =
+        access->mode == SIM_USER ? !user_page : user_page && access->mode != SIM_KERNEL_COPY;
 
     if (!key_denies && !wrong_mode && (access->access & ~prot) == 0)
         return 0;
-    return scrambled_code(state, access,
-                          SIM_FAULT_PRESENT | (key_denies ? SIM_FAULT_PKEY : 0u));
+    return scrambled_code(state, access, SIM_FAULT_PRESENT | (key_denies ? SIM_FAULT_PKEY : 0u));
 }
 
 const struct mmu_ops mmu_scrambled = {

@@ -23,16 +23,16 @@
 #include "machine.h"
 #include "mmu.h"
 
-#define P    (1ull << 0)
-#define W    (1ull << 1)
-#define U    (1ull << 2)
-#define PWT  (1ull << 3)
-#define PCD  (1ull << 4)
-#define A    (1ull << 5)
-#define D    (1ull << 6)
-#define PS   (1ull << 7)
-#define G    (1ull << 8)
-#define XD   (1ull << 63)
+#define P          (1ull << 0)
+#define W          (1ull << 1)
+#define U          (1ull << 2)
+#define PWT        (1ull << 3)
+#define PCD        (1ull << 4)
+#define A          (1ull << 5)
+#define D          (1ull << 6)
+#define PS         (1ull << 7)
+#define G          (1ull << 8)
+#define XD         (1ull << 63)
 #define MAXPHYADDR 46
 
 static unsigned
@@ -53,8 +53,8 @@ static uint8_t
 x86_cache(uint64_t raw, bool pat)
 {
     static const uint8_t types[8] = {
-        QR_CACHE_WRITE_BACK, QR_CACHE_WRITE_THROUGH,   QR_CACHE_UNCACHED, QR_CACHE_UNCACHED,
-        QR_CACHE_WRITE_BACK, QR_CACHE_WRITE_THROUGH,   QR_CACHE_WRITE_COMBINING, QR_CACHE_UNCACHED,
+        QR_CACHE_WRITE_BACK, QR_CACHE_WRITE_THROUGH, QR_CACHE_UNCACHED,        QR_CACHE_UNCACHED,
+        QR_CACHE_WRITE_BACK, QR_CACHE_WRITE_THROUGH, QR_CACHE_WRITE_COMBINING, QR_CACHE_UNCACHED,
     };
 
     return types[((raw & PWT) != 0) | (((raw & PCD) != 0) << 1) | (pat << 2)];
@@ -123,8 +123,7 @@ x86_mark(unsigned level, uint64_t raw, bool dirty)
 static unsigned
 x86_code(const struct mmu_state *state, const struct sim_access *access, unsigned cause)
 {
-    bool reports_fetch = (state->features & (SIM_NO_NX | SIM_NO_SMEP)) !=
-                         (SIM_NO_NX | SIM_NO_SMEP);
+    bool reports_fetch = (state->features & (SIM_NO_NX | SIM_NO_SMEP)) != (SIM_NO_NX | SIM_NO_SMEP);
     unsigned code = cause;
 
     if ((access->access & QR_ACCESS_WRITE) != 0)

@@ -130,8 +130,7 @@ oracle_says(struct sim_cpu *cpu, const struct tlb_entry *entry, const char *why)
 
 /* Does the entry grant @access more than the tables do?  A stale read-write entry may be read. */
 static bool
-grants_too_much(struct sim_cpu *cpu, const struct tlb_entry *entry,
-                const struct sim_access *access)
+grants_too_much(struct sim_cpu *cpu, const struct tlb_entry *entry, const struct sim_access *access)
 {
     struct sim_mapping now;
 

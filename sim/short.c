@@ -13,8 +13,7 @@
 static enum qr_status
 validated(struct sim *sim, enum qr_status status)
 {
-    if ((sim->options.features & SIM_NO_VALIDATE) == 0 && !sched_is_seeded(sim) &&
-        !sim->threaded)
+    if ((sim->options.features & SIM_NO_VALIDATE) == 0 && !sched_is_seeded(sim) && !sim->threaded)
         sim_validate(sim);
     return status;
 }
@@ -44,8 +43,8 @@ sim_map_shared(struct sim *sim, size_t page, size_t count, unsigned prot)
 }
 
 enum qr_status
-sim_map_object(struct sim *sim, size_t page, size_t count, unsigned prot,
-               struct qr_object *object, size_t first)
+sim_map_object(struct sim *sim, size_t page, size_t count, unsigned prot, struct qr_object *object,
+               size_t first)
 {
     return map(sim, page, count,
                (struct qr_map_request){.prot = prot,
@@ -55,8 +54,8 @@ sim_map_object(struct sim *sim, size_t page, size_t count, unsigned prot,
 }
 
 enum qr_status
-sim_map_private(struct sim *sim, size_t page, size_t count, unsigned prot,
-                struct qr_object *object, size_t first)
+sim_map_private(struct sim *sim, size_t page, size_t count, unsigned prot, struct qr_object *object,
+                size_t first)
 {
     return map(sim, page, count,
                (struct qr_map_request){.prot = prot,
@@ -74,8 +73,8 @@ sim_protect(struct sim *sim, size_t first, size_t last, unsigned prot)
 enum qr_status
 sim_unmap(struct sim *sim, size_t first, size_t last)
 {
-    return validated(sim, qr_space_unmap(sim_space(sim), sim_page(first),
-                                         (last - first) << QR_PAGE_SHIFT));
+    return validated(
+        sim, qr_space_unmap(sim_space(sim), sim_page(first), (last - first) << QR_PAGE_SHIFT));
 }
 
 struct qr_space *
@@ -134,8 +133,8 @@ sim_layout(struct sim *sim)
         if (region->start.v > end + (1024 << QR_PAGE_SHIFT))
             break; /* another part of the space */
         if (end > SIM_BASE || region->start.v > end)
-            text_add(&text, '.', region->start.v > end ? (region->start.v - end) >> QR_PAGE_SHIFT
-                                                       : 0);
+            text_add(&text, '.',
+                     region->start.v > end ? (region->start.v - end) >> QR_PAGE_SHIFT : 0);
         text_add(&text, '[', 1);
         text_add(&text, letter_of(region), (region->end.v - region->start.v) >> QR_PAGE_SHIFT);
         text_add(&text, ']', 1);

@@ -63,12 +63,11 @@ hash_region(struct sim *sim, uint64_t hash, struct qr_space *space, struct qr_re
         qr_cursor_close(&cursor);
         hash = hash_bytes(hash, &va, sizeof(va));
         if (entry.kind == QR_ENTRY_LEAF)
-            hash = hash_page(sim, hash,
-                             qr_pa_of(entry.leaf.pa.v + (va - entry.start.v)));
+            hash = hash_page(sim, hash, qr_pa_of(entry.leaf.pa.v + (va - entry.start.v)));
         else if (region->object != NULL)
-            hash = hash_object_page(sim, hash, region->object,
-                                    region->object_page +
-                                        ((va - region->start.v) >> QR_PAGE_SHIFT));
+            hash =
+                hash_object_page(sim, hash, region->object,
+                                 region->object_page + ((va - region->start.v) >> QR_PAGE_SHIFT));
     }
     return hash;
 }
@@ -78,7 +77,8 @@ sim_state_hash(struct sim *sim)
 {
     uint64_t hash = 0xcbf29ce484222325ull;
 
-    qr_list_for_each (link, &sim->vm->all) {
+    qr_list_for_each(link, &sim->vm->all)
+    {
         struct qr_space *space = qr_space_of_link(link);
 
         for (struct qr_region *region = qr_space_find(space, qr_va_of(0)); region != NULL;

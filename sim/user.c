@@ -131,8 +131,8 @@ chunk_size(struct sim *sim)
 
 /* @return bytes not moved */
 static size_t
-access_range(uintptr_t va, unsigned char *buffer, size_t bytes, unsigned access,
-             enum sim_mode mode, enum sim_signal *out_signal)
+access_range(uintptr_t va, unsigned char *buffer, size_t bytes, unsigned access, enum sim_mode mode,
+             enum sim_signal *out_signal)
 {
     struct sim *sim = sim_here();
 
@@ -261,8 +261,7 @@ qr_arch_clear_user(qr_va to, size_t bytes)
 bool
 qr_arch_user_cas32(qr_va at, uint32_t expected, uint32_t desired, uint32_t *out_old)
 {
-    struct sim_access access = {
-        .va = at, .access = QR_ACCESS_WRITE, .mode = SIM_KERNEL_COPY};
+    struct sim_access access = {.va = at, .access = QR_ACCESS_WRITE, .mode = SIM_KERNEL_COPY};
     enum sim_signal signal;
     unsigned code;
     qr_pa pa;

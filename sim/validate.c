@@ -115,8 +115,8 @@ space_census(struct census *census, struct qr_space *space)
     struct sim_mapping mapping;
     uintptr_t va = 0;
 
-    while (mmu_next_leaf(census->sim, space->tables.root_pa, &va, census->sim->user_end,
-                         &mapping)) {
+    while (
+        mmu_next_leaf(census->sim, space->tables.root_pa, &va, census->sim->user_end, &mapping)) {
         leaf_check(census, space, va, &mapping);
         count_mapping(census, &mapping);
         va += (uintptr_t)1 << mapping.shift;
@@ -184,8 +184,7 @@ spaces_validate(struct sim *sim)
     census.mapped = sim_host_alloc(census.count * sizeof(uint32_t));
     census.writable = sim_host_alloc(census.count * sizeof(uint32_t));
     owned = atomic_load(&sim->kernel_tables->table_count);
-    qr_list_for_each (link, &sim->vm->all)
-        owned += space_census(&census, qr_space_of_link(link));
+    qr_list_for_each(link, &sim->vm->all) owned += space_census(&census, qr_space_of_link(link));
     found = frames_check(&census);
     if (found < owned)
         sim_fail("the trees count %zu tables, and %zu frames are tables", owned, found);

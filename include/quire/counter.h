@@ -14,35 +14,35 @@
 
 enum qr_counter {
     /* Gauges, in pages. */
-    QR_PAGES_ANON,        /**< private anonymous frames mapped by some table */
-    QR_PAGES_FILE,        /**< frames in file objects: the page cache */
-    QR_PAGES_SHMEM,       /**< frames in anonymous shared objects (tmpfs, shared memory) */
-    QR_PAGES_MAPPED,      /**< object frames that some table maps */
-    QR_PAGES_DIRTY,       /**< file frames that differ from their backing */
-    QR_PAGES_WRITEBACK,   /**< file frames on their way out */
-    QR_PAGES_TABLE,       /**< frames that hold user or kernel page tables */
-    QR_PAGES_SLAB,        /**< frames in slab caches */
-    QR_PAGES_STACK,       /**< kernel stacks; counted by the host */
-    QR_PAGES_VMALLOC,     /**< frames mapped in the vmalloc area */
-    QR_PAGES_LOCKED,      /**< mlocked */
-    QR_PAGES_HUGE_ANON,   /**< pages in transparent huge mappings */
-    QR_PAGES_COMMITTED,   /**< promised address space (Committed_AS) */
+    QR_PAGES_ANON,      /**< private anonymous frames mapped by some table */
+    QR_PAGES_FILE,      /**< frames in file objects: the page cache */
+    QR_PAGES_SHMEM,     /**< frames in anonymous shared objects (tmpfs, shared memory) */
+    QR_PAGES_MAPPED,    /**< object frames that some table maps */
+    QR_PAGES_DIRTY,     /**< file frames that differ from their backing */
+    QR_PAGES_WRITEBACK, /**< file frames on their way out */
+    QR_PAGES_TABLE,     /**< frames that hold user or kernel page tables */
+    QR_PAGES_SLAB,      /**< frames in slab caches */
+    QR_PAGES_STACK,     /**< kernel stacks; counted by the host */
+    QR_PAGES_VMALLOC,   /**< frames mapped in the vmalloc area */
+    QR_PAGES_LOCKED,    /**< mlocked */
+    QR_PAGES_HUGE_ANON, /**< pages in transparent huge mappings */
+    QR_PAGES_COMMITTED, /**< promised address space (Committed_AS) */
     /* Events. */
-    QR_EVENT_ALLOC,       /**< frames allocated */
-    QR_EVENT_FREE,        /**< frames freed */
-    QR_EVENT_ALLOC_FAIL,  /**< requests that failed */
-    QR_EVENT_FAULT,       /**< faults handled */
-    QR_EVENT_MAJOR_FAULT, /**< faults that waited for backing store */
-    QR_EVENT_COW,         /**< copies made for copy-on-write */
-    QR_EVENT_COW_REUSE,   /**< write faults that took the frame over instead */
-    QR_EVENT_ZERO_FILL,   /**< frames cleared for a fault */
-    QR_EVENT_FAULT_AROUND,/**< pages mapped beside the one that faulted */
+    QR_EVENT_ALLOC,        /**< frames allocated */
+    QR_EVENT_FREE,         /**< frames freed */
+    QR_EVENT_ALLOC_FAIL,   /**< requests that failed */
+    QR_EVENT_FAULT,        /**< faults handled */
+    QR_EVENT_MAJOR_FAULT,  /**< faults that waited for backing store */
+    QR_EVENT_COW,          /**< copies made for copy-on-write */
+    QR_EVENT_COW_REUSE,    /**< write faults that took the frame over instead */
+    QR_EVENT_ZERO_FILL,    /**< frames cleared for a fault */
+    QR_EVENT_FAULT_AROUND, /**< pages mapped beside the one that faulted */
     QR_EVENT_FORK,
-    QR_EVENT_IPI,         /**< shootdown interrupts sent */
-    QR_EVENT_FLUSH_PAGE,  /**< single-page flush instructions */
-    QR_EVENT_FLUSH_SPACE, /**< flushes of all non-global entries of a space */
-    QR_EVENT_FLUSH_ALL,   /**< full flushes, global entries included */
-    QR_EVENT_SWITCH,      /**< root switches */
+    QR_EVENT_IPI,             /**< shootdown interrupts sent */
+    QR_EVENT_FLUSH_PAGE,      /**< single-page flush instructions */
+    QR_EVENT_FLUSH_SPACE,     /**< flushes of all non-global entries of a space */
+    QR_EVENT_FLUSH_ALL,       /**< full flushes, global entries included */
+    QR_EVENT_SWITCH,          /**< root switches */
     QR_EVENT_SWITCH_NO_FLUSH, /**< of these, with the entries kept (PCID/ASID) */
     QR_COUNTER_COUNT,
 };

@@ -26,8 +26,8 @@ struct qr_cpu {
     unsigned node;  /**< NUMA node; 0 where there is one */
 
     /* Written by this CPU alone, interrupts off. */
-    unsigned irq_depth;     /**< nesting of qr_cpu_enter() */
-    uintptr_t irq_state;    /**< interrupt state before the outermost enter */
+    unsigned irq_depth;  /**< nesting of qr_cpu_enter() */
+    uintptr_t irq_state; /**< interrupt state before the outermost enter */
 
     /** Runs what other CPUs ask of this one while it spins; set by the tlb layer. */
     void (*poll)(struct qr_cpu *cpu);

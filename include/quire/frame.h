@@ -19,8 +19,8 @@ struct qr_writer;
 
 enum qr_memory_kind {
     QR_MEMORY_USABLE,
-    QR_MEMORY_RESERVED,   /**< firmware, holes: never touched */
-    QR_MEMORY_ACPI,       /**< ACPI tables; usable once read, kept */
+    QR_MEMORY_RESERVED, /**< firmware, holes: never touched */
+    QR_MEMORY_ACPI,     /**< ACPI tables; usable once read, kept */
     QR_MEMORY_MMIO,
     QR_MEMORY_KERNEL,     /**< the kernel image */
     QR_MEMORY_BOOT,       /**< boot-time allocations: initrd, tables; may be freed later */
@@ -39,27 +39,27 @@ struct qr_memory_range {
 /* ---- Frame descriptors -------------------------------------------------- */
 
 enum qr_frame_type {
-    QR_FRAME_NONE = 0,   /**< no memory, or never given to the allocator */
+    QR_FRAME_NONE = 0, /**< no memory, or never given to the allocator */
     QR_FRAME_RESERVED,
     QR_FRAME_FREE,
-    QR_FRAME_KERNEL,     /**< allocated, no further meaning */
+    QR_FRAME_KERNEL, /**< allocated, no further meaning */
     QR_FRAME_SLAB,
-    QR_FRAME_LARGE,      /**< head of a kmalloc block above the largest class */
-    QR_FRAME_TABLE,      /**< a page table */
-    QR_FRAME_ANON,       /**< private anonymous memory of user spaces */
-    QR_FRAME_OBJECT,     /**< belongs to an object (file, shared memory) */
+    QR_FRAME_LARGE,  /**< head of a kmalloc block above the largest class */
+    QR_FRAME_TABLE,  /**< a page table */
+    QR_FRAME_ANON,   /**< private anonymous memory of user spaces */
+    QR_FRAME_OBJECT, /**< belongs to an object (file, shared memory) */
     QR_FRAME_TYPE_COUNT,
 };
 
 /** Bits of qr_frame.flags above the fields that the frame layer keeps there. */
 enum qr_frame_flag {
-    QR_FRAME_LOCKED = 1u << 8,      /**< page lock: contents or identity in transition */
-    QR_FRAME_WAITED = 1u << 9,      /**< somebody sleeps on the page lock */
-    QR_FRAME_UPTODATE = 1u << 10,   /**< contents valid */
-    QR_FRAME_DIRTY = 1u << 11,      /**< differs from its backing */
+    QR_FRAME_LOCKED = 1u << 8,    /**< page lock: contents or identity in transition */
+    QR_FRAME_WAITED = 1u << 9,    /**< somebody sleeps on the page lock */
+    QR_FRAME_UPTODATE = 1u << 10, /**< contents valid */
+    QR_FRAME_DIRTY = 1u << 11,    /**< differs from its backing */
     QR_FRAME_WRITEBACK = 1u << 12,
     QR_FRAME_REFERENCED = 1u << 13,
-    QR_FRAME_ERROR = 1u << 14,      /**< the pager failed to fill it */
+    QR_FRAME_ERROR = 1u << 14, /**< the pager failed to fill it */
     QR_FRAME_MLOCKED = 1u << 15,
     QR_FRAME_TABLE_LOCK = 1u << 16, /**< bit lock of a page table */
     QR_FRAME_TABLE_DEAD = 1u << 17, /**< unlinked from its parent */
@@ -81,8 +81,8 @@ struct qr_frame {
     _Atomic uint32_t flags;
     /** Table entries that map it (ANON, OBJECT); live entries (TABLE); else the owner's. */
     _Atomic uint32_t maps;
-    uint8_t order;   /**< of the block that starts here, while allocated as a block */
-    uint8_t zone;    /**< zone index within the machine; fixed */
+    uint8_t order;    /**< of the block that starts here, while allocated as a block */
+    uint8_t zone;     /**< zone index within the machine; fixed */
     uint16_t section; /**< index of the memory section; fixed */
     /** ANON: owner tag for the reverse map.  OBJECT: struct qr_object *.  TABLE: struct
      *  qr_tables *.  SLAB: the slab.  Guarded as the owner's layer says. */
@@ -109,13 +109,13 @@ enum qr_zone_kind {
 
 /** Flags of an allocation; 0 is the common case: one unzeroed frame, may reclaim. */
 enum qr_alloc_flag {
-    QR_ALLOC_ZERO = 1 << 0,       /**< cleared */
-    QR_ALLOC_ATOMIC = 1 << 1,     /**< never calls the reclaim hook; may use half the reserve */
-    QR_ALLOC_RECLAIMER = 1 << 2,  /**< reclaim itself: may use all of the reserve */
-    QR_ALLOC_MOVABLE = 1 << 3,    /**< its user can be given another frame later */
-    QR_ALLOC_DMA = 1 << 4,        /**< below 16 MiB */
-    QR_ALLOC_HIGH = 1 << 5,       /**< high memory will do */
-    QR_ALLOC_NO_REPORT = 1 << 6,  /**< failure is expected: no log */
+    QR_ALLOC_ZERO = 1 << 0,      /**< cleared */
+    QR_ALLOC_ATOMIC = 1 << 1,    /**< never calls the reclaim hook; may use half the reserve */
+    QR_ALLOC_RECLAIMER = 1 << 2, /**< reclaim itself: may use all of the reserve */
+    QR_ALLOC_MOVABLE = 1 << 3,   /**< its user can be given another frame later */
+    QR_ALLOC_DMA = 1 << 4,       /**< below 16 MiB */
+    QR_ALLOC_HIGH = 1 << 5,      /**< high memory will do */
+    QR_ALLOC_NO_REPORT = 1 << 6, /**< failure is expected: no log */
 };
 
 /** The largest order of one block: 1 GiB of 4 KiB frames. */
@@ -175,7 +175,7 @@ size_t qr_frame_alloc_many(struct qr_frames *frames, size_t count, struct qr_fra
 /** A contiguous run of @p count frames, any count. */
 struct qr_contiguous_request {
     size_t count;
-    size_t align_frames;    /**< power of two; 0 or 1: none */
+    size_t align_frames;       /**< power of two; 0 or 1: none */
     struct qr_pa_range within; /**< empty: anywhere */
     unsigned alloc_flags;
 };
@@ -260,8 +260,8 @@ struct qr_zone_stats {
     enum qr_zone_kind kind;
     unsigned node;
     size_t start_pfn, spanned, present, managed;
-    size_t free;         /**< exact at rest: blocks, bitmaps and per-CPU stacks */
-    size_t cached;       /**< of these, in per-CPU stacks and reserved blocks */
+    size_t free;   /**< exact at rest: blocks, bitmaps and per-CPU stacks */
+    size_t cached; /**< of these, in per-CPU stacks and reserved blocks */
     size_t watermark_min, watermark_low, watermark_high;
     size_t free_blocks[31]; /**< free blocks per order, as in buddyinfo */
     size_t peak_used;
@@ -270,7 +270,7 @@ unsigned qr_frames_zone_count(const struct qr_frames *frames);
 void qr_frames_zone_stats(struct qr_frames *frames, unsigned zone, struct qr_zone_stats *out_stats);
 
 struct qr_frames_stats {
-    size_t total;    /**< usable frames that were given to the allocator */
+    size_t total; /**< usable frames that were given to the allocator */
     size_t free;
     size_t reserved; /**< described reserved frames, descriptors included */
     size_t peak_used;

@@ -22,9 +22,9 @@ QR_MUST_USE enum qr_status qr_heap_init(struct qr_heap *heap, struct qr_frames *
 size_t qr_heap_fini(struct qr_heap *heap);
 
 struct qr_cache_config {
-    const char *name;   /**< static text, for slabinfo */
+    const char *name; /**< static text, for slabinfo */
     size_t object_bytes;
-    size_t align;       /**< power of two; 0: natural for the size */
+    size_t align; /**< power of two; 0: natural for the size */
     /** Runs once when an object's slab is made, not at each allocation; may be NULL. */
     void (*construct)(void *object);
     unsigned alloc_flags; /**< added to each slab's frame request, e.g. QR_ALLOC_DMA */
@@ -78,8 +78,8 @@ struct qr_cache_stats {
 bool qr_heap_cache_stats(struct qr_heap *heap, size_t index, struct qr_cache_stats *out_stats);
 
 struct qr_heap_stats {
-    size_t frames;          /**< frames held by slabs and large blocks */
-    size_t active_bytes;    /**< bytes of allocated objects */
+    size_t frames;       /**< frames held by slabs and large blocks */
+    size_t active_bytes; /**< bytes of allocated objects */
     size_t large_blocks, large_bytes;
 };
 void qr_heap_stats(struct qr_heap *heap, struct qr_heap_stats *out_stats);

@@ -86,8 +86,8 @@ qr_list_pop_front(struct qr_list *list)
     for (struct qr_list *node = (list)->next; node != (list); node = node->next)
 
 /** Visit every node; the body may remove @p node. */
-#define qr_list_for_each_safe(node, list)                                       \
-    for (struct qr_list *node = (list)->next, *node##_next = node->next;        \
-         node != (list); node = node##_next, node##_next = node->next)
+#define qr_list_for_each_safe(node, list)                                                \
+    for (struct qr_list *node = (list)->next, *node##_next = node->next; node != (list); \
+         node = node##_next, node##_next = node->next)
 
 #endif

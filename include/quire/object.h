@@ -73,9 +73,9 @@ void *qr_object_context(const struct qr_object *object);
 struct qr_frames *qr_object_frames(const struct qr_object *object);
 
 enum qr_object_get_page_mode {
-    QR_PAGE_CACHED,   /**< only if it is there and up to date; never sleeps */
-    QR_PAGE_NOWAIT,   /**< as CACHED, or a zero page made now (memory objects); never sleeps */
-    QR_PAGE_FILL,     /**< read or make it; may sleep */
+    QR_PAGE_CACHED, /**< only if it is there and up to date; never sleeps */
+    QR_PAGE_NOWAIT, /**< as CACHED, or a zero page made now (memory objects); never sleeps */
+    QR_PAGE_FILL,   /**< read or make it; may sleep */
 };
 
 /**
@@ -144,10 +144,10 @@ bool qr_object_next_present(struct qr_object *object, size_t index, size_t *out_
  */
 struct qr_mapping {
     struct qr_list link;
-    size_t first_page;  /**< of the object */
+    size_t first_page; /**< of the object */
     size_t page_count;
-    bool shared;        /**< writes go to the object */
-    bool may_write;     /**< the region's max_prot has WRITE */
+    bool shared;    /**< writes go to the object */
+    bool may_write; /**< the region's max_prot has WRITE */
 };
 
 /** What an object asks of the space layer. */

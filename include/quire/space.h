@@ -20,10 +20,10 @@ struct qr_vm; /* what all spaces of a machine share; src/space/vm.h */
 
 /** Where user addresses live; one a machine or one a space (compat, tests). */
 struct qr_layout {
-    qr_va user_start;    /**< lowest address that a hint or FIXED may name (mmap_min_addr) */
-    qr_va user_end;      /**< one past the highest user address */
-    qr_va stack_top;     /**< before randomisation */
-    size_t stack_gap_bytes; /**< kept free below stack_top for the stack's growth */
+    qr_va user_start;           /**< lowest address that a hint or FIXED may name (mmap_min_addr) */
+    qr_va user_end;             /**< one past the highest user address */
+    qr_va stack_top;            /**< before randomisation */
+    size_t stack_gap_bytes;     /**< kept free below stack_top for the stack's growth */
     unsigned mmap_random_bits;  /**< pages; 28 on 64-bit Linux */
     unsigned stack_random_bits; /**< pages; 22 */
     unsigned brk_random_bits;   /**< pages; 13 */
@@ -60,13 +60,13 @@ enum qr_region_flag {
     QR_REGION_DONT_FORK = 1 << 5,
     QR_REGION_WIPE_ON_FORK = 1 << 6,
     QR_REGION_DONT_DUMP = 1 << 7,
-    QR_REGION_RANDOM = 1 << 8,     /**< advice: no fault-around, no read-ahead */
+    QR_REGION_RANDOM = 1 << 8, /**< advice: no fault-around, no read-ahead */
     QR_REGION_SEQUENTIAL = 1 << 9,
     QR_REGION_HUGE = 1 << 10,
     QR_REGION_NO_HUGE = 1 << 11,
     QR_REGION_MERGEABLE = 1 << 12,
-    QR_REGION_STACK = 1 << 13,     /**< reported as [stack] */
-    QR_REGION_HEAP = 1 << 14,      /**< reported as [heap] */
+    QR_REGION_STACK = 1 << 13, /**< reported as [stack] */
+    QR_REGION_HEAP = 1 << 14,  /**< reported as [heap] */
     QR_REGION_SEALED = 1 << 15,
     QR_REGION_ACCOUNTED = 1 << 16, /**< counts towards committed memory */
     QR_REGION_DEVICE = 1 << 17,
@@ -80,16 +80,16 @@ struct qr_region {
     struct qr_tree_node node; /* in space->regions, by start */
     qr_va start, end;
     qr_va subtree_start, subtree_end; /* extent of the subtree: for gap search */
-    size_t subtree_gap;       /* largest free run between the subtree's regions */
+    size_t subtree_gap;               /* largest free run between the subtree's regions */
     struct qr_space *space;
-    unsigned prot;            /* READ, WRITE, EXEC */
-    unsigned max_prot;        /* what mprotect may ask for */
-    unsigned flags;           /* enum qr_region_flag */
+    unsigned prot;     /* READ, WRITE, EXEC */
+    unsigned max_prot; /* what mprotect may ask for */
+    unsigned flags;    /* enum qr_region_flag */
     uint8_t pkey;
     struct qr_object *object; /* one reference; NULL: private anonymous */
     size_t object_page;       /* object's page at start */
     struct qr_mapping mapping;
-    void *file;               /* the host's file, for names in reports; host's reference */
+    void *file; /* the host's file, for names in reports; host's reference */
 };
 
 /** What the host does with its file pointer when regions are copied, split or dropped. */
@@ -113,24 +113,24 @@ struct qr_space_limits { /* bytes; SIZE_MAX: none */
 };
 
 struct qr_space {
-    struct qr_vm *vm;                 /* fixed */
-    _Atomic uint32_t users;           /* threads and others that use the regions */
-    struct qr_rwlock lock;            /* regions, layout, limits: S */
-    struct qr_tree regions;           /* S */
-    struct qr_tables tables;          /* own locks */
-    struct qr_tlb_space tlb;          /* own rules */
-    struct qr_list link;              /* vm's list, under its lock */
-    struct qr_layout layout;          /* fixed after create */
-    qr_va mmap_base;                  /* fixed after create: top-down placement starts here */
-    qr_va brk_start, brk_end;         /* S */
-    qr_va stack_top;                  /* fixed after create */
-    struct qr_space_limits limits;    /* S */
-    struct qr_space_counts counts;    /* S for the region-derived ones */
-    _Atomic long resident[3];         /* anon, file, shmem; exact: changed with each entry */
+    struct qr_vm *vm;              /* fixed */
+    _Atomic uint32_t users;        /* threads and others that use the regions */
+    struct qr_rwlock lock;         /* regions, layout, limits: S */
+    struct qr_tree regions;        /* S */
+    struct qr_tables tables;       /* own locks */
+    struct qr_tlb_space tlb;       /* own rules */
+    struct qr_list link;           /* vm's list, under its lock */
+    struct qr_layout layout;       /* fixed after create */
+    qr_va mmap_base;               /* fixed after create: top-down placement starts here */
+    qr_va brk_start, brk_end;      /* S */
+    qr_va stack_top;               /* fixed after create */
+    struct qr_space_limits limits; /* S */
+    struct qr_space_counts counts; /* S for the region-derived ones */
+    _Atomic long resident[3];      /* anon, file, shmem; exact: changed with each entry */
     _Atomic long swapped;
     _Atomic size_t peak_resident;
-    unsigned default_lock_flags;      /* S: mlockall(MCL_FUTURE) */
-    void *host;                       /* the host's own */
+    unsigned default_lock_flags; /* S: mlockall(MCL_FUTURE) */
+    void *host;                  /* the host's own */
 };
 
 QR_MUST_USE enum qr_status qr_space_create(struct qr_vm *vm, struct qr_space **out_space);
@@ -147,21 +147,21 @@ enum qr_map_flag {
     QR_MAP_FIXED = 1 << 0,           /**< exactly there; what stands there is replaced */
     QR_MAP_FIXED_NOREPLACE = 1 << 1, /**< exactly there, or QR_ERR_EXISTS */
     QR_MAP_POPULATE = 1 << 2,
-    QR_MAP_LOW = 1 << 3,             /**< below 2 GiB (MAP_32BIT) */
-    QR_MAP_BOTTOM_UP = 1 << 4,       /**< lowest fitting address instead of highest */
+    QR_MAP_LOW = 1 << 3,       /**< below 2 GiB (MAP_32BIT) */
+    QR_MAP_BOTTOM_UP = 1 << 4, /**< lowest fitting address instead of highest */
 };
 
 struct qr_map_request {
-    qr_va hint;          /**< or the address, with FIXED; 0: anywhere */
-    size_t bytes;        /**< rounded up to pages; not 0 */
+    qr_va hint;   /**< or the address, with FIXED; 0: anywhere */
+    size_t bytes; /**< rounded up to pages; not 0 */
     unsigned prot;
-    unsigned max_prot;   /**< 0: all */
-    unsigned flags;      /**< enum qr_map_flag */
-    unsigned region_flags; /**< enum qr_region_flag */
+    unsigned max_prot;        /**< 0: all */
+    unsigned flags;           /**< enum qr_map_flag */
+    unsigned region_flags;    /**< enum qr_region_flag */
     struct qr_object *object; /**< NULL: anonymous (shared anonymous: made by the call) */
     uint64_t object_offset;   /**< bytes, page multiple */
     void *file;
-    size_t align_bytes;  /**< 0: a page */
+    size_t align_bytes; /**< 0: a page */
     uint8_t pkey;
 };
 
@@ -173,8 +173,8 @@ struct qr_map_request {
  *         QR_ERR_NO_MEMORY (no room, no descriptor); QR_ERR_LIMIT; QR_ERR_INVALID;
  *         QR_ERR_AGAIN (locked limit, as Linux's EAGAIN)
  */
-QR_MUST_USE enum qr_status qr_space_map(struct qr_space *space, const struct qr_map_request *request,
-                                        qr_va *out_va);
+QR_MUST_USE enum qr_status qr_space_map(struct qr_space *space,
+                                        const struct qr_map_request *request, qr_va *out_va);
 /** Holes are fine.  QR_ERR_NO_MEMORY: a split would exceed the region limit. */
 QR_MUST_USE enum qr_status qr_space_unmap(struct qr_space *space, qr_va start, size_t bytes);
 /**
@@ -194,7 +194,7 @@ struct qr_remap_request {
     size_t old_bytes; /**< 0 with a shared mapping: map it a second time */
     size_t new_bytes;
     unsigned flags;
-    qr_va new_start;  /**< FIXED, or a hint with DONT_UNMAP */
+    qr_va new_start; /**< FIXED, or a hint with DONT_UNMAP */
 };
 /** QR_ERR_FAULT where the old range is not mapped, as Linux's EFAULT. */
 QR_MUST_USE enum qr_status qr_space_remap(struct qr_space *space,
@@ -206,11 +206,27 @@ void qr_space_set_brk(struct qr_space *space, qr_va start);
 qr_va qr_space_brk(struct qr_space *space, qr_va new_end);
 
 enum qr_advice {
-    QR_ADVICE_NORMAL, QR_ADVICE_RANDOM, QR_ADVICE_SEQUENTIAL, QR_ADVICE_WILL_NEED,
-    QR_ADVICE_DONT_NEED, QR_ADVICE_FREE, QR_ADVICE_REMOVE, QR_ADVICE_DONT_FORK, QR_ADVICE_DO_FORK,
-    QR_ADVICE_WIPE_ON_FORK, QR_ADVICE_KEEP_ON_FORK, QR_ADVICE_DONT_DUMP, QR_ADVICE_DO_DUMP,
-    QR_ADVICE_COLD, QR_ADVICE_PAGE_OUT, QR_ADVICE_POPULATE_READ, QR_ADVICE_POPULATE_WRITE,
-    QR_ADVICE_HUGE, QR_ADVICE_NO_HUGE, QR_ADVICE_MERGEABLE, QR_ADVICE_UNMERGEABLE,
+    QR_ADVICE_NORMAL,
+    QR_ADVICE_RANDOM,
+    QR_ADVICE_SEQUENTIAL,
+    QR_ADVICE_WILL_NEED,
+    QR_ADVICE_DONT_NEED,
+    QR_ADVICE_FREE,
+    QR_ADVICE_REMOVE,
+    QR_ADVICE_DONT_FORK,
+    QR_ADVICE_DO_FORK,
+    QR_ADVICE_WIPE_ON_FORK,
+    QR_ADVICE_KEEP_ON_FORK,
+    QR_ADVICE_DONT_DUMP,
+    QR_ADVICE_DO_DUMP,
+    QR_ADVICE_COLD,
+    QR_ADVICE_PAGE_OUT,
+    QR_ADVICE_POPULATE_READ,
+    QR_ADVICE_POPULATE_WRITE,
+    QR_ADVICE_HUGE,
+    QR_ADVICE_NO_HUGE,
+    QR_ADVICE_MERGEABLE,
+    QR_ADVICE_UNMERGEABLE,
 };
 QR_MUST_USE enum qr_status qr_space_advise(struct qr_space *space, qr_va start, size_t bytes,
                                            enum qr_advice advice);

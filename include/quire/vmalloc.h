@@ -36,8 +36,8 @@ size_t qr_vmalloc_fini(struct qr_vmalloc *area);
  */
 void *qr_vmalloc(struct qr_vmalloc *area, size_t bytes, unsigned alloc_flags, const char *owner);
 /** A window onto physical memory that no allocator owns (device registers); NULL as above. */
-void *qr_vmalloc_device(struct qr_vmalloc *area, qr_pa pa, size_t bytes,
-                        enum qr_cacheability cache, const char *owner);
+void *qr_vmalloc_device(struct qr_vmalloc *area, qr_pa pa, size_t bytes, enum qr_cacheability cache,
+                        const char *owner);
 /** Undo either; no CPU can reach the block on return.  NULL is allowed. */
 void qr_vfree(struct qr_vmalloc *area, void *block);
 
@@ -50,8 +50,8 @@ void qr_vmalloc_stats(struct qr_vmalloc *area, struct qr_vmalloc_stats *out_stat
 struct qr_vmalloc_block {
     struct qr_va_range range; /**< guards not included */
     const char *owner;
-    size_t pages;             /**< frames it owns; 0 for device windows */
-    qr_pa device;             /**< where pages is 0 */
+    size_t pages; /**< frames it owns; 0 for device windows */
+    qr_pa device; /**< where pages is 0 */
 };
 /** The first block at or above @p from; false where none. */
 bool qr_vmalloc_next(struct qr_vmalloc *area, qr_va from, struct qr_vmalloc_block *out_block);

@@ -24,7 +24,8 @@ struct cpio_entry {
     uint32_t gid;
     uint32_t links;
     uint32_t mtime;
-    uint32_t device_major, device_minor; /**< of the file system: hard links are equal in all three */
+    uint32_t device_major,
+        device_minor; /**< of the file system: hard links are equal in all three */
     uint32_t rdev_major, rdev_minor;
 };
 

@@ -70,7 +70,7 @@ zero_mmap_object(struct file *file, uint32_t prot, bool shared, struct file_mapp
     (void)file;
     (void)prot;
     (void)shared;
-    *out = (struct file_mapping){ .kind = FILE_MAPPING_ANONYMOUS };
+    *out = (struct file_mapping){.kind = FILE_MAPPING_ANONYMOUS};
     return 0;
 }
 
@@ -134,26 +134,29 @@ always_ready(struct file *file, struct poll_table *table)
     return POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
 }
 
-static const struct file_ops null_ops = {
-    .name = "null", .read = null_read, .write = null_write, .seek = null_seek, .poll = always_ready
-};
-static const struct file_ops zero_ops = { .name = "zero",
-                                          .read = zero_read,
-                                          .write = null_write,
-                                          .seek = null_seek,
-                                          .poll = always_ready,
-                                          .mmap_object = zero_mmap_object };
-static const struct file_ops full_ops = {
-    .name = "full", .read = zero_read, .write = full_write, .seek = null_seek, .poll = always_ready
-};
-static const struct file_ops random_ops = { .name = "random",
-                                            .read = random_read,
-                                            .write = null_write,
-                                            .seek = null_seek,
-                                            .poll = always_ready };
+static const struct file_ops null_ops = {.name = "null",
+                                         .read = null_read,
+                                         .write = null_write,
+                                         .seek = null_seek,
+                                         .poll = always_ready};
+static const struct file_ops zero_ops = {.name = "zero",
+                                         .read = zero_read,
+                                         .write = null_write,
+                                         .seek = null_seek,
+                                         .poll = always_ready,
+                                         .mmap_object = zero_mmap_object};
+static const struct file_ops full_ops = {.name = "full",
+                                         .read = zero_read,
+                                         .write = full_write,
+                                         .seek = null_seek,
+                                         .poll = always_ready};
+static const struct file_ops random_ops = {.name = "random",
+                                           .read = random_read,
+                                           .write = null_write,
+                                           .seek = null_seek,
+                                           .poll = always_ready};
 static const struct file_ops kmsg_ops = {
-    .name = "kmsg", .write = kmsg_write, .seek = null_seek, .poll = always_ready
-};
+    .name = "kmsg", .write = kmsg_write, .seek = null_seek, .poll = always_ready};
 
 struct device {
     const char *name;
@@ -163,15 +166,15 @@ struct device {
 };
 
 static const struct device devices[] = {
-    { "null", MAKE_DEV(MEMORY_MAJOR, 3), 0666, &null_ops },
-    { "zero", MAKE_DEV(MEMORY_MAJOR, 5), 0666, &zero_ops },
-    { "full", MAKE_DEV(MEMORY_MAJOR, 7), 0666, &full_ops },
-    { "random", MAKE_DEV(MEMORY_MAJOR, 8), 0666, &random_ops },
-    { "urandom", MAKE_DEV(MEMORY_MAJOR, 9), 0666, &random_ops },
-    { "kmsg", MAKE_DEV(MEMORY_MAJOR, 11), 0644, &kmsg_ops },
-    { "tty", MAKE_DEV(TTY_AUX_MAJOR, 0), 0666, NULL },
-    { "console", MAKE_DEV(TTY_AUX_MAJOR, 1), 0600, NULL },
-    { "ttyS0", MAKE_DEV(TTY_MAJOR, SERIAL_MINOR), 0660, NULL },
+    {"null", MAKE_DEV(MEMORY_MAJOR, 3), 0666, &null_ops},
+    {"zero", MAKE_DEV(MEMORY_MAJOR, 5), 0666, &zero_ops},
+    {"full", MAKE_DEV(MEMORY_MAJOR, 7), 0666, &full_ops},
+    {"random", MAKE_DEV(MEMORY_MAJOR, 8), 0666, &random_ops},
+    {"urandom", MAKE_DEV(MEMORY_MAJOR, 9), 0666, &random_ops},
+    {"kmsg", MAKE_DEV(MEMORY_MAJOR, 11), 0644, &kmsg_ops},
+    {"tty", MAKE_DEV(TTY_AUX_MAJOR, 0), 0666, NULL},
+    {"console", MAKE_DEV(TTY_AUX_MAJOR, 1), 0600, NULL},
+    {"ttyS0", MAKE_DEV(TTY_MAJOR, SERIAL_MINOR), 0660, NULL},
 };
 
 int64_t
@@ -195,10 +198,10 @@ device_open(struct inode *inode, struct file *file)
 static const struct {
     const char *name, *target;
 } device_links[] = {
-    { "fd", "/proc/self/fd" },
-    { "stdin", "/proc/self/fd/0" },
-    { "stdout", "/proc/self/fd/1" },
-    { "stderr", "/proc/self/fd/2" },
+    {"fd", "/proc/self/fd"},
+    {"stdin", "/proc/self/fd/0"},
+    {"stdout", "/proc/self/fd/1"},
+    {"stderr", "/proc/self/fd/2"},
 };
 
 static bool
@@ -250,6 +253,8 @@ devtmpfs_create(const struct superblock_type *type, const char *options, struct 
     return 0;
 }
 
-const struct superblock_type devtmpfs_type = {
-    .name = "devtmpfs", .magic = 0x01021994, .writable_tree = true, .single = true, .create = devtmpfs_create
-};
+const struct superblock_type devtmpfs_type = {.name = "devtmpfs",
+                                              .magic = 0x01021994,
+                                              .writable_tree = true,
+                                              .single = true,
+                                              .create = devtmpfs_create};

@@ -22,13 +22,18 @@
 #include "proc.h"
 #include "syscall.h"
 
-#define EPOLLONESHOT (1u << 30)
-#define EPOLLET (1u << 31)
+#define EPOLLONESHOT   (1u << 30)
+#define EPOLLET        (1u << 31)
 #define EPOLLEXCLUSIVE (1u << 28)
-#define EPOLLWAKEUP (1u << 29)
+#define EPOLLWAKEUP    (1u << 29)
 
-enum { EPOLL_CTL_ADD = 1, EPOLL_CTL_DEL = 2, EPOLL_CTL_MOD = 3, ITEM_QUEUES = 2,
-       EVENTS_MAX = 4096 };
+enum {
+    EPOLL_CTL_ADD = 1,
+    EPOLL_CTL_DEL = 2,
+    EPOLL_CTL_MOD = 3,
+    ITEM_QUEUES = 2,
+    EVENTS_MAX = 4096
+};
 
 /* As programs see it: packed on x86-64 only. */
 struct epoll_event {
@@ -140,7 +145,7 @@ epoll_release(struct file *file)
     kmem_free(epoll);
 }
 
-static const struct file_ops epoll_file_ops = { .name = "epoll", .release = epoll_release };
+static const struct file_ops epoll_file_ops = {.name = "epoll", .release = epoll_release};
 
 static int64_t
 epoll_make(uint32_t flags)
@@ -250,7 +255,7 @@ sys_epoll_ctl(const struct syscall_args *args)
 {
     int operation = (int32_t)args->arg[1];
     int fd = (int32_t)args->arg[2];
-    struct epoll_event event = { 0, 0 };
+    struct epoll_event event = {0, 0};
     int64_t result = -EBADF;
 
     if (operation != EPOLL_CTL_DEL && user_read(&event, args->arg[3], sizeof event) != 0) {
@@ -311,7 +316,7 @@ collect(struct epoll *epoll, struct epoll_event *events, unsigned limit)
         if (ready == 0) {
             continue;
         }
-        events[found++] = (struct epoll_event){ .events = ready, .data = item->event.data };
+        events[found++] = (struct epoll_event){.events = ready, .data = item->event.data};
         item->disabled = (item->event.events & EPOLLONESHOT) != 0;
     }
     return found;
@@ -388,8 +393,7 @@ epoll_wait_user(int fd, uint64_t user_events, int32_t maximum, uint64_t deadline
         unsigned limit = maximum < EVENTS_MAX ? (unsigned)maximum : EVENTS_MAX;
         struct epoll_event *events = kmem_calloc(limit, sizeof *events);
 
-        result = events == NULL ? -ENOMEM
-                                : epoll_collect(file->context, events, limit, deadline);
+        result = events == NULL ? -ENOMEM : epoll_collect(file->context, events, limit, deadline);
         if (result > 0 && user_write(user_events, events, (size_t)result * sizeof *events) != 0) {
             result = -EFAULT;
         }

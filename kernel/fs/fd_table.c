@@ -18,7 +18,7 @@
 #include "fs.h"
 #include "proc.h"
 
-#define SLOT_CLOEXEC ((uintptr_t)1)
+#define SLOT_CLOEXEC  ((uintptr_t)1)
 #define SLOT_RESERVED ((uintptr_t)2)
 
 enum { FD_INLINE = 16 };
@@ -26,9 +26,9 @@ enum { FD_INLINE = 16 };
 struct fd_table {
     atomic_uint refs;
     struct qr_spin lock;
-    uint32_t capacity;              /* lock */
-    uint32_t lowest_free;           /* lock: no free slot below */
-    _Atomic uintptr_t *slots;       /* lock */
+    uint32_t capacity;        /* lock */
+    uint32_t lowest_free;     /* lock: no free slot below */
+    _Atomic uintptr_t *slots; /* lock */
     _Atomic uintptr_t first[FD_INLINE];
 };
 

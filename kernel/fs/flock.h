@@ -21,8 +21,8 @@ struct record_lock {
 enum record_owner { OWNER_PROCESS, OWNER_FILE };
 
 /** F_SETLK, F_SETLKW (@wait), and their F_OFD_ twins. @return 0, -EAGAIN, -EINVAL, -ENOLCK … */
-int64_t record_lock_set(struct file *file, const struct record_lock *lock,
-                        enum record_owner owner, bool wait);
+int64_t record_lock_set(struct file *file, const struct record_lock *lock, enum record_owner owner,
+                        bool wait);
 /** F_GETLK: *lock becomes what stands in the way, or F_UNLCK. */
 int64_t record_lock_test(struct file *file, struct record_lock *lock, enum record_owner owner);
 

@@ -45,22 +45,22 @@ struct superblock;
 struct flock_state;
 
 /* st_mode */
-#define S_IFMT 0170000u
-#define S_IFSOCK 0140000u
-#define S_IFLNK 0120000u
-#define S_IFREG 0100000u
-#define S_IFBLK 0060000u
-#define S_IFDIR 0040000u
-#define S_IFCHR 0020000u
-#define S_IFIFO 0010000u
-#define S_ISUID 04000u
-#define S_ISGID 02000u
-#define S_ISVTX 01000u
-#define S_ISTYPE(mode, type) (((mode) & S_IFMT) == (type))
+#define S_IFMT               0170000u
+#define S_IFSOCK             0140000u
+#define S_IFLNK              0120000u
+#define S_IFREG              0100000u
+#define S_IFBLK              0060000u
+#define S_IFDIR              0040000u
+#define S_IFCHR              0020000u
+#define S_IFIFO              0010000u
+#define S_ISUID              04000u
+#define S_ISGID              02000u
+#define S_ISVTX              01000u
+#define S_ISTYPE(mode, type) (((mode)&S_IFMT) == (type))
 
 #define MAKE_DEV(major, minor) ((uint32_t)(major) << 20 | (uint32_t)(minor))
-#define DEV_MAJOR(dev) ((dev) >> 20)
-#define DEV_MINOR(dev) ((dev) & 0xfffffu)
+#define DEV_MAJOR(dev)         ((dev) >> 20)
+#define DEV_MINOR(dev)         ((dev)&0xfffffu)
 
 /* mount flags */
 enum {
@@ -119,25 +119,26 @@ enum { LIST_GENERATED = 1 << 20 }; /**< first directory position of generated ch
 
 struct inode {
     atomic_uint refs;
-    struct superblock *superblock; /* constant */
-    uint64_t number;               /* constant */
-    const struct inode_ops *ops;   /* constant */
-    const struct file_ops *file_ops; /* constant; for regular files */
-    uint32_t mode;                 /* type constant; permissions I */
-    uint32_t rdev;                 /* constant */
-    uint32_t uid, gid;             /* I */
-    uint32_t links;                /* T */
-    uint32_t seals;                /* I: F_SEAL_*, memfd only */
-    _Atomic uint64_t size;         /* I to write */
+    struct superblock *superblock;               /* constant */
+    uint64_t number;                             /* constant */
+    const struct inode_ops *ops;                 /* constant */
+    const struct file_ops *file_ops;             /* constant; for regular files */
+    uint32_t mode;                               /* type constant; permissions I */
+    uint32_t rdev;                               /* constant */
+    uint32_t uid, gid;                           /* I */
+    uint32_t links;                              /* T */
+    uint32_t seals;                              /* I: F_SEAL_*, memfd only */
+    _Atomic uint64_t size;                       /* I to write */
     struct timespec accessed, modified, changed; /* I; a torn read shows a mixed time at worst */
     struct qr_mutex lock;
-    size_t counted_pages;          /* I: what the superblock was told, see tmpfs.c */
-    struct flock_state *locks;     /* flock.c */
+    size_t counted_pages;      /* I: what the superblock was told, see tmpfs.c */
+    struct flock_state *locks; /* flock.c */
     union {
-        struct qr_object *object; /* regular tmpfs file: I to set, then constant; NULL while empty */
-        char *target;             /* symbolic link: constant */
-        struct pipe *pipe;        /* fifo: see pipe.c */
-        const void *node;         /* generated file: its description, constant */
+        struct qr_object
+            *object;       /* regular tmpfs file: I to set, then constant; NULL while empty */
+        char *target;      /* symbolic link: constant */
+        struct pipe *pipe; /* fifo: see pipe.c */
+        const void *node;  /* generated file: its description, constant */
     };
     uint64_t key;      /* generated inode: which process, descriptor … constant */
     uint64_t key_more; /* the same */
@@ -234,14 +235,14 @@ struct superblock {
     uint32_t device;                    /* constant: st_dev */
     uint32_t mount_flags;               /* T */
     atomic_ullong next_inode;
-    atomic_long inodes;                 /* alive */
-    atomic_long files;                  /* open files and directory contexts: busy */
-    _Atomic int64_t pages;              /* counted data pages */
-    uint64_t page_limit;                /* constant; 0: none */
-    struct dentry *root;                /* constant; the superblock's reference */
-    struct dentry *covered;             /* T: where it is mounted; NULL for the first root */
-    struct qr_list mounts;              /* T: in mount order */
-    char source[32];                    /* constant */
+    atomic_long inodes;     /* alive */
+    atomic_long files;      /* open files and directory contexts: busy */
+    _Atomic int64_t pages;  /* counted data pages */
+    uint64_t page_limit;    /* constant; 0: none */
+    struct dentry *root;    /* constant; the superblock's reference */
+    struct dentry *covered; /* T: where it is mounted; NULL for the first root */
+    struct qr_list mounts;  /* T: in mount order */
+    char source[32];        /* constant */
 };
 
 struct superblock *superblock_create(const struct superblock_type *type);
@@ -328,11 +329,11 @@ int64_t path_lookup(int dirfd, const char *path, enum walk_links links, struct d
 int64_t path_lookup_user(int dirfd, uint64_t user_path, uint32_t at_flags, struct dentry **out);
 
 #define AT_SYMLINK_NOFOLLOW 0x100u
-#define AT_EACCESS 0x200u
-#define AT_REMOVEDIR 0x200u
-#define AT_SYMLINK_FOLLOW 0x400u
-#define AT_NO_AUTOMOUNT 0x800u
-#define AT_EMPTY_PATH 0x1000u
+#define AT_EACCESS          0x200u
+#define AT_REMOVEDIR        0x200u
+#define AT_SYMLINK_FOLLOW   0x400u
+#define AT_NO_AUTOMOUNT     0x800u
+#define AT_EMPTY_PATH       0x1000u
 
 enum access_wish { ACCESS_EXECUTE = 1, ACCESS_WRITE = 2, ACCESS_READ = 4 };
 
@@ -357,8 +358,8 @@ int64_t name_remove(int dirfd, const char *path, bool directory);
 struct dentry *tree_add(struct dentry *directory, const char *name, struct inode *inode);
 
 /** open(): the walk with O_CREAT, O_EXCL, O_NOFOLLOW, O_TMPFILE. */
-int64_t name_open(int dirfd, const char *path, uint32_t flags, uint32_t mode,
-                  struct dentry **out, bool *out_created);
+int64_t name_open(int dirfd, const char *path, uint32_t flags, uint32_t mode, struct dentry **out,
+                  bool *out_created);
 int64_t name_rename(int old_dirfd, const char *old_path, int new_dirfd, const char *new_path,
                     uint32_t flags);
 
@@ -403,16 +404,16 @@ int64_t seek_plain(struct file *file, int64_t offset, int whence, uint64_t size)
 int64_t errno_of(enum qr_status status);
 
 /* poll bits */
-#define POLLIN 0x0001u
-#define POLLPRI 0x0002u
-#define POLLOUT 0x0004u
-#define POLLERR 0x0008u
-#define POLLHUP 0x0010u
-#define POLLNVAL 0x0020u
+#define POLLIN     0x0001u
+#define POLLPRI    0x0002u
+#define POLLOUT    0x0004u
+#define POLLERR    0x0008u
+#define POLLHUP    0x0010u
+#define POLLNVAL   0x0020u
 #define POLLRDNORM 0x0040u
 #define POLLRDBAND 0x0080u
 #define POLLWRNORM 0x0100u
-#define POLLRDHUP 0x2000u
+#define POLLRDHUP  0x2000u
 
 struct wait_queue;
 /** Called by file_ops.poll: wake the poller when @queue is woken. @table may be NULL. */

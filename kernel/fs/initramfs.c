@@ -125,7 +125,7 @@ attributes_set(struct inode *inode, const struct cpio_entry *entry)
     inode->mode = (inode->mode & S_IFMT) | (entry->mode & 07777u);
     inode->uid = entry->uid;
     inode->gid = entry->gid;
-    inode->modified = inode->accessed = (struct timespec){ .seconds = entry->mtime };
+    inode->modified = inode->accessed = (struct timespec){.seconds = entry->mtime};
 }
 
 static int64_t
@@ -252,7 +252,7 @@ linked_forget(struct unpack *unpack)
 static void
 archive_unpack(const void *archive, size_t bytes)
 {
-    struct unpack unpack = { .target = kmem_alloc(PATH_MAX) };
+    struct unpack unpack = {.target = kmem_alloc(PATH_MAX)};
     struct cpio_reader reader;
     struct cpio_entry entry;
     enum cpio_result result;
@@ -292,7 +292,8 @@ mount_default(const char *path, const struct superblock_type *type)
     if (path_lookup(AT_FDCWD, path, LINKS_KEEP, &at) != 0) {
         return;
     }
-    if (dentry_is_directory(at) && at->mounted == NULL && type->create(type, "", &superblock) == 0) {
+    if (dentry_is_directory(at) && at->mounted == NULL &&
+        type->create(type, "", &superblock) == 0) {
         tree_lock_write();
         mount_attach(superblock, at);
         tree_unlock_write();

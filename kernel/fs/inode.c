@@ -18,8 +18,8 @@ time_now(void)
 {
     uint64_t now = clock_realtime_ns();
 
-    return (struct timespec){ .seconds = (int64_t)(now / 1000000000u),
-                              .nanoseconds = (int64_t)(now % 1000000000u) };
+    return (struct timespec){.seconds = (int64_t)(now / 1000000000u),
+                             .nanoseconds = (int64_t)(now % 1000000000u)};
 }
 
 struct inode *

@@ -17,7 +17,7 @@
 void
 io_init_user(struct io *io, uint64_t address, size_t length)
 {
-    io->single = (struct io_piece){ .base = (uintptr_t)address, .length = length };
+    io->single = (struct io_piece){.base = (uintptr_t)address, .length = length};
     io->pieces = &io->single;
     io->piece_offset = 0;
     io->left = length;

@@ -30,20 +30,20 @@ static const struct termios termios_default = {
     .c_oflag = OPOST | ONLCR,
     .c_cflag = CBAUD_115200 | CS8 | CREAD | HUPCL | CLOCAL,
     .c_lflag = ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE | IEXTEN,
-    .c_cc = { [VINTR] = 003,
-              [VQUIT] = 034,
-              [VERASE] = 0177,
-              [VKILL] = 025,
-              [VEOF] = 004,
-              [VTIME] = 0,
-              [VMIN] = 1,
-              [VSTART] = 021,
-              [VSTOP] = 023,
-              [VSUSP] = 032,
-              [VREPRINT] = 022,
-              [VDISCARD] = 017,
-              [VWERASE] = 027,
-              [VLNEXT] = 026 },
+    .c_cc = {[VINTR] = 003,
+             [VQUIT] = 034,
+             [VERASE] = 0177,
+             [VKILL] = 025,
+             [VEOF] = 004,
+             [VTIME] = 0,
+             [VMIN] = 1,
+             [VSTART] = 021,
+             [VSTOP] = 023,
+             [VSUSP] = 032,
+             [VREPRINT] = 022,
+             [VDISCARD] = 017,
+             [VWERASE] = 027,
+             [VLNEXT] = 026},
 };
 
 static bool
@@ -266,8 +266,8 @@ erase_one(struct line *line)
 static bool
 is_word_byte(uint8_t c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           c == '_' || c >= 0x80;
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+           c >= 0x80;
 }
 
 static void

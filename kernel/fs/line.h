@@ -12,45 +12,45 @@
  */
 
 /* Input modes. */
-#define ISTRIP 0x0020u
-#define INLCR 0x0040u
-#define IGNCR 0x0080u
-#define ICRNL 0x0100u
-#define IUCLC 0x0200u
-#define IXON 0x0400u
-#define IXANY 0x0800u
+#define ISTRIP  0x0020u
+#define INLCR   0x0040u
+#define IGNCR   0x0080u
+#define ICRNL   0x0100u
+#define IUCLC   0x0200u
+#define IXON    0x0400u
+#define IXANY   0x0800u
 #define IMAXBEL 0x2000u
-#define IUTF8 0x4000u
+#define IUTF8   0x4000u
 
 /* Output modes. */
-#define OPOST 0x0001u
-#define OLCUC 0x0002u
-#define ONLCR 0x0004u
-#define OCRNL 0x0008u
-#define ONOCR 0x0010u
+#define OPOST  0x0001u
+#define OLCUC  0x0002u
+#define ONLCR  0x0004u
+#define OCRNL  0x0008u
+#define ONOCR  0x0010u
 #define ONLRET 0x0020u
 #define TABDLY 0x1800u
-#define XTABS 0x1800u
+#define XTABS  0x1800u
 
 /* Control modes: only kept, the emulated line has no speed. */
 #define CBAUD_115200 0x1002u
-#define CS8 0x0030u
-#define CREAD 0x0080u
-#define HUPCL 0x0400u
-#define CLOCAL 0x0800u
+#define CS8          0x0030u
+#define CREAD        0x0080u
+#define HUPCL        0x0400u
+#define CLOCAL       0x0800u
 
 /* Local modes. */
-#define ISIG 0x0001u
-#define ICANON 0x0002u
-#define ECHO 0x0008u
-#define ECHOE 0x0010u
-#define ECHOK 0x0020u
-#define ECHONL 0x0040u
-#define NOFLSH 0x0080u
-#define TOSTOP 0x0100u
+#define ISIG    0x0001u
+#define ICANON  0x0002u
+#define ECHO    0x0008u
+#define ECHOE   0x0010u
+#define ECHOK   0x0020u
+#define ECHONL  0x0040u
+#define NOFLSH  0x0080u
+#define TOSTOP  0x0100u
 #define ECHOCTL 0x0200u
-#define ECHOKE 0x0800u
-#define IEXTEN 0x8000u
+#define ECHOKE  0x0800u
+#define IEXTEN  0x8000u
 
 enum line_control {
     VINTR,

@@ -114,8 +114,8 @@ mount_first(struct superblock *superblock)
 /* ---- mount(2) -------------------------------------------------------------------- */
 
 static int64_t
-mount_new(const struct superblock_type *type, const char *source, struct dentry *at,
-          uint32_t flags, const char *options)
+mount_new(const struct superblock_type *type, const char *source, struct dentry *at, uint32_t flags,
+          const char *options)
 {
     struct superblock *superblock = NULL;
     int64_t error = type->create(type, options, &superblock);
@@ -123,8 +123,8 @@ mount_new(const struct superblock_type *type, const char *source, struct dentry 
     if (error != 0) {
         return error;
     }
-    superblock->mount_flags = flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME |
-                                       MS_RELATIME);
+    superblock->mount_flags =
+        flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_RELATIME);
     if (source[0] != '\0') {
         strlcpy(superblock->source, source, sizeof superblock->source);
     }
@@ -159,8 +159,8 @@ mount_change(struct dentry *at, uint32_t flags)
         return -EINVAL;
     }
     tree_lock_write();
-    at->superblock->mount_flags = flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC |
-                                           MS_NOATIME | MS_RELATIME);
+    at->superblock->mount_flags =
+        flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_RELATIME);
     tree_unlock_write();
     return 0;
 }
@@ -392,7 +392,6 @@ void
 filesystems_write(struct qr_writer *writer)
 {
     for (size_t i = 0; i < QR_ARRAY_COUNT(types); i++) {
-        qr_writer_printf(writer, "%s\t%s\n", types[i]->needs_device ? "" : "nodev",
-                         types[i]->name);
+        qr_writer_printf(writer, "%s\t%s\n", types[i]->needs_device ? "" : "nodev", types[i]->name);
     }
 }

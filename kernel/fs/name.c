@@ -44,8 +44,8 @@ child_find(const struct walk *walk, struct dentry **out)
     struct dentry *child = dentry_child(walk->at, walk->name, walk->name_length);
 
     if (child == NULL && walk->at->inode->ops->lookup != NULL) {
-        int64_t error = walk->at->inode->ops->lookup(walk->at, walk->name, walk->name_length,
-                                                     &child);
+        int64_t error =
+            walk->at->inode->ops->lookup(walk->at, walk->name, walk->name_length, &child);
         if (error != 0) {
             return error;
         }
@@ -259,9 +259,7 @@ remove_check(const struct walk *walk, struct dentry *child, bool directory)
         return -EPERM;
     }
     if (!directory) {
-        return dentry_is_directory(child)  ? -EISDIR
-               : walk->must_be_directory ? -ENOTDIR
-                                           : 0;
+        return dentry_is_directory(child) ? -EISDIR : walk->must_be_directory ? -ENOTDIR : 0;
     }
     if (!dentry_is_directory(child)) {
         return -ENOTDIR;
@@ -621,7 +619,7 @@ int64_t
 name_rename(int old_dirfd, const char *old_path, int new_dirfd, const char *new_path,
             uint32_t flags)
 {
-    struct rename rename = { .flags = flags };
+    struct rename rename = {.flags = flags};
 
     if ((flags & ~(uint32_t)(RENAME_NOREPLACE | RENAME_EXCHANGE)) ||
         flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)) {

@@ -113,7 +113,7 @@ walk_begin(struct walk *walk, int dirfd, const char *path)
             return error;
         }
     }
-    *walk = (struct walk){ .root = current_root(), .at = at, .rest = path };
+    *walk = (struct walk){.root = current_root(), .at = at, .rest = path};
     return 0;
 }
 
@@ -423,8 +423,8 @@ path_lookup_user(int dirfd, uint64_t user_path, uint32_t at_flags, struct dentry
     if (error != 0) {
         return error;
     }
-    error = path_lookup(dirfd, path, at_flags & AT_SYMLINK_NOFOLLOW ? LINKS_KEEP : LINKS_FOLLOW,
-                        out);
+    error =
+        path_lookup(dirfd, path, at_flags & AT_SYMLINK_NOFOLLOW ? LINKS_KEEP : LINKS_FOLLOW, out);
     path_free(path);
     return error;
 }

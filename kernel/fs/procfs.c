@@ -22,11 +22,11 @@ enum { PROC_MAGIC = 0x9fa0 };
 
 /* ---- memory ------------------------------------------------------------------------ */
 
-#define REPORT_NODE(name)                                                                         \
-    static void show_##name(const struct text_target *target, struct qr_writer *writer)          \
-    {                                                                                             \
-        (void)target;                                                                             \
-        qr_report_##name(kernel_report(), writer);                                               \
+#define REPORT_NODE(name)                                                               \
+    static void show_##name(const struct text_target *target, struct qr_writer *writer) \
+    {                                                                                   \
+        (void)target;                                                                   \
+        qr_report_##name(kernel_report(), writer);                                      \
     }
 
 REPORT_NODE(meminfo)
@@ -71,8 +71,8 @@ show_stat(const struct text_target *target, struct qr_writer *writer)
     }
     qr_writer_printf(writer, "cpu  %lu 0 0 %lu 0 0 0 0 0 0\n", ticks_of(busy), ticks_of(idle));
     for (unsigned i = 0; i < cpu_count(); i++) {
-        qr_writer_printf(writer, "cpu%u %lu 0 0 %lu 0 0 0 0 0 0\n", i,
-                         ticks_of(sched_busy_ns(i)), ticks_of(sched_idle_ns(i)));
+        qr_writer_printf(writer, "cpu%u %lu 0 0 %lu 0 0 0 0 0 0\n", i, ticks_of(sched_busy_ns(i)),
+                         ticks_of(sched_idle_ns(i)));
     }
     qr_writer_printf(writer,
                      "intr 0\nctxt %lu\nbtime %lu\nprocesses %lu\nprocs_running %u\n"
@@ -188,39 +188,39 @@ mounts_read_link(struct inode *inode, char *buffer, size_t size)
     return (int64_t)bytes;
 }
 
-static const struct inode_ops self_ops = { .read_link = self_read_link };
-static const struct inode_ops thread_self_ops = { .read_link = thread_self_read_link };
-static const struct inode_ops mounts_ops = { .read_link = mounts_read_link };
+static const struct inode_ops self_ops = {.read_link = self_read_link};
+static const struct inode_ops thread_self_ops = {.read_link = thread_self_read_link};
+static const struct inode_ops mounts_ops = {.read_link = mounts_read_link};
 
 static const struct text_node machine_nodes[] = {
-    { .name = "meminfo", .mode = 0444, .show = show_meminfo },
-    { .name = "vmstat", .mode = 0444, .show = show_vmstat },
-    { .name = "buddyinfo", .mode = 0444, .show = show_buddyinfo },
-    { .name = "pagetypeinfo", .mode = 0400, .show = show_pagetypeinfo },
-    { .name = "zoneinfo", .mode = 0444, .show = show_zoneinfo },
-    { .name = "slabinfo", .mode = 0400, .show = show_slabinfo },
-    { .name = "vmallocinfo", .mode = 0400, .show = show_vmallocinfo },
-    { .name = "iomem", .mode = 0400, .show = show_iomem },
-    { .name = "cpuinfo", .mode = 0444, .show = show_cpuinfo },
-    { .name = "stat", .mode = 0444, .show = show_stat },
-    { .name = "uptime", .mode = 0444, .show = show_uptime },
-    { .name = "loadavg", .mode = 0444, .show = show_loadavg },
-    { .name = "version", .mode = 0444, .show = show_version },
-    { .name = "cmdline", .mode = 0444, .show = show_cmdline },
-    { .name = "filesystems", .mode = 0444, .show = show_filesystems },
-    { .name = "devices", .mode = 0444, .show = show_devices },
-    { .name = "self", .mode = S_IFLNK | 0777, .inode_ops = &self_ops },
-    { .name = "thread-self", .mode = S_IFLNK | 0777, .inode_ops = &thread_self_ops },
-    { .name = "mounts", .mode = S_IFLNK | 0777, .inode_ops = &mounts_ops },
+    {.name = "meminfo", .mode = 0444, .show = show_meminfo},
+    {.name = "vmstat", .mode = 0444, .show = show_vmstat},
+    {.name = "buddyinfo", .mode = 0444, .show = show_buddyinfo},
+    {.name = "pagetypeinfo", .mode = 0400, .show = show_pagetypeinfo},
+    {.name = "zoneinfo", .mode = 0444, .show = show_zoneinfo},
+    {.name = "slabinfo", .mode = 0400, .show = show_slabinfo},
+    {.name = "vmallocinfo", .mode = 0400, .show = show_vmallocinfo},
+    {.name = "iomem", .mode = 0400, .show = show_iomem},
+    {.name = "cpuinfo", .mode = 0444, .show = show_cpuinfo},
+    {.name = "stat", .mode = 0444, .show = show_stat},
+    {.name = "uptime", .mode = 0444, .show = show_uptime},
+    {.name = "loadavg", .mode = 0444, .show = show_loadavg},
+    {.name = "version", .mode = 0444, .show = show_version},
+    {.name = "cmdline", .mode = 0444, .show = show_cmdline},
+    {.name = "filesystems", .mode = 0444, .show = show_filesystems},
+    {.name = "devices", .mode = 0444, .show = show_devices},
+    {.name = "self", .mode = S_IFLNK | 0777, .inode_ops = &self_ops},
+    {.name = "thread-self", .mode = S_IFLNK | 0777, .inode_ops = &thread_self_ops},
+    {.name = "mounts", .mode = S_IFLNK | 0777, .inode_ops = &mounts_ops},
 };
 
 /* ---- /proc/sys ------------------------------------------------------------------------------------ */
 
-#define CONSTANT_NODE(name, text)                                                                 \
-    static void show_##name(const struct text_target *target, struct qr_writer *writer)          \
-    {                                                                                             \
-        (void)target;                                                                             \
-        qr_writer_printf(writer, "%s\n", text);                                                  \
+#define CONSTANT_NODE(name, text)                                                       \
+    static void show_##name(const struct text_target *target, struct qr_writer *writer) \
+    {                                                                                   \
+        (void)target;                                                                   \
+        qr_writer_printf(writer, "%s\n", text);                                         \
     }
 
 CONSTANT_NODE(max_map_count, "65530")
@@ -290,34 +290,34 @@ store_drop_caches(const struct text_target *target, const char *text, size_t len
 }
 
 static const struct text_node vm_nodes[] = {
-    { .name = "max_map_count", .mode = 0444, .show = show_max_map_count },
-    { .name = "overcommit_memory", .mode = 0444, .show = show_overcommit_memory },
-    { .name = "overcommit_ratio", .mode = 0444, .show = show_overcommit_ratio },
-    { .name = "mmap_min_addr", .mode = 0444, .show = show_mmap_min_addr },
-    { .name = "swappiness", .mode = 0444, .show = show_swappiness },
-    { .name = "min_free_kbytes", .mode = 0444, .show = show_min_free_kbytes },
-    { .name = "drop_caches", .mode = 0200, .store = store_drop_caches },
+    {.name = "max_map_count", .mode = 0444, .show = show_max_map_count},
+    {.name = "overcommit_memory", .mode = 0444, .show = show_overcommit_memory},
+    {.name = "overcommit_ratio", .mode = 0444, .show = show_overcommit_ratio},
+    {.name = "mmap_min_addr", .mode = 0444, .show = show_mmap_min_addr},
+    {.name = "swappiness", .mode = 0444, .show = show_swappiness},
+    {.name = "min_free_kbytes", .mode = 0444, .show = show_min_free_kbytes},
+    {.name = "drop_caches", .mode = 0200, .store = store_drop_caches},
 };
 
 static const struct text_node kernel_nodes[] = {
-    { .name = "ostype", .mode = 0444, .show = show_ostype },
-    { .name = "osrelease", .mode = 0444, .show = show_osrelease },
-    { .name = "version", .mode = 0444, .show = show_sys_version },
-    { .name = "pid_max", .mode = 0444, .show = show_pid_max },
-    { .name = "threads-max", .mode = 0444, .show = show_threads_max },
-    { .name = "randomize_va_space", .mode = 0444, .show = show_randomize },
-    { .name = "ngroups_max", .mode = 0444, .show = show_ngroups_max },
-    { .name = "cap_last_cap", .mode = 0444, .show = show_cap_last_cap },
+    {.name = "ostype", .mode = 0444, .show = show_ostype},
+    {.name = "osrelease", .mode = 0444, .show = show_osrelease},
+    {.name = "version", .mode = 0444, .show = show_sys_version},
+    {.name = "pid_max", .mode = 0444, .show = show_pid_max},
+    {.name = "threads-max", .mode = 0444, .show = show_threads_max},
+    {.name = "randomize_va_space", .mode = 0444, .show = show_randomize},
+    {.name = "ngroups_max", .mode = 0444, .show = show_ngroups_max},
+    {.name = "cap_last_cap", .mode = 0444, .show = show_cap_last_cap},
 };
 
 static const struct text_node random_nodes[] = {
-    { .name = "boot_id", .mode = 0444, .show = show_boot_id },
+    {.name = "boot_id", .mode = 0444, .show = show_boot_id},
 };
 
 static const struct text_node fs_nodes[] = {
-    { .name = "nr_open", .mode = 0444, .show = show_nr_open },
-    { .name = "file-max", .mode = 0444, .show = show_file_max },
-    { .name = "pipe-max-size", .mode = 0444, .show = show_pipe_max_size },
+    {.name = "nr_open", .mode = 0444, .show = show_nr_open},
+    {.name = "file-max", .mode = 0444, .show = show_file_max},
+    {.name = "pipe-max-size", .mode = 0444, .show = show_pipe_max_size},
 };
 
 /* ---- the root ----------------------------------------------------------------------------------------- */
@@ -357,7 +357,7 @@ root_list(struct dentry *directory, uint64_t position, struct directory_emit *em
     }
 }
 
-static const struct inode_ops root_ops = { .lookup = root_lookup, .list = root_list };
+static const struct inode_ops root_ops = {.lookup = root_lookup, .list = root_list};
 
 static bool
 subtree_add(struct dentry *parent, const char *name, const struct text_node *nodes, size_t count)
@@ -404,5 +404,4 @@ procfs_mount(const struct superblock_type *type, const char *options, struct sup
 }
 
 const struct superblock_type procfs_type = {
-    .name = "proc", .magic = PROC_MAGIC, .single = true, .create = procfs_mount
-};
+    .name = "proc", .magic = PROC_MAGIC, .single = true, .create = procfs_mount};

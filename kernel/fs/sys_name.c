@@ -141,8 +141,8 @@ link_call(int old_dirfd, uint64_t user_old, int new_dirfd, uint64_t user_new, ui
     if (at_flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH)) {
         return -EINVAL;
     }
-    uint32_t lookup = (at_flags & AT_EMPTY_PATH) |
-                      (at_flags & AT_SYMLINK_FOLLOW ? 0 : AT_SYMLINK_NOFOLLOW);
+    uint32_t lookup =
+        (at_flags & AT_EMPTY_PATH) | (at_flags & AT_SYMLINK_FOLLOW ? 0 : AT_SYMLINK_NOFOLLOW);
     int64_t error = path_lookup_user(old_dirfd, user_old, lookup, &dentry);
     if (error != 0) {
         return error;
@@ -192,8 +192,7 @@ sys_rename(const struct syscall_args *args)
 int64_t
 sys_renameat(const struct syscall_args *args)
 {
-    return rename_call((int32_t)args->arg[0], args->arg[1], (int32_t)args->arg[2], args->arg[3],
-                       0);
+    return rename_call((int32_t)args->arg[0], args->arg[1], (int32_t)args->arg[2], args->arg[3], 0);
 }
 
 int64_t
@@ -290,8 +289,7 @@ sys_readlink(const struct syscall_args *args)
 int64_t
 sys_readlinkat(const struct syscall_args *args)
 {
-    return readlink_call((int32_t)args->arg[0], args->arg[1], args->arg[2],
-                         (int32_t)args->arg[3]);
+    return readlink_call((int32_t)args->arg[0], args->arg[1], args->arg[2], (int32_t)args->arg[3]);
 }
 
 int64_t
@@ -344,7 +342,7 @@ sys_getcwd(const struct syscall_args *args)
     } else {
         size_t length = strlen(path) + 1;
 
-        result = length > size                              ? -ERANGE
+        result = length > size                                 ? -ERANGE
                  : user_write(args->arg[0], path, length) != 0 ? -EFAULT
                                                                : (int64_t)length;
     }

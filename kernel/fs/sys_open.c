@@ -14,9 +14,9 @@
 
 /* ---- open ------------------------------------------------------------------------- */
 
-#define OPEN_FLAGS_KNOWN                                                                          \
-    (O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC |        \
-     O_ASYNC | O_DIRECT | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC |       \
+#define OPEN_FLAGS_KNOWN                                                                   \
+    (O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC |  \
+     O_ASYNC | O_DIRECT | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | \
      O_PATH | O_TMPFILE)
 
 /* The descriptor comes first: EMFILE before anything is made. */
@@ -80,8 +80,7 @@ sys_openat(const struct syscall_args *args)
 int64_t
 sys_creat(const struct syscall_args *args)
 {
-    return open_call(AT_FDCWD, args->arg[0], O_CREAT | O_WRONLY | O_TRUNC,
-                     (uint32_t)args->arg[1]);
+    return open_call(AT_FDCWD, args->arg[0], O_CREAT | O_WRONLY | O_TRUNC, (uint32_t)args->arg[1]);
 }
 
 /* openat2(): strict about flags, and without the RESOLVE_* restrictions. */
@@ -335,7 +334,13 @@ sys_fcntl(const struct syscall_args *args)
 
 /* ---- ioctl ---------------------------------------------------------------------------------- */
 
-enum { FIONBIO = 0x5421, FIONCLEX = 0x5450, FIOCLEX = 0x5451, FIOASYNC = 0x5452, FIONREAD = 0x541b };
+enum {
+    FIONBIO = 0x5421,
+    FIONCLEX = 0x5450,
+    FIOCLEX = 0x5451,
+    FIOASYNC = 0x5452,
+    FIONREAD = 0x541b
+};
 
 static int64_t
 ioctl_flag(struct file *file, uint32_t flag, uint64_t user)

@@ -126,8 +126,8 @@ enum { STATX_BASIC_STATS = 0x7ff, STATX_RESERVED = 0x80000000u, AT_STATX_SYNC_TY
 static struct abi_statx_timestamp
 statx_time(struct timespec time)
 {
-    return (struct abi_statx_timestamp){ .seconds = time.seconds,
-                                         .nanoseconds = (uint32_t)time.nanoseconds };
+    return (struct abi_statx_timestamp){.seconds = time.seconds,
+                                        .nanoseconds = (uint32_t)time.nanoseconds};
 }
 
 static int64_t
@@ -162,8 +162,8 @@ sys_statx(const struct syscall_args *args)
     uint32_t at_flags = (uint32_t)args->arg[2];
 
     if (((uint32_t)args->arg[3] & STATX_RESERVED) ||
-        (at_flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH |
-                      (uint32_t)AT_STATX_SYNC_TYPE)) ||
+        (at_flags &
+         ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | (uint32_t)AT_STATX_SYNC_TYPE)) ||
         (at_flags & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE) {
         return -EINVAL;
     }
@@ -299,7 +299,7 @@ mode_apply(struct inode *inode, const struct change *change)
 int64_t
 sys_chmod(const struct syscall_args *args)
 {
-    struct change change = { .apply = mode_apply, .mode = (uint32_t)args->arg[1] };
+    struct change change = {.apply = mode_apply, .mode = (uint32_t)args->arg[1]};
 
     return change_path(AT_FDCWD, args->arg[0], 0, &change);
 }
@@ -307,7 +307,7 @@ sys_chmod(const struct syscall_args *args)
 int64_t
 sys_fchmod(const struct syscall_args *args)
 {
-    struct change change = { .apply = mode_apply, .mode = (uint32_t)args->arg[1] };
+    struct change change = {.apply = mode_apply, .mode = (uint32_t)args->arg[1]};
 
     return change_descriptor((int32_t)args->arg[0], &change);
 }
@@ -315,7 +315,7 @@ sys_fchmod(const struct syscall_args *args)
 int64_t
 sys_fchmodat(const struct syscall_args *args)
 {
-    struct change change = { .apply = mode_apply, .mode = (uint32_t)args->arg[2] };
+    struct change change = {.apply = mode_apply, .mode = (uint32_t)args->arg[2]};
 
     return change_path((int32_t)args->arg[0], args->arg[1], 0, &change);
 }
@@ -343,9 +343,8 @@ owner_apply(struct inode *inode, const struct change *change)
 int64_t
 sys_chown(const struct syscall_args *args)
 {
-    struct change change = { .apply = owner_apply,
-                             .uid = (uint32_t)args->arg[1],
-                             .gid = (uint32_t)args->arg[2] };
+    struct change change = {
+        .apply = owner_apply, .uid = (uint32_t)args->arg[1], .gid = (uint32_t)args->arg[2]};
 
     return change_path(AT_FDCWD, args->arg[0], 0, &change);
 }
@@ -353,9 +352,8 @@ sys_chown(const struct syscall_args *args)
 int64_t
 sys_lchown(const struct syscall_args *args)
 {
-    struct change change = { .apply = owner_apply,
-                             .uid = (uint32_t)args->arg[1],
-                             .gid = (uint32_t)args->arg[2] };
+    struct change change = {
+        .apply = owner_apply, .uid = (uint32_t)args->arg[1], .gid = (uint32_t)args->arg[2]};
 
     return change_path(AT_FDCWD, args->arg[0], AT_SYMLINK_NOFOLLOW, &change);
 }
@@ -363,9 +361,8 @@ sys_lchown(const struct syscall_args *args)
 int64_t
 sys_fchown(const struct syscall_args *args)
 {
-    struct change change = { .apply = owner_apply,
-                             .uid = (uint32_t)args->arg[1],
-                             .gid = (uint32_t)args->arg[2] };
+    struct change change = {
+        .apply = owner_apply, .uid = (uint32_t)args->arg[1], .gid = (uint32_t)args->arg[2]};
 
     return change_descriptor((int32_t)args->arg[0], &change);
 }
@@ -373,9 +370,8 @@ sys_fchown(const struct syscall_args *args)
 int64_t
 sys_fchownat(const struct syscall_args *args)
 {
-    struct change change = { .apply = owner_apply,
-                             .uid = (uint32_t)args->arg[2],
-                             .gid = (uint32_t)args->arg[3] };
+    struct change change = {
+        .apply = owner_apply, .uid = (uint32_t)args->arg[2], .gid = (uint32_t)args->arg[3]};
     uint32_t at_flags = (uint32_t)args->arg[4];
 
     if (at_flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) {
@@ -391,7 +387,7 @@ enum { UTIME_NOW = 0x3fffffff, UTIME_OMIT = 0x3ffffffe };
 static int64_t
 times_apply(struct inode *inode, const struct change *change)
 {
-    struct timespec *stamps[2] = { &inode->accessed, &inode->modified };
+    struct timespec *stamps[2] = {&inode->accessed, &inode->modified};
 
     if (!is_owner(inode) && !inode_allows(inode, ACCESS_WRITE)) {
         return -EACCES;
@@ -415,7 +411,7 @@ nanoseconds_are_valid(int64_t ns)
 int64_t
 sys_utimensat(const struct syscall_args *args)
 {
-    struct change change = { .apply = times_apply };
+    struct change change = {.apply = times_apply};
     uint32_t at_flags = (uint32_t)args->arg[3];
 
     change.times[0].nanoseconds = change.times[1].nanoseconds = UTIME_NOW;
@@ -442,7 +438,7 @@ sys_utimensat(const struct syscall_args *args)
 static int64_t
 timevals_call(int dirfd, uint64_t user_path, uint64_t user_times)
 {
-    struct change change = { .apply = times_apply };
+    struct change change = {.apply = times_apply};
 
     change.times[0].nanoseconds = change.times[1].nanoseconds = UTIME_NOW;
     if (user_times != 0) {
@@ -477,7 +473,7 @@ sys_futimesat(const struct syscall_args *args)
 int64_t
 sys_utime(const struct syscall_args *args)
 {
-    struct change change = { .apply = times_apply };
+    struct change change = {.apply = times_apply};
     int64_t seconds[2];
 
     change.times[0].nanoseconds = change.times[1].nanoseconds = UTIME_NOW;
@@ -485,8 +481,8 @@ sys_utime(const struct syscall_args *args)
         if (user_read(seconds, args->arg[1], sizeof seconds) != 0) {
             return -EFAULT;
         }
-        change.times[0] = (struct timespec){ .seconds = seconds[0] };
-        change.times[1] = (struct timespec){ .seconds = seconds[1] };
+        change.times[0] = (struct timespec){.seconds = seconds[0]};
+        change.times[1] = (struct timespec){.seconds = seconds[1]};
     }
     return change_path(AT_FDCWD, args->arg[0], 0, &change);
 }
@@ -501,7 +497,7 @@ statfs_write(struct superblock *superblock, uint64_t user)
     struct abi_statfs statfs = {
         .f_type = superblock->type->magic,
         .f_bsize = FS_PAGE_BYTES,
-        .f_fsid = { (int32_t)superblock->device, 0 },
+        .f_fsid = {(int32_t)superblock->device, 0},
         .f_namelen = NAME_MAX,
         .f_frsize = FS_PAGE_BYTES,
         .f_flags = (int64_t)(superblock->mount_flags & 0xfu) | ST_VALID,

@@ -63,7 +63,7 @@ text_emit(struct qr_writer *writer, const char *bytes, size_t count)
 void
 text_writer_init(struct text_writer *text)
 {
-    *text = (struct text_writer){ .writer = { .emit = text_emit } };
+    *text = (struct text_writer){.writer = {.emit = text_emit}};
 }
 
 void
@@ -79,7 +79,7 @@ text_writer_free(struct text_writer *text)
 static int64_t
 target_get(const struct inode *inode, struct text_target *target)
 {
-    *target = (struct text_target){ .inode = inode };
+    *target = (struct text_target){.inode = inode};
     if (inode->key == 0) {
         return 0;
     }
@@ -239,7 +239,7 @@ text_open(struct inode *inode, struct file *file)
     return 0;
 }
 
-const struct inode_ops text_inode_ops = { .open = text_open };
+const struct inode_ops text_inode_ops = {.open = text_open};
 
 /* ---- trees ------------------------------------------------------------------------------------ */
 

@@ -46,8 +46,8 @@ bool text_nodes_add(struct dentry *directory, const struct text_node *nodes, siz
 /** A directory below @directory, or NULL. T held for writing. */
 struct dentry *text_directory_add(struct dentry *directory, const char *name);
 /** A file system of generated files: its root alone. @return 0 or -ENOMEM */
-int64_t text_filesystem_create(const struct superblock_type *type,
-                               const struct inode_ops *root_ops, struct superblock **out);
+int64_t text_filesystem_create(const struct superblock_type *type, const struct inode_ops *root_ops,
+                               struct superblock **out);
 
 /** The inode ops of plain generated files, and the file ops behind `show`. */
 extern const struct inode_ops text_inode_ops;

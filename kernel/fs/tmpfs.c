@@ -313,8 +313,8 @@ zero_bytes(struct inode *inode, uint64_t start, uint64_t end)
     if (start >= end) {
         return 0;
     }
-    return errno_of(qr_object_write(inode->object, start, (size_t)(end - start), copy_zeros, NULL,
-                                    &done));
+    return errno_of(
+        qr_object_write(inode->object, start, (size_t)(end - start), copy_zeros, NULL, &done));
 }
 
 /* Make [start, end) a hole: whole pages go, the edges are cleared. I held. */
@@ -355,8 +355,7 @@ pages_reserve(struct inode *inode, uint64_t start, uint64_t end)
 
     for (size_t index = (size_t)(start / FS_PAGE_BYTES); index < last; index++) {
         struct qr_frame *frame = NULL;
-        enum qr_status status =
-            qr_object_get_page(inode->object, index, QR_PAGE_FILL, &frame);
+        enum qr_status status = qr_object_get_page(inode->object, index, QR_PAGE_FILL, &frame);
 
         if (status != QR_OK) {
             return errno_of(status);
@@ -567,8 +566,8 @@ tmpfs_seal(struct inode *inode, uint32_t seals)
     qr_mutex_lock(&inode->lock);
     if (inode->seals & F_SEAL_SEAL) {
         result = -EPERM;
-    } else if ((seals & F_SEAL_WRITE) && !(inode->seals & F_SEAL_WRITE) &&
-               inode->object != NULL && qr_object_writable_mappings(inode->object) > 0) {
+    } else if ((seals & F_SEAL_WRITE) && !(inode->seals & F_SEAL_WRITE) && inode->object != NULL &&
+               qr_object_writable_mappings(inode->object) > 0) {
         result = -EBUSY;
     } else {
         inode->seals |= seals;
@@ -672,12 +671,10 @@ tmpfs_create(const struct superblock_type *type, const char *options, struct sup
 }
 
 const struct superblock_type tmpfs_type = {
-    .name = "tmpfs", .magic = TMPFS_MAGIC, .writable_tree = true, .create = tmpfs_create
-};
+    .name = "tmpfs", .magic = TMPFS_MAGIC, .writable_tree = true, .create = tmpfs_create};
 
 const struct superblock_type rootfs_type = {
-    .name = "rootfs", .magic = TMPFS_MAGIC, .writable_tree = true, .create = tmpfs_create
-};
+    .name = "rootfs", .magic = TMPFS_MAGIC, .writable_tree = true, .create = tmpfs_create};
 
 /* ---- memfd -------------------------------------------------------------------------------------------- */
 

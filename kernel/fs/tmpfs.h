@@ -6,14 +6,14 @@
 
 /* What tmpfs offers beyond the tables of operations. */
 
-#define F_SEAL_SEAL 0x01u
-#define F_SEAL_SHRINK 0x02u
-#define F_SEAL_GROW 0x04u
-#define F_SEAL_WRITE 0x08u
+#define F_SEAL_SEAL         0x01u
+#define F_SEAL_SHRINK       0x02u
+#define F_SEAL_GROW         0x04u
+#define F_SEAL_WRITE        0x08u
 #define F_SEAL_FUTURE_WRITE 0x10u
-#define F_SEALS_ALL 0x1fu
+#define F_SEALS_ALL         0x1fu
 
-#define MFD_CLOEXEC 1u
+#define MFD_CLOEXEC       1u
 #define MFD_ALLOW_SEALING 2u
 
 /** Build an empty file system of @type, for those made of tmpfs inodes. */

@@ -42,14 +42,14 @@ struct winsize {
 
 static struct tty {
     struct qr_spin lock;
-    struct line line;             /* lock */
-    char out[OUT_BYTES];          /* lock */
-    size_t out_bytes;             /* lock */
-    int32_t session;              /* lock: owner, 0 for none */
-    int32_t foreground;           /* lock: process group, 0 for none */
-    struct winsize size;          /* lock */
+    struct line line;    /* lock */
+    char out[OUT_BYTES]; /* lock */
+    size_t out_bytes;    /* lock */
+    int32_t session;     /* lock: owner, 0 for none */
+    int32_t foreground;  /* lock: process group, 0 for none */
+    struct winsize size; /* lock */
     struct wait_queue readable;
-    struct wait_queue writable;   /* output was stopped by VSTOP */
+    struct wait_queue writable; /* output was stopped by VSTOP */
     atomic_bool ready;
 } tty;
 
@@ -84,7 +84,7 @@ tty_prepare(void)
         line_init(&tty.line);
         wait_queue_init(&tty.readable);
         wait_queue_init(&tty.writable);
-        tty.size = (struct winsize){ .rows = 24, .columns = 80 };
+        tty.size = (struct winsize){.rows = 24, .columns = 80};
         atomic_store(&tty.ready, true);
     }
     qr_spin_unlock(&tty.lock);
@@ -132,8 +132,8 @@ job_check(int signal)
         return JOB_ALLOWED;
     }
     int32_t group = process_group_id(process);
-    if (tty.session == 0 || process_session_id(process) != tty.session ||
-        tty.foreground == 0 || group == tty.foreground) {
+    if (tty.session == 0 || process_session_id(process) != tty.session || tty.foreground == 0 ||
+        group == tty.foreground) {
         return JOB_ALLOWED;
     }
     if (signal_is_blocked_or_ignored(signal)) {
@@ -156,9 +156,9 @@ job_result(enum job_verdict verdict)
 
 /* How long to wait for how many bytes: VMIN and VTIME outside canonical mode. */
 struct read_goal {
-    size_t minimum;    /* bytes that must be there before the first are taken */
-    uint64_t timeout;  /* nanoseconds; 0: none */
-    bool timer_first;  /* the time runs from the start; else from each byte */
+    size_t minimum;   /* bytes that must be there before the first are taken */
+    uint64_t timeout; /* nanoseconds; 0: none */
+    bool timer_first; /* the time runs from the start; else from each byte */
 };
 
 static struct read_goal
@@ -167,12 +167,12 @@ read_goal(size_t wanted)
     const struct termios *termios = &tty.line.termios;
 
     if (termios->c_lflag & ICANON) {
-        return (struct read_goal){ .minimum = 1 };
+        return (struct read_goal){.minimum = 1};
     }
     size_t minimum = termios->c_cc[VMIN];
-    struct read_goal goal = { .minimum = minimum < wanted ? minimum : wanted,
-                              .timeout = (uint64_t)termios->c_cc[VTIME] * DECISECOND_NS,
-                              .timer_first = minimum == 0 };
+    struct read_goal goal = {.minimum = minimum < wanted ? minimum : wanted,
+                             .timeout = (uint64_t)termios->c_cc[VTIME] * DECISECOND_NS,
+                             .timer_first = minimum == 0};
     if (goal.timer_first && goal.timeout > 0) {
         goal.minimum = 1;
     }
@@ -571,7 +571,7 @@ own_number(int32_t number, uint64_t argument)
 static int64_t
 serial_info(uint64_t argument)
 {
-    uint8_t info[SERIAL_STRUCT_BYTES] = { 4 }; /* type 16550A, line 0 */
+    uint8_t info[SERIAL_STRUCT_BYTES] = {4}; /* type 16550A, line 0 */
 
     return user_write(argument, info, sizeof info);
 }

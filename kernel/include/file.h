@@ -29,27 +29,27 @@ struct qr_object;
 struct fd_table;
 
 /* Open flags: the x86-64 (asm-generic) values. */
-#define O_ACCMODE 00000003
-#define O_RDONLY 00000000
-#define O_WRONLY 00000001
-#define O_RDWR 00000002
-#define O_CREAT 00000100
-#define O_EXCL 00000200
-#define O_NOCTTY 00000400
-#define O_TRUNC 00001000
-#define O_APPEND 00002000
-#define O_NONBLOCK 00004000
-#define O_DSYNC 00010000
-#define O_ASYNC 00020000
-#define O_DIRECT 00040000
+#define O_ACCMODE   00000003
+#define O_RDONLY    00000000
+#define O_WRONLY    00000001
+#define O_RDWR      00000002
+#define O_CREAT     00000100
+#define O_EXCL      00000200
+#define O_NOCTTY    00000400
+#define O_TRUNC     00001000
+#define O_APPEND    00002000
+#define O_NONBLOCK  00004000
+#define O_DSYNC     00010000
+#define O_ASYNC     00020000
+#define O_DIRECT    00040000
 #define O_LARGEFILE 00100000
 #define O_DIRECTORY 00200000
-#define O_NOFOLLOW 00400000
-#define O_NOATIME 01000000
-#define O_CLOEXEC 02000000
-#define O_SYNC (04000000 | O_DSYNC)
-#define O_PATH 010000000
-#define O_TMPFILE (020000000 | O_DIRECTORY)
+#define O_NOFOLLOW  00400000
+#define O_NOATIME   01000000
+#define O_CLOEXEC   02000000
+#define O_SYNC      (04000000 | O_DSYNC)
+#define O_PATH      010000000
+#define O_TMPFILE   (020000000 | O_DIRECTORY)
 
 struct file;
 
@@ -90,9 +90,9 @@ struct file_ops {
 };
 
 enum file_mode {
-    FILE_READ = 1,    /**< opened for reading */
-    FILE_WRITE = 2,   /**< opened for writing */
-    FILE_STREAM = 4,  /**< no position: seek and pread answer ESPIPE */
+    FILE_READ = 1,     /**< opened for reading */
+    FILE_WRITE = 2,    /**< opened for writing */
+    FILE_STREAM = 4,   /**< no position: seek and pread answer ESPIPE */
     FILE_PATH_ONLY = 8 /**< O_PATH: names an inode, no I/O */
 };
 
@@ -101,11 +101,11 @@ struct file {
     atomic_uint flags; /**< O_APPEND, O_NONBLOCK, … as F_GETFL shows them, with the access mode */
     uint32_t mode;     /**< enum file_mode; constant after open */
     const struct file_ops *ops;
-    struct inode *inode;   /**< one reference; never NULL */
-    struct dentry *dentry; /**< one reference; never NULL: where it was opened */
-    void *context;         /**< the kind's own */
-    void *watchers;        /**< epoll items, under epoll's lock */
-    uint64_t position;     /**< P */
+    struct inode *inode;           /**< one reference; never NULL */
+    struct dentry *dentry;         /**< one reference; never NULL: where it was opened */
+    void *context;                 /**< the kind's own */
+    void *watchers;                /**< epoll items, under epoll's lock */
+    uint64_t position;             /**< P */
     struct qr_mutex position_lock; /**< P: held during read, write, seek, getdents */
 };
 

@@ -24,7 +24,7 @@ enum { MM_AUXV_WORDS = 48 };
 
 /** One user address space. Shared by the threads of a process and by vfork and CLONE_VM children. */
 struct mm {
-    atomic_uint users; /* processes, and whoever looks at it from outside */
+    atomic_uint users;      /* processes, and whoever looks at it from outside */
     struct qr_space *space; /* constant */
     struct file *exe;       /* constant after exec; one reference; NULL for none */
     uint64_t code_start, code_end, data_start, data_end; /* constant after exec */
@@ -66,8 +66,7 @@ enum mm_access_kind {
     MM_WRITE,      /**< only where the mapping may be written */
     MM_FORCE_WRITE /**< as a debugger writes: read-only private memory gets a copy */
 };
-size_t mm_access(struct mm *mm, uint64_t address, void *buffer, size_t n,
-                 enum mm_access_kind kind);
+size_t mm_access(struct mm *mm, uint64_t address, void *buffer, size_t n, enum mm_access_kind kind);
 
 /**
  * What names the memory at @address in every space that shares it: its object and offset, or

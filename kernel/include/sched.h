@@ -40,8 +40,8 @@ enum thread_state {
  */
 bool sched_wake(struct thread *thread, uint32_t mask);
 enum {
-    SCHED_WAKE_NORMAL = 1 << THREAD_INTERRUPTIBLE | 1 << THREAD_UNINTERRUPTIBLE
-                        | 1 << THREAD_KILLABLE,
+    SCHED_WAKE_NORMAL =
+        1 << THREAD_INTERRUPTIBLE | 1 << THREAD_UNINTERRUPTIBLE | 1 << THREAD_KILLABLE,
     SCHED_WAKE_SIGNAL = 1 << THREAD_INTERRUPTIBLE,
     SCHED_WAKE_FATAL = 1 << THREAD_INTERRUPTIBLE | 1 << THREAD_KILLABLE | 1 << THREAD_STOPPED,
 };
@@ -77,12 +77,12 @@ uint64_t sched_busy_ns(unsigned index);
 
 /** A one-shot kernel timer. The function runs in interrupt context on some CPU. */
 struct timer {
-    struct qr_tree_node node;   /* queue's lock */
-    uint64_t deadline;          /* queue's lock */
-    uint64_t order;             /* queue's lock: breaks ties, first come first served */
+    struct qr_tree_node node; /* queue's lock */
+    uint64_t deadline;        /* queue's lock */
+    uint64_t order;           /* queue's lock: breaks ties, first come first served */
     void (*expire)(struct timer *timer);
-    unsigned cpu;               /* whose queue */
-    bool armed;                 /* queue's lock */
+    unsigned cpu; /* whose queue */
+    bool armed;   /* queue's lock */
 };
 
 void timer_init(struct timer *timer, void (*expire)(struct timer *timer));

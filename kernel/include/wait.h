@@ -52,8 +52,8 @@ enum wait_mode {
     WAIT_KILLABLE         /**< only a fatal signal ends it */
 };
 
-#define WAIT_QUEUE_INIT(name)                                              \
-    {                                                                      \
+#define WAIT_QUEUE_INIT(name)                                                       \
+    {                                                                               \
         .lock = QR_SPIN_INIT(QR_RANK_NONE), .entries = QR_LIST_INIT((name).entries) \
     }
 

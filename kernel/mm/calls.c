@@ -15,39 +15,39 @@
 #include "proc.h"
 #include "syscall.h"
 
-#define PROT_READ 1u
-#define PROT_WRITE 2u
-#define PROT_EXEC 4u
-#define PROT_SEM 8u
+#define PROT_READ      1u
+#define PROT_WRITE     2u
+#define PROT_EXEC      4u
+#define PROT_SEM       8u
 #define PROT_GROWSDOWN 0x01000000u
-#define PROT_GROWSUP 0x02000000u
+#define PROT_GROWSUP   0x02000000u
 
-#define MAP_SHARED 0x01u
-#define MAP_PRIVATE 0x02u
+#define MAP_SHARED          0x01u
+#define MAP_PRIVATE         0x02u
 #define MAP_SHARED_VALIDATE 0x03u
-#define MAP_TYPE 0x0fu
-#define MAP_FIXED 0x10u
-#define MAP_ANONYMOUS 0x20u
-#define MAP_32BIT 0x40u
-#define MAP_GROWSDOWN 0x0100u
-#define MAP_LOCKED 0x2000u
-#define MAP_NORESERVE 0x4000u
-#define MAP_POPULATE 0x8000u
-#define MAP_NONBLOCK 0x10000u
-#define MAP_STACK 0x20000u
-#define MAP_HUGETLB 0x40000u
-#define MAP_SYNC 0x80000u
+#define MAP_TYPE            0x0fu
+#define MAP_FIXED           0x10u
+#define MAP_ANONYMOUS       0x20u
+#define MAP_32BIT           0x40u
+#define MAP_GROWSDOWN       0x0100u
+#define MAP_LOCKED          0x2000u
+#define MAP_NORESERVE       0x4000u
+#define MAP_POPULATE        0x8000u
+#define MAP_NONBLOCK        0x10000u
+#define MAP_STACK           0x20000u
+#define MAP_HUGETLB         0x40000u
+#define MAP_SYNC            0x80000u
 #define MAP_FIXED_NOREPLACE 0x100000u
-#define MAP_KNOWN                                                                              \
-    (MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | 0x800u | 0x1000u        \
-     | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_FIXED_NOREPLACE)
+#define MAP_KNOWN                                                                          \
+    (MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | 0x800u | 0x1000u | \
+     MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_FIXED_NOREPLACE)
 
-#define MS_ASYNC 1u
+#define MS_ASYNC      1u
 #define MS_INVALIDATE 2u
-#define MS_SYNC 4u
+#define MS_SYNC       4u
 
 #define MCL_CURRENT 1u
-#define MCL_FUTURE 2u
+#define MCL_FUTURE  2u
 #define MCL_ONFAULT 4u
 
 enum { CAP_IPC_LOCK = 14 };
@@ -235,8 +235,8 @@ sys_mmap(const struct syscall_args *args)
     default:
         return -EINVAL;
     }
-    if ((flags & MAP_LOCKED) && process_limit(RLIMIT_MEMLOCK) == 0
-        && !process_has_capability(CAP_IPC_LOCK))
+    if ((flags & MAP_LOCKED) && process_limit(RLIMIT_MEMLOCK) == 0 &&
+        !process_has_capability(CAP_IPC_LOCK))
         return -EPERM;
     request.bytes = length;
     request.prot = prot_of(prot);
@@ -259,8 +259,8 @@ sys_munmap(const struct syscall_args *args)
 {
     uint64_t start = args->arg[0], length = args->arg[1];
 
-    if ((start & QR_PAGE_MASK) || length == 0 || !round_length(&length)
-        || !is_in_user_half(start, length))
+    if ((start & QR_PAGE_MASK) || length == 0 || !round_length(&length) ||
+        !is_in_user_half(start, length))
         return -EINVAL;
     return error_of(qr_space_unmap(current_space(), qr_va_of(start), length));
 }
@@ -278,8 +278,8 @@ protect(uint64_t start, uint64_t length, uint64_t prot, int key)
         return 0;
     if (!round_length(&length) || start + length <= start)
         return -ENOMEM;
-    if (prot & ~(uint64_t)(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM | PROT_GROWSDOWN
-                           | PROT_GROWSUP))
+    if (prot &
+        ~(uint64_t)(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM | PROT_GROWSDOWN | PROT_GROWSUP))
         return -EINVAL;
     if (!is_in_user_half(start, length))
         return -ENOMEM;
@@ -292,8 +292,8 @@ protect(uint64_t start, uint64_t length, uint64_t prot, int key)
 
         qr_rw_read_lock(&space->lock);
         region = qr_space_find(space, qr_va_of(start));
-        grows = region != NULL && region->start.v < start + length
-                && (region->flags & QR_REGION_GROWS_DOWN);
+        grows = region != NULL && region->start.v < start + length &&
+                (region->flags & QR_REGION_GROWS_DOWN);
         if (grows && region->start.v < start) {
             length += start - region->start.v;
             start = region->start.v;
@@ -302,8 +302,8 @@ protect(uint64_t start, uint64_t length, uint64_t prot, int key)
         if (!grows)
             return region == NULL ? -ENOMEM : -EINVAL;
     }
-    enum qr_status status = qr_space_protect(current_space(), qr_va_of(start), length,
-                                             prot_of(prot), key);
+    enum qr_status status =
+        qr_space_protect(current_space(), qr_va_of(start), length, prot_of(prot), key);
 
     return status == QR_ERR_RANGE ? -ENOMEM : error_of(status);
 }
@@ -377,9 +377,9 @@ sys_mremap(const struct syscall_args *args)
     request.old_bytes = old_length;
     request.new_bytes = new_length;
     request.new_start = qr_va_of(target);
-    request.flags = (flags & 1 ? (unsigned)QR_REMAP_MAY_MOVE : 0)
-                    | (flags & 2 ? (unsigned)QR_REMAP_FIXED : 0)
-                    | (flags & 4 ? (unsigned)QR_REMAP_DONT_UNMAP : 0);
+    request.flags = (flags & 1 ? (unsigned)QR_REMAP_MAY_MOVE : 0) |
+                    (flags & 2 ? (unsigned)QR_REMAP_FIXED : 0) |
+                    (flags & 4 ? (unsigned)QR_REMAP_DONT_UNMAP : 0);
     status = qr_space_remap(current_space(), &request, &va);
     return status == QR_OK ? (int64_t)va.v : error_of(status);
 }
@@ -399,13 +399,13 @@ struct advice_row {
 };
 
 static const struct advice_row advice_rows[] = {
-    {0, QR_ADVICE_NORMAL},         {1, QR_ADVICE_RANDOM},         {2, QR_ADVICE_SEQUENTIAL},
-    {3, QR_ADVICE_WILL_NEED},      {4, QR_ADVICE_DONT_NEED},      {8, QR_ADVICE_FREE},
-    {9, QR_ADVICE_REMOVE},         {10, QR_ADVICE_DONT_FORK},     {11, QR_ADVICE_DO_FORK},
-    {12, QR_ADVICE_MERGEABLE},     {13, QR_ADVICE_UNMERGEABLE},   {14, QR_ADVICE_HUGE},
-    {15, QR_ADVICE_NO_HUGE},       {16, QR_ADVICE_DONT_DUMP},     {17, QR_ADVICE_DO_DUMP},
-    {18, QR_ADVICE_WIPE_ON_FORK},  {19, QR_ADVICE_KEEP_ON_FORK},  {20, QR_ADVICE_COLD},
-    {21, QR_ADVICE_PAGE_OUT},      {22, QR_ADVICE_POPULATE_READ}, {23, QR_ADVICE_POPULATE_WRITE},
+    {0, QR_ADVICE_NORMAL},        {1, QR_ADVICE_RANDOM},         {2, QR_ADVICE_SEQUENTIAL},
+    {3, QR_ADVICE_WILL_NEED},     {4, QR_ADVICE_DONT_NEED},      {8, QR_ADVICE_FREE},
+    {9, QR_ADVICE_REMOVE},        {10, QR_ADVICE_DONT_FORK},     {11, QR_ADVICE_DO_FORK},
+    {12, QR_ADVICE_MERGEABLE},    {13, QR_ADVICE_UNMERGEABLE},   {14, QR_ADVICE_HUGE},
+    {15, QR_ADVICE_NO_HUGE},      {16, QR_ADVICE_DONT_DUMP},     {17, QR_ADVICE_DO_DUMP},
+    {18, QR_ADVICE_WIPE_ON_FORK}, {19, QR_ADVICE_KEEP_ON_FORK},  {20, QR_ADVICE_COLD},
+    {21, QR_ADVICE_PAGE_OUT},     {22, QR_ADVICE_POPULATE_READ}, {23, QR_ADVICE_POPULATE_WRITE},
 };
 
 static const struct advice_row *
@@ -458,8 +458,8 @@ lock_range(uint64_t start, uint64_t length, enum qr_lock_mode mode)
     uint64_t offset = start & QR_PAGE_MASK;
     enum qr_status status;
 
-    if (mode != QR_UNLOCK && process_limit(RLIMIT_MEMLOCK) == 0
-        && !process_has_capability(CAP_IPC_LOCK))
+    if (mode != QR_UNLOCK && process_limit(RLIMIT_MEMLOCK) == 0 &&
+        !process_has_capability(CAP_IPC_LOCK))
         return -EPERM;
     if (length + offset < length)
         return -EINVAL;
@@ -502,8 +502,8 @@ sys_mlockall(const struct syscall_args *args)
     uint64_t flags = args->arg[0];
     enum qr_lock_mode mode = flags & MCL_ONFAULT ? QR_LOCK_ON_FAULT : QR_LOCK_NOW;
 
-    if (flags == 0 || flags == MCL_ONFAULT
-        || (flags & ~(uint64_t)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)))
+    if (flags == 0 || flags == MCL_ONFAULT ||
+        (flags & ~(uint64_t)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)))
         return -EINVAL;
     if (process_limit(RLIMIT_MEMLOCK) == 0 && !process_has_capability(CAP_IPC_LOCK))
         return -EPERM;
@@ -590,8 +590,8 @@ barrier_everywhere(void)
         ticks[cpu] = __atomic_load_n(&cpu_of(cpu)->ticks, __ATOMIC_RELAXED);
     /* A CPU that has taken a tick since has passed a barrier. */
     for (unsigned cpu = 0; cpu < cpu_count(); cpu++) {
-        while (cpu_of(cpu) != cpu_this()
-               && __atomic_load_n(&cpu_of(cpu)->ticks, __ATOMIC_RELAXED) == ticks[cpu])
+        while (cpu_of(cpu) != cpu_this() &&
+               __atomic_load_n(&cpu_of(cpu)->ticks, __ATOMIC_RELAXED) == ticks[cpu])
             sched_sleep_until(clock_monotonic_ns() + TICK_NS);
     }
     atomic_thread_fence(memory_order_seq_cst);
@@ -604,8 +604,8 @@ sys_membarrier(const struct syscall_args *args)
         return -EINVAL;
     switch ((int)args->arg[0]) {
     case MEMBARRIER_QUERY:
-        return MEMBARRIER_GLOBAL | MEMBARRIER_PRIVATE_EXPEDITED
-               | MEMBARRIER_REGISTER_PRIVATE_EXPEDITED;
+        return MEMBARRIER_GLOBAL | MEMBARRIER_PRIVATE_EXPEDITED |
+               MEMBARRIER_REGISTER_PRIVATE_EXPEDITED;
     case MEMBARRIER_REGISTER_PRIVATE_EXPEDITED:
         return 0;
     case MEMBARRIER_GLOBAL:
@@ -716,7 +716,8 @@ transfer_pieces(struct mm *mm, const struct user_piece *local, uint64_t local_co
         uint64_t n = local[l].length - local_at, m = remote[r].length - remote_at, moved;
 
         n = n < m ? n : m;
-        moved = transfer(mm, local[l].base + local_at, remote[r].base + remote_at, n, write, bounce);
+        moved =
+            transfer(mm, local[l].base + local_at, remote[r].base + remote_at, n, write, bounce);
         total += moved;
         if (moved < n)
             break;
@@ -745,8 +746,8 @@ may_access(const struct process *target)
 
     if (target == process_current() || process_has_capability(CAP_SYS_PTRACE))
         return 0;
-    return mine->uid == theirs->euid && mine->uid == theirs->suid && mine->uid == theirs->uid
-                   && mine->gid == theirs->egid && mine->gid == theirs->gid
+    return mine->uid == theirs->euid && mine->uid == theirs->suid && mine->uid == theirs->uid &&
+                   mine->gid == theirs->egid && mine->gid == theirs->gid
                ? 0
                : -EPERM;
 }

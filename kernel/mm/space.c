@@ -230,8 +230,8 @@ mm_access(struct mm *mm, uint64_t address, void *buffer, size_t n, enum mm_acces
 
         if (piece > n - done)
             piece = n - done;
-        if (at >= mm_user_limit()
-            || qr_space_get_frame(mm->space, qr_va_of(at - offset), access, force, &frame) != QR_OK)
+        if (at >= mm_user_limit() ||
+            qr_space_get_frame(mm->space, qr_va_of(at - offset), access, force, &frame) != QR_OK)
             break;
         window = qr_port_window_open(qr_frame_pa(memory.frames, frame));
         if (kind == MM_READ)

@@ -20,9 +20,10 @@ elf_header_is_valid(const struct elf_header *header, size_t bytes, uint16_t mach
         if (header->ident[i] != magic[i])
             return false;
     }
-    return (header->type == ELF_FIXED || header->type == ELF_MOVABLE) && header->machine == machine
-           && header->phentsize == ELF_SEGMENT_BYTES && header->phnum >= 1
-           && header->phnum <= ELF_SEGMENTS_MAX && header->phoff < (uint64_t)1 << 62;
+    return (header->type == ELF_FIXED || header->type == ELF_MOVABLE) &&
+           header->machine == machine && header->phentsize == ELF_SEGMENT_BYTES &&
+           header->phnum >= 1 && header->phnum <= ELF_SEGMENTS_MAX &&
+           header->phoff < (uint64_t)1 << 62;
 }
 
 static bool
@@ -39,8 +40,8 @@ load_is_sane(const struct elf_segment *segment, uint64_t file_bytes, uint64_t us
 
     if (segment->filesz > segment->memsz || segment->memsz > user_limit)
         return false;
-    if (__builtin_add_overflow(segment->vaddr, segment->memsz, &end)
-        || end > user_limit - QR_PAGE_SIZE)
+    if (__builtin_add_overflow(segment->vaddr, segment->memsz, &end) ||
+        end > user_limit - QR_PAGE_SIZE)
         return false;
     if (((segment->vaddr ^ segment->offset) & QR_PAGE_MASK) != 0)
         return false;
@@ -75,9 +76,9 @@ plan_find_phdr(struct elf_plan *plan, const struct elf_header *header,
 {
     uint64_t bytes = (uint64_t)header->phnum * ELF_SEGMENT_BYTES;
 
-    if (plan->phdr == 0 && header->phoff >= segment->offset
-        && header->phoff - segment->offset <= segment->filesz
-        && bytes <= segment->filesz - (header->phoff - segment->offset))
+    if (plan->phdr == 0 && header->phoff >= segment->offset &&
+        header->phoff - segment->offset <= segment->filesz &&
+        bytes <= segment->filesz - (header->phoff - segment->offset))
         plan->phdr = segment->vaddr + (header->phoff - segment->offset);
 }
 
@@ -94,15 +95,16 @@ elf_plan_make(const struct elf_header *header, const struct elf_segment *segment
         if (segment->type == PT_GNU_STACK)
             plan.stack_exec = (segment->flags & PF_X) != 0;
         if (segment->type == PT_INTERP) {
-            if (segment->filesz < 2 || segment->filesz > 4096 || segment->offset > file_bytes
-                || segment->filesz > file_bytes - segment->offset || plan.interp_bytes != 0)
+            if (segment->filesz < 2 || segment->filesz > 4096 || segment->offset > file_bytes ||
+                segment->filesz > file_bytes - segment->offset || plan.interp_bytes != 0)
                 return false;
             plan.interp_offset = segment->offset;
             plan.interp_bytes = segment->filesz;
         }
         if (segment->type != PT_LOAD || segment->memsz == 0)
             continue;
-        if (!load_is_sane(segment, file_bytes, user_limit) || !plan_add_load(&plan, segment, &first))
+        if (!load_is_sane(segment, file_bytes, user_limit) ||
+            !plan_add_load(&plan, segment, &first))
             return false;
         plan_find_phdr(&plan, header, segment);
     }

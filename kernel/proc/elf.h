@@ -33,9 +33,9 @@ enum { PF_X = 1, PF_W = 2, PF_R = 4 };
 
 /** What the program headers ask for, checked. */
 struct elf_plan {
-    uint64_t start, end;  /* page-aligned extent of all segments, before any bias */
-    uint64_t align;       /* the largest alignment asked for, at least a page */
-    uint64_t phdr;        /* address of the program headers in memory; 0: not loaded */
+    uint64_t start, end; /* page-aligned extent of all segments, before any bias */
+    uint64_t align;      /* the largest alignment asked for, at least a page */
+    uint64_t phdr;       /* address of the program headers in memory; 0: not loaded */
     uint64_t interp_offset, interp_bytes; /* of PT_INTERP's path in the file; 0: none */
     bool stack_exec;
 };

@@ -32,13 +32,13 @@
 #include "vfs.h"
 
 #define AT_SYMLINK_NOFOLLOW 0x100u
-#define AT_EMPTY_PATH 0x1000u
-#define PROT_READ 1u
-#define PIE_BASE 0x555555554000ull
-#define STACK_EXTRA_BYTES ((uint64_t)128 << 10)
+#define AT_EMPTY_PATH       0x1000u
+#define PROT_READ           1u
+#define PIE_BASE            0x555555554000ull
+#define STACK_EXTRA_BYTES   ((uint64_t)128 << 10)
 
 enum {
-    HEADER_BYTES = 256,   /* what is read to recognise a format; a #! line ends within it */
+    HEADER_BYTES = 256, /* what is read to recognise a format; a #! line ends within it */
     SCRIPT_DEPTH = 5,
     STRING_BYTES_MAX = 131072,
     STRINGS_BYTES_MIN = 4096,
@@ -48,9 +48,26 @@ enum {
 };
 
 enum {
-    AT_NULL, AT_PHDR = 3, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY, AT_UID = 11,
-    AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK, AT_SECURE = 23, AT_RANDOM = 25,
-    AT_HWCAP2, AT_EXECFN = 31, AT_MINSIGSTKSZ = 51
+    AT_NULL,
+    AT_PHDR = 3,
+    AT_PHENT,
+    AT_PHNUM,
+    AT_PAGESZ,
+    AT_BASE,
+    AT_FLAGS,
+    AT_ENTRY,
+    AT_UID = 11,
+    AT_EUID,
+    AT_GID,
+    AT_EGID,
+    AT_PLATFORM,
+    AT_HWCAP,
+    AT_CLKTCK,
+    AT_SECURE = 23,
+    AT_RANDOM = 25,
+    AT_HWCAP2,
+    AT_EXECFN = 31,
+    AT_MINSIGSTKSZ = 51
 };
 
 /** Argument and environment strings, one after the other, each with its terminator. */
@@ -72,7 +89,7 @@ struct elf_image {
 
 struct exec {
     struct exec_strings strings;
-    char *path;            /* as given: AT_EXECFN, comm */
+    char *path; /* as given: AT_EXECFN, comm */
     struct elf_image program, interpreter;
     struct mm *mm;
     struct signal_actions *actions; /* new, if the old ones are shared */
@@ -257,9 +274,9 @@ image_read(struct elf_image *image, const char *head, size_t head_bytes)
     got = file_read_at(image->file, image->segments, bytes, image->header.phoff);
     if (got < 0)
         return got;
-    if ((size_t)got != bytes
-        || !elf_plan_make(&image->header, image->segments, file_size(image->file), mm_user_limit(),
-                          &image->plan))
+    if ((size_t)got != bytes ||
+        !elf_plan_make(&image->header, image->segments, file_size(image->file), mm_user_limit(),
+                       &image->plan))
         return -ENOEXEC;
     return 0;
 }
@@ -400,9 +417,9 @@ map_at(struct mm *mm, struct qr_map_request *request, uint64_t start, uint64_t b
 static unsigned
 prot_of_segment(const struct elf_segment *segment)
 {
-    return (segment->flags & PF_R ? (unsigned)QR_PROT_READ : 0)
-           | (segment->flags & PF_W ? (unsigned)QR_PROT_WRITE : 0)
-           | (segment->flags & PF_X ? (unsigned)QR_PROT_EXEC : 0);
+    return (segment->flags & PF_R ? (unsigned)QR_PROT_READ : 0) |
+           (segment->flags & PF_W ? (unsigned)QR_PROT_WRITE : 0) |
+           (segment->flags & PF_X ? (unsigned)QR_PROT_EXEC : 0);
 }
 
 /* The bytes of a segment that the file has. */
@@ -454,8 +471,8 @@ map_segment(struct mm *mm, const struct elf_image *image, const struct elf_segme
     if (error != 0 || segment->filesz == 0 || segment->memsz == segment->filesz)
         return error;
     for (uint64_t at = file_end; at < file_pages_end && at < base + segment->memsz;) {
-        size_t piece = file_pages_end - at < sizeof(zeros) ? (size_t)(file_pages_end - at)
-                                                           : sizeof(zeros);
+        size_t piece =
+            file_pages_end - at < sizeof(zeros) ? (size_t)(file_pages_end - at) : sizeof(zeros);
 
         if (mm_access(mm, at, (void *)(uintptr_t)zeros, piece, MM_FORCE_WRITE) != piece)
             return -ENOMEM;
@@ -553,8 +570,8 @@ static int64_t
 map_stack(struct exec *exec, uint64_t bytes)
 {
     struct qr_map_request request = {
-        .prot = QR_PROT_READ | QR_PROT_WRITE
-                | (exec->program.plan.stack_exec ? (unsigned)QR_PROT_EXEC : 0),
+        .prot = QR_PROT_READ | QR_PROT_WRITE |
+                (exec->program.plan.stack_exec ? (unsigned)QR_PROT_EXEC : 0),
         .region_flags = QR_REGION_GROWS_DOWN | QR_REGION_STACK,
     };
 
@@ -588,9 +605,9 @@ aux_fill(uint64_t *words, const struct exec *exec, uint64_t random, uint64_t pla
     aux_put(&at, AT_PHDR, program->plan.phdr == 0 ? 0 : program->plan.phdr + program->bias);
     aux_put(&at, AT_PHENT, ELF_SEGMENT_BYTES);
     aux_put(&at, AT_PHNUM, program->header.phnum);
-    aux_put(&at, AT_BASE, exec->interpreter.file == NULL
-                              ? 0
-                              : exec->interpreter.bias + exec->interpreter.plan.start);
+    aux_put(&at, AT_BASE,
+            exec->interpreter.file == NULL ? 0
+                                           : exec->interpreter.bias + exec->interpreter.plan.start);
     aux_put(&at, AT_FLAGS, 0);
     aux_put(&at, AT_ENTRY, program->header.entry + program->bias);
     aux_put(&at, AT_UID, who->uid);
@@ -647,8 +664,8 @@ exec_build_stack(struct exec *exec)
         return -ENOMEM;
     name = exec->stack_top - 8 - name_bytes;
     block = name - strings->used;
-    platform = (block - 16 - sizeof(random) - (mm_is_random() ? arch_random() % 8192 : 0))
-               & ~(uint64_t)15;
+    platform =
+        (block - 16 - sizeof(random) - (mm_is_random() ? arch_random() % 8192 : 0)) & ~(uint64_t)15;
     sp = (platform - words * 8) & ~(uint64_t)15;
 
     at = table;
@@ -660,11 +677,11 @@ exec_build_stack(struct exec *exec)
     memcpy(mm->auxv, at, aux_words * 8);
     qr_assert(aux_words <= AUX_WORDS);
 
-    written = stack_write(exec, name, exec->path, name_bytes)
-              && stack_write(exec, block, strings->bytes, strings->used)
-              && stack_write(exec, platform, ARCH_PLATFORM, sizeof(ARCH_PLATFORM))
-              && stack_write(exec, platform + 16, random, sizeof(random))
-              && stack_write(exec, sp, table, (size_t)((char *)(at + aux_words) - (char *)table));
+    written = stack_write(exec, name, exec->path, name_bytes) &&
+              stack_write(exec, block, strings->bytes, strings->used) &&
+              stack_write(exec, platform, ARCH_PLATFORM, sizeof(ARCH_PLATFORM)) &&
+              stack_write(exec, platform + 16, random, sizeof(random)) &&
+              stack_write(exec, sp, table, (size_t)((char *)(at + aux_words) - (char *)table));
     kmem_free(table);
     if (!written)
         return -ENOMEM;
@@ -751,7 +768,8 @@ exec_end_others(struct thread *thread)
     bool refused = process->group_exit || process->exec_thread != NULL;
     if (!refused) {
         process->exec_thread = thread;
-        qr_list_for_each(link, &process->threads) {
+        qr_list_for_each(link, &process->threads)
+        {
             struct thread *other = qr_list_entry(link, struct thread, thread_link);
 
             if (other != thread)
@@ -850,8 +868,8 @@ exec_commit(struct exec *exec)
 {
     struct thread *thread = thread_current();
     struct process *process = thread->process;
-    const struct elf_image *start = exec->interpreter.file != NULL ? &exec->interpreter
-                                                                   : &exec->program;
+    const struct elf_image *start =
+        exec->interpreter.file != NULL ? &exec->interpreter : &exec->program;
     uint64_t entry = start->header.entry + start->bias;
 
     become_leader(process, thread);

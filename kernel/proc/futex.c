@@ -25,15 +25,24 @@
 #include "syscall.h"
 
 enum {
-    FUTEX_WAIT, FUTEX_WAKE, FUTEX_FD, FUTEX_REQUEUE, FUTEX_CMP_REQUEUE, FUTEX_WAKE_OP,
-    FUTEX_LOCK_PI, FUTEX_UNLOCK_PI, FUTEX_TRYLOCK_PI, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET
+    FUTEX_WAIT,
+    FUTEX_WAKE,
+    FUTEX_FD,
+    FUTEX_REQUEUE,
+    FUTEX_CMP_REQUEUE,
+    FUTEX_WAKE_OP,
+    FUTEX_LOCK_PI,
+    FUTEX_UNLOCK_PI,
+    FUTEX_TRYLOCK_PI,
+    FUTEX_WAIT_BITSET,
+    FUTEX_WAKE_BITSET
 };
-#define FUTEX_PRIVATE_FLAG 128u
-#define FUTEX_CLOCK_REALTIME 256u
+#define FUTEX_PRIVATE_FLAG     128u
+#define FUTEX_CLOCK_REALTIME   256u
 #define FUTEX_BITSET_MATCH_ANY UINT32_MAX
-#define FUTEX_WAITERS 0x80000000u
-#define FUTEX_OWNER_DIED 0x40000000u
-#define FUTEX_TID_MASK 0x3fffffffu
+#define FUTEX_WAITERS          0x80000000u
+#define FUTEX_OWNER_DIED       0x40000000u
+#define FUTEX_TID_MASK         0x3fffffffu
 
 enum { BUCKETS = 256, ROBUST_LIMIT = 2048 };
 
@@ -43,8 +52,8 @@ struct futex_key {
 };
 
 struct futex_waiter {
-    struct qr_list link; /* bucket; points to itself once woken */
-    struct futex_key key; /* bucket */
+    struct qr_list link;                 /* bucket; points to itself once woken */
+    struct futex_key key;                /* bucket */
     struct futex_bucket *_Atomic bucket; /* bucket; NULL once woken */
     struct thread *thread;
     uint32_t bitset;
@@ -119,7 +128,8 @@ wake_matching(struct futex_bucket *bucket, const struct futex_key *key, unsigned
 {
     unsigned woken = 0;
 
-    qr_list_for_each_safe(link, &bucket->waiters) {
+    qr_list_for_each_safe(link, &bucket->waiters)
+    {
         struct futex_waiter *waiter = qr_list_entry(link, struct futex_waiter, link);
 
         if (woken == count)
@@ -294,7 +304,8 @@ requeue_matching(struct futex_bucket *from, const struct futex_key *old_key,
 {
     unsigned moved = 0;
 
-    qr_list_for_each_safe(link, &from->waiters) {
+    qr_list_for_each_safe(link, &from->waiters)
+    {
         struct futex_waiter *waiter = qr_list_entry(link, struct futex_waiter, link);
 
         if (moved == count)
@@ -589,14 +600,14 @@ futex_exit_robust_list(struct thread *thread)
 {
     uint64_t head = thread->robust_list, entry, next = 0, offset, pending;
 
-    if (user_read_u64(&entry, head) != 0 || user_read_u64(&offset, head + 8) != 0
-        || user_read_u64(&pending, head + 16) != 0)
+    if (user_read_u64(&entry, head) != 0 || user_read_u64(&offset, head + 8) != 0 ||
+        user_read_u64(&pending, head + 16) != 0)
         return;
     for (unsigned count = 0; count < ROBUST_LIMIT && (entry & ~1ull) != head; count++) {
         bool readable = user_read_u64(&next, entry & ~1ull) == 0;
 
-        if ((entry & ~1ull) != (pending & ~1ull)
-            && !robust_release(thread, (entry & ~1ull) + offset, false))
+        if ((entry & ~1ull) != (pending & ~1ull) &&
+            !robust_release(thread, (entry & ~1ull) + offset, false))
             return;
         if (!readable)
             return;

@@ -158,10 +158,10 @@ sys_setsid(const struct syscall_args *args)
 
 /* ---- users ------------------------------------------------------------------------- */
 
-#define CURRENT_ID(call, field)                              \
-    int64_t sys_##call(const struct syscall_args *args)      \
-    {                                                        \
-        (void)args;                                          \
+#define CURRENT_ID(call, field)                               \
+    int64_t sys_##call(const struct syscall_args *args)       \
+    {                                                         \
+        (void)args;                                           \
         return (int64_t)process_current()->credentials.field; \
     }
 
@@ -304,8 +304,8 @@ sys_setresgid(const struct syscall_args *args)
 static int64_t
 write_three(const struct syscall_args *args, uint32_t a, uint32_t b, uint32_t c)
 {
-    if (user_write_u32(args->arg[0], a) != 0 || user_write_u32(args->arg[1], b) != 0
-        || user_write_u32(args->arg[2], c) != 0)
+    if (user_write_u32(args->arg[0], a) != 0 || user_write_u32(args->arg[1], b) != 0 ||
+        user_write_u32(args->arg[2], c) != 0)
         return -EFAULT;
     return 0;
 }
@@ -332,8 +332,8 @@ sys_setfsuid(const struct syscall_args *args)
     struct credentials *who = &process_current()->credentials;
     uint32_t id = (uint32_t)args->arg[0], old = who->fsuid;
 
-    if (id != KEEP
-        && (process_has_capability(CAP_SETUID) || is_one_of(id, who, false) || id == old))
+    if (id != KEEP &&
+        (process_has_capability(CAP_SETUID) || is_one_of(id, who, false) || id == old))
         who->fsuid = id;
     return old;
 }
@@ -455,8 +455,8 @@ sys_capset(const struct syscall_args *args)
 
     if (error != 0)
         return error;
-    if (user_read_u32(&id, args->arg[0] + 4) != 0
-        || user_read(words, args->arg[1], count * sizeof(words[0])) != 0)
+    if (user_read_u32(&id, args->arg[0] + 4) != 0 ||
+        user_read(words, args->arg[1], count * sizeof(words[0])) != 0)
         return -EFAULT;
     if (id != 0 && (int32_t)id != process_current()->id)
         return -EPERM;
@@ -464,8 +464,8 @@ sys_capset(const struct syscall_args *args)
         sets[i] = words[0][i] | (uint64_t)words[1][i] << 32;
     if ((sets[1] & ~who->cap_permitted) != 0 || (sets[0] & ~sets[1]) != 0)
         return -EPERM;
-    if ((sets[2] & ~(who->cap_inheritable | who->cap_permitted)) != 0
-        && !process_has_capability(CAP_SETPCAP))
+    if ((sets[2] & ~(who->cap_inheritable | who->cap_permitted)) != 0 &&
+        !process_has_capability(CAP_SETPCAP))
         return -EPERM;
     process_tree_lock();
     who->cap_effective = sets[0];

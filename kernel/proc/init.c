@@ -218,7 +218,8 @@ reap_everybody(struct process *init)
         struct process *dead = NULL;
 
         process_tree_lock();
-        qr_list_for_each(link, &init->children) {
+        qr_list_for_each(link, &init->children)
+        {
             struct process *child = qr_list_entry(link, struct process, sibling_link);
 
             if (child->state == PROCESS_ZOMBIE) {

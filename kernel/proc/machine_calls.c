@@ -14,8 +14,13 @@
 #include "syscall.h"
 
 enum {
-    CAP_SYS_ADMIN = 21, CAP_SYS_BOOT = 22, CAP_SYS_RESOURCE = 24, CAP_SETPCAP = 8, CAP_LAST = 40,
-    UTS_BYTES = 65, NOFILE_MAX = 1048576
+    CAP_SYS_ADMIN = 21,
+    CAP_SYS_BOOT = 22,
+    CAP_SYS_RESOURCE = 24,
+    CAP_SETPCAP = 8,
+    CAP_LAST = 40,
+    UTS_BYTES = 65,
+    NOFILE_MAX = 1048576
 };
 
 /* ---- limits -------------------------------------------------------------------- */
@@ -36,9 +41,8 @@ set_limit(struct process *process, unsigned which, const struct rlimit *wanted)
     else
         *limit = *wanted;
     process_tree_unlock();
-    if (error == 0
-        && (which == RLIMIT_AS || which == RLIMIT_DATA || which == RLIMIT_STACK
-            || which == RLIMIT_MEMLOCK)) {
+    if (error == 0 && (which == RLIMIT_AS || which == RLIMIT_DATA || which == RLIMIT_STACK ||
+                       which == RLIMIT_MEMLOCK)) {
         struct mm *mm = mm_of_process(process);
 
         if (mm != NULL) {
@@ -80,8 +84,8 @@ sys_prlimit64(const struct syscall_args *args)
     process = process_find(id);
     if (process == NULL)
         return -ESRCH;
-    if (process->credentials.uid != process_current()->credentials.uid
-        && !process_has_capability(CAP_SYS_RESOURCE))
+    if (process->credentials.uid != process_current()->credentials.uid &&
+        !process_has_capability(CAP_SYS_RESOURCE))
         error = -EPERM;
     else
         error = limit_get_and_set(process, which, args->arg[2], args->arg[3]);
@@ -148,13 +152,11 @@ struct utsname {
 };
 
 static struct qr_spin uts_lock = QR_SPIN_INIT(QR_RANK_NONE);
-static struct utsname uts = { /* uts_lock */
-    .system = "Linux",
-    .node = "quire",
-    .release = "6.1.0-quire",
-    .version = "#1 SMP PREEMPT_DYNAMIC Quire",
-    .machine = ARCH_PLATFORM,
-    .domain = "(none)",
+static struct utsname uts = {
+    /* uts_lock */
+    .system = "Linux",        .node = "quire",
+    .release = "6.1.0-quire", .version = "#1 SMP PREEMPT_DYNAMIC Quire",
+    .machine = ARCH_PLATFORM, .domain = "(none)",
 };
 
 int64_t
@@ -278,9 +280,8 @@ sys_reboot(const struct syscall_args *args)
 
     if (!process_has_capability(CAP_SYS_BOOT))
         return -EPERM;
-    if ((uint32_t)args->arg[0] != 0xfee1dead
-        || (magic2 != 672274793 && magic2 != 85072278 && magic2 != 369367448
-            && magic2 != 537993216))
+    if ((uint32_t)args->arg[0] != 0xfee1dead ||
+        (magic2 != 672274793 && magic2 != 85072278 && magic2 != 369367448 && magic2 != 537993216))
         return -EINVAL;
     switch ((int)args->arg[2]) {
     case 0: /* Ctrl-Alt-Del off, on */
@@ -340,12 +341,27 @@ sys_personality(const struct syscall_args *args)
 /* ---- prctl ---------------------------------------------------------------------------------- */
 
 enum {
-    PR_SET_PDEATHSIG = 1, PR_GET_PDEATHSIG = 2, PR_GET_DUMPABLE = 3, PR_SET_DUMPABLE = 4,
-    PR_GET_KEEPCAPS = 7, PR_SET_KEEPCAPS = 8, PR_SET_NAME = 15, PR_GET_NAME = 16,
-    PR_CAPBSET_READ = 23, PR_CAPBSET_DROP = 24, PR_GET_SECUREBITS = 27, PR_SET_SECUREBITS = 28,
-    PR_SET_TIMERSLACK = 29, PR_GET_TIMERSLACK = 30, PR_SET_CHILD_SUBREAPER = 36,
-    PR_GET_CHILD_SUBREAPER = 37, PR_SET_NO_NEW_PRIVS = 38, PR_GET_NO_NEW_PRIVS = 39,
-    PR_GET_TID_ADDRESS = 40, PR_SET_THP_DISABLE = 41, PR_GET_THP_DISABLE = 42,
+    PR_SET_PDEATHSIG = 1,
+    PR_GET_PDEATHSIG = 2,
+    PR_GET_DUMPABLE = 3,
+    PR_SET_DUMPABLE = 4,
+    PR_GET_KEEPCAPS = 7,
+    PR_SET_KEEPCAPS = 8,
+    PR_SET_NAME = 15,
+    PR_GET_NAME = 16,
+    PR_CAPBSET_READ = 23,
+    PR_CAPBSET_DROP = 24,
+    PR_GET_SECUREBITS = 27,
+    PR_SET_SECUREBITS = 28,
+    PR_SET_TIMERSLACK = 29,
+    PR_GET_TIMERSLACK = 30,
+    PR_SET_CHILD_SUBREAPER = 36,
+    PR_GET_CHILD_SUBREAPER = 37,
+    PR_SET_NO_NEW_PRIVS = 38,
+    PR_GET_NO_NEW_PRIVS = 39,
+    PR_GET_TID_ADDRESS = 40,
+    PR_SET_THP_DISABLE = 41,
+    PR_GET_THP_DISABLE = 42,
     PR_SET_VMA = 0x53564d41
 };
 
@@ -409,7 +425,8 @@ sys_prctl(const struct syscall_args *args)
     case PR_GET_NAME:
         return user_write(value, thread->name, COMM_BYTES);
     case PR_CAPBSET_READ:
-        return value > CAP_LAST ? -EINVAL : (int64_t)(process->credentials.cap_bounding >> value & 1);
+        return value > CAP_LAST ? -EINVAL
+                                : (int64_t)(process->credentials.cap_bounding >> value & 1);
     case PR_CAPBSET_DROP:
         if (value > CAP_LAST)
             return -EINVAL;

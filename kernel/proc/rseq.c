@@ -36,9 +36,9 @@ leave_section(struct thread *thread, struct trap_frame *frame)
         return 0;
     if (user_read(&section, descriptor, sizeof(section)) != 0)
         return -EFAULT;
-    if (section.version != 0 || section.start >= mm_user_limit()
-        || section.start + section.length < section.start || section.abort >= mm_user_limit()
-        || section.abort - section.start < section.length)
+    if (section.version != 0 || section.start >= mm_user_limit() ||
+        section.start + section.length < section.start || section.abort >= mm_user_limit() ||
+        section.abort - section.start < section.length)
         return -EINVAL;
     if (ip - section.start >= section.length)
         return user_write_u64(thread->rseq + OFFSET_CS, 0);
@@ -110,8 +110,8 @@ sys_rseq(const struct syscall_args *args)
         return -EFAULT;
     thread->rseq = address;
     thread->rseq_signature = signature;
-    if (user_write_u64(address + OFFSET_CS, 0) != 0
-        || write_cpu(thread, cpu_this()->index, cpu_this()->index) != 0) {
+    if (user_write_u64(address + OFFSET_CS, 0) != 0 ||
+        write_cpu(thread, cpu_this()->index, cpu_this()->index) != 0) {
         thread->rseq = 0;
         return -EFAULT;
     }

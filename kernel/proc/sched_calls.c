@@ -14,8 +14,8 @@ enum { CAP_SYS_NICE = 23, RESET_ON_FORK = 0x40000000 };
 static bool
 is_policy(int policy)
 {
-    return policy == SCHED_OTHER || policy == SCHED_FIFO || policy == SCHED_RR
-           || policy == SCHED_BATCH || policy == SCHED_IDLE;
+    return policy == SCHED_OTHER || policy == SCHED_FIFO || policy == SCHED_RR ||
+           policy == SCHED_BATCH || policy == SCHED_IDLE;
 }
 
 static bool
@@ -40,8 +40,8 @@ may_change(const struct thread *thread)
     const struct credentials *mine = &process_current()->credentials;
     const struct credentials *theirs = &thread->process->credentials;
 
-    return process_has_capability(CAP_SYS_NICE) || mine->euid == theirs->euid
-           || mine->euid == theirs->uid;
+    return process_has_capability(CAP_SYS_NICE) || mine->euid == theirs->euid ||
+           mine->euid == theirs->uid;
 }
 
 int64_t
@@ -66,12 +66,11 @@ set_policy(int32_t tid, int policy, int priority)
     if (policy < 0)
         policy = thread->policy;
     policy &= ~RESET_ON_FORK;
-    if (!is_policy(policy) || priority < 0 || priority > 99
-        || is_realtime(policy) != (priority > 0))
+    if (!is_policy(policy) || priority < 0 || priority > 99 ||
+        is_realtime(policy) != (priority > 0))
         error = -EINVAL;
-    else if (!may_change(thread)
-             || (is_realtime(policy) && !process_has_capability(CAP_SYS_NICE)
-                 && (uint64_t)priority > process_limit(RLIMIT_RTPRIO)))
+    else if (!may_change(thread) || (is_realtime(policy) && !process_has_capability(CAP_SYS_NICE) &&
+                                     (uint64_t)priority > process_limit(RLIMIT_RTPRIO)))
         error = -EPERM;
     else
         sched_set_policy(thread, (unsigned)policy, (unsigned)priority, thread->nice);
@@ -214,8 +213,8 @@ sys_sched_getattr(const struct syscall_args *args)
     struct sched_attr_user attr = {.size = sizeof(attr)};
     struct thread *thread;
 
-    if ((int32_t)args->arg[0] < 0 || args->arg[1] == 0 || args->arg[3] != 0
-        || (uint32_t)args->arg[2] < sizeof(attr))
+    if ((int32_t)args->arg[0] < 0 || args->arg[1] == 0 || args->arg[3] != 0 ||
+        (uint32_t)args->arg[2] < sizeof(attr))
         return -EINVAL;
     thread = get_thread((int32_t)args->arg[0]);
     if (thread == NULL)

@@ -28,16 +28,16 @@
 #include "kstring.h"
 #include "sched_private.h"
 
-#define SET(number) ((signal_set)1 << ((number) - 1))
+#define SET(number) ((signal_set)1 << ((number)-1))
 
 static const signal_set stop_set = SET(SIGSTOP) | SET(SIGTSTP) | SET(SIGTTIN) | SET(SIGTTOU);
-static const signal_set ignored_by_default = SET(SIGCHLD) | SET(SIGCONT) | SET(SIGURG)
-                                             | SET(SIGWINCH);
-static const signal_set core_set = SET(SIGQUIT) | SET(SIGILL) | SET(SIGTRAP) | SET(SIGABRT)
-                                   | SET(SIGFPE) | SET(SIGSEGV) | SET(SIGBUS) | SET(SIGSYS)
-                                   | SET(SIGXCPU) | SET(SIGXFSZ);
-static const signal_set synchronous_set = SET(SIGSEGV) | SET(SIGBUS) | SET(SIGILL) | SET(SIGTRAP)
-                                          | SET(SIGFPE) | SET(SIGSYS);
+static const signal_set ignored_by_default =
+    SET(SIGCHLD) | SET(SIGCONT) | SET(SIGURG) | SET(SIGWINCH);
+static const signal_set core_set = SET(SIGQUIT) | SET(SIGILL) | SET(SIGTRAP) | SET(SIGABRT) |
+                                   SET(SIGFPE) | SET(SIGSEGV) | SET(SIGBUS) | SET(SIGSYS) |
+                                   SET(SIGXCPU) | SET(SIGXFSZ);
+static const signal_set synchronous_set =
+    SET(SIGSEGV) | SET(SIGBUS) | SET(SIGILL) | SET(SIGTRAP) | SET(SIGFPE) | SET(SIGSYS);
 static const signal_set never_blocked = SET(SIGKILL) | SET(SIGSTOP);
 
 /* ---- actions ------------------------------------------------------------------ */
@@ -121,7 +121,8 @@ pending_remove(struct signal_pending *pending, signal_set which)
     if ((pending->set & which) == 0)
         return;
     pending->set &= ~which;
-    qr_list_for_each_safe(link, &pending->list) {
+    qr_list_for_each_safe(link, &pending->list)
+    {
         struct signal_queued *queued = qr_list_entry(link, struct signal_queued, link);
 
         if (signal_bit(queued->info.number) & which) {
@@ -145,7 +146,8 @@ pending_take(struct signal_pending *pending, int number, struct signal_info *out
     struct signal_queued *found = NULL;
     bool more = false;
 
-    qr_list_for_each(link, &pending->list) {
+    qr_list_for_each(link, &pending->list)
+    {
         struct signal_queued *queued = qr_list_entry(link, struct signal_queued, link);
 
         if (queued->info.number != number)
@@ -203,9 +205,9 @@ has_work(const struct thread *thread)
 {
     const struct process *process = thread->process;
 
-    return ((thread->pending.set | process->pending.set) & ~thread->blocked) != 0
-           || thread->stop_asked || process->group_exit
-           || (process->exec_thread != NULL && process->exec_thread != thread);
+    return ((thread->pending.set | process->pending.set) & ~thread->blocked) != 0 ||
+           thread->stop_asked || process->group_exit ||
+           (process->exec_thread != NULL && process->exec_thread != thread);
 }
 
 void
@@ -258,7 +260,8 @@ tell_process(struct process *process, int number)
         signal_wake(first, false);
         return;
     }
-    qr_list_for_each(link, &process->threads) {
+    qr_list_for_each(link, &process->threads)
+    {
         struct thread *thread = qr_list_entry(link, struct thread, thread_link);
 
         if (wants(thread, number)) {
@@ -294,7 +297,8 @@ resume_all(struct process *process)
 {
     process->stop_dequeued = false;
     process->group_stop = false;
-    qr_list_for_each(link, &process->threads) {
+    qr_list_for_each(link, &process->threads)
+    {
         struct thread *thread = qr_list_entry(link, struct thread, thread_link);
 
         thread->stop_asked = false;
@@ -440,7 +444,8 @@ signal_send_group(int32_t group, int number, const struct signal_info *info)
     process_tree_lock();
     struct pid *pid = pid_lookup(group);
     if (pid != NULL) {
-        qr_list_for_each(link, &pid->group) {
+        qr_list_for_each(link, &pid->group)
+        {
             (void)send_locked(qr_list_entry(link, struct process, group_link), NULL, number, info);
             count++;
         }
@@ -467,9 +472,8 @@ signal_post_timer(struct process *process, struct signal_queued *slot, int32_t t
     }
     if (process->state == PROCESS_ALIVE) {
         qr_spin_lock(&process->signal_lock);
-        if (!slot->in_use
-            && !is_ignored(process, thread != NULL ? thread : process->leader_thread,
-                           slot->info.number)) {
+        if (!slot->in_use && !is_ignored(process, thread != NULL ? thread : process->leader_thread,
+                                         slot->info.number)) {
             slot->in_use = true;
             pending_add(thread != NULL ? &thread->pending : &process->pending, slot);
             if (thread == NULL)
@@ -495,9 +499,8 @@ signal_retract_timer(struct process *process, struct signal_queued *slot)
 
         qr_list_remove(&slot->link);
         slot->in_use = false;
-        qr_list_for_each(link, &process->pending.list)
-            other = other
-                    || qr_list_entry(link, struct signal_queued, link)->info.number == number;
+        qr_list_for_each(link, &process->pending.list) other =
+            other || qr_list_entry(link, struct signal_queued, link)->info.number == number;
         if (!other)
             process->pending.set &= ~signal_bit(number);
     }
@@ -558,8 +561,8 @@ signal_raise(int number)
 bool
 signal_is_pending(void)
 {
-    return (atomic_load_explicit(&thread_current()->arch.work, memory_order_relaxed) & WORK_SIGNAL)
-           != 0;
+    return (atomic_load_explicit(&thread_current()->arch.work, memory_order_relaxed) &
+            WORK_SIGNAL) != 0;
 }
 
 bool
@@ -570,8 +573,8 @@ signal_is_fatal_pending(void)
 
     if (process == NULL)
         return false;
-    return process->group_exit || ((thread->pending.set | process->pending.set) & SET(SIGKILL))
-           || (process->exec_thread != NULL && process->exec_thread != thread);
+    return process->group_exit || ((thread->pending.set | process->pending.set) & SET(SIGKILL)) ||
+           (process->exec_thread != NULL && process->exec_thread != thread);
 }
 
 bool
@@ -703,7 +706,8 @@ stop_begin(struct process *process, int number)
         process->group_stop = true;
         process->stop_signal = number;
         process->stop_remaining = 0;
-        qr_list_for_each(link, &process->threads) {
+        qr_list_for_each(link, &process->threads)
+        {
             struct thread *thread = qr_list_entry(link, struct thread, thread_link);
 
             if (thread->exiting)
@@ -780,7 +784,8 @@ next_delivery(struct thread *thread, struct delivery *delivery)
 
     for (;;) {
         qr_spin_lock(&process->signal_lock);
-        if (process->group_exit || (process->exec_thread != NULL && process->exec_thread != thread)) {
+        if (process->group_exit ||
+            (process->exec_thread != NULL && process->exec_thread != thread)) {
             qr_spin_unlock(&process->signal_lock);
             thread_exit(0);
         }

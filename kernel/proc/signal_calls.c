@@ -22,9 +22,9 @@ is_signal(uint64_t number)
 static void
 discard_ignored(struct process *process, int number, uint64_t handler)
 {
-    static const signal_set ignored = (signal_set)1 << (SIGCHLD - 1) | (signal_set)1 << (SIGCONT - 1)
-                                      | (signal_set)1 << (SIGURG - 1)
-                                      | (signal_set)1 << (SIGWINCH - 1);
+    static const signal_set ignored =
+        (signal_set)1 << (SIGCHLD - 1) | (signal_set)1 << (SIGCONT - 1) |
+        (signal_set)1 << (SIGURG - 1) | (signal_set)1 << (SIGWINCH - 1);
 
     if (handler == SIG_IGN || (handler == SIG_DFL && (ignored & signal_bit(number))))
         signal_forget(process, signal_bit(number));
@@ -201,8 +201,8 @@ may_send(const struct process *target, int number)
 
     if (self == target || (mine->cap_effective >> CAP_KILL & 1))
         return true;
-    if (mine->euid == theirs->suid || mine->euid == theirs->uid || mine->uid == theirs->suid
-        || mine->uid == theirs->uid)
+    if (mine->euid == theirs->suid || mine->euid == theirs->uid || mine->uid == theirs->suid ||
+        mine->uid == theirs->uid)
         return true;
     return number == SIGCONT && self->session == target->session;
 }
@@ -230,7 +230,8 @@ kill_group(struct pid *group, int number, const struct signal_info *info)
 
     if (group == NULL)
         return -ESRCH;
-    qr_list_for_each(link, &group->group) {
+    qr_list_for_each(link, &group->group)
+    {
         int64_t error = send_one(qr_list_entry(link, struct process, group_link), number, info);
 
         if (error == 0 || result == -ESRCH)
@@ -274,9 +275,10 @@ sys_kill(const struct syscall_args *args)
     process_tree_lock();
     if (id > 0) {
         struct pid *pid = pid_lookup(id);
-        struct process *target = pid == NULL ? NULL
+        struct process *target = pid == NULL            ? NULL
                                  : pid->process != NULL ? pid->process
-                                 : pid->thread != NULL ? pid->thread->process : NULL;
+                                 : pid->thread != NULL  ? pid->thread->process
+                                                        : NULL;
 
         result = target == NULL ? -ESRCH : send_one(target, number, &info);
     } else if (id == -1) {

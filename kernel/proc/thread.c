@@ -17,23 +17,23 @@
 #include "syscall.h"
 #include "vfs.h"
 
-#define CSIGNAL 0xffu
-#define CLONE_VM 0x100u
-#define CLONE_FS 0x200u
-#define CLONE_FILES 0x400u
-#define CLONE_SIGHAND 0x800u
-#define CLONE_PIDFD 0x1000u
-#define CLONE_VFORK 0x4000u
-#define CLONE_PARENT 0x8000u
-#define CLONE_THREAD 0x10000u
-#define CLONE_SYSVSEM 0x40000u
-#define CLONE_SETTLS 0x80000u
-#define CLONE_PARENT_SETTID 0x100000u
+#define CSIGNAL              0xffu
+#define CLONE_VM             0x100u
+#define CLONE_FS             0x200u
+#define CLONE_FILES          0x400u
+#define CLONE_SIGHAND        0x800u
+#define CLONE_PIDFD          0x1000u
+#define CLONE_VFORK          0x4000u
+#define CLONE_PARENT         0x8000u
+#define CLONE_THREAD         0x10000u
+#define CLONE_SYSVSEM        0x40000u
+#define CLONE_SETTLS         0x80000u
+#define CLONE_PARENT_SETTID  0x100000u
 #define CLONE_CHILD_CLEARTID 0x200000u
-#define CLONE_DETACHED 0x400000u
-#define CLONE_CHILD_SETTID 0x1000000u
-#define CLONE_NEW_MASK 0x7e020080u /* namespaces: none here */
-#define CLONE_CLEAR_SIGHAND 0x100000000u
+#define CLONE_DETACHED       0x400000u
+#define CLONE_CHILD_SETTID   0x1000000u
+#define CLONE_NEW_MASK       0x7e020080u /* namespaces: none here */
+#define CLONE_CLEAR_SIGHAND  0x100000000u
 
 atomic_uint thread_total;
 static _Atomic uint64_t fork_total;
@@ -521,8 +521,8 @@ sys_clone3(const struct syscall_args *args)
         if (byte != 0)
             return -E2BIG;
     }
-    if ((user.flags & (CSIGNAL | CLONE_DETACHED)) || user.exit_signal > SIGRTMAX
-        || user.set_tid_size != 0 || user.flags >> 33 != 0)
+    if ((user.flags & (CSIGNAL | CLONE_DETACHED)) || user.exit_signal > SIGRTMAX ||
+        user.set_tid_size != 0 || user.flags >> 33 != 0)
         return -EINVAL;
     if ((user.flags & (CLONE_THREAD | CLONE_PARENT)) && user.exit_signal != 0)
         return -EINVAL;

@@ -26,9 +26,17 @@
 #define NS 1000000000ull
 
 enum {
-    CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID,
-    CLOCK_MONOTONIC_RAW, CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE, CLOCK_BOOTTIME,
-    CLOCK_REALTIME_ALARM, CLOCK_BOOTTIME_ALARM, CLOCK_TAI = 11
+    CLOCK_REALTIME,
+    CLOCK_MONOTONIC,
+    CLOCK_PROCESS_CPUTIME_ID,
+    CLOCK_THREAD_CPUTIME_ID,
+    CLOCK_MONOTONIC_RAW,
+    CLOCK_REALTIME_COARSE,
+    CLOCK_MONOTONIC_COARSE,
+    CLOCK_BOOTTIME,
+    CLOCK_REALTIME_ALARM,
+    CLOCK_BOOTTIME_ALARM,
+    CLOCK_TAI = 11
 };
 enum { TIMER_ABSTIME = 1, CAP_SYS_TIME = 25, TIMERS_LIMIT = 1024 };
 enum { ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF };
@@ -346,8 +354,8 @@ sys_clock_nanosleep(const struct syscall_args *args)
     uint64_t flags = args->arg[1], ns, now;
     int64_t error;
 
-    if (clock == CLOCK_THREAD_CPUTIME_ID || clock == CLOCK_MONOTONIC_RAW
-        || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_MONOTONIC_COARSE)
+    if (clock == CLOCK_THREAD_CPUTIME_ID || clock == CLOCK_MONOTONIC_RAW ||
+        clock == CLOCK_REALTIME_COARSE || clock == CLOCK_MONOTONIC_COARSE)
         return clock == CLOCK_THREAD_CPUTIME_ID ? -EINVAL : -EOPNOTSUPP;
     error = clock_read(clock, &now);
     if (error != 0)
@@ -391,7 +399,7 @@ alarm_set(struct process *process, uint64_t value, uint64_t interval, uint64_t *
     uint64_t now = clock_monotonic_ns();
 
     qr_spin_lock(&process->timer_lock);
-    *out_left = process->alarm_deadline == 0 ? 0
+    *out_left = process->alarm_deadline == 0    ? 0
                 : process->alarm_deadline > now ? process->alarm_deadline - now
                                                 : 1000;
     *out_interval = process->alarm_interval;
@@ -490,8 +498,8 @@ itimer_swap(int which, const uint64_t *new_value, uint64_t out_old[2])
         out_old[1] = process->alarm_deadline > now ? process->alarm_deadline - now : 0;
     } else {
         uint64_t *left = which == ITIMER_VIRTUAL ? &process->virtual_left : &process->profile_left;
-        uint64_t *interval = which == ITIMER_VIRTUAL ? &process->virtual_interval
-                                                     : &process->profile_interval;
+        uint64_t *interval =
+            which == ITIMER_VIRTUAL ? &process->virtual_interval : &process->profile_interval;
 
         out_old[0] = *interval;
         out_old[1] = *left;
@@ -564,15 +572,15 @@ sys_setitimer(const struct syscall_args *args)
 
 struct signal_timer {
     struct timer timer;
-    struct qr_list link;     /* timer_lock: process->posix_timers */
-    struct process *process; /* const; the timer ends before the process does */
-    int32_t id;              /* const */
-    int32_t clock;           /* const */
-    int notify;              /* const: SIGEV_* */
-    int32_t tid;             /* const: SIGEV_THREAD_ID, else 0 */
+    struct qr_list link;         /* timer_lock: process->posix_timers */
+    struct process *process;     /* const; the timer ends before the process does */
+    int32_t id;                  /* const */
+    int32_t clock;               /* const */
+    int notify;                  /* const: SIGEV_* */
+    int32_t tid;                 /* const: SIGEV_THREAD_ID, else 0 */
     uint64_t deadline, interval; /* timer_lock; deadline 0: off */
-    uint32_t overruns;       /* signal_lock: expiries since the signal was queued */
-    uint32_t reported;       /* signal_lock: of the last one that was taken */
+    uint32_t overruns;           /* signal_lock: expiries since the signal was queued */
+    uint32_t reported;           /* signal_lock: of the last one that was taken */
     struct signal_queued slot;
 };
 
@@ -613,7 +621,8 @@ signal_timer_taken(struct signal_timer *timer, struct signal_info *info)
 static struct signal_timer *
 posix_find(struct process *process, int32_t id)
 {
-    qr_list_for_each(link, &process->posix_timers) {
+    qr_list_for_each(link, &process->posix_timers)
+    {
         struct signal_timer *posix = qr_list_entry(link, struct signal_timer, link);
 
         if (posix->id == id)
@@ -643,8 +652,8 @@ sigevent_check(const struct sigevent_user *event)
 {
     if (event->notify == SIGEV_NONE)
         return 0;
-    if (event->notify != SIGEV_SIGNAL && event->notify != SIGEV_THREAD
-        && event->notify != (SIGEV_SIGNAL | SIGEV_THREAD_ID))
+    if (event->notify != SIGEV_SIGNAL && event->notify != SIGEV_THREAD &&
+        event->notify != (SIGEV_SIGNAL | SIGEV_THREAD_ID))
         return -EINVAL;
     if (event->number < 1 || event->number > SIGRTMAX)
         return -EINVAL;
@@ -670,8 +679,8 @@ sys_timer_create(const struct syscall_args *args)
 
     if (error != 0)
         return error;
-    if ((int32_t)args->arg[0] == CLOCK_THREAD_CPUTIME_ID
-        || (int32_t)args->arg[0] == CLOCK_PROCESS_CPUTIME_ID || (int32_t)args->arg[0] < 0)
+    if ((int32_t)args->arg[0] == CLOCK_THREAD_CPUTIME_ID ||
+        (int32_t)args->arg[0] == CLOCK_PROCESS_CPUTIME_ID || (int32_t)args->arg[0] < 0)
         return -EOPNOTSUPP; /* timers count real time only */
     if (args->arg[1] != 0 && user_read(&event, args->arg[1], sizeof(event)) != 0)
         return -EFAULT;

@@ -130,7 +130,8 @@ wait_wake(struct wait_queue *queue, uint32_t events, unsigned count)
     unsigned woken = 0;
 
     qr_spin_lock(&queue->lock);
-    qr_list_for_each_safe(link, &queue->entries) {
+    qr_list_for_each_safe(link, &queue->entries)
+    {
         struct wait_entry *entry = qr_list_entry(link, struct wait_entry, link);
         bool counts = entry->wake != NULL ? entry->wake(entry, events)
                                           : sched_wake(entry->thread, SCHED_WAKE_NORMAL);
@@ -236,7 +237,8 @@ qr_port_wake(_Atomic uint32_t *word, uint32_t count)
     if (!wait_queue_is_active(bucket))
         return;
     qr_spin_lock(&bucket->lock);
-    qr_list_for_each_safe(link, &bucket->entries) {
+    qr_list_for_each_safe(link, &bucket->entries)
+    {
         struct word_waiter *waiter = qr_list_entry(link, struct word_waiter, entry.link);
 
         if (count == 0)

@@ -24,12 +24,12 @@ struct fault_ctx {
     /* What is asked; fixed. */
     struct qr_space *space;
     struct qr_vm *vm;
-    qr_va va;            /* of the page */
-    unsigned access;     /* READ, WRITE, EXEC */
+    qr_va va;        /* of the page */
+    unsigned access; /* READ, WRITE, EXEC */
     bool key_violation;
-    bool probe;          /* no hardware fault behind it: populate, get_frame */
-    bool force;          /* past missing rights, as a debugger */
-    bool want_frame;     /* ... with a reference, in @frame */
+    bool probe;      /* no hardware fault behind it: populate, get_frame */
+    bool force;      /* past missing rights, as a debugger */
+    bool want_frame; /* ... with a reference, in @frame */
 
     /* What the driver holds. */
     bool lock_for_write; /* wanted, and so held */
@@ -38,7 +38,7 @@ struct fault_ctx {
     struct qr_frame *page;  /* the object's page, with a reference; to be re-validated */
     struct qr_frame *around[FAULT_AROUND_MAX]; /* its cached neighbours, with references */
     size_t around_count;
-    qr_va around_va;        /* of around[0] */
+    qr_va around_va; /* of around[0] */
 
     /* The open transaction. */
     struct qr_cursor cursor;

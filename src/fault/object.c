@@ -52,8 +52,8 @@ fetch_around(struct fault_ctx *ctx)
     ctx->around_va = window.start;
     ctx->around_count = qr_va_range_pages(window);
     (void)qr_object_get_cached(ctx->region->object,
-                               qr_region_object_page(ctx->region, window.start),
-                               ctx->around_count, ctx->around);
+                               qr_region_object_page(ctx->region, window.start), ctx->around_count,
+                               ctx->around);
     ctx->page = ctx->around[own];
     ctx->around[own] = NULL;
 }
@@ -194,8 +194,8 @@ qr_fault_object(struct fault_ctx *ctx)
     size_t index = qr_region_object_page(ctx->region, ctx->va);
     bool device = (ctx->region->flags & QR_REGION_DEVICE) != 0;
 
-    if (!device && (ctx->page == NULL || !qr_object_page_is_current(ctx->region->object, index,
-                                                                    ctx->page)))
+    if (!device &&
+        (ctx->page == NULL || !qr_object_page_is_current(ctx->region->object, index, ctx->page)))
         return FAULT_NEED_PAGE;
     if (qr_cursor_prepare(&ctx->cursor, ctx->va, 0) != QR_OK)
         return FAULT_WAIT_MEMORY;

@@ -34,8 +34,7 @@ grow_is_allowed(const struct qr_region *stack, uintptr_t start)
 
     if (start < space->layout.user_start.v || !grow_gap_is_free(stack, start))
         return false;
-    if ((stack->prot & QR_PROT_RWX) == 0 ||
-        (stack->object != NULL && stack->object_page < pages))
+    if ((stack->prot & QR_PROT_RWX) == 0 || (stack->object != NULL && stack->object_page < pages))
         return false;
     if (stack->end.v - start > space->limits.stack)
         return false;

@@ -127,8 +127,8 @@ qr_fault_leaf(struct fault_ctx *ctx)
     bool write = fault_is_write(ctx);
 
     qr_assert(ctx->entry.level == 0);
-    ctx->frame = leaf->pa.v == ctx->vm->zero_pa.v ? ctx->vm->zero
-                                                  : qr_leaf_frame(ctx->region, leaf);
+    ctx->frame =
+        leaf->pa.v == ctx->vm->zero_pa.v ? ctx->vm->zero : qr_leaf_frame(ctx->region, leaf);
     if (write && (leaf->prot & QR_PROT_WRITE) == 0) {
         if (qr_region_is_shared(ctx->region) || (ctx->region->flags & QR_REGION_DEVICE) != 0)
             return leaf_write_shared(ctx, ctx->frame);

@@ -149,8 +149,7 @@ zone_scan(struct qr_frames *frames, struct frame_zone *zone,
             .align = request->align_frames > 1 ? request->align_frames : 1,
             .end = stop < end ? stop : end,
         };
-        struct qr_frame *frame =
-            section_scan(frames, zone, scan, pfn, kind, request->alloc_flags);
+        struct qr_frame *frame = section_scan(frames, zone, scan, pfn, kind, request->alloc_flags);
 
         if (frame != NULL)
             return frame;

@@ -67,9 +67,10 @@ qr_poison_check(struct qr_frames *frames, struct qr_frame *head, size_t count)
             continue;
         at = poison_broken(frames, frame, &word);
         if (at != SIZE_MAX)
-            qr_panic("frame 0x%zx was written to while it was free: offset 0x%zx holds 0x%llx; look "
-                     "for a mapping or pointer that outlived its frame",
-                     qr_frame_pfn(frames, frame).v, at, (unsigned long long)word);
+            qr_panic(
+                "frame 0x%zx was written to while it was free: offset 0x%zx holds 0x%llx; look "
+                "for a mapping or pointer that outlived its frame",
+                qr_frame_pfn(frames, frame).v, at, (unsigned long long)word);
         atomic_store_explicit(&frame->flags, QR_FRAME_FREE, memory_order_relaxed);
     }
 }

@@ -113,9 +113,8 @@ metadata_carve(struct qr_frames *frames, unsigned node, size_t bytes)
     for (size_t i = 0; i < frames->map_count; i++) {
         unsigned fitness = range_fitness(frames, &frames->map[i], node, bytes);
 
-        if (fitness > best_fitness ||
-            (fitness != 0 && fitness == best_fitness &&
-             range_better(&frames->map[i], &frames->map[best]))) {
+        if (fitness > best_fitness || (fitness != 0 && fitness == best_fitness &&
+                                       range_better(&frames->map[i], &frames->map[best]))) {
             best = i;
             best_fitness = fitness;
         }
@@ -148,8 +147,7 @@ kind_of_block(const struct qr_frames *frames, uint64_t block)
 
     if (end <= DMA_LIMIT)
         return QR_ZONE_DMA;
-    return frames->direct_limit == 0 || end <= frames->direct_limit ? QR_ZONE_NORMAL
-                                                                    : QR_ZONE_HIGH;
+    return frames->direct_limit == 0 || end <= frames->direct_limit ? QR_ZONE_NORMAL : QR_ZONE_HIGH;
 }
 
 /* A range cut to [first, first + count) frames; false where they do not meet. */
@@ -391,8 +389,7 @@ section_is_uniform(const struct qr_frames *frames, const struct frame_section *s
         size_t from, to;
 
         if (range_meets(&frames->map[i], first, section->frame_count, &from, &to))
-            return frames->map[i].kind == QR_MEMORY_USABLE &&
-                   to - from == section->frame_count;
+            return frames->map[i].kind == QR_MEMORY_USABLE && to - from == section->frame_count;
     }
     return false;
 }
@@ -455,8 +452,7 @@ range_account(struct qr_frames *frames, const struct qr_memory_range *range)
     while (pfn < end) {
         size_t to = (pfn / BLOCK_FRAMES + 1) * BLOCK_FRAMES;
         unsigned zone = zone_of_block(frames, (uint32_t)(pfn / BLOCK_FRAMES));
-        struct frame_section *section =
-            &frames->sections[(pfn >> frames->section_shift)];
+        struct frame_section *section = &frames->sections[(pfn >> frames->section_shift)];
 
         size_t section_end = ((pfn >> frames->section_shift) + 1) << frames->section_shift;
 
@@ -557,7 +553,8 @@ qr_frames_release(struct qr_frames *frames, struct qr_pa_range range)
         end = end < boot.range.end.v ? end : boot.range.end.v;
         if (start == boot.range.start.v && end == boot.range.end.v)
             frames->map[i].kind = QR_MEMORY_USABLE;
-        for (size_t pfn = (size_t)(start >> QR_PAGE_SHIFT); start < end && pfn < end >> QR_PAGE_SHIFT;) {
+        for (size_t pfn = (size_t)(start >> QR_PAGE_SHIFT);
+             start < end && pfn < end >> QR_PAGE_SHIFT;) {
             size_t next = (pfn / BLOCK_FRAMES + 1) * BLOCK_FRAMES;
 
             next = next < end >> QR_PAGE_SHIFT ? next : (size_t)(end >> QR_PAGE_SHIFT);

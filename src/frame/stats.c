@@ -128,8 +128,7 @@ qr_frames_stats(struct qr_frames *frames, struct qr_frames_stats *out_stats)
 }
 
 bool
-qr_frames_map_entry(const struct qr_frames *frames, size_t index,
-                    struct qr_memory_range *out_entry)
+qr_frames_map_entry(const struct qr_frames *frames, size_t index, struct qr_memory_range *out_entry)
 {
     if (index >= frames->map_count)
         return false;
@@ -160,13 +159,12 @@ zone_report(struct qr_frames *frames, unsigned index, struct qr_writer *writer)
     struct qr_zone_stats stats;
 
     qr_frames_zone_stats(frames, index, &stats);
-    qr_writer_printf(writer,
-                     "node %u %s: %zu KiB free (%zu cached) of %zu, min %zu low %zu high %zu\n",
-                     stats.node, zone_names[stats.kind], stats.free * (QR_PAGE_SIZE / 1024),
-                     stats.cached * (QR_PAGE_SIZE / 1024), stats.managed * (QR_PAGE_SIZE / 1024),
-                     stats.watermark_min * (QR_PAGE_SIZE / 1024),
-                     stats.watermark_low * (QR_PAGE_SIZE / 1024),
-                     stats.watermark_high * (QR_PAGE_SIZE / 1024));
+    qr_writer_printf(
+        writer, "node %u %s: %zu KiB free (%zu cached) of %zu, min %zu low %zu high %zu\n",
+        stats.node, zone_names[stats.kind], stats.free * (QR_PAGE_SIZE / 1024),
+        stats.cached * (QR_PAGE_SIZE / 1024), stats.managed * (QR_PAGE_SIZE / 1024),
+        stats.watermark_min * (QR_PAGE_SIZE / 1024), stats.watermark_low * (QR_PAGE_SIZE / 1024),
+        stats.watermark_high * (QR_PAGE_SIZE / 1024));
     qr_writer_printf(writer, "  blocks:");
     for (unsigned order = 0; order < ORDER_COUNT; order++) {
         if (stats.free_blocks[order] != 0)
@@ -184,8 +182,8 @@ use_report(struct qr_frames *frames, struct qr_writer *writer)
         enum qr_counter counter;
         const char *name;
     } uses[] = {
-        {QR_PAGES_ANON, "anon"},   {QR_PAGES_FILE, "file"},     {QR_PAGES_SHMEM, "shmem"},
-        {QR_PAGES_TABLE, "tables"}, {QR_PAGES_SLAB, "slab"},    {QR_PAGES_STACK, "stacks"},
+        {QR_PAGES_ANON, "anon"},    {QR_PAGES_FILE, "file"},     {QR_PAGES_SHMEM, "shmem"},
+        {QR_PAGES_TABLE, "tables"}, {QR_PAGES_SLAB, "slab"},     {QR_PAGES_STACK, "stacks"},
         {QR_PAGES_DIRTY, "dirty"},  {QR_PAGES_LOCKED, "locked"},
     };
 

@@ -76,8 +76,7 @@ object_require(struct qr_cache *cache, void *object, bool is_free)
 }
 
 static void
-object_reset(struct qr_cache *cache, void *object, uint32_t state, size_t requested,
-             uintptr_t site)
+object_reset(struct qr_cache *cache, void *object, uint32_t state, size_t requested, uintptr_t site)
 {
     struct object_record *record = qr_heap_record(cache, object);
 

@@ -22,7 +22,8 @@
 static struct qr_cache *
 cache_at(struct qr_heap *heap, size_t index)
 {
-    qr_list_for_each (link, &heap->caches) {
+    qr_list_for_each(link, &heap->caches)
+    {
         if (index-- == 0)
             return qr_list_entry(link, struct qr_cache, link);
     }
@@ -40,7 +41,8 @@ objects_visit(struct qr_cache *cache, object_fn visit, void *context)
 
     qr_spin_lock(&cache->lock);
     for (unsigned l = 0; l < 3; l++) {
-        qr_list_for_each (link, lists[l]) {
+        qr_list_for_each(link, lists[l])
+        {
             struct slab *slab = qr_list_entry(link, struct slab, link);
 
             for (unsigned i = 0; i < slab->count; i++)
@@ -106,7 +108,8 @@ qr_heap_stats(struct qr_heap *heap, struct qr_heap_stats *out_stats)
     stats.large_bytes = stats.frames << QR_PAGE_SHIFT;
     stats.active_bytes = stats.large_bytes;
     qr_spin_lock(&heap->lock);
-    qr_list_for_each (link, &heap->caches) {
+    qr_list_for_each(link, &heap->caches)
+    {
         struct qr_cache *cache = qr_list_entry(link, struct qr_cache, link);
         size_t in_magazines = qr_heap_lanes_count(cache);
 
@@ -145,8 +148,8 @@ check_slab(struct check *check, struct qr_cache *cache, const struct slab *slab,
     unsigned bits = 0;
 
     CHECK(check, slab->cache == cache && list == expected,
-          "cache %s: slab %p with %u of %u in use stands in list %u", cache->name, (const void *)slab,
-          slab->in_use, slab->count, list);
+          "cache %s: slab %p with %u of %u in use stands in list %u", cache->name,
+          (const void *)slab, slab->in_use, slab->count, list);
     for (unsigned w = 0; w < slab->words; w++) {
         unsigned valid = slab->count - w * 64u;
 
@@ -155,8 +158,8 @@ check_slab(struct check *check, struct qr_cache *cache, const struct slab *slab,
               "cache %s: slab %p has free objects past its end", cache->name, (const void *)slab);
     }
     CHECK(check, bits == (unsigned)(slab->count - slab->in_use),
-          "cache %s: slab %p counts %u in use, its bitmap says %u", cache->name,
-          (const void *)slab, slab->in_use, slab->count - bits);
+          "cache %s: slab %p counts %u in use, its bitmap says %u", cache->name, (const void *)slab,
+          slab->in_use, slab->count - bits);
     for (size_t i = 0; i < (size_t)1 << slab->order; i++)
         CHECK(check,
               qr_frame_type(&slab->frame[i]) == QR_FRAME_SLAB && slab->frame[i].owner == slab &&
@@ -190,7 +193,7 @@ check_cache(struct check *check, struct qr_cache *cache)
     check->slabs = check->empty = check->frames = check->total = check->in_use = 0;
     qr_spin_lock(&cache->lock);
     for (unsigned l = 0; l < 3; l++) {
-        qr_list_for_each (link, lists[l])
+        qr_list_for_each(link, lists[l])
             check_slab(check, cache, qr_list_entry(link, struct slab, link), l);
     }
     CHECK(check,
@@ -214,7 +217,7 @@ qr_heap_validate(struct qr_heap *heap, char *out_message, size_t bytes)
     struct check check = {.heap = heap, .message = out_message, .bytes = bytes, .ok = true};
 
     qr_spin_lock(&heap->lock);
-    qr_list_for_each (link, &heap->caches)
+    qr_list_for_each(link, &heap->caches)
         check_cache(&check, qr_list_entry(link, struct qr_cache, link));
     qr_spin_unlock(&heap->lock);
     return check.ok;
@@ -265,7 +268,7 @@ qr_heap_report_leaks(struct qr_heap *heap, struct qr_writer *writer)
     struct leak_table table = {0};
 
     qr_spin_lock(&heap->lock);
-    qr_list_for_each (link, &heap->caches)
+    qr_list_for_each(link, &heap->caches)
         objects_visit(qr_list_entry(link, struct qr_cache, link), add_leak, &table);
     qr_spin_unlock(&heap->lock);
     for (size_t i = 0; i < table.used; i++)
@@ -290,8 +293,9 @@ qr_heap_report_leaks(struct qr_heap *heap, struct qr_writer *writer)
     struct qr_heap_stats stats;
 
     qr_heap_stats(heap, &stats);
-    qr_writer_printf(writer, "%zu bytes in use; call sites are recorded under "
-                             "CONFIG_MEMORY_DEBUGGING\n",
+    qr_writer_printf(writer,
+                     "%zu bytes in use; call sites are recorded under "
+                     "CONFIG_MEMORY_DEBUGGING\n",
                      stats.active_bytes);
 }
 

@@ -117,10 +117,8 @@ qr_space_counts(struct qr_space *space, struct qr_space_counts *out_counts)
     out_counts->resident_anon = resident_of(space, QR_RESIDENT_ANON);
     out_counts->resident_file = resident_of(space, QR_RESIDENT_FILE);
     out_counts->resident_shmem = resident_of(space, QR_RESIDENT_SHMEM);
-    out_counts->peak_resident =
-        atomic_load_explicit(&space->peak_resident, memory_order_relaxed);
+    out_counts->peak_resident = atomic_load_explicit(&space->peak_resident, memory_order_relaxed);
     out_counts->table_pages =
         atomic_load_explicit(&space->tables.table_count, memory_order_relaxed);
-    out_counts->swapped_pages =
-        (size_t)atomic_load_explicit(&space->swapped, memory_order_relaxed);
+    out_counts->swapped_pages = (size_t)atomic_load_explicit(&space->swapped, memory_order_relaxed);
 }

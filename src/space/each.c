@@ -23,8 +23,8 @@ qr_change_each(struct qr_change *change, struct qr_va_range range, enum qr_holes
                qr_region_fn fn, void *context)
 {
     const struct qr_space *space = change->space;
-    enum qr_status status = qr_change_reserve(change, cuts_at(space, range.start) +
-                                                          cuts_at(space, range.end));
+    enum qr_status status =
+        qr_change_reserve(change, cuts_at(space, range.start) + cuts_at(space, range.end));
     bool hole = false;
 
     while (status == QR_OK && range.start.v < range.end.v) {

@@ -143,7 +143,8 @@ map_check(const struct qr_map_request *request, size_t *out_bytes)
         return QR_ERR_RANGE;
     if (bytes == 0)
         return QR_ERR_NO_MEMORY; /* rounding up wrapped */
-    if ((request->prot & ~QR_PROT_RWX) != 0 || (request->align_bytes & (request->align_bytes - 1)) != 0)
+    if ((request->prot & ~QR_PROT_RWX) != 0 ||
+        (request->align_bytes & (request->align_bytes - 1)) != 0)
         return QR_ERR_INVALID;
     if ((request->object_offset & QR_PAGE_MASK) != 0 ||
         __builtin_add_overflow(request->object_offset, (uint64_t)bytes, &end))
@@ -156,8 +157,7 @@ map_check(const struct qr_map_request *request, size_t *out_bytes)
 
 /* The region that @request asks for, at no place yet. */
 static struct qr_region
-map_template(struct qr_space *space, const struct qr_map_request *request,
-             struct qr_object *object)
+map_template(struct qr_space *space, const struct qr_map_request *request, struct qr_object *object)
 {
     struct qr_region like = {
         .space = space,
@@ -213,8 +213,8 @@ map_prepare(struct qr_change *change, const struct qr_region *like)
 
 /* Under the lock: place, check, reserve, commit. */
 static enum qr_status
-map_locked(struct qr_change *change, const struct qr_map_request *request,
-           struct qr_region *like, size_t bytes)
+map_locked(struct qr_change *change, const struct qr_map_request *request, struct qr_region *like,
+           size_t bytes)
 {
     struct qr_space *space = change->space;
     enum qr_status status = qr_place_find(space, request, bytes, &like->start);

@@ -35,8 +35,8 @@ leaf_may_write(void *context, const struct qr_entry *entry)
 }
 
 static void
-protect_entries(struct qr_region *region, struct qr_va_range range,
-                struct qr_attributes attributes, struct qr_tlb_batch *batch)
+protect_entries(struct qr_region *region, struct qr_va_range range, struct qr_attributes attributes,
+                struct qr_tlb_batch *batch)
 {
     struct qr_tables *tables = &region->space->tables;
     const struct qr_region after = {.prot = attributes.prot};

@@ -49,8 +49,8 @@ resident_piece(const struct qr_region *region, struct qr_va_range piece, uint8_t
         return;
     for (size_t i = 0; i < pages; i++) {
         if (out[i] == 0)
-            out[i] = object_has_page(region->object,
-                                     qr_region_object_page(region, piece.start) + i);
+            out[i] =
+                object_has_page(region->object, qr_region_object_page(region, piece.start) + i);
     }
 }
 

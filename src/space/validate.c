@@ -34,8 +34,7 @@ struct check {
     bool sound;
 };
 
-static void QR_PRINTF(2, 3)
-check_fail(struct check *check, const char *format, ...)
+static void QR_PRINTF(2, 3) check_fail(struct check *check, const char *format, ...)
 {
     struct qr_buffer_writer writer;
     va_list arguments;
@@ -49,10 +48,10 @@ check_fail(struct check *check, const char *format, ...)
     va_end(arguments);
 }
 
-#define CHECK(check, condition, ...)             \
-    do {                                         \
-        if (!(condition))                        \
-            check_fail(check, __VA_ARGS__);      \
+#define CHECK(check, condition, ...)        \
+    do {                                    \
+        if (!(condition))                   \
+            check_fail(check, __VA_ARGS__); \
     } while (0)
 
 /* ---- Regions ------------------------------------------------------------------ */
@@ -68,8 +67,7 @@ check_extent(struct check *check, const struct qr_region *region)
     CHECK(check, region->start.v < region->end.v, "region %#lx is empty", start);
     CHECK(check, ((region->start.v | region->end.v) & QR_PAGE_MASK) == 0,
           "region %#lx is not page-aligned", start);
-    CHECK(check,
-          region->start.v >= layout->user_start.v && region->end.v <= layout->user_end.v,
+    CHECK(check, region->start.v >= layout->user_start.v && region->end.v <= layout->user_end.v,
           "region %#lx leaves the user half", start);
     if (below == NULL)
         return;
@@ -173,8 +171,8 @@ check_private_leaf(struct check *check, const struct qr_region *region,
 }
 
 static void
-check_object_leaf(struct check *check, const struct qr_region *region,
-                  const struct qr_entry *entry, const struct qr_frame *frame)
+check_object_leaf(struct check *check, const struct qr_region *region, const struct qr_entry *entry,
+                  const struct qr_frame *frame)
 {
     unsigned long at = entry->start.v;
     bool writable = (entry->leaf.prot & QR_PROT_WRITE) != 0;
@@ -205,8 +203,8 @@ check_leaf(struct check *check, const struct qr_region *region, const struct qr_
           "the entry at %#lx has rights %#x of a region with %#x", at, entry->leaf.prot,
           region->prot);
     if (frame == NULL) {
-        CHECK(check, (region->flags & QR_REGION_DEVICE) != 0 ||
-                         (entry->leaf.prot & QR_PROT_WRITE) == 0,
+        CHECK(check,
+              (region->flags & QR_REGION_DEVICE) != 0 || (entry->leaf.prot & QR_PROT_WRITE) == 0,
               "the zero frame is writable at %#lx", at);
         return;
     }
@@ -247,8 +245,7 @@ check_entries(struct check *check)
         const struct qr_region *region = qr_space_find(space, entry.start);
 
         if (region == NULL || region->start.v > entry.start.v)
-            check_fail(check, "the entry at %#lx lies in no region",
-                       (unsigned long)entry.start.v);
+            check_fail(check, "the entry at %#lx lies in no region", (unsigned long)entry.start.v);
         else if (entry.kind == QR_ENTRY_LEAF)
             check_leaf(check, region, &entry, resident);
     }
@@ -278,7 +275,8 @@ static void
 each_leaf_frame(struct qr_vm *vm, void (*fn)(struct check *, struct qr_frame *),
                 struct check *check)
 {
-    qr_list_for_each (link, &vm->all) {
+    qr_list_for_each(link, &vm->all)
+    {
         struct qr_space *space = qr_space_of_link(link);
         struct qr_entry entry;
         qr_va va = qr_va_of(0);
@@ -331,7 +329,8 @@ qr_vm_validate(struct qr_vm *vm, char *out_message, size_t bytes)
     struct check check = {.message = out_message, .bytes = bytes, .sound = true};
     size_t count = 0;
 
-    qr_list_for_each (link, &vm->all) {
+    qr_list_for_each(link, &vm->all)
+    {
         count++;
         if (!qr_space_validate(qr_space_of_link(link), out_message, bytes))
             return false;

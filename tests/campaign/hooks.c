@@ -67,31 +67,31 @@
         return expected;                                                                           \
     }
 
-#define CHANGE(bits, type, name)                                                                   \
-    type __tsan_atomic##bits##_##name(volatile type *at, type value, int order);                   \
-    type __tsan_atomic##bits##_##name(volatile type *at, type value, int order)                    \
-    {                                                                                              \
-        (void)order;                                                                               \
-        sim_preempt();                                                                             \
-        return __atomic_##name(at, value, __ATOMIC_SEQ_CST);                                       \
+#define CHANGE(bits, type, name)                                                 \
+    type __tsan_atomic##bits##_##name(volatile type *at, type value, int order); \
+    type __tsan_atomic##bits##_##name(volatile type *at, type value, int order)  \
+    {                                                                            \
+        (void)order;                                                             \
+        sim_preempt();                                                           \
+        return __atomic_##name(at, value, __ATOMIC_SEQ_CST);                     \
     }
 
-#define EXCHANGE(bits, type)                                                                       \
-    type __tsan_atomic##bits##_exchange(volatile type *at, type value, int order);                 \
-    type __tsan_atomic##bits##_exchange(volatile type *at, type value, int order)                  \
-    {                                                                                              \
-        (void)order;                                                                               \
-        sim_preempt();                                                                             \
-        return __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST);                                   \
+#define EXCHANGE(bits, type)                                                       \
+    type __tsan_atomic##bits##_exchange(volatile type *at, type value, int order); \
+    type __tsan_atomic##bits##_exchange(volatile type *at, type value, int order)  \
+    {                                                                              \
+        (void)order;                                                               \
+        sim_preempt();                                                             \
+        return __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST);                   \
     }
 
-#define ALL(bits, type)                                                                            \
-    ATOMIC(bits, type)                                                                             \
-    EXCHANGE(bits, type)                                                                           \
-    CHANGE(bits, type, fetch_add)                                                                  \
-    CHANGE(bits, type, fetch_sub)                                                                  \
-    CHANGE(bits, type, fetch_and)                                                                  \
-    CHANGE(bits, type, fetch_or)                                                                   \
+#define ALL(bits, type)           \
+    ATOMIC(bits, type)            \
+    EXCHANGE(bits, type)          \
+    CHANGE(bits, type, fetch_add) \
+    CHANGE(bits, type, fetch_sub) \
+    CHANGE(bits, type, fetch_and) \
+    CHANGE(bits, type, fetch_or)  \
     CHANGE(bits, type, fetch_xor)
 
 ALL(8, uint8_t)
@@ -118,17 +118,17 @@ __tsan_atomic_signal_fence(int order)
 
 /* ---- Plain accesses: nothing -------------------------------------------------------- */
 
-#define PLAIN(name)                                                                                \
-    void __tsan_##name(void *at);                                                                  \
-    void __tsan_##name(void *at)                                                                   \
-    {                                                                                              \
-        (void)at;                                                                                  \
+#define PLAIN(name)               \
+    void __tsan_##name(void *at); \
+    void __tsan_##name(void *at)  \
+    {                             \
+        (void)at;                 \
     }
-#define SIZES(name)                                                                                \
-    PLAIN(name##1)                                                                                 \
-    PLAIN(name##2)                                                                                 \
-    PLAIN(name##4)                                                                                 \
-    PLAIN(name##8)                                                                                 \
+#define SIZES(name) \
+    PLAIN(name##1)  \
+    PLAIN(name##2)  \
+    PLAIN(name##4)  \
+    PLAIN(name##8)  \
     PLAIN(name##16)
 
 SIZES(read)

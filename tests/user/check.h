@@ -15,39 +15,39 @@
 static int check_failures;
 static int check_count;
 
-#define CHECK(condition)                                                               \
-    do {                                                                               \
-        check_count++;                                                                 \
-        if (!(condition)) {                                                            \
-            check_failures++;                                                          \
+#define CHECK(condition)                                                                  \
+    do {                                                                                  \
+        check_count++;                                                                    \
+        if (!(condition)) {                                                               \
+            check_failures++;                                                             \
             printf("FAIL %s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno); \
-        }                                                                              \
+        }                                                                                 \
     } while (0)
 
-#define CHECK_EQ(a, b)                                                                      \
-    do {                                                                                    \
-        long check_a_ = (long)(a), check_b_ = (long)(b);                                    \
-                                                                                            \
-        check_count++;                                                                      \
-        if (check_a_ != check_b_) {                                                         \
-            check_failures++;                                                               \
+#define CHECK_EQ(a, b)                                                                         \
+    do {                                                                                       \
+        long check_a_ = (long)(a), check_b_ = (long)(b);                                       \
+                                                                                               \
+        check_count++;                                                                         \
+        if (check_a_ != check_b_) {                                                            \
+            check_failures++;                                                                  \
             printf("FAIL %s:%d: %s is %ld, expected %ld (errno %d)\n", __FILE__, __LINE__, #a, \
-                   check_a_, check_b_, errno);                                              \
-        }                                                                                   \
+                   check_a_, check_b_, errno);                                                 \
+        }                                                                                      \
     } while (0)
 
 /* The call fails with exactly this error. */
-#define CHECK_ERRNO(call, expected)                                                        \
-    do {                                                                                   \
-        errno = 0;                                                                         \
-        long check_r_ = (long)(call);                                                      \
-                                                                                           \
-        check_count++;                                                                     \
-        if (check_r_ != -1 || errno != (expected)) {                                       \
-            check_failures++;                                                              \
-            printf("FAIL %s:%d: %s is %ld with errno %d, expected errno %d\n", __FILE__,   \
-                   __LINE__, #call, check_r_, errno, (expected));                          \
-        }                                                                                  \
+#define CHECK_ERRNO(call, expected)                                                                \
+    do {                                                                                           \
+        errno = 0;                                                                                 \
+        long check_r_ = (long)(call);                                                              \
+                                                                                                   \
+        check_count++;                                                                             \
+        if (check_r_ != -1 || errno != (expected)) {                                               \
+            check_failures++;                                                                      \
+            printf("FAIL %s:%d: %s is %ld with errno %d, expected errno %d\n", __FILE__, __LINE__, \
+                   #call, check_r_, errno, (expected));                                            \
+        }                                                                                          \
     } while (0)
 
 static inline int

@@ -194,8 +194,8 @@ test_fork_tree(void)
 static void
 test_memory_is_private(void)
 {
-    volatile int *page = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                              -1, 0);
+    volatile int *page =
+        mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     for (int i = 0; i < 256; i++)
         page[i * 1024] = i;
@@ -255,17 +255,18 @@ static struct tiny
 tiny_program(void)
 {
     struct tiny tiny = {
-        .header = {
-            .e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
-            .e_type = ET_EXEC,
-            .e_machine = EM_X86_64,
-            .e_version = EV_CURRENT,
-            .e_entry = 0x400000 + offsetof(struct tiny, code),
-            .e_phoff = offsetof(struct tiny, segments),
-            .e_ehsize = sizeof(Elf64_Ehdr),
-            .e_phentsize = sizeof(Elf64_Phdr),
-            .e_phnum = 1,
-        },
+        .header =
+            {
+                .e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+                .e_type = ET_EXEC,
+                .e_machine = EM_X86_64,
+                .e_version = EV_CURRENT,
+                .e_entry = 0x400000 + offsetof(struct tiny, code),
+                .e_phoff = offsetof(struct tiny, segments),
+                .e_ehsize = sizeof(Elf64_Ehdr),
+                .e_phentsize = sizeof(Elf64_Phdr),
+                .e_phnum = 1,
+            },
         .segments = {{
             .p_type = PT_LOAD,
             .p_flags = PF_R | PF_X,
@@ -304,11 +305,11 @@ test_hostile_programs(void)
     int error, status;
 
     expect_exec("a good program", &good, sizeof(good), 0);
-#define BAD(text, change)                                     \
-    do {                                                      \
-        bad = good;                                           \
-        change;                                               \
-        expect_exec(text, &bad, sizeof(bad), ENOEXEC);        \
+#define BAD(text, change)                              \
+    do {                                               \
+        bad = good;                                    \
+        change;                                        \
+        expect_exec(text, &bad, sizeof(bad), ENOEXEC); \
     } while (0)
     BAD("the wrong magic", bad.header.e_ident[0] = 0);
     BAD("another machine", bad.header.e_machine = EM_AARCH64);
@@ -404,8 +405,8 @@ check_arguments(int argc, char **argv)
 
     if (argc != 4 || strcmp(argv[2], "") != 0 || strcmp(argv[3], "with space") != 0)
         return 1;
-    if (getenv("A") == NULL || strcmp(getenv("A"), "1") != 0 || getenv("EMPTY") == NULL
-        || getenv("HOME") != NULL)
+    if (getenv("A") == NULL || strcmp(getenv("A"), "1") != 0 || getenv("EMPTY") == NULL ||
+        getenv("HOME") != NULL)
         return 2;
     if (fcntl(9, F_GETFD) != -1)
         return 3;
@@ -439,8 +440,8 @@ test_limits(void)
         limit = (struct rlimit){64 << 20, old.rlim_max};
         if (setrlimit(RLIMIT_AS, &limit) != 0)
             _exit(1);
-        if (mmap(NULL, 256 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED
-            || errno != ENOMEM)
+        if (mmap(NULL, 256 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED ||
+            errno != ENOMEM)
             _exit(2);
         limit = (struct rlimit){5, 5};
         if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
@@ -497,9 +498,10 @@ test_timers(void)
 {
     struct itimerval every = {.it_interval = {.tv_usec = 10000}, .it_value = {.tv_usec = 10000}};
     struct itimerval off = {0}, seen;
-    struct itimerspec soon = {.it_value = {.tv_nsec = 10000000}, .it_interval = {.tv_nsec = 5000000}};
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1,
-                             .sigev_value = {.sival_int = 31}};
+    struct itimerspec soon = {.it_value = {.tv_nsec = 10000000},
+                              .it_interval = {.tv_nsec = 5000000}};
+    struct sigevent event = {
+        .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1, .sigev_value = {.sival_int = 31}};
     timer_t timer;
     sigset_t set, old;
     siginfo_t info;
@@ -557,7 +559,8 @@ test_identity(void)
     if (child == 0) {
         uid_t r, e, s;
 
-        if (setresuid(1000, 1000, 1000) != 0 || getresuid(&r, &e, &s) != 0 || r != 1000 || e != 1000)
+        if (setresuid(1000, 1000, 1000) != 0 || getresuid(&r, &e, &s) != 0 || r != 1000 ||
+            e != 1000)
             _exit(1);
         if (setuid(0) != -1 || errno != EPERM)
             _exit(2);

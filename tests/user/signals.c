@@ -285,14 +285,12 @@ test_kill_stopped(void)
 
 /* ---- faults ---------------------------------------------------------------------- */
 
-static void __attribute__((noinline))
-fault_read(volatile char *address)
+static void __attribute__((noinline)) fault_read(volatile char *address)
 {
     (void)*address;
 }
 
-static void __attribute__((noinline, noipa))
-fault_write(volatile char *address)
+static void __attribute__((noinline, noipa)) fault_write(volatile char *address)
 {
     *address = 1;
 }
@@ -428,8 +426,7 @@ test_altstack(void)
     CHECK_EQ(sigaltstack(&alternate, NULL), 0);
 }
 
-static int __attribute__((noinline))
-eat_stack(int depth)
+static int __attribute__((noinline)) eat_stack(int depth)
 {
     volatile char bytes[4096];
 
@@ -498,8 +495,8 @@ test_forced(void)
 static void
 test_default_actions(void)
 {
-    static const int ends[] = {SIGHUP, SIGINT, SIGTERM, SIGALRM, SIGPIPE, SIGUSR1, SIGUSR2, SIGQUIT,
-                               SIGABRT, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT};
+    static const int ends[] = {SIGHUP,  SIGINT,  SIGTERM,   SIGALRM, SIGPIPE, SIGUSR1, SIGUSR2,
+                               SIGQUIT, SIGABRT, SIGVTALRM, SIGPROF, SIGIO,   SIGPWR,  SIGSTKFLT};
     static const int goes_on[] = {SIGCHLD, SIGCONT, SIGURG, SIGWINCH};
     int status;
 

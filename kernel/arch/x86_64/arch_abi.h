@@ -6,8 +6,8 @@
  * What programs see of the architecture, for kernel/proc.
  */
 
-#define ARCH_ELF_MACHINE 62 /* EM_X86_64 */
-#define ARCH_PLATFORM "x86_64"
+#define ARCH_ELF_MACHINE     62 /* EM_X86_64 */
+#define ARCH_PLATFORM        "x86_64"
 #define ARCH_SYSCALL_RESTART 219 /* restart_syscall */
 
 #endif

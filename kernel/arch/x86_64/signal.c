@@ -25,15 +25,15 @@
 #include "proc.h"
 #include "../../proc/proc_private.h"
 
-#define FP_XSTATE_MAGIC1 0x46505853u
-#define FP_XSTATE_MAGIC2 0x46505845u
-#define UC_FP_XSTATE 1u
-#define UC_SIGCONTEXT_SS 2u
+#define FP_XSTATE_MAGIC1     0x46505853u
+#define FP_XSTATE_MAGIC2     0x46505845u
+#define UC_FP_XSTATE         1u
+#define UC_SIGCONTEXT_SS     2u
 #define UC_STRICT_RESTORE_SS 4u
 
-#define RED_ZONE_BYTES 128u
-#define FPU_BYTES_LIMIT 4096u
-#define FXSAVE_BYTES 512u
+#define RED_ZONE_BYTES     128u
+#define FPU_BYTES_LIMIT    4096u
+#define FXSAVE_BYTES       512u
 #define XSAVE_HEADER_BYTES 64u
 #define SW_RESERVED_OFFSET 464u
 
@@ -127,9 +127,9 @@ is_extended(const uint8_t *image, uint64_t address)
     if (!cpu_features.xsave)
         return false;
     memcpy(&sw, image + SW_RESERVED_OFFSET, sizeof(sw));
-    return sw.magic1 == FP_XSTATE_MAGIC1 && sw.xstate_size == arch_fpu_bytes()
-           && sw.extended_size == arch_fpu_bytes() + sizeof(uint32_t)
-           && user_read_u32(&magic2, address + sw.xstate_size) == 0 && magic2 == FP_XSTATE_MAGIC2;
+    return sw.magic1 == FP_XSTATE_MAGIC1 && sw.xstate_size == arch_fpu_bytes() &&
+           sw.extended_size == arch_fpu_bytes() + sizeof(uint32_t) &&
+           user_read_u32(&magic2, address + sw.xstate_size) == 0 && magic2 == FP_XSTATE_MAGIC2;
 }
 
 static QR_NOINLINE int64_t
@@ -164,12 +164,26 @@ static void
 context_save(struct sigcontext *to, const struct trap_frame *from, signal_set mask)
 {
     *to = (struct sigcontext){
-        .r8 = from->r8, .r9 = from->r9, .r10 = from->r10, .r11 = from->r11,
-        .r12 = from->r12, .r13 = from->r13, .r14 = from->r14, .r15 = from->r15,
-        .rdi = from->rdi, .rsi = from->rsi, .rbp = from->rbp, .rbx = from->rbx,
-        .rdx = from->rdx, .rax = from->rax, .rcx = from->rcx, .rsp = from->rsp,
-        .rip = from->rip, .rflags = from->rflags,
-        .cs = (uint16_t)from->cs, .ss = (uint16_t)from->ss,
+        .r8 = from->r8,
+        .r9 = from->r9,
+        .r10 = from->r10,
+        .r11 = from->r11,
+        .r12 = from->r12,
+        .r13 = from->r13,
+        .r14 = from->r14,
+        .r15 = from->r15,
+        .rdi = from->rdi,
+        .rsi = from->rsi,
+        .rbp = from->rbp,
+        .rbx = from->rbx,
+        .rdx = from->rdx,
+        .rax = from->rax,
+        .rcx = from->rcx,
+        .rsp = from->rsp,
+        .rip = from->rip,
+        .rflags = from->rflags,
+        .cs = (uint16_t)from->cs,
+        .ss = (uint16_t)from->ss,
         .oldmask = mask,
     };
     if (from->vector < 32) {
@@ -211,8 +225,8 @@ arch_signal_push(struct trap_frame *frame, int number, const struct signal_actio
     at = ((fpstate - sizeof(out)) & ~(uint64_t)15) - 8;
 
     out.return_address = action->restorer;
-    out.context.flags = UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
-                        | (cpu_features.xsave ? UC_FP_XSTATE : 0);
+    out.context.flags =
+        UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS | (cpu_features.xsave ? UC_FP_XSTATE : 0);
     out.context.stack = thread->altstack;
     context_save(&out.context.mcontext, frame, mask);
     out.context.mcontext.fpstate = fpstate;

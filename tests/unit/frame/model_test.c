@@ -180,8 +180,8 @@ model_split(struct model *model)
 static void
 model_step(struct model *model, size_t target)
 {
-    static const unsigned flags[] = {0, 0, 0, QR_ALLOC_ATOMIC, QR_ALLOC_DMA, QR_ALLOC_HIGH,
-                                     QR_ALLOC_RECLAIMER, QR_ALLOC_ZERO};
+    static const unsigned flags[] = {
+        0, 0, 0, QR_ALLOC_ATOMIC, QR_ALLOC_DMA, QR_ALLOC_HIGH, QR_ALLOC_RECLAIMER, QR_ALLOC_ZERO};
     bool grow = model->held_count + 2048 < HELD_MAX &&
                 draw(model, 100) < (model->frames_held < target ? 60u : 40u);
     unsigned flag = flags[draw(model, 8)] | QR_ALLOC_NO_REPORT;
@@ -280,11 +280,10 @@ TEST(frame_model, memory_below_and_above_16_mib)
 
 TEST(frame_model, high_memory)
 {
-    model_run((struct machine_options){.start = 1 * MIB,
-                                       .bytes = 95 * MIB,
-                                       .direct_limit = 48 * MIB,
-                                       .cpus = 3},
-              STEPS / 2, false);
+    model_run(
+        (struct machine_options){
+            .start = 1 * MIB, .bytes = 95 * MIB, .direct_limit = 48 * MIB, .cpus = 3},
+        STEPS / 2, false);
 }
 
 TEST(frame_model, holes_and_nodes)

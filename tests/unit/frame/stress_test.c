@@ -128,8 +128,8 @@ stress_run(uint64_t bytes, unsigned steps)
     struct worker *workers = calloc(THREADS, sizeof(*workers));
     pthread_t threads[THREADS];
 
-    stress.machine = machine_boot(
-        (struct machine_options){.start = 4 * MIB, .bytes = bytes, .cpus = THREADS});
+    stress.machine =
+        machine_boot((struct machine_options){.start = 4 * MIB, .bytes = bytes, .cpus = THREADS});
     size_t free_at_start = machine_free_frames(stress.machine);
 
     for (unsigned i = 0; i < THREADS; i++) {

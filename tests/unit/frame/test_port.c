@@ -139,7 +139,8 @@ ram_needed(const struct qr_frames_config *config)
 
         if (config->physical_limit != 0 && to > config->physical_limit)
             to = config->physical_limit;
-        if (config->map[i].kind == QR_MEMORY_USABLE && to > end && to > config->map[i].range.start.v)
+        if (config->map[i].kind == QR_MEMORY_USABLE && to > end &&
+            to > config->map[i].range.start.v)
             end = to;
     }
     return end + QR_PAGE_SIZE;
@@ -148,8 +149,8 @@ ram_needed(const struct qr_frames_config *config)
 enum qr_status
 machine_try_boot(struct machine_options options, struct machine **out_machine)
 {
-    struct qr_memory_range only = RANGE(options.start, options.start + options.bytes,
-                                        QR_MEMORY_USABLE, "test memory");
+    struct qr_memory_range only =
+        RANGE(options.start, options.start + options.bytes, QR_MEMORY_USABLE, "test memory");
     struct qr_frames_config config = {
         .map = options.map != NULL ? options.map : &only,
         .map_count = options.map != NULL ? options.map_count : 1,

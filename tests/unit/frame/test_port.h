@@ -46,9 +46,9 @@ void machine_shutdown(struct machine *machine);
 void machine_enter(struct machine *machine, unsigned cpu);
 
 /* One usable range. */
-#define RANGE(from, to, of_kind, text)                                                  \
-    {                                                                                   \
-        .range = {{from}, {to}}, .kind = (of_kind), .node = 0, .description = (text)     \
+#define RANGE(from, to, of_kind, text)                                               \
+    {                                                                                \
+        .range = {{from}, {to}}, .kind = (of_kind), .node = 0, .description = (text) \
     }
 
 void machine_validate(struct machine *machine, const char *file, int line);

@@ -124,8 +124,8 @@ stress_run(uint64_t bytes, unsigned steps)
     pthread_t threads[THREADS];
     char message[200] = "";
 
-    stress.machine = machine_boot(
-        (struct machine_options){.start = 4 * MIB, .bytes = bytes, .cpus = THREADS});
+    stress.machine =
+        machine_boot((struct machine_options){.start = 4 * MIB, .bytes = bytes, .cpus = THREADS});
     stress.heap = aligned_alloc(QR_CACHE_LINE, qr_heap_size(THREADS));
     memset(stress.heap, 0, qr_heap_size(THREADS));
     ASSERT_EQ(qr_heap_init(stress.heap, stress.machine->frames, THREADS), QR_OK);

@@ -7,7 +7,8 @@
 TEST(boot, tables_come_and_go)
 {
     for (unsigned mmu = 0; mmu < SIM_MMU_COUNT; mmu++) {
-        struct sim *sim = sim_boot_tables((struct sim_options){.cpus = 4, .mmu = (enum sim_mmu)mmu});
+        struct sim *sim =
+            sim_boot_tables((struct sim_options){.cpus = 4, .mmu = (enum sim_mmu)mmu});
 
         EXPECT_NOT_NULL(sim_kernel_tables(sim));
         sim_shutdown(sim);

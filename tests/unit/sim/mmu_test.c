@@ -9,19 +9,19 @@
 
 #include <string.h>
 
-#define P     (1ull << 0)
-#define W     (1ull << 1)
-#define U     (1ull << 2)
-#define A     (1ull << 5)
-#define D     (1ull << 6)
-#define PS    (1ull << 7)
-#define G     (1ull << 8)
-#define XD    (1ull << 63)
+#define P      (1ull << 0)
+#define W      (1ull << 1)
+#define U      (1ull << 2)
+#define A      (1ull << 5)
+#define D      (1ull << 6)
+#define PS     (1ull << 7)
+#define G      (1ull << 8)
+#define XD     (1ull << 63)
 #define KEY(k) ((uint64_t)(k) << 59)
 
-#define VA    0x12345678000ull
-#define ROOT  0x1000000ull
-#define DATA  0x1010000ull
+#define VA   0x12345678000ull
+#define ROOT 0x1000000ull
+#define DATA 0x1010000ull
 
 struct hand {
     struct sim *sim;
@@ -47,8 +47,10 @@ hand_boot(unsigned levels, unsigned features, uint64_t leaf)
 {
     struct hand hand = {.levels = levels};
 
-    hand.sim = sim_boot_ram((struct sim_options){
-        .mmu = levels == 5 ? SIM_MMU_X86_64_LA57 : SIM_MMU_X86_64, .features = features, .cpus = 2});
+    hand.sim =
+        sim_boot_ram((struct sim_options){.mmu = levels == 5 ? SIM_MMU_X86_64_LA57 : SIM_MMU_X86_64,
+                                          .features = features,
+                                          .cpus = 2});
     for (unsigned level = 0; level < levels; level++) {
         hand.entry[level] = slot_of(hand.sim, level, VA);
         *hand.entry[level] = level == 0 ? DATA | leaf : table_pa(level - 1) | P | W | U;

@@ -93,8 +93,8 @@ accessible(const struct bench *bench, int offset, size_t bytes, unsigned access)
         if (state == UNMAPPED || state == CLOSED ||
             (state == READ_ONLY && access == QR_ACCESS_WRITE))
             break;
-        done += (size_t)(PAGE - at % PAGE) < bytes - done ? (size_t)(PAGE - at % PAGE)
-                                                          : bytes - done;
+        done +=
+            (size_t)(PAGE - at % PAGE) < bytes - done ? (size_t)(PAGE - at % PAGE) : bytes - done;
     }
     return done;
 }
@@ -258,9 +258,9 @@ refresh(struct bench *bench)
 {
     for (size_t page = 0; page < 2; page++) {
         if (bench->state[page] == ABSENT)
-            ASSERT_EQ(qr_space_advise(sim_space(bench->sim), sim_page(page), PAGE,
-                                      QR_ADVICE_DONT_NEED),
-                      QR_OK);
+            ASSERT_EQ(
+                qr_space_advise(sim_space(bench->sim), sim_page(page), PAGE, QR_ADVICE_DONT_NEED),
+                QR_OK);
     }
 }
 
@@ -283,8 +283,8 @@ static void
 for_every_state(check_fn check, unsigned chunk, size_t step)
 {
     for (unsigned states = 0; states < STATES * STATES; states++) {
-        struct bench bench = bench_make((enum page_state)(states % STATES),
-                                        (enum page_state)(states / STATES));
+        struct bench bench =
+            bench_make((enum page_state)(states % STATES), (enum page_state)(states / STATES));
 
         sim_set_copy_chunk(bench.sim, chunk);
         if (bench.state[0] == ABSENT || bench.state[1] == ABSENT)

@@ -99,9 +99,9 @@ TEST(space, neighbours_of_an_object_merge_only_where_its_pages_continue)
     struct sim *sim = boot();
     struct qr_object *object;
 
-    ASSERT_EQ(qr_object_create(sim_objects(sim), &qr_pager_memory, NULL, 8 << QR_PAGE_SHIFT,
-                               &object),
-              QR_OK);
+    ASSERT_EQ(
+        qr_object_create(sim_objects(sim), &qr_pager_memory, NULL, 8 << QR_PAGE_SHIFT, &object),
+        QR_OK);
     ASSERT_EQ(sim_map_object(sim, 0, 2, SIM_R, object, 0), QR_OK);
     ASSERT_EQ(sim_map_object(sim, 2, 1, SIM_R, object, 2), QR_OK);
     EXPECT_STR(sim_layout(sim), "[rrr]");
@@ -187,9 +187,13 @@ TEST(space, hostile_ranges_are_refused)
         uintptr_t start;
         size_t bytes;
     } bad[] = {
-        {SIM_BASE + 1, QR_PAGE_SIZE}, {SIM_BASE, 0},        {SIM_BASE, SIZE_MAX},
-        {end, QR_PAGE_SIZE},          {end - QR_PAGE_SIZE, 2 * QR_PAGE_SIZE},
-        {~QR_PAGE_MASK, QR_PAGE_SIZE}, {~QR_PAGE_MASK, SIZE_MAX},
+        {SIM_BASE + 1, QR_PAGE_SIZE},
+        {SIM_BASE, 0},
+        {SIM_BASE, SIZE_MAX},
+        {end, QR_PAGE_SIZE},
+        {end - QR_PAGE_SIZE, 2 * QR_PAGE_SIZE},
+        {~QR_PAGE_MASK, QR_PAGE_SIZE},
+        {~QR_PAGE_MASK, SIZE_MAX},
     };
 
     for (size_t i = 0; i < QR_ARRAY_COUNT(bad); i++) {
@@ -205,14 +209,12 @@ TEST(space, hostile_ranges_are_refused)
         if (bad[i].bytes != 0) {
             EXPECT_NE(qr_space_protect(space, qr_va_of(bad[i].start), bad[i].bytes, SIM_R, -1),
                       QR_OK);
-            EXPECT_NE(qr_space_lock_pages(space, qr_va_of(bad[i].start), bad[i].bytes,
-                                          QR_LOCK_NOW),
+            EXPECT_NE(qr_space_lock_pages(space, qr_va_of(bad[i].start), bad[i].bytes, QR_LOCK_NOW),
                       QR_OK);
-            EXPECT_NE(qr_space_advise(space, qr_va_of(bad[i].start), bad[i].bytes,
-                                      QR_ADVICE_DONT_NEED),
-                      QR_OK);
-            EXPECT_NE(qr_space_populate(space, qr_va_of(bad[i].start), bad[i].bytes, true),
-                      QR_OK);
+            EXPECT_NE(
+                qr_space_advise(space, qr_va_of(bad[i].start), bad[i].bytes, QR_ADVICE_DONT_NEED),
+                QR_OK);
+            EXPECT_NE(qr_space_populate(space, qr_va_of(bad[i].start), bad[i].bytes, true), QR_OK);
             EXPECT_NE(qr_space_sync(space, qr_va_of(bad[i].start), bad[i].bytes, true, false),
                       QR_OK);
         }
@@ -408,8 +410,7 @@ TEST(space, advice_that_does_not_suit_a_region_is_refused)
     EXPECT_EQ(qr_space_advise(space, sim_page(2), page, QR_ADVICE_DONT_NEED), QR_ERR_INVALID);
     EXPECT_EQ(qr_space_advise(space, sim_page(2), page, QR_ADVICE_PAGE_OUT), QR_ERR_INVALID);
     EXPECT_EQ(qr_space_advise(space, sim_page(0), 4 * page, QR_ADVICE_RANDOM), QR_ERR_NO_MEMORY);
-    EXPECT_EQ(qr_space_advise(space, qr_va_of(SIM_BASE + 1), page, QR_ADVICE_NORMAL),
-              QR_ERR_RANGE);
+    EXPECT_EQ(qr_space_advise(space, qr_va_of(SIM_BASE + 1), page, QR_ADVICE_NORMAL), QR_ERR_RANGE);
     sim_write(sim, 1, 5);
     EXPECT_EQ(qr_space_advise(space, sim_page(1), page, QR_ADVICE_REMOVE), QR_OK);
     EXPECT_EQ(sim_read(sim, 1), 0);
@@ -439,9 +440,8 @@ TEST(space, remap_moves_where_there_is_no_room)
     ASSERT_EQ(sim_map(sim, 2, 1, SIM_R), QR_OK);
     sim_write(sim, 0, 10);
     sim_write(sim, 1, 11);
-    struct qr_remap_request request = {.old_start = sim_page(0),
-                                       .old_bytes = 2 << QR_PAGE_SHIFT,
-                                       .new_bytes = 4 << QR_PAGE_SHIFT};
+    struct qr_remap_request request = {
+        .old_start = sim_page(0), .old_bytes = 2 << QR_PAGE_SHIFT, .new_bytes = 4 << QR_PAGE_SHIFT};
 
     EXPECT_EQ(remap(sim, request, &va), QR_ERR_NO_MEMORY);
     request.flags = QR_REMAP_MAY_MOVE;
@@ -475,8 +475,7 @@ TEST(space, remap_refuses_what_linux_refuses)
         {{sim_page(0), 0, page, QR_REMAP_MAY_MOVE, {0}}, QR_ERR_INVALID},
         {{sim_page(9), page, page, QR_REMAP_MAY_MOVE, {0}}, QR_ERR_FAULT},
         {{sim_page(1), 2 * page, 3 * page, QR_REMAP_MAY_MOVE, {0}}, QR_ERR_FAULT},
-        {{sim_page(0), page, page, QR_REMAP_MAY_MOVE | QR_REMAP_FIXED, sim_page(0)},
-         QR_ERR_RANGE},
+        {{sim_page(0), page, page, QR_REMAP_MAY_MOVE | QR_REMAP_FIXED, sim_page(0)}, QR_ERR_RANGE},
         {{sim_page(0), page, page, QR_REMAP_MAY_MOVE | QR_REMAP_FIXED, qr_va_of(SIM_BASE + 5)},
          QR_ERR_RANGE},
         {{sim_page(0), page, SIZE_MAX - 3 * page, QR_REMAP_MAY_MOVE, {0}}, QR_ERR_NO_MEMORY},
