@@ -23,8 +23,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define PIECES 2000
-#define FILES  1000
+#define PIECES     2000
+#define FILES      1000
 #define HEAP_LIMIT 25.0
 
 static uint64_t random_state = 0x2545f4914f6cdd1dull;

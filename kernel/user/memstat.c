@@ -37,8 +37,8 @@ bar(const char *name, long kb, long total)
     memset(cells, '.', 40);
     memset(cells, '#', (size_t)(filled > 40 ? 40 : filled));
     cells[40] = '\0';
-    printf("  %-14s %9ld kB  %5.1f %%  %s\n", name, kb, total > 0 ? 100.0 * (double)kb / (double)total : 0.0,
-           cells);
+    printf("  %-14s %9ld kB  %5.1f %%  %s\n", name, kb,
+           total > 0 ? 100.0 * (double)kb / (double)total : 0.0, cells);
 }
 
 static void
@@ -58,9 +58,8 @@ static void
 events(void)
 {
     static const char *const names[] = {
-        "pgfault",   "pgmajfault",      "pgfree",           "quire_zero_fill",
-        "quire_cow", "quire_cow_reuse", "quire_fault_around", "quire_fork",
-        "nr_tlb_remote_flush"};
+        "pgfault",         "pgmajfault",         "pgfree",     "quire_zero_fill",    "quire_cow",
+        "quire_cow_reuse", "quire_fault_around", "quire_fork", "nr_tlb_remote_flush"};
 
     printf("events since boot:\n");
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

@@ -105,8 +105,8 @@ make(struct block *block, size_t limit)
     block->mapped = (int)(next_random() & 1);
     block->bytes = bytes;
     if (block->mapped) {
-        block->words = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        block->words =
+            mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (block->words == MAP_FAILED)
             block->words = NULL;
         else if (check_zero(block))
@@ -126,9 +126,8 @@ resize(struct block *block)
 {
     size_t bytes = (block->bytes / 2 + (size_t)(next_random() % block->bytes) + 8) & ~(size_t)7;
     size_t kept = bytes < block->bytes ? bytes : block->bytes;
-    uint64_t *words = block->mapped
-                          ? mremap(block->words, block->bytes, bytes, MREMAP_MAYMOVE)
-                          : realloc(block->words, bytes);
+    uint64_t *words = block->mapped ? mremap(block->words, block->bytes, bytes, MREMAP_MAYMOVE)
+                                    : realloc(block->words, bytes);
 
     if (words == NULL || words == MAP_FAILED)
         return 0;

@@ -32,7 +32,8 @@ print_run(const struct run *run)
 {
     if (run->pages != 0)
         printf("    %012lx +%-6lu frame %-8llx %s%s\n", run->start, run->pages,
-               (unsigned long long)run->frame, run->flags & FILE_PAGE ? "file or shared" : "anonymous",
+               (unsigned long long)run->frame,
+               run->flags & FILE_PAGE ? "file or shared" : "anonymous",
                run->flags & EXCLUSIVE ? ", mapped once" : ", mapped several times");
 }
 

@@ -57,8 +57,8 @@ rw_sleep(struct qr_rwlock *lock, uint32_t state)
     uint32_t waiting = state | RW_WAITING;
 
     if (state == waiting ||
-        atomic_compare_exchange_strong_explicit(&lock->state, &state, waiting,
-                                                memory_order_relaxed, memory_order_relaxed))
+        atomic_compare_exchange_strong_explicit(&lock->state, &state, waiting, memory_order_relaxed,
+                                                memory_order_relaxed))
         qr_port_wait(&lock->state, waiting);
 }
 

@@ -35,8 +35,7 @@ node_refresh(const struct qr_tree *tree, struct qr_tree_node *node)
 
 /* Make @replacement (or nothing) stand where @node hangs below its parent. */
 static void
-tree_relink(struct qr_tree *tree, const struct qr_tree_node *node,
-            struct qr_tree_node *replacement)
+tree_relink(struct qr_tree *tree, const struct qr_tree_node *node, struct qr_tree_node *replacement)
 {
     struct qr_tree_node *parent = node->parent;
 

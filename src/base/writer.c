@@ -49,9 +49,8 @@ emit_number(struct qr_writer *writer, const struct conversion *conversion, uint6
             bool negative)
 {
     const char *digit_set = conversion->kind == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
-    unsigned base = conversion->kind == 'x' || conversion->kind == 'X' || conversion->kind == 'p'
-                        ? 16
-                        : 10;
+    unsigned base =
+        conversion->kind == 'x' || conversion->kind == 'X' || conversion->kind == 'p' ? 16 : 10;
     char digits[24];
     int count = 0;
 

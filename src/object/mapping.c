@@ -57,7 +57,8 @@ qr_object_writable_mappings(struct qr_object *object)
     size_t count = 0;
 
     qr_mutex_lock(&object->mappings_lock);
-    qr_list_for_each(node, &object->mappings) {
+    qr_list_for_each(node, &object->mappings)
+    {
         const struct qr_mapping *mapping = qr_list_entry(node, struct qr_mapping, link);
 
         count += mapping->shared && mapping->may_write;

@@ -261,7 +261,7 @@ static struct qr_frame *
 object_look_up(struct qr_object *object, size_t index)
 {
     qr_spin_lock(&object->lock);
-    struct qr_frame *frame = radix_get(&object->pages, index);
+    struct qr_frame *frame = qr_radix_get(&object->pages, index);
 
     if (frame != NULL)
         qr_frame_get(frame);
@@ -283,7 +283,7 @@ object_insert(struct qr_object *object, size_t index, struct qr_frame *frame,
     enum qr_status status = QR_OK;
 
     qr_spin_lock(&object->lock);
-    struct qr_frame *other = radix_get(&object->pages, index);
+    struct qr_frame *other = qr_radix_get(&object->pages, index);
 
     if (index >= object_pages(qr_object_bytes(object))) {
         status = QR_ERR_RANGE;
@@ -291,14 +291,14 @@ object_insert(struct qr_object *object, size_t index, struct qr_frame *frame,
         qr_frame_get(other);
         *out_other = other;
         status = QR_ERR_EXISTS;
-    } else if (spares->count < radix_nodes_needed(&object->pages, index)) {
+    } else if (spares->count < qr_radix_nodes_needed(&object->pages, index)) {
         status = QR_ERR_AGAIN;
     } else {
         qr_frame_get(frame);
         qr_frame_set_type(frame, QR_FRAME_OBJECT);
         atomic_store_explicit(&frame->index, index, memory_order_relaxed);
         atomic_store_explicit(&frame->owner, object, memory_order_release);
-        radix_insert(&object->pages, index, frame, spares);
+        qr_radix_insert(&object->pages, index, frame, spares);
         object->resident++;
     }
     qr_spin_unlock(&object->lock);
@@ -318,10 +318,10 @@ object_insert_with_spares(struct qr_object *object, size_t index, struct qr_fram
     do {
         status = object_insert(object, index, frame, &spares, out_other);
         if (status == QR_ERR_AGAIN &&
-            !radix_spares_fill(&spares, spares.count + 1, object->machine->nodes, alloc_flags))
+            !qr_radix_spares_fill(&spares, spares.count + 1, object->machine->nodes, alloc_flags))
             status = QR_ERR_NO_MEMORY;
     } while (status == QR_ERR_AGAIN);
-    radix_spares_release(&spares, object->machine->nodes);
+    qr_radix_spares_release(&spares, object->machine->nodes);
     return status;
 }
 
@@ -330,17 +330,15 @@ object_make_page(struct qr_object *object, size_t index, unsigned alloc_flags,
                  struct qr_frame **out_frame, bool *out_made)
 {
     bool memory = qr_object_is_memory(object);
-    struct qr_frame *frame =
-        qr_frame_alloc(object->machine->frames,
-                       alloc_flags | (memory ? QR_ALLOC_ZERO : 0) | QR_ALLOC_MOVABLE);
+    struct qr_frame *frame = qr_frame_alloc(
+        object->machine->frames, alloc_flags | (memory ? QR_ALLOC_ZERO : 0) | QR_ALLOC_MOVABLE);
 
     if (frame == NULL)
         return QR_ERR_NO_MEMORY;
     /* Nobody else sees the frame yet: plain stores of its first flags will do. */
     atomic_fetch_or_explicit(&frame->flags, memory ? QR_FRAME_UPTODATE : QR_FRAME_LOCKED,
                              memory_order_relaxed);
-    enum qr_status status =
-        object_insert_with_spares(object, index, frame, alloc_flags, out_frame);
+    enum qr_status status = object_insert_with_spares(object, index, frame, alloc_flags, out_frame);
 
     if (status == QR_OK) {
         *out_frame = frame;
@@ -372,7 +370,7 @@ object_fill_page(struct qr_object *object, size_t index, struct qr_frame *frame)
         atomic_fetch_or_explicit(&frame->flags, QR_FRAME_UPTODATE, memory_order_release);
     else
         (void)object_detach(object, index, frame);
-    page_unlock(frame);
+    qr_page_unlock(frame);
     return status;
 }
 
@@ -380,10 +378,10 @@ object_fill_page(struct qr_object *object, size_t index, struct qr_frame *frame)
 static enum qr_status
 object_wait_page(struct qr_object *object, size_t index, struct qr_frame *frame)
 {
-    page_lock(frame);
+    qr_page_lock(frame);
     bool usable = page_is_up_to_date(frame) && qr_object_page_is_current(object, index, frame);
 
-    page_unlock(frame);
+    qr_page_unlock(frame);
     return usable ? QR_OK : QR_ERR_AGAIN;
 }
 
@@ -460,7 +458,7 @@ qr_object_get_cached(struct qr_object *object, size_t first, size_t count,
         out_frames[i] = NULL;
     qr_spin_lock(&object->lock);
     for (size_t i = 0; i < count && first + i < pages; i++) {
-        struct qr_frame *frame = radix_get(&object->pages, first + i);
+        struct qr_frame *frame = qr_radix_get(&object->pages, first + i);
 
         if (frame == NULL || !page_is_up_to_date(frame))
             continue;
@@ -477,8 +475,7 @@ qr_object_mark_dirty(struct qr_object *object, struct qr_frame *frame)
 {
     if (qr_object_is_memory(object) || (page_flags(frame) & QR_FRAME_DIRTY) != 0)
         return;
-    uint32_t before =
-        atomic_fetch_or_explicit(&frame->flags, QR_FRAME_DIRTY, memory_order_acq_rel);
+    uint32_t before = atomic_fetch_or_explicit(&frame->flags, QR_FRAME_DIRTY, memory_order_acq_rel);
 
     if ((before & QR_FRAME_DIRTY) == 0)
         qr_counter_add(qr_frames_counters(object->machine->frames), QR_PAGES_DIRTY, 1);
@@ -488,8 +485,8 @@ qr_object_mark_dirty(struct qr_object *object, struct qr_frame *frame)
 static bool
 page_clear_dirty(struct qr_object *object, struct qr_frame *frame)
 {
-    uint32_t before = atomic_fetch_and_explicit(&frame->flags, ~(uint32_t)QR_FRAME_DIRTY,
-                                                memory_order_acq_rel);
+    uint32_t before =
+        atomic_fetch_and_explicit(&frame->flags, ~(uint32_t)QR_FRAME_DIRTY, memory_order_acq_rel);
 
     if ((before & QR_FRAME_DIRTY) == 0)
         return false;
@@ -509,8 +506,8 @@ object_detach(struct qr_object *object, size_t index, struct qr_frame *frame)
     bool found = false;
 
     qr_spin_lock(&object->lock);
-    if (radix_get(&object->pages, index) == frame) {
-        (void)radix_remove(&object->pages, index, object->machine->nodes);
+    if (qr_radix_get(&object->pages, index) == frame) {
+        (void)qr_radix_remove(&object->pages, index, object->machine->nodes);
         atomic_store_explicit(&frame->owner, NULL, memory_order_release);
         object->resident--;
         found = true;
@@ -529,7 +526,7 @@ static struct qr_frame *
 object_next_page(struct qr_object *object, size_t *index)
 {
     qr_spin_lock(&object->lock);
-    struct qr_frame *frame = radix_next(&object->pages, index);
+    struct qr_frame *frame = qr_radix_next(&object->pages, index);
 
     if (frame != NULL)
         qr_frame_get(frame);
@@ -546,9 +543,9 @@ object_detach_range(struct qr_object *object, size_t first, size_t last)
     while (index < last && (frame = object_next_page(object, &index)) != NULL) {
         if (index < last) {
             /* A page under I/O is waited for: its pager still uses the frame. */
-            page_lock(frame);
+            qr_page_lock(frame);
             (void)object_detach(object, index, frame);
-            page_unlock(frame);
+            qr_page_unlock(frame);
         }
         qr_frame_put(object->machine->frames, frame);
         index++;
@@ -574,7 +571,8 @@ object_unmap(struct qr_object *object, size_t first, size_t last, bool private_c
     const struct qr_mapping_ops *ops = object->machine->mapping_ops;
 
     qr_mutex_lock(&object->mappings_lock);
-    qr_list_for_each(node, &object->mappings) {
+    qr_list_for_each(node, &object->mappings)
+    {
         struct qr_mapping *mapping = qr_list_entry(node, struct qr_mapping, link);
         size_t from = first;
         size_t to = last;
@@ -595,12 +593,12 @@ object_clear_tail(struct qr_object *object, uint64_t from)
     if (frame == NULL)
         return;
     if (offset != 0) {
-        page_lock(frame);
+        qr_page_lock(frame);
         char *window = qr_port_window_open(qr_frame_pa(object->machine->frames, frame));
 
         __builtin_memset(window + offset, 0, QR_PAGE_SIZE - offset);
         qr_port_window_close(window);
-        page_unlock(frame);
+        qr_page_unlock(frame);
     }
     qr_frame_put(object->machine->frames, frame);
 }
@@ -640,7 +638,7 @@ qr_object_drop_clean(struct qr_object *object)
     if (qr_object_is_memory(object))
         return 0;
     while ((frame = object_next_page(object, &index)) != NULL) {
-        bool idle = page_try_lock(frame);
+        bool idle = qr_page_try_lock(frame);
 
         if (idle) {
             uint32_t busy = QR_FRAME_DIRTY | QR_FRAME_WRITEBACK;
@@ -648,7 +646,7 @@ qr_object_drop_clean(struct qr_object *object)
             if (atomic_load(&frame->refs) == 2 && (page_flags(frame) & busy) == 0 &&
                 object_detach(object, index, frame))
                 dropped++;
-            page_unlock(frame);
+            qr_page_unlock(frame);
         }
         qr_frame_put(object->machine->frames, frame);
         index++;
@@ -660,7 +658,7 @@ bool
 qr_object_next_present(struct qr_object *object, size_t index, size_t *out_index)
 {
     qr_spin_lock(&object->lock);
-    bool found = radix_next(&object->pages, &index) != NULL;
+    bool found = qr_radix_next(&object->pages, &index) != NULL;
     qr_spin_unlock(&object->lock);
     if (found)
         *out_index = index;
@@ -676,7 +674,8 @@ object_clean_mappings(struct qr_object *object, size_t index)
     const struct qr_mapping_ops *ops = object->machine->mapping_ops;
 
     qr_mutex_lock(&object->mappings_lock);
-    qr_list_for_each(node, &object->mappings) {
+    qr_list_for_each(node, &object->mappings)
+    {
         struct qr_mapping *mapping = qr_list_entry(node, struct qr_mapping, link);
         size_t from = index;
         size_t to = index + 1;
@@ -694,7 +693,7 @@ object_write_page(struct qr_object *object, size_t index, struct qr_frame *frame
     struct qr_counters *counters = qr_frames_counters(object->machine->frames);
     enum qr_status status = QR_OK;
 
-    page_lock(frame);
+    qr_page_lock(frame);
     if (qr_object_page_is_current(object, index, frame) &&
         (page_flags(frame) & QR_FRAME_DIRTY) != 0) {
         /* Clear the mark, then make the leaves read-only: a store between the two is still
@@ -707,7 +706,7 @@ object_write_page(struct qr_object *object, size_t index, struct qr_frame *frame
         if (status != QR_OK)
             qr_object_mark_dirty(object, frame);
     }
-    page_unlock(frame);
+    qr_page_unlock(frame);
     return status;
 }
 
@@ -743,8 +742,8 @@ static enum qr_status
 object_copy_page(struct qr_object *object, size_t index, bool writing, struct qr_frame **out_frame)
 {
     bool hole_is_zero = !writing && qr_object_is_memory(object);
-    enum qr_status status = qr_object_get_page(
-        object, index, hole_is_zero ? QR_PAGE_CACHED : QR_PAGE_FILL, out_frame);
+    enum qr_status status =
+        qr_object_get_page(object, index, hole_is_zero ? QR_PAGE_CACHED : QR_PAGE_FILL, out_frame);
 
     if (status == QR_ERR_NOT_FOUND) {
         *out_frame = object->machine->zero;

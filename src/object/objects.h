@@ -9,28 +9,28 @@
 #include <quire/object.h>
 
 struct qr_objects {
-    struct qr_frames *frames;  /* fixed */
-    struct qr_cache *cache;    /* fixed: struct qr_object */
-    struct qr_cache *nodes;    /* fixed: struct radix_node */
-    struct qr_frame *zero;     /* fixed: what a hole reads as */
+    struct qr_frames *frames;                 /* fixed */
+    struct qr_cache *cache;                   /* fixed: struct qr_object */
+    struct qr_cache *nodes;                   /* fixed: struct radix_node */
+    struct qr_frame *zero;                    /* fixed: what a hole reads as */
     const struct qr_mapping_ops *mapping_ops; /* fixed after start-up */
-    struct qr_spin lock;       /* R: the registry */
-    struct qr_list all;        /* R */
+    struct qr_spin lock;                      /* R: the registry */
+    struct qr_list all;                       /* R */
 };
 
 struct qr_object {
-    struct qr_objects *machine;    /* fixed */
-    const struct qr_pager *pager;  /* fixed */
-    void *context;                 /* fixed: the pager's */
+    struct qr_objects *machine;   /* fixed */
+    const struct qr_pager *pager; /* fixed */
+    void *context;                /* fixed: the pager's */
     _Atomic uint32_t refs;
-    struct qr_list link;           /* R */
-    _Atomic uint64_t bytes;        /* written under P; read anywhere */
-    struct qr_spin lock;           /* P: pages, resident */
-    struct radix pages;            /* P: index -> struct qr_frame *, one reference each */
-    _Atomic size_t resident;       /* written under P; read anywhere */
-    struct qr_mutex mappings_lock; /* M, sleeping */
-    struct qr_list mappings;       /* M: struct qr_mapping */
-    qr_pa device_base;             /* fixed */
+    struct qr_list link;               /* R */
+    _Atomic uint64_t bytes;            /* written under P; read anywhere */
+    struct qr_spin lock;               /* P: pages, resident */
+    struct radix pages;                /* P: index -> struct qr_frame *, one reference each */
+    _Atomic size_t resident;           /* written under P; read anywhere */
+    struct qr_mutex mappings_lock;     /* M, sleeping */
+    struct qr_list mappings;           /* M: struct qr_mapping */
+    qr_pa device_base;                 /* fixed */
     enum qr_cacheability device_cache; /* fixed */
 };
 
@@ -47,8 +47,8 @@ object_gauge(const struct qr_object *object)
 }
 
 /* The page lock: contents or identity in transition.  Sleeping; the holder has a reference. */
-void page_lock(struct qr_frame *frame);
-bool page_try_lock(struct qr_frame *frame);
-void page_unlock(struct qr_frame *frame);
+void qr_page_lock(struct qr_frame *frame);
+bool qr_page_try_lock(struct qr_frame *frame);
+void qr_page_unlock(struct qr_frame *frame);
 
 #endif

@@ -9,7 +9,7 @@
 #include <quire/assert.h>
 
 bool
-page_try_lock(struct qr_frame *frame)
+qr_page_try_lock(struct qr_frame *frame)
 {
     uint32_t before =
         atomic_fetch_or_explicit(&frame->flags, QR_FRAME_LOCKED, memory_order_acquire);
@@ -18,9 +18,9 @@ page_try_lock(struct qr_frame *frame)
 }
 
 void
-page_lock(struct qr_frame *frame)
+qr_page_lock(struct qr_frame *frame)
 {
-    while (!page_try_lock(frame)) {
+    while (!qr_page_try_lock(frame)) {
         uint32_t flags =
             atomic_fetch_or_explicit(&frame->flags, QR_FRAME_WAITED, memory_order_relaxed) |
             QR_FRAME_WAITED;
@@ -31,7 +31,7 @@ page_lock(struct qr_frame *frame)
 }
 
 void
-page_unlock(struct qr_frame *frame)
+qr_page_unlock(struct qr_frame *frame)
 {
     uint32_t before = atomic_fetch_and_explicit(
         &frame->flags, ~(uint32_t)(QR_FRAME_LOCKED | QR_FRAME_WAITED), memory_order_release);

@@ -48,7 +48,7 @@ radix_covers(const struct radix *radix, size_t index)
 }
 
 void *
-radix_get(const struct radix *radix, size_t index)
+qr_radix_get(const struct radix *radix, size_t index)
 {
     if (!radix_covers(radix, index))
         return NULL;
@@ -60,7 +60,7 @@ radix_get(const struct radix *radix, size_t index)
 }
 
 unsigned
-radix_nodes_needed(const struct radix *radix, size_t index)
+qr_radix_nodes_needed(const struct radix *radix, size_t index)
 {
     unsigned levels = radix_levels_for(index);
 
@@ -71,8 +71,8 @@ radix_nodes_needed(const struct radix *radix, size_t index)
 }
 
 bool
-radix_spares_fill(struct radix_spares *spares, unsigned count, struct qr_cache *nodes,
-                  unsigned alloc_flags)
+qr_radix_spares_fill(struct radix_spares *spares, unsigned count, struct qr_cache *nodes,
+                     unsigned alloc_flags)
 {
     qr_assert(count <= QR_ARRAY_COUNT(spares->nodes));
     while (spares->count < count) {
@@ -86,7 +86,7 @@ radix_spares_fill(struct radix_spares *spares, unsigned count, struct qr_cache *
 }
 
 void
-radix_spares_release(struct radix_spares *spares, struct qr_cache *nodes)
+qr_radix_spares_release(struct radix_spares *spares, struct qr_cache *nodes)
 {
     while (spares->count > 0)
         qr_cache_free(nodes, spares->nodes[--spares->count]);
@@ -122,7 +122,7 @@ radix_grow(struct radix *radix, unsigned levels, struct radix_spares *spares)
 }
 
 void
-radix_insert(struct radix *radix, size_t index, void *item, struct radix_spares *spares)
+qr_radix_insert(struct radix *radix, size_t index, void *item, struct radix_spares *spares)
 {
     radix_grow(radix, radix_levels_for(index), spares);
     struct radix_node *node = radix->root;
@@ -144,10 +144,10 @@ radix_insert(struct radix *radix, size_t index, void *item, struct radix_spares 
 }
 
 void *
-radix_remove(struct radix *radix, size_t index, struct qr_cache *nodes)
+qr_radix_remove(struct radix *radix, size_t index, struct qr_cache *nodes)
 {
     struct radix_node *path[RADIX_LEVELS_MAX];
-    void *item = radix_get(radix, index);
+    void *item = qr_radix_get(radix, index);
 
     if (item == NULL)
         return NULL;
@@ -171,7 +171,7 @@ radix_remove(struct radix *radix, size_t index, struct qr_cache *nodes)
  * starts again from the root with the index just behind that node.
  */
 void *
-radix_next(const struct radix *radix, size_t *index)
+qr_radix_next(const struct radix *radix, size_t *index)
 {
     size_t at = *index;
 

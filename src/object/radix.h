@@ -29,20 +29,20 @@ struct radix_spares {
     unsigned count;
 };
 
-void *radix_get(const struct radix *radix, size_t index);
+void *qr_radix_get(const struct radix *radix, size_t index);
 
 /* How many nodes an insertion at @index needs at most, as the tree stands now. */
-unsigned radix_nodes_needed(const struct radix *radix, size_t index);
+unsigned qr_radix_nodes_needed(const struct radix *radix, size_t index);
 /* Fill @spares up to @count; false when memory is exhausted (spares keep what they have). */
-bool radix_spares_fill(struct radix_spares *spares, unsigned count, struct qr_cache *nodes,
-                       unsigned alloc_flags);
-void radix_spares_release(struct radix_spares *spares, struct qr_cache *nodes);
+bool qr_radix_spares_fill(struct radix_spares *spares, unsigned count, struct qr_cache *nodes,
+                          unsigned alloc_flags);
+void qr_radix_spares_release(struct radix_spares *spares, struct qr_cache *nodes);
 
-/* Set the empty slot @index; @spares holds what radix_nodes_needed() said under the same lock. */
-void radix_insert(struct radix *radix, size_t index, void *item, struct radix_spares *spares);
+/* Set the empty slot @index; @spares holds what qr_radix_nodes_needed() said under the same lock. */
+void qr_radix_insert(struct radix *radix, size_t index, void *item, struct radix_spares *spares);
 /* Empty slot @index, free nodes that became empty; returns what was there, or NULL. */
-void *radix_remove(struct radix *radix, size_t index, struct qr_cache *nodes);
+void *qr_radix_remove(struct radix *radix, size_t index, struct qr_cache *nodes);
 /* The first item at or after *@index; sets *@index to its place; NULL where none. */
-void *radix_next(const struct radix *radix, size_t *index);
+void *qr_radix_next(const struct radix *radix, size_t *index);
 
 #endif

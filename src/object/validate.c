@@ -19,7 +19,7 @@ object_is_sound(struct qr_object *object, char *out_message, size_t bytes)
     const char *broken = NULL;
 
     qr_spin_lock(&object->lock);
-    for (; broken == NULL && (frame = radix_next(&object->pages, &index)) != NULL; index++) {
+    for (; broken == NULL && (frame = qr_radix_next(&object->pages, &index)) != NULL; index++) {
         count++;
         if (qr_frame_type(frame) != QR_FRAME_OBJECT)
             broken = "1: a frame in the index has another type";
@@ -41,6 +41,19 @@ object_is_sound(struct qr_object *object, char *out_message, size_t bytes)
     return broken == NULL;
 }
 
+/* Take a reference unless the object is on its way out. */
+static bool
+object_try_get(struct qr_object *object)
+{
+    uint32_t refs = atomic_load(&object->refs);
+
+    while (refs != 0) {
+        if (atomic_compare_exchange_weak(&object->refs, &refs, refs + 1))
+            return true;
+    }
+    return false;
+}
+
 /* The object after @previous in the registry (the first for NULL), with a reference. */
 static struct qr_object *
 objects_next(struct qr_objects *objects, struct qr_object *previous)
@@ -48,17 +61,13 @@ objects_next(struct qr_objects *objects, struct qr_object *previous)
     struct qr_object *next = NULL;
 
     qr_spin_lock(&objects->lock);
-    struct qr_list *node = previous == NULL ? objects->all.next : previous->link.next;
+    struct qr_list *node = previous == NULL ? &objects->all : &previous->link;
 
-    for (; node != &objects->all && next == NULL; node = node->next) {
+    while (next == NULL && (node = node->next) != &objects->all) {
         struct qr_object *object = qr_list_entry(node, struct qr_object, link);
-        uint32_t refs = atomic_load(&object->refs);
 
-        /* One on its way out has no references and is skipped. */
-        while (refs != 0 && next == NULL) {
-            if (atomic_compare_exchange_weak(&object->refs, &refs, refs + 1))
-                next = object;
-        }
+        if (object_try_get(object))
+            next = object;
     }
     qr_spin_unlock(&objects->lock);
     return next;

@@ -19,10 +19,9 @@ qr_report_slabinfo(const struct qr_report *report, struct qr_writer *writer)
         qr_writer_printf(writer,
                          "%-17s %6zu %6zu %6zu %4zu %4zu : tunables %4u %4u %4u : slabdata "
                          "%6zu %6zu %6u\n",
-                         cache.name, cache.active_objects, cache.total_objects,
-                         cache.object_bytes, cache.objects_per_slab, cache.slab_frames,
-                         cache.magazine_objects, cache.magazine_objects / 2, 0u,
-                         cache.active_slabs, cache.slabs, 0u);
+                         cache.name, cache.active_objects, cache.total_objects, cache.object_bytes,
+                         cache.objects_per_slab, cache.slab_frames, cache.magazine_objects,
+                         cache.magazine_objects / 2, 0u, cache.active_slabs, cache.slabs, 0u);
 }
 
 void
@@ -30,8 +29,7 @@ qr_report_vmallocinfo(const struct qr_report *report, struct qr_writer *writer)
 {
     struct qr_vmalloc_block block = {.range = {{0}, {0}}};
 
-    while (report->vmalloc != NULL &&
-           qr_vmalloc_next(report->vmalloc, block.range.end, &block)) {
+    while (report->vmalloc != NULL && qr_vmalloc_next(report->vmalloc, block.range.end, &block)) {
         /* Linux shows the extent with its guard behind. */
         qr_writer_printf(writer, "0x%016lx-0x%016lx %7zu %s", (unsigned long)block.range.start.v,
                          (unsigned long)(block.range.end.v + QR_PAGE_SIZE),
@@ -56,23 +54,22 @@ qr_report_overview(const struct qr_report *report, struct qr_writer *writer)
                      pages_to_kb(frames.total), pages_to_kb(frames.free),
                      pages_to_kb(frames.peak_used), pages_to_kb(frames.reserved),
                      frames.metadata_bytes);
-    qr_writer_printf(writer,
-                     "users:  anonymous %lu kB, page cache %lu kB, shared %lu kB, tables %lu kB, "
-                     "slab %lu kB, vmalloc %lu kB\n",
-                     pages_to_kb(gauge(report, QR_PAGES_ANON)),
-                     pages_to_kb(gauge(report, QR_PAGES_FILE)),
-                     pages_to_kb(gauge(report, QR_PAGES_SHMEM)),
-                     pages_to_kb(gauge(report, QR_PAGES_TABLE)),
-                     pages_to_kb(gauge(report, QR_PAGES_SLAB)),
-                     pages_to_kb(gauge(report, QR_PAGES_VMALLOC)));
+    qr_writer_printf(
+        writer,
+        "users:  anonymous %lu kB, page cache %lu kB, shared %lu kB, tables %lu kB, "
+        "slab %lu kB, vmalloc %lu kB\n",
+        pages_to_kb(gauge(report, QR_PAGES_ANON)), pages_to_kb(gauge(report, QR_PAGES_FILE)),
+        pages_to_kb(gauge(report, QR_PAGES_SHMEM)), pages_to_kb(gauge(report, QR_PAGES_TABLE)),
+        pages_to_kb(gauge(report, QR_PAGES_SLAB)), pages_to_kb(gauge(report, QR_PAGES_VMALLOC)));
     qr_writer_printf(writer, "free blocks by order (0 to 10):\n");
     qr_report_buddyinfo(report, writer);
     if (report->heap != NULL) {
         struct qr_heap_stats heap;
 
         qr_heap_stats(report->heap, &heap);
-        qr_writer_printf(writer, "heap: %zu frames, %zu bytes in use, %zu large blocks of %zu "
-                                 "bytes\n",
+        qr_writer_printf(writer,
+                         "heap: %zu frames, %zu bytes in use, %zu large blocks of %zu "
+                         "bytes\n",
                          heap.frames, heap.active_bytes, heap.large_blocks, heap.large_bytes);
     }
     qr_writer_printf(writer,

@@ -67,17 +67,15 @@ write_region(const struct qr_report *report, const struct qr_region *region,
     if (fixed == NULL && name.writer.length > 0)
         fixed = name.text;
 
-    uint64_t offset =
-        region->object == NULL ? 0 : (uint64_t)region->object_page << QR_PAGE_SHIFT;
+    uint64_t offset = region->object == NULL ? 0 : (uint64_t)region->object_page << QR_PAGE_SHIFT;
 
-    qr_writer_printf(&line.writer, "%08lx-%08lx %c%c%c%c %08llx %02x:%02x %llu ",
-                     (unsigned long)region->start.v, (unsigned long)region->end.v,
-                     (region->prot & QR_PROT_READ) != 0 ? 'r' : '-',
-                     (region->prot & QR_PROT_WRITE) != 0 ? 'w' : '-',
-                     (region->prot & QR_PROT_EXEC) != 0 ? 'x' : '-',
-                     (region->flags & QR_REGION_SHARED) != 0 ? 's' : 'p',
-                     (unsigned long long)offset, file.device_major, file.device_minor,
-                     (unsigned long long)file.inode);
+    qr_writer_printf(
+        &line.writer, "%08lx-%08lx %c%c%c%c %08llx %02x:%02x %llu ", (unsigned long)region->start.v,
+        (unsigned long)region->end.v, (region->prot & QR_PROT_READ) != 0 ? 'r' : '-',
+        (region->prot & QR_PROT_WRITE) != 0 ? 'w' : '-',
+        (region->prot & QR_PROT_EXEC) != 0 ? 'x' : '-',
+        (region->flags & QR_REGION_SHARED) != 0 ? 's' : 'p', (unsigned long long)offset,
+        file.device_major, file.device_minor, (unsigned long long)file.inode);
     if (fixed != NULL) {
         while (line.column < NAME_COLUMN)
             qr_writer_printf(&line.writer, " ");
@@ -112,8 +110,8 @@ usage_add_leaf(struct usage *usage, struct qr_frames *frames, const struct qr_le
     struct qr_frame *frame = qr_frame_find(frames, qr_pa_to_pfn(leaf->pa));
 
     /* The shared zero frame and device memory belong to nobody. */
-    if (frame == NULL || (qr_frame_type(frame) != QR_FRAME_ANON &&
-                          qr_frame_type(frame) != QR_FRAME_OBJECT))
+    if (frame == NULL ||
+        (qr_frame_type(frame) != QR_FRAME_ANON && qr_frame_type(frame) != QR_FRAME_OBJECT))
         return;
     uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
     uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
@@ -212,11 +210,11 @@ static const struct {
     unsigned bit;
     char name[3];
 } flag_names[] = {
-    {QR_REGION_GROWS_DOWN, "gd"},   {QR_REGION_LOCKED, "lo"},     {QR_REGION_SEQUENTIAL, "sr"},
-    {QR_REGION_RANDOM, "rr"},       {QR_REGION_DONT_FORK, "dc"},  {QR_REGION_ACCOUNTED, "ac"},
-    {QR_REGION_NO_RESERVE, "nr"},   {QR_REGION_DEVICE, "pf"},     {QR_REGION_WIPE_ON_FORK, "wf"},
-    {QR_REGION_DONT_DUMP, "dd"},    {QR_REGION_HUGE, "hg"},       {QR_REGION_NO_HUGE, "nh"},
-    {QR_REGION_MERGEABLE, "mg"},    {QR_REGION_SEALED, "sl"},
+    {QR_REGION_GROWS_DOWN, "gd"}, {QR_REGION_LOCKED, "lo"},    {QR_REGION_SEQUENTIAL, "sr"},
+    {QR_REGION_RANDOM, "rr"},     {QR_REGION_DONT_FORK, "dc"}, {QR_REGION_ACCOUNTED, "ac"},
+    {QR_REGION_NO_RESERVE, "nr"}, {QR_REGION_DEVICE, "pf"},    {QR_REGION_WIPE_ON_FORK, "wf"},
+    {QR_REGION_DONT_DUMP, "dd"},  {QR_REGION_HUGE, "hg"},      {QR_REGION_NO_HUGE, "nh"},
+    {QR_REGION_MERGEABLE, "mg"},  {QR_REGION_SEALED, "sl"},
 };
 
 static void
@@ -225,14 +223,12 @@ write_flags(struct qr_writer *writer, const struct qr_region *region)
     bool shared = (region->flags & QR_REGION_SHARED) != 0;
     bool may_write = (region->max_prot & QR_PROT_WRITE) != 0;
 
-    qr_writer_printf(writer, "VmFlags: %s%s%s%s%s%s%s%s",
-                     (region->prot & QR_PROT_READ) != 0 ? "rd " : "",
-                     (region->prot & QR_PROT_WRITE) != 0 ? "wr " : "",
-                     (region->prot & QR_PROT_EXEC) != 0 ? "ex " : "", shared ? "sh " : "",
-                     (region->max_prot & QR_PROT_READ) != 0 ? "mr " : "",
-                     may_write ? "mw " : "",
-                     (region->max_prot & QR_PROT_EXEC) != 0 ? "me " : "",
-                     shared && may_write ? "ms " : "");
+    qr_writer_printf(
+        writer, "VmFlags: %s%s%s%s%s%s%s%s", (region->prot & QR_PROT_READ) != 0 ? "rd " : "",
+        (region->prot & QR_PROT_WRITE) != 0 ? "wr " : "",
+        (region->prot & QR_PROT_EXEC) != 0 ? "ex " : "", shared ? "sh " : "",
+        (region->max_prot & QR_PROT_READ) != 0 ? "mr " : "", may_write ? "mw " : "",
+        (region->max_prot & QR_PROT_EXEC) != 0 ? "me " : "", shared && may_write ? "ms " : "");
     for (size_t i = 0; i < QR_ARRAY_COUNT(flag_names); i++) {
         if ((region->flags & flag_names[i].bit) != 0)
             qr_writer_printf(writer, "%s ", flag_names[i].name);
@@ -382,8 +378,7 @@ qr_report_pagemap(struct qr_space *space, size_t first_page, size_t count, uint6
         uintptr_t va = entry.start.v > at.v ? entry.start.v : at.v;
 
         for (; va < stop; va += QR_PAGE_SIZE)
-            out[(va - start) >> QR_PAGE_SHIFT] =
-                pagemap_word(&space->tables, &entry, qr_va_of(va));
+            out[(va - start) >> QR_PAGE_SHIFT] = pagemap_word(&space->tables, &entry, qr_va_of(va));
         at = qr_va_of(stop);
     }
     qr_rw_read_unlock(&space->lock);

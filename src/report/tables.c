@@ -133,7 +133,8 @@ qr_report_tables(struct qr_tables *tables, struct qr_writer *writer)
                 write_run(&first, at, writer);
             first = entry;
         }
-        at = qr_va_of(entry.start.v + ((uintptr_t)1 << qr_format_shift(tables->format, entry.level)));
+        at = qr_va_of(entry.start.v +
+                      ((uintptr_t)1 << qr_format_shift(tables->format, entry.level)));
         if (at.v == 0)
             break;
     }

@@ -76,8 +76,8 @@ qr_report_pagetypeinfo(const struct qr_report *report, struct qr_writer *writer)
         qr_frames_zone_stats(report->frames, i, &zone);
         if (zone.managed == 0)
             continue;
-        qr_writer_printf(writer, "Node %4u, zone %8s, type %12s ", zone.node,
-                         zone_name(zone.kind), "Movable");
+        qr_writer_printf(writer, "Node %4u, zone %8s, type %12s ", zone.node, zone_name(zone.kind),
+                         "Movable");
         write_orders(writer, &zone);
     }
     qr_writer_printf(writer, "\n%-23s%12s \n", "Number of blocks type ", "Movable");
@@ -86,8 +86,8 @@ qr_report_pagetypeinfo(const struct qr_report *report, struct qr_writer *writer)
 
         qr_frames_zone_stats(report->frames, i, &zone);
         if (zone.managed != 0)
-            qr_writer_printf(writer, "Node %u, zone %8s %12zu \n", zone.node,
-                             zone_name(zone.kind), (zone.spanned + 511) / 512);
+            qr_writer_printf(writer, "Node %u, zone %8s %12zu \n", zone.node, zone_name(zone.kind),
+                             (zone.spanned + 511) / 512);
     }
 }
 

@@ -964,15 +964,24 @@ main(int argc, char **argv)
         const char *name;
         void (*run)(void);
     } tests[] = {
-        {"open", test_open},           {"read and write", test_read_write},
-        {"partial copies", test_partial}, {"size", test_size},
-        {"names", test_names},         {"rename", test_rename},
-        {"attributes", test_attributes}, {"directories", test_directories},
-        {"descriptors", test_descriptors}, {"pipes", test_pipes},
-        {"select", test_select},       {"epoll", test_epoll},
-        {"eventfd", test_eventfd},     {"memfd", test_memfd},
-        {"mapped", test_mapped},       {"copies", test_copies},
-        {"locks", test_locks},         {"devices", test_devices},
+        {"open", test_open},
+        {"read and write", test_read_write},
+        {"partial copies", test_partial},
+        {"size", test_size},
+        {"names", test_names},
+        {"rename", test_rename},
+        {"attributes", test_attributes},
+        {"directories", test_directories},
+        {"descriptors", test_descriptors},
+        {"pipes", test_pipes},
+        {"select", test_select},
+        {"epoll", test_epoll},
+        {"eventfd", test_eventfd},
+        {"memfd", test_memfd},
+        {"mapped", test_mapped},
+        {"copies", test_copies},
+        {"locks", test_locks},
+        {"devices", test_devices},
         {"limits", test_limits},
     };
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) {

@@ -60,13 +60,41 @@ free_kb(void)
 
 /* Left out: what ends the machine or this test by design, and calls that make processes. */
 static const int left_out[] = {
-    SYS_reboot,  SYS_kill,     SYS_tkill,           SYS_tgkill, SYS_rt_sigqueueinfo,
-    SYS_fork,    SYS_vfork,    SYS_clone,           SYS_clone3, SYS_rt_tgsigqueueinfo,
-    SYS_vhangup, SYS_exit_group, SYS_exit,          SYS_pause,  SYS_pidfd_send_signal,
-    SYS_mount,   SYS_umount2,  SYS_pivot_root,      SYS_chroot, SYS_setsid,
-    SYS_kexec_load, SYS_kexec_file_load, SYS_init_module, SYS_finit_module, SYS_delete_module,
-    SYS_rt_sigsuspend, SYS_swapoff, SYS_clock_settime, SYS_settimeofday, SYS_prlimit64,
-    SYS_execve, SYS_execveat, SYS_sched_setscheduler, SYS_sched_setattr, SYS_sched_setparam,
+    SYS_reboot,
+    SYS_kill,
+    SYS_tkill,
+    SYS_tgkill,
+    SYS_rt_sigqueueinfo,
+    SYS_fork,
+    SYS_vfork,
+    SYS_clone,
+    SYS_clone3,
+    SYS_rt_tgsigqueueinfo,
+    SYS_vhangup,
+    SYS_exit_group,
+    SYS_exit,
+    SYS_pause,
+    SYS_pidfd_send_signal,
+    SYS_mount,
+    SYS_umount2,
+    SYS_pivot_root,
+    SYS_chroot,
+    SYS_setsid,
+    SYS_kexec_load,
+    SYS_kexec_file_load,
+    SYS_init_module,
+    SYS_finit_module,
+    SYS_delete_module,
+    SYS_rt_sigsuspend,
+    SYS_swapoff,
+    SYS_clock_settime,
+    SYS_settimeofday,
+    SYS_prlimit64,
+    SYS_execve,
+    SYS_execveat,
+    SYS_sched_setscheduler,
+    SYS_sched_setattr,
+    SYS_sched_setparam,
 };
 
 static int
@@ -87,11 +115,39 @@ static uintptr_t
 hostile_argument(void)
 {
     static const uintptr_t numbers[] = {
-        0, 1, 2, 3, 5, 7, 8, 16, 63, 64, 4095, 4096, 4097, 8192, 65536, 0x7fffffff, 0x80000000,
-        0xffffffff, 0x100000000, 0x7fffffffffff, 0x7ffffffff000, 0x800000000000,
-        0xffff800000000000, 0xffff888000000000, 0xffffffff80000000, 0xffffffff80100000,
-        0xfffffffffffff000, 0x7fffffffffffffff, 0x8000000000000000, (uintptr_t)-1, (uintptr_t)-2,
-        (uintptr_t)-4096, (uintptr_t)-100,
+        0,
+        1,
+        2,
+        3,
+        5,
+        7,
+        8,
+        16,
+        63,
+        64,
+        4095,
+        4096,
+        4097,
+        8192,
+        65536,
+        0x7fffffff,
+        0x80000000,
+        0xffffffff,
+        0x100000000,
+        0x7fffffffffff,
+        0x7ffffffff000,
+        0x800000000000,
+        0xffff800000000000,
+        0xffff888000000000,
+        0xffffffff80000000,
+        0xffffffff80100000,
+        0xfffffffffffff000,
+        0x7fffffffffffffff,
+        0x8000000000000000,
+        (uintptr_t)-1,
+        (uintptr_t)-2,
+        (uintptr_t)-4096,
+        (uintptr_t)-100,
     };
 
     switch (next_random() % 8) {
@@ -235,7 +291,8 @@ static void
 use_up_regions(void)
 {
     size_t pages = 200000;
-    char *at = mmap(NULL, pages * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *at =
+        mmap(NULL, pages * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     size_t done = 0;
 
     while (done < pages && mprotect(at + done * 4096, 4096, PROT_READ) == 0)

@@ -60,9 +60,9 @@ TEST(list, nodes_keep_their_order)
     for (unsigned i = 1; i < 4; i++)
         qr_list_push_back(&list, &nodes[i]);
     qr_list_push_front(&list, &nodes[0]);
-    qr_list_for_each(node, &list)
-        EXPECT_TRUE(node == &nodes[seen++]);
-    qr_list_for_each_safe(node, &list) {
+    qr_list_for_each(node, &list) EXPECT_TRUE(node == &nodes[seen++]);
+    qr_list_for_each_safe(node, &list)
+    {
         if (node == &nodes[1] || node == &nodes[2])
             qr_list_remove(node);
     }

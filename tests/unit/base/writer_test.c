@@ -16,16 +16,16 @@ static const char *const precisions[] = {"", ".0", ".3", ".12"};
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 #pragma GCC diagnostic ignored "-Wformat"
 
-#define COMPARE(length, kind, value)                                                            \
-    for (unsigned f = 0; f < 4; f++)                                                            \
-        for (unsigned w = 0; w < 4; w++)                                                        \
-            for (unsigned p = 0; p < 4; p++) {                                                  \
-                char format[32], expected[64], actual[64];                                      \
-                snprintf(format, sizeof(format), "<%%%s%s%s" length kind ">", flags[f],         \
-                         widths[w], precisions[p]);                                             \
-                int bytes = snprintf(expected, sizeof(expected), format, value);                \
-                EXPECT_EQ(qr_format(actual, sizeof(actual), format, value), (size_t)bytes);     \
-                EXPECT_STR(actual, expected);                                                   \
+#define COMPARE(length, kind, value)                                                               \
+    for (unsigned f = 0; f < 4; f++)                                                               \
+        for (unsigned w = 0; w < 4; w++)                                                           \
+            for (unsigned p = 0; p < 4; p++) {                                                     \
+                char format[32], expected[64], actual[64];                                         \
+                snprintf(format, sizeof(format), "<%%%s%s%s" length kind ">", flags[f], widths[w], \
+                         precisions[p]);                                                           \
+                int bytes = snprintf(expected, sizeof(expected), format, value);                   \
+                EXPECT_EQ(qr_format(actual, sizeof(actual), format, value), (size_t)bytes);        \
+                EXPECT_STR(actual, expected);                                                      \
             }
 
 TEST(writer, numbers_match_printf)

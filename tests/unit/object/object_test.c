@@ -15,8 +15,7 @@
 static struct qr_objects *
 objects_boot(struct sim *sim)
 {
-    struct qr_objects *objects =
-        qr_kcalloc(sim_heap(sim), 1, qr_objects_size(), 0);
+    struct qr_objects *objects = qr_kcalloc(sim_heap(sim), 1, qr_objects_size(), 0);
 
     EXPECT_STATUS(qr_objects_init(objects, sim_frames(sim), sim_heap(sim)), QR_OK);
     return objects;
@@ -146,8 +145,7 @@ TEST(object, holes_read_as_zero_and_take_no_frame)
     struct qr_object *object = NULL;
     unsigned char bytes[3 * 4096];
 
-    ASSERT_STATUS(qr_object_create(objects, &qr_pager_memory, NULL, sizeof(bytes), &object),
-                  QR_OK);
+    ASSERT_STATUS(qr_object_create(objects, &qr_pager_memory, NULL, sizeof(bytes), &object), QR_OK);
     memset(bytes, 0xff, sizeof(bytes));
     EXPECT_EQ(object_read(object, 0, bytes, sizeof(bytes)), sizeof(bytes));
     for (size_t i = 0; i < sizeof(bytes); i++)
@@ -295,8 +293,8 @@ TEST(object, making_a_page_is_all_or_nothing)
         struct qr_object *object = NULL;
         struct qr_frame *frame = NULL;
 
-        ASSERT_STATUS(
-            qr_object_create(objects, &qr_pager_memory, NULL, (uint64_t)1 << 50, &object), QR_OK);
+        ASSERT_STATUS(qr_object_create(objects, &qr_pager_memory, NULL, (uint64_t)1 << 50, &object),
+                      QR_OK);
         sim_refuse_next(sim, &refusal);
         status = qr_object_get_page(object, (size_t)1 << 37, QR_PAGE_FILL, &frame);
         sim_refuse_nth(sim, 0, SIM_REFUSE_ONCE);
@@ -326,8 +324,7 @@ race_reader(void *context)
 
     for (unsigned i = 0; i < 50; i++) {
         struct qr_frame *frame;
-        enum qr_status status =
-            qr_object_get_page(race->object, i % PAGES, QR_PAGE_FILL, &frame);
+        enum qr_status status = qr_object_get_page(race->object, i % PAGES, QR_PAGE_FILL, &frame);
 
         if (status != QR_OK) {
             EXPECT_STATUS(status, QR_ERR_RANGE);
@@ -363,8 +360,8 @@ race_run(enum sim_run_mode mode, uint64_t seed)
     memset(&race, 0, sizeof(race));
     for (unsigned page = 0; page < PAGES; page++)
         race.store.bytes[page][0] = 9;
-    ASSERT_STATUS(
-        qr_object_create(objects, &store_pager, &race.store, PAGES * 4096, &race.object), QR_OK);
+    ASSERT_STATUS(qr_object_create(objects, &store_pager, &race.store, PAGES * 4096, &race.object),
+                  QR_OK);
     sim_spawn(sim, 0, "reader", race_reader, &race);
     sim_spawn(sim, 1, "reader", race_reader, &race);
     sim_spawn(sim, 2, "truncate", race_truncate, &race);
@@ -390,9 +387,9 @@ TEST(object, reference_misuse_is_named)
                   QR_ERR_RANGE);
     EXPECT_STATUS(qr_object_create_device(objects, qr_pa_of(5), 4096, QR_CACHE_UNCACHED, &object),
                   QR_ERR_RANGE);
-    ASSERT_STATUS(qr_object_create_device(objects, qr_pa_of(0xfee00000), 8192, QR_CACHE_UNCACHED,
-                                          &object),
-                  QR_OK);
+    ASSERT_STATUS(
+        qr_object_create_device(objects, qr_pa_of(0xfee00000), 8192, QR_CACHE_UNCACHED, &object),
+        QR_OK);
     EXPECT_TRUE(qr_object_is_device(object));
     EXPECT_EQ(qr_object_device_pa(object, 1).v, 0xfee01000u);
     struct qr_frame *frame = NULL;

@@ -7,8 +7,24 @@
 
 /* Indices on both sides of every change of height. */
 static const size_t places[] = {
-    0, 1, 62, 63, 64, 65, 127, 128, 4095, 4096, 4097, 262143, 262144, (size_t)1 << 24,
-    ((size_t)1 << 30) - 1, (size_t)1 << 30, (size_t)1 << 42, ((size_t)1 << 51) - 1,
+    0,
+    1,
+    62,
+    63,
+    64,
+    65,
+    127,
+    128,
+    4095,
+    4096,
+    4097,
+    262143,
+    262144,
+    (size_t)1 << 24,
+    ((size_t)1 << 30) - 1,
+    (size_t)1 << 30,
+    (size_t)1 << 42,
+    ((size_t)1 << 51) - 1,
 };
 #define PLACES (sizeof(places) / sizeof(places[0]))
 
@@ -28,9 +44,9 @@ insert(struct radix *radix, size_t index, void *item, struct qr_cache *nodes)
 {
     struct radix_spares spares = {.count = 0};
 
-    ASSERT_TRUE(radix_spares_fill(&spares, radix_nodes_needed(radix, index), nodes, 0));
-    radix_insert(radix, index, item, &spares);
-    radix_spares_release(&spares, nodes);
+    ASSERT_TRUE(qr_radix_spares_fill(&spares, qr_radix_nodes_needed(radix, index), nodes, 0));
+    qr_radix_insert(radix, index, item, &spares);
+    qr_radix_spares_release(&spares, nodes);
 }
 
 static void
@@ -39,14 +55,14 @@ check(const struct radix *radix, const bool *present)
     size_t index = 0;
 
     for (size_t i = 0; i < PLACES; i++) {
-        ASSERT_TRUE(radix_get(radix, places[i]) == (present[i] ? &places[i] : NULL));
+        ASSERT_TRUE(qr_radix_get(radix, places[i]) == (present[i] ? &places[i] : NULL));
         if (!present[i])
             continue;
-        ASSERT_TRUE(radix_next(radix, &index) == &places[i]);
+        ASSERT_TRUE(qr_radix_next(radix, &index) == &places[i]);
         ASSERT_EQ(index, places[i]);
         index++;
     }
-    ASSERT_NULL(radix_next(radix, &index));
+    ASSERT_NULL(qr_radix_next(radix, &index));
 }
 
 TEST(radix, random_changes_match_a_model)
@@ -61,14 +77,14 @@ TEST(radix, random_changes_match_a_model)
         size_t i = test_random(&random) % PLACES;
 
         if (present[i])
-            ASSERT_TRUE(radix_remove(&radix, places[i], nodes) == &places[i]);
+            ASSERT_TRUE(qr_radix_remove(&radix, places[i], nodes) == &places[i]);
         else
             insert(&radix, places[i], (void *)&places[i], nodes);
         present[i] = !present[i];
         check(&radix, present);
     }
     for (size_t i = 0; i < PLACES; i++)
-        (void)radix_remove(&radix, places[i], nodes);
+        (void)qr_radix_remove(&radix, places[i], nodes);
     EXPECT_NULL(radix.root);
     EXPECT_EQ(qr_cache_destroy(nodes), 0u);
     sim_shutdown(sim);

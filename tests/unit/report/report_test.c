@@ -26,13 +26,13 @@ report_of(struct sim *sim)
     return report;
 }
 
-#define WRITE(call)                                             \
-    do {                                                        \
-        struct qr_buffer_writer out;                            \
-        qr_buffer_writer_init(&out, text, sizeof(text));        \
-        struct qr_writer *writer = &out.writer;                 \
-        call;                                                   \
-        ASSERT_LT(out.length, sizeof(text));                    \
+#define WRITE(call)                                      \
+    do {                                                 \
+        struct qr_buffer_writer out;                     \
+        qr_buffer_writer_init(&out, text, sizeof(text)); \
+        struct qr_writer *writer = &out.writer;          \
+        call;                                            \
+        ASSERT_LT(out.length, sizeof(text));             \
     } while (0)
 
 /* Four regions, of which some pages are touched. */
@@ -57,12 +57,11 @@ TEST(report, maps_is_linux_byte_for_byte)
     struct qr_report report = report_of(sim);
 
     WRITE(qr_report_maps(&report, sim_space(sim), writer));
-    EXPECT_STR(text,
-               "10000000-10003000 rw-p 00000000 00:00 0 \n"
-               "10004000-10005000 r-xp 00000000 00:00 0 \n"
-               "10008000-1000a000 rw-s 00000000 00:00 0                                  "
-               "/dev/zero (deleted)\n"
-               "1000b000-1000c000 ---p 00000000 00:00 0 \n");
+    EXPECT_STR(text, "10000000-10003000 rw-p 00000000 00:00 0 \n"
+                     "10004000-10005000 r-xp 00000000 00:00 0 \n"
+                     "10008000-1000a000 rw-s 00000000 00:00 0                                  "
+                     "/dev/zero (deleted)\n"
+                     "1000b000-1000c000 ---p 00000000 00:00 0 \n");
     sim_shutdown(sim);
 }
 
@@ -183,8 +182,7 @@ TEST(report, pagemap_names_the_frames)
 {
     struct sim *sim = boot_with_regions();
     uint64_t words[12];
-    struct sim_mapping mapping =
-        sim_walk(sim, sim_space(sim)->tables.root_pa, sim_page(1));
+    struct sim_mapping mapping = sim_walk(sim, sim_space(sim)->tables.root_pa, sim_page(1));
 
     qr_report_pagemap(sim_space(sim), SIM_BASE / 4096, 12, words);
     EXPECT_EQ(words[1] & (((uint64_t)1 << 55) - 1), mapping.pa.v >> 12);
