@@ -105,8 +105,7 @@ static const struct {
     {WORD_1_ECX, 31, "hypervisor"}, {WORD_EXT_ECX, 0, "lahf_lm"},  {WORD_7_EBX, 0, "fsgsbase"},
     {WORD_7_EBX, 3, "bmi1"},        {WORD_7_EBX, 5, "avx2"},       {WORD_7_EBX, 7, "smep"},
     {WORD_7_EBX, 8, "bmi2"},        {WORD_7_EBX, 9, "erms"},       {WORD_7_EBX, 10, "invpcid"},
-    {WORD_7_EBX, 20, "smap"},       {WORD_7_ECX, 2, "umip"},       {WORD_7_ECX, 3, "pku"},
-    {WORD_7_ECX, 16, "la57"},
+
 };
 
 static void
