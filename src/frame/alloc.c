@@ -98,23 +98,29 @@ log_emit(struct qr_writer *writer, const char *text, size_t bytes)
     }
 }
 
-void
-qr_alloc_failed(struct qr_frames *frames, size_t wanted, unsigned alloc_flags)
+static QR_COLD void
+failure_report(struct qr_frames *frames, size_t wanted, unsigned alloc_flags, size_t failures)
 {
     struct log_writer log = {.writer = {.emit = log_emit}};
 
-    qr_counter_add(&frames->counters, QR_EVENT_ALLOC_FAIL, 1);
-    if (alloc_flags & QR_ALLOC_NO_REPORT)
-        return;
-    size_t failures = atomic_fetch_add_explicit(&frames->failures, 1, memory_order_relaxed) + 1;
-
-    /* The 1st, 2nd, 4th, 8th ... failure: the log grows with its logarithm. */
-    if ((failures & (failures - 1)) != 0)
-        return;
     qr_writer_printf(&log.writer,
                      "out of memory: no %zu frame(s) for flags 0x%x (failure %zu since boot)\n",
                      wanted, alloc_flags, failures);
     qr_frames_report(frames, &log.writer);
+}
+
+void
+qr_alloc_failed(struct qr_frames *frames, size_t wanted, unsigned alloc_flags)
+{
+    size_t failures;
+
+    qr_counter_add(&frames->counters, QR_EVENT_ALLOC_FAIL, 1);
+    if (alloc_flags & QR_ALLOC_NO_REPORT)
+        return;
+    failures = atomic_fetch_add_explicit(&frames->failures, 1, memory_order_relaxed) + 1;
+    /* The 1st, 2nd, 4th, 8th ... failure: the log grows with its logarithm. */
+    if ((failures & (failures - 1)) == 0)
+        failure_report(frames, wanted, alloc_flags, failures);
 }
 
 /* ---- taking ------------------------------------------------------------- */
@@ -125,8 +131,21 @@ qr_alloc_refused(struct qr_frames *frames)
     return frames->refuse != NULL && frames->refuse(frames->refuse_context);
 }
 
+/* Whether any zone has @wanted frames for the request; a hint, without locks. */
+static bool
+zones_may_give(struct qr_frames *frames, size_t wanted, unsigned alloc_flags)
+{
+    enum qr_zone_kind kind = qr_alloc_kind(alloc_flags);
+
+    for (const uint8_t *at = qr_alloc_fallback(frames, kind); *at != 0xff; at++) {
+        if (qr_zone_allowance(&frames->zones[*at], kind, alloc_flags) >= wanted)
+            return true;
+    }
+    return false;
+}
+
 /* 2^order frames from the nearest zone that may give them. */
-static struct qr_frame *
+static QR_NOINLINE struct qr_frame *
 zones_take(struct qr_frames *frames, unsigned order, unsigned alloc_flags)
 {
     enum qr_zone_kind kind = qr_alloc_kind(alloc_flags);
@@ -156,8 +175,10 @@ take_retrying(struct qr_frames *frames, unsigned order, unsigned alloc_flags)
     unsigned attempt = 0;
 
     do {
-        struct qr_frame *frame = zones_take(frames, order, alloc_flags);
+        struct qr_frame *frame = NULL;
 
+        if (zones_may_give(frames, wanted, alloc_flags))
+            frame = zones_take(frames, order, alloc_flags);
         if (frame != NULL) {
             qr_counter_add(&frames->counters, QR_EVENT_ALLOC, (long)wanted);
             return frame;
@@ -181,16 +202,16 @@ qr_frame_hand_out(struct qr_frames *frames, struct qr_frame *frame, unsigned ord
     return frame;
 }
 
-/* Whether this CPU's lane or its home zone has anything; a hint. */
+/* Whether to go by the lane: it is open, or there is enough memory to open it. */
 static bool
-lane_may_serve(struct qr_frames *frames, unsigned alloc_flags)
+lane_wanted(struct qr_frames *frames)
 {
     const struct qr_cpu *cpu = qr_port_this_cpu();
     uint8_t home = *qr_alloc_fallback(frames, QR_ZONE_NORMAL);
 
     return !atomic_load_explicit(&frames->lanes[cpu->index].closed, memory_order_relaxed) ||
            (home != 0xff &&
-            qr_zone_allowance(&frames->zones[home], QR_ZONE_NORMAL, alloc_flags) != 0);
+            !atomic_load_explicit(&frames->zones[home].pressed, memory_order_relaxed));
 }
 
 /* What the stack does not serve: cleared frames, other zones, an empty stack. */
@@ -207,7 +228,7 @@ alloc_slow(struct qr_frames *frames, unsigned alloc_flags)
     }
     if (qr_alloc_refused(frames))
         return NULL;
-    if ((alloc_flags & frames->slow_flags) == 0 && lane_may_serve(frames, alloc_flags))
+    if ((alloc_flags & frames->slow_flags) == 0 && lane_wanted(frames))
         frame = qr_lane_refill(frames, alloc_flags);
     if (frame == NULL)
         frame = take_retrying(frames, 0, alloc_flags);

@@ -257,6 +257,22 @@ qr_heap_mark_free(struct qr_cache *cache, void *object, uintptr_t site)
 #endif
 
 /*
+ * Whether qr_kfree() looks at the start of the page before it asks the descriptor.  For a
+ * large object that start is its owner's data, which may change in this moment: harmless,
+ * because the value is only compared, but a race to the thread sanitizer.
+ */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define QR_THREAD_SANITIZER 1
+#endif
+#endif
+#if defined(CONFIG_MEMORY_DEBUGGING) || defined(__SANITIZE_THREAD__) || defined(QR_THREAD_SANITIZER)
+#define FREE_BY_PAGE 0
+#else
+#define FREE_BY_PAGE 1
+#endif
+
+/*
  * Slabs of small objects are one page with the record at its start, marked with a word
  * that nothing else can hold: the way from such an object to its slab is one masked
  * address and one comparison.  NULL: ask the descriptor of the page.

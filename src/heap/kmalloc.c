@@ -111,14 +111,12 @@ kfree_slow(struct qr_heap *heap, struct qr_frame *frame, void *block)
 static QR_ALWAYS_INLINE struct qr_cache *
 cache_of(struct qr_heap *heap, void *block)
 {
-#ifndef CONFIG_MEMORY_DEBUGGING
-    if (qr_likely(block != NULL)) {
+    if (FREE_BY_PAGE && qr_likely(block != NULL)) {
         struct slab *slab = slab_on_page(heap, block);
 
         if (qr_likely(slab != NULL))
             return slab->cache;
     }
-#endif
     struct qr_frame *frame = block == NULL ? NULL : qr_heap_frame(heap, block);
 
     if (frame == NULL || qr_frame_type(frame) != QR_FRAME_SLAB) {
