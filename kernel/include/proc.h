@@ -188,6 +188,7 @@ struct process {
     atomic_uint flags;       /* PROCESS_* */
 
     struct process *parent;         /* tree; NULL for init */
+    _Atomic int32_t parent_id;      /* tree to write: its number, 0 for init */
     struct qr_list children;        /* tree; by sibling_link */
     struct qr_list sibling_link;    /* tree */
     struct pid *group;              /* tree */

@@ -235,9 +235,7 @@ children_give_away(struct process *process, struct qr_list *out_dead)
         struct process *heir = reaper == process ? NULL : reaper;
 
         qr_list_remove(&child->sibling_link);
-        child->parent = heir;
-        if (heir != NULL)
-            qr_list_push_back(&heir->children, &child->sibling_link);
+        process_set_parent(child, heir);
         child->exit_signal = SIGCHLD;
         if (child->leader_thread != NULL && child->leader_thread->parent_death_signal != 0)
             (void)signal_send_process_locked(child, child->leader_thread->parent_death_signal,

@@ -29,6 +29,7 @@ bool process_group_would_be_orphaned(struct pid *group, struct process *leaving)
 struct process *process_alloc(void);
 void process_add(struct process *process, struct process *parent); /* tree */
 void process_remove(struct process *process);                      /* tree */
+void process_set_parent(struct process *process, struct process *parent); /* tree */
 struct process *process_init_process(void);
 void process_set_init(struct process *process);
 void process_visit_all(void (*visit)(struct process *process, void *context), void *context); /* tree */

@@ -173,13 +173,21 @@ process_put(struct process *process)
     atomic_fetch_sub(&process_objects, 1);
 }
 
+void
+process_set_parent(struct process *process, struct process *parent)
+{
+    process->parent = parent;
+    atomic_store_explicit(&process->parent_id, parent != NULL ? parent->id : 0,
+                          memory_order_relaxed);
+    if (parent != NULL)
+        qr_list_push_back(&parent->children, &process->sibling_link);
+}
+
 /* Enter @process into the tree. Its number, group and session are set by the caller. */
 void
 process_add(struct process *process, struct process *parent)
 {
-    process->parent = parent;
-    if (parent != NULL)
-        qr_list_push_back(&parent->children, &process->sibling_link);
+    process_set_parent(process, parent);
     qr_list_push_back(&all_processes, &process->all_link);
     process->pid->process = process;
     process->pid->refs++;
@@ -332,10 +340,7 @@ process_session_id(struct process *process)
 int32_t
 process_parent_id(struct process *process)
 {
-    process_tree_lock();
-    int32_t id = process->parent != NULL ? process->parent->id : 0;
-    process_tree_unlock();
-    return id;
+    return atomic_load_explicit(&process->parent_id, memory_order_relaxed);
 }
 
 bool

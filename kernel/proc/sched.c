@@ -82,22 +82,43 @@ runs_before(const struct thread *a, const struct thread *b)
 }
 
 static void
-queue_insert_fair(struct run_queue *queue, struct thread *thread)
+tree_insert(struct run_queue *queue, struct thread *thread)
 {
     struct qr_tree_node *parent = NULL, *node = queue->fair.root;
-    bool first = true;
     int side = 0;
 
     while (node != NULL) {
         parent = node;
         side = runs_before(thread, thread_of_node(node)) ? 0 : 1;
-        if (side == 1)
-            first = false;
         node = node->child[side];
     }
     qr_tree_insert(&queue->fair, &thread->queue_node, parent, side);
-    if (first)
+}
+
+/* The first of the ordinary threads stands apart: most queues hold no other. */
+static void
+queue_insert_fair(struct run_queue *queue, struct thread *thread)
+{
+    if (queue->first == NULL) {
         queue->first = thread;
+    } else if (runs_before(thread, queue->first)) {
+        tree_insert(queue, queue->first);
+        queue->first = thread;
+    } else {
+        tree_insert(queue, thread);
+    }
+}
+
+static void
+queue_remove_fair(struct run_queue *queue, struct thread *thread)
+{
+    if (queue->first != thread) {
+        qr_tree_remove(&queue->fair, &thread->queue_node);
+        return;
+    }
+    queue->first = queue->fair.root == NULL ? NULL : thread_of_node(qr_tree_first(&queue->fair));
+    if (queue->first != NULL)
+        qr_tree_remove(&queue->fair, &queue->first->queue_node);
 }
 
 static void
@@ -135,13 +156,10 @@ queue_remove(struct run_queue *queue, struct thread *thread)
     qr_assert(thread->queued);
     thread->queued = false;
     queue->count--;
-    if (thread->priority > 0) {
+    if (thread->priority > 0)
         qr_list_remove(&thread->queue_link);
-        return;
-    }
-    if (queue->first == thread)
-        queue->first = thread_of_node(qr_tree_next(&thread->queue_node));
-    qr_tree_remove(&queue->fair, &thread->queue_node);
+    else
+        queue_remove_fair(queue, thread);
 }
 
 /* The queue's clock follows the least virtual time in it and never goes back. */
@@ -341,6 +359,8 @@ find_movable(struct run_queue *from, unsigned cpu)
         if (qr_cpu_set_has(&thread->affinity, cpu))
             return thread;
     }
+    if (from->first != NULL && qr_cpu_set_has(&from->first->affinity, cpu))
+        return from->first;
     for (struct qr_tree_node *node = qr_tree_first(&from->fair); node != NULL;
          node = qr_tree_next(node)) {
         if (qr_cpu_set_has(&thread_of_node(node)->affinity, cpu))

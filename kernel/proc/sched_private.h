@@ -15,8 +15,8 @@ struct run_queue {
     struct qr_spin lock;       /* Q */
     struct cpu *cpu;           /* const */
     struct thread *idle;       /* const */
-    struct qr_tree fair;       /* Q: by virtual time */
-    struct thread *first;      /* Q: leftmost of fair, NULL when empty */
+    struct thread *first;      /* Q: the ordinary thread to run next, NULL for none */
+    struct qr_tree fair;       /* Q: all other ordinary threads by virtual time */
     struct qr_list realtime;   /* Q: highest priority first */
     _Atomic unsigned count;    /* Q to write: threads in fair and realtime */
     uint64_t clock_ns;         /* Q: least virtual time, never goes back */

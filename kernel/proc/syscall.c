@@ -33,10 +33,11 @@ syscall_dispatch(struct trap_frame *frame)
 
     thread->in_kernel = true;
     if (number < syscall_table_count && syscall_table[number] != NULL) {
-        struct syscall_args args;
+        struct syscall_args args = {{
+            frame_syscall_arg(frame, 0), frame_syscall_arg(frame, 1), frame_syscall_arg(frame, 2),
+            frame_syscall_arg(frame, 3), frame_syscall_arg(frame, 4), frame_syscall_arg(frame, 5),
+        }};
 
-        for (unsigned i = 0; i < 6; i++)
-            args.arg[i] = frame_syscall_arg(frame, i);
         result = syscall_table[number](&args);
     } else {
         syscall_log_unknown(number);
