@@ -39,10 +39,10 @@ packer_entry(struct directory_emit *emit, const char *name, size_t length, uint6
         packer->full = true;
         return false;
     }
-    struct dirent64 entry = { .inode = ino,
-                              .next = (int64_t)next_position,
-                              .record_bytes = (uint16_t)bytes,
-                              .type = (uint8_t)((mode & S_IFMT) >> 12) };
+    struct dirent64 entry = {.inode = ino,
+                             .next = (int64_t)next_position,
+                             .record_bytes = (uint16_t)bytes,
+                             .type = (uint8_t)((mode & S_IFMT) >> 12)};
     char *at = packer->buffer + packer->used;
     memset(at, 0, bytes);
     memcpy(at, &entry, DIRENT_HEADER_BYTES);
@@ -87,8 +87,8 @@ directory_pack(struct dentry *directory, uint64_t position, struct packer *packe
         }
     }
     if (directory->inode->ops->list != NULL && !packer->full) {
-        directory->inode->ops->list(
-            directory, position < LIST_GENERATED ? LIST_GENERATED : position, emit);
+        directory->inode->ops->list(directory,
+                                    position < LIST_GENERATED ? LIST_GENERATED : position, emit);
     }
 }
 
@@ -96,9 +96,8 @@ int64_t
 directory_read(struct file *file, struct io *io)
 {
     size_t capacity = io->left < LIST_BUFFER_BYTES ? io->left : LIST_BUFFER_BYTES;
-    struct packer packer = { .emit = { .entry = packer_entry },
-                             .capacity = capacity,
-                             .position = file->position };
+    struct packer packer = {
+        .emit = {.entry = packer_entry}, .capacity = capacity, .position = file->position};
     int64_t result;
 
     if (capacity == 0) {

@@ -11,7 +11,7 @@
 #include "syscall.h"
 
 #define EFD_SEMAPHORE 1u
-#define COUNTER_MAX (UINT64_MAX - 1)
+#define COUNTER_MAX   (UINT64_MAX - 1)
 
 struct eventfd {
     struct qr_spin lock;

@@ -96,7 +96,7 @@ file_create(struct dentry *dentry, uint32_t flags)
 struct file *
 file_create_anonymous(const char *name, const struct file_ops *ops, uint32_t flags, void *context)
 {
-    static const struct inode_ops plain_ops = { .open = NULL };
+    static const struct inode_ops plain_ops = {.open = NULL};
     struct inode *inode = inode_create(anonymous_superblock, &plain_ops, 0600);
 
     if (inode == NULL) {
@@ -236,8 +236,7 @@ file_open(struct dentry *dentry, uint32_t flags, struct file **out)
 }
 
 int64_t
-vfs_open_path_at(int dirfd, const char *path, uint32_t flags, uint32_t mode,
-                 struct file **out_file)
+vfs_open_path_at(int dirfd, const char *path, uint32_t flags, uint32_t mode, struct file **out_file)
 {
     struct dentry *dentry;
     struct file *file;
@@ -246,8 +245,8 @@ vfs_open_path_at(int dirfd, const char *path, uint32_t flags, uint32_t mode,
     if (flags & O_PATH) {
         flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     }
-    int64_t error = name_open(dirfd, path, flags, mode & 07777u & ~current_umask(), &dentry,
-                              &created);
+    int64_t error =
+        name_open(dirfd, path, flags, mode & 07777u & ~current_umask(), &dentry, &created);
     if (error != 0) {
         return error;
     }
@@ -465,4 +464,4 @@ seek_plain(struct file *file, int64_t offset, int whence, uint64_t size)
     return position;
 }
 
-const struct file_ops path_only_file_ops = { .name = "path" };
+const struct file_ops path_only_file_ops = {.name = "path"};

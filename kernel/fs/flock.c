@@ -31,7 +31,7 @@ struct range {
     enum lock_kind kind;
     const void *owner;
     int32_t pid;
-    int type; /* F_RDLCK, F_WRLCK; F_UNLCK in a request */
+    int type;            /* F_RDLCK, F_WRLCK; F_UNLCK in a request */
     uint64_t start, end; /* inclusive end */
 };
 
@@ -80,7 +80,7 @@ ranges_cut(struct flock_state *state, const struct range *hole, struct range **s
         if (range->kind != hole->kind || range->owner != hole->owner || !overlaps(range, hole)) {
             continue;
         }
-        bool left = range->start < hole->start, right = range->end > hole->end;
+        bool left = range->start<hole->start, right = range->end> hole->end;
         if (left && right) {
             struct range *rest = *spare;
 
@@ -172,8 +172,8 @@ static int64_t
 range_set(struct inode *inode, const struct range *wanted, bool wait)
 {
     struct flock_state *state = state_get(inode);
-    struct range *spares[2] = { kmem_zalloc(sizeof(struct range)),
-                                kmem_zalloc(sizeof(struct range)) };
+    struct range *spares[2] = {kmem_zalloc(sizeof(struct range)),
+                               kmem_zalloc(sizeof(struct range))};
     struct qr_list freed;
     int64_t result = -ENOLCK;
 
@@ -205,7 +205,7 @@ int64_t
 sys_flock(const struct syscall_args *args)
 {
     int operation = (int32_t)args->arg[1];
-    struct range wanted = { .kind = KIND_FLOCK, .end = INT64_MAX };
+    struct range wanted = {.kind = KIND_FLOCK, .end = INT64_MAX};
     struct file *file = file_get((int32_t)args->arg[0]);
 
     if (file == NULL) {

@@ -175,8 +175,8 @@ ring_take(struct pipe *pipe, struct io *io)
     for (uint32_t used = pipe_used(pipe); used > 0 && io->left > 0;) {
         uint32_t chunk, offset;
         uint32_t tail = atomic_load(&pipe->tail);
-        uint32_t want = run_at(pipe, tail, used < io->left ? used : (uint32_t)io->left, &chunk,
-                               &offset);
+        uint32_t want =
+            run_at(pipe, tail, used < io->left ? used : (uint32_t)io->left, &chunk, &offset);
         size_t done = io_put(io, pipe->chunks[chunk] + offset, want);
 
         atomic_store(&pipe->tail, tail + (uint32_t)done);
@@ -260,8 +260,7 @@ pipe_read(struct file *file, struct io *io, uint64_t *position)
         if (!may_block(file)) {
             return -EAGAIN;
         }
-        WAIT_EVENT(error, &pipe->readable,
-                   pipe_used(pipe) > 0 || atomic_load(&pipe->writers) == 0);
+        WAIT_EVENT(error, &pipe->readable, pipe_used(pipe) > 0 || atomic_load(&pipe->writers) == 0);
         if (error != 0) {
             return error;
         }
@@ -330,9 +329,8 @@ pipe_poll(struct file *file, struct poll_table *table)
     if (file->mode & FILE_READ) {
         poll_register(table, &pipe->readable);
         events |= pipe_used(pipe) > 0 ? POLLIN | POLLRDNORM : 0;
-        events |= atomic_load(&pipe->writers) == 0 && atomic_load(&pipe->writer_opens) > 0
-                      ? POLLHUP
-                      : 0;
+        events |=
+            atomic_load(&pipe->writers) == 0 && atomic_load(&pipe->writer_opens) > 0 ? POLLHUP : 0;
     }
     if (file->mode & FILE_WRITE) {
         poll_register(table, &pipe->writable);
@@ -409,7 +407,7 @@ ring_move(struct pipe *pipe, struct pipe *fresh)
 static int64_t
 resize_locked(struct pipe *pipe, uint32_t capacity)
 {
-    struct pipe fresh = { .capacity = capacity };
+    struct pipe fresh = {.capacity = capacity};
     uint32_t old_tail = atomic_load(&pipe->tail);
 
     if (pipe_used(pipe) > capacity) {
@@ -528,7 +526,7 @@ end_create(struct dentry *dentry, struct pipe *pipe, uint32_t flags)
 int64_t
 pipe_create(uint32_t flags, struct file *out_ends[2])
 {
-    static const struct inode_ops pipe_inode_ops = { .open = NULL };
+    static const struct inode_ops pipe_inode_ops = {.open = NULL};
     char name[32];
     struct inode *inode = inode_create(anonymous_superblock, &pipe_inode_ops, S_IFIFO | 0600u);
 
@@ -542,7 +540,7 @@ pipe_create(uint32_t flags, struct file *out_ends[2])
         return -ENOMEM;
     }
     struct pipe *pipe = pipe_enter(inode);
-    struct file *ends[2] = { NULL, NULL };
+    struct file *ends[2] = {NULL, NULL};
     if (pipe != NULL) {
         ends[0] = end_create(dentry, pipe, O_RDONLY | flags);
         ends[1] = end_create(dentry, pipe, O_WRONLY | flags);

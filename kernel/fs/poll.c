@@ -136,7 +136,7 @@ scan(struct pollfd *fds, struct file **files, size_t count, struct poll_table *t
 static int64_t
 poll_wait(struct pollfd *fds, struct file **files, size_t count, uint64_t deadline)
 {
-    struct poller poller = { .table = { .add = poller_add } };
+    struct poller poller = {.table = {.add = poller_add}};
     struct poll_table *table = deadline == 0 ? NULL : &poller.table;
     int64_t result = 0;
 
@@ -259,8 +259,7 @@ remaining_write(uint64_t user, uint64_t deadline, uint64_t unit_ns)
     }
     uint64_t now = clock_monotonic_ns();
     uint64_t left = deadline > now ? deadline - now : 0;
-    int64_t time[2] = { (int64_t)(left / 1000000000u),
-                        (int64_t)(left % 1000000000u / unit_ns) };
+    int64_t time[2] = {(int64_t)(left / 1000000000u), (int64_t)(left % 1000000000u / unit_ns)};
     if (user_write(user, time, sizeof time) != 0) {
         return;
     }
@@ -362,7 +361,7 @@ sets_to_list(const struct select_sets *sets, unsigned count, struct pollfd *list
             return -EBADF;
         }
         file_put(file);
-        list[length++] = (struct pollfd){ .fd = (int32_t)fd, .events = (int16_t)events };
+        list[length++] = (struct pollfd){.fd = (int32_t)fd, .events = (int16_t)events};
     }
     return length;
 }
@@ -434,7 +433,7 @@ select_user(int32_t count, const uint64_t user[SETS], uint64_t deadline)
 int64_t
 sys_select(const struct syscall_args *args)
 {
-    const uint64_t user[SETS] = { args->arg[1], args->arg[2], args->arg[3] };
+    const uint64_t user[SETS] = {args->arg[1], args->arg[2], args->arg[3]};
     uint64_t deadline = WAIT_FOREVER;
     int64_t time[2];
 
@@ -447,10 +446,10 @@ sys_select(const struct syscall_args *args)
         }
         bool now = time[0] == 0 && time[1] == 0;
         bool far = time[0] > INT32_MAX || time[1] > INT32_MAX;
-        deadline = now   ? 0
-                   : far ? WAIT_FOREVER
-                         : deadline_after((uint64_t)time[0] * 1000000000u +
-                                          (uint64_t)time[1] * 1000u);
+        deadline =
+            now   ? 0
+            : far ? WAIT_FOREVER
+                  : deadline_after((uint64_t)time[0] * 1000000000u + (uint64_t)time[1] * 1000u);
     }
     int64_t result = select_user((int32_t)args->arg[0], user, deadline);
     remaining_write(args->arg[4], deadline, 1000);
@@ -460,8 +459,8 @@ sys_select(const struct syscall_args *args)
 int64_t
 sys_pselect6(const struct syscall_args *args)
 {
-    const uint64_t user[SETS] = { args->arg[1], args->arg[2], args->arg[3] };
-    uint64_t mask[2] = { 0, 0 };
+    const uint64_t user[SETS] = {args->arg[1], args->arg[2], args->arg[3]};
+    uint64_t mask[2] = {0, 0};
     uint64_t deadline;
     int64_t result = deadline_from_timespec(args->arg[4], &deadline);
 

@@ -33,15 +33,15 @@ proc_pid_inode_number(int32_t id, uint32_t which)
 /* ---- texts --------------------------------------------------------------------------- */
 
 /* The process's memory while the call runs; NULL for kernel threads and zombies. */
-#define WITH_SPACE(name, call)                                                                    \
-    static void show_##name(const struct text_target *target, struct qr_writer *writer)          \
-    {                                                                                             \
-        struct mm *mm = mm_of_process(target->process);                                          \
-                                                                                                  \
-        if (mm != NULL) {                                                                        \
-            call;                                                                                 \
-            mm_put(mm);                                                                          \
-        }                                                                                         \
+#define WITH_SPACE(name, call)                                                          \
+    static void show_##name(const struct text_target *target, struct qr_writer *writer) \
+    {                                                                                   \
+        struct mm *mm = mm_of_process(target->process);                                 \
+                                                                                        \
+        if (mm != NULL) {                                                               \
+            call;                                                                       \
+            mm_put(mm);                                                                 \
+        }                                                                               \
     }
 
 WITH_SPACE(maps, qr_report_maps(kernel_report(), mm->space, writer))
@@ -100,7 +100,8 @@ status_identity_write(const struct text_target *target, const struct process_sta
     qr_writer_printf(writer, "TracerPid:\t0\nUid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n",
                      who->uid, who->euid, who->suid, who->fsuid, who->gid, who->egid, who->sgid,
                      who->fsgid);
-    qr_writer_printf(writer, "FDSize:\t%u\nGroups:\t", files == NULL ? 0 : fd_table_capacity(files));
+    qr_writer_printf(writer, "FDSize:\t%u\nGroups:\t",
+                     files == NULL ? 0 : fd_table_capacity(files));
     if (files != NULL) {
         fd_table_put(files);
     }
@@ -167,7 +168,7 @@ stat_memory_get(struct process *process, struct stat_memory *out)
     struct mm *mm = mm_of_process(process);
     struct qr_space_counts counts;
 
-    *out = (struct stat_memory){ 0 };
+    *out = (struct stat_memory){0};
     if (mm == NULL) {
         return;
     }
@@ -198,8 +199,8 @@ show_stat(const struct text_target *target, struct qr_writer *writer)
     process_status(target->process, target->thread, &s);
     stat_memory_get(target->process, &m);
     int32_t id = target->thread != NULL ? target->thread->tid : s.id;
-    qr_writer_printf(writer, "%d (%s) %c %d %d %d %d %d 0 ", id, s.name, s.state, s.parent,
-                     s.group, s.session, tty_session_device(s.session) == 0 ? 0 : 4 << 8 | 64,
+    qr_writer_printf(writer, "%d (%s) %c %d %d %d %d %d 0 ", id, s.name, s.state, s.parent, s.group,
+                     s.session, tty_session_device(s.session) == 0 ? 0 : 4 << 8 | 64,
                      tty_session_foreground(s.session));
     qr_writer_printf(writer, "%lu %lu %lu %lu %lu %lu %lu %lu ", (unsigned long)s.used.minor_faults,
                      (unsigned long)s.children_used.minor_faults,
@@ -276,20 +277,20 @@ show_limits(const struct text_target *target, struct qr_writer *writer)
     static const struct {
         const char *name, *unit;
     } rows[RLIMIT_COUNT] = {
-        { "Max cpu time", "seconds" },       { "Max file size", "bytes" },
-        { "Max data size", "bytes" },        { "Max stack size", "bytes" },
-        { "Max core file size", "bytes" },   { "Max resident set", "bytes" },
-        { "Max processes", "processes" },    { "Max open files", "files" },
-        { "Max locked memory", "bytes" },    { "Max address space", "bytes" },
-        { "Max file locks", "locks" },       { "Max pending signals", "signals" },
-        { "Max msgqueue size", "bytes" },    { "Max nice priority", "" },
-        { "Max realtime priority", "" },     { "Max realtime timeout", "us" },
+        {"Max cpu time", "seconds"},     {"Max file size", "bytes"},
+        {"Max data size", "bytes"},      {"Max stack size", "bytes"},
+        {"Max core file size", "bytes"}, {"Max resident set", "bytes"},
+        {"Max processes", "processes"},  {"Max open files", "files"},
+        {"Max locked memory", "bytes"},  {"Max address space", "bytes"},
+        {"Max file locks", "locks"},     {"Max pending signals", "signals"},
+        {"Max msgqueue size", "bytes"},  {"Max nice priority", ""},
+        {"Max realtime priority", ""},   {"Max realtime timeout", "us"},
     };
 
     qr_writer_printf(writer, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit",
                      "Units");
     for (unsigned i = 0; i < RLIMIT_COUNT; i++) {
-        uint64_t values[2] = { target->process->limits[i].soft, target->process->limits[i].hard };
+        uint64_t values[2] = {target->process->limits[i].soft, target->process->limits[i].hard};
 
         qr_writer_printf(writer, "%-25s ", rows[i].name);
         for (unsigned j = 0; j < 2; j++) {
@@ -390,8 +391,7 @@ wide_seek(struct file *file, int64_t offset, int whence)
 }
 
 static const struct file_ops pagemap_ops = {
-    .name = "pagemap", .read = pagemap_read, .seek = wide_seek
-};
+    .name = "pagemap", .read = pagemap_read, .seek = wide_seek};
 
 /* One page at a time through a kernel buffer, whoever's memory it is. */
 static int64_t
@@ -451,8 +451,7 @@ mem_write(struct file *file, struct io *io, uint64_t *position)
 }
 
 static const struct file_ops mem_ops = {
-    .name = "mem", .read = mem_read, .write = mem_write, .seek = wide_seek
-};
+    .name = "mem", .read = mem_read, .write = mem_write, .seek = wide_seek};
 
 /* ---- links that lead to things --------------------------------------------------------------- */
 
@@ -631,11 +630,11 @@ root_read_link(struct inode *inode, char *buffer, size_t size)
     return place_read_link(inode, LINK_ROOT, buffer, size);
 }
 
-static const struct inode_ops cwd_ops = { .follow = cwd_follow, .read_link = cwd_read_link };
-static const struct inode_ops root_ops = { .follow = root_follow, .read_link = root_read_link };
-static const struct inode_ops exe_ops = { .follow = exe_follow, .read_link = exe_read_link };
-static const struct inode_ops descriptor_ops = { .follow = descriptor_follow,
-                                                 .read_link = descriptor_read_link };
+static const struct inode_ops cwd_ops = {.follow = cwd_follow, .read_link = cwd_read_link};
+static const struct inode_ops root_ops = {.follow = root_follow, .read_link = root_read_link};
+static const struct inode_ops exe_ops = {.follow = exe_follow, .read_link = exe_read_link};
+static const struct inode_ops descriptor_ops = {.follow = descriptor_follow,
+                                                .read_link = descriptor_read_link};
 
 /* ---- directories -------------------------------------------------------------------------------- */
 
@@ -644,26 +643,26 @@ static const struct inode_ops task_directory_ops;
 static const struct inode_ops process_directory_ops;
 
 static const struct text_node process_nodes[] = {
-    { .name = "maps", .mode = 0444, .show = show_maps },
-    { .name = "smaps", .mode = 0444, .show = show_smaps },
-    { .name = "smaps_rollup", .mode = 0444, .show = show_smaps_rollup },
-    { .name = "statm", .mode = 0444, .show = show_statm },
-    { .name = "status", .mode = 0444, .show = show_status },
-    { .name = "stat", .mode = 0444, .show = show_stat },
-    { .name = "cmdline", .mode = 0444, .show = show_cmdline },
-    { .name = "comm", .mode = 0444, .show = show_comm },
-    { .name = "environ", .mode = 0400, .show = show_environ },
-    { .name = "auxv", .mode = 0400, .show = show_auxv },
-    { .name = "limits", .mode = 0444, .show = show_limits },
-    { .name = "mounts", .mode = 0444, .show = show_mounts },
-    { .name = "mountinfo", .mode = 0444, .show = show_mountinfo },
-    { .name = "pagemap", .mode = 0400, .ops = &pagemap_ops },
-    { .name = "mem", .mode = 0600, .ops = &mem_ops },
-    { .name = "exe", .mode = S_IFLNK | 0777, .inode_ops = &exe_ops },
-    { .name = "cwd", .mode = S_IFLNK | 0777, .inode_ops = &cwd_ops },
-    { .name = "root", .mode = S_IFLNK | 0777, .inode_ops = &root_ops },
-    { .name = "fd", .mode = S_IFDIR | 0500, .inode_ops = &fd_directory_ops },
-    { .name = "task", .mode = S_IFDIR | 0555, .inode_ops = &task_directory_ops }, /* last */
+    {.name = "maps", .mode = 0444, .show = show_maps},
+    {.name = "smaps", .mode = 0444, .show = show_smaps},
+    {.name = "smaps_rollup", .mode = 0444, .show = show_smaps_rollup},
+    {.name = "statm", .mode = 0444, .show = show_statm},
+    {.name = "status", .mode = 0444, .show = show_status},
+    {.name = "stat", .mode = 0444, .show = show_stat},
+    {.name = "cmdline", .mode = 0444, .show = show_cmdline},
+    {.name = "comm", .mode = 0444, .show = show_comm},
+    {.name = "environ", .mode = 0400, .show = show_environ},
+    {.name = "auxv", .mode = 0400, .show = show_auxv},
+    {.name = "limits", .mode = 0444, .show = show_limits},
+    {.name = "mounts", .mode = 0444, .show = show_mounts},
+    {.name = "mountinfo", .mode = 0444, .show = show_mountinfo},
+    {.name = "pagemap", .mode = 0400, .ops = &pagemap_ops},
+    {.name = "mem", .mode = 0600, .ops = &mem_ops},
+    {.name = "exe", .mode = S_IFLNK | 0777, .inode_ops = &exe_ops},
+    {.name = "cwd", .mode = S_IFLNK | 0777, .inode_ops = &cwd_ops},
+    {.name = "root", .mode = S_IFLNK | 0777, .inode_ops = &root_ops},
+    {.name = "fd", .mode = S_IFDIR | 0500, .inode_ops = &fd_directory_ops},
+    {.name = "task", .mode = S_IFDIR | 0555, .inode_ops = &task_directory_ops}, /* last */
 };
 
 /* A thread's directory has all of them but `task`. */
@@ -675,9 +674,8 @@ process_node_count(const struct inode *inode)
 
 /* A generated child; the inode belongs to the process's user. */
 static int64_t
-child_make(struct dentry *directory, const char *name, size_t length,
-           const struct text_node *node, uint64_t key, uint64_t key_more, uint64_t number,
-           struct dentry **out)
+child_make(struct dentry *directory, const char *name, size_t length, const struct text_node *node,
+           uint64_t key, uint64_t key_more, uint64_t number, struct dentry **out)
 {
     struct inode *inode = text_inode_create(directory->superblock, node);
 
@@ -741,21 +739,21 @@ process_list(struct dentry *directory, uint64_t position, struct directory_emit 
     }
 }
 
-static const struct inode_ops process_directory_ops = { .lookup = process_lookup,
-                                                        .list = process_list };
+static const struct inode_ops process_directory_ops = {.lookup = process_lookup,
+                                                       .list = process_list};
 
 int64_t
 proc_pid_lookup(struct dentry *directory, const char *name, size_t length, int32_t id,
                 struct dentry **out)
 {
-    static const struct text_node node = { .mode = S_IFDIR | 0555,
-                                           .inode_ops = &process_directory_ops };
+    static const struct text_node node = {.mode = S_IFDIR | 0555,
+                                          .inode_ops = &process_directory_ops};
 
     if (!process_exists(id)) {
         return -ENOENT;
     }
-    return child_make(directory, name, length, &node, (uint64_t)id, 0,
-                      proc_pid_inode_number(id, 0), out);
+    return child_make(directory, name, length, &node, (uint64_t)id, 0, proc_pid_inode_number(id, 0),
+                      out);
 }
 
 /* ---- /proc/PID/fd ----------------------------------------------------------------------------------- */
@@ -775,7 +773,7 @@ inode_files(const struct inode *inode)
 static int64_t
 fd_lookup(struct dentry *directory, const char *name, size_t length, struct dentry **out)
 {
-    static const struct text_node node = { .mode = S_IFLNK | 0700, .inode_ops = &descriptor_ops };
+    static const struct text_node node = {.mode = S_IFLNK | 0700, .inode_ops = &descriptor_ops};
     uint64_t fd;
 
     if (decimal_parse(name, length, &fd) != length || fd >= FD_LIMIT) {
@@ -790,10 +788,9 @@ fd_lookup(struct dentry *directory, const char *name, size_t length, struct dent
     if (!is_open) {
         return -ENOENT;
     }
-    return child_make(directory, name, length, &node, directory->inode->key, fd,
-                      proc_pid_inode_number((int32_t)directory->inode->key,
-                                            FD_INODES + (uint32_t)fd),
-                      out);
+    return child_make(
+        directory, name, length, &node, directory->inode->key, fd,
+        proc_pid_inode_number((int32_t)directory->inode->key, FD_INODES + (uint32_t)fd), out);
 }
 
 static void
@@ -809,10 +806,10 @@ fd_list(struct dentry *directory, uint64_t position, struct directory_emit *emit
     while (fd >= 0) {
         int length = snprintf(name, sizeof name, "%d", fd);
 
-        if (!emit->entry(emit, name, (size_t)length,
-                         proc_pid_inode_number((int32_t)directory->inode->key,
-                                               FD_INODES + (uint32_t)fd),
-                         S_IFLNK, LIST_GENERATED + (uint64_t)fd + 1)) {
+        if (!emit->entry(
+                emit, name, (size_t)length,
+                proc_pid_inode_number((int32_t)directory->inode->key, FD_INODES + (uint32_t)fd),
+                S_IFLNK, LIST_GENERATED + (uint64_t)fd + 1)) {
             break;
         }
         fd = fd_table_next(files, fd + 1);
@@ -820,15 +817,15 @@ fd_list(struct dentry *directory, uint64_t position, struct directory_emit *emit
     fd_table_put(files);
 }
 
-static const struct inode_ops fd_directory_ops = { .lookup = fd_lookup, .list = fd_list };
+static const struct inode_ops fd_directory_ops = {.lookup = fd_lookup, .list = fd_list};
 
 /* ---- /proc/PID/task ------------------------------------------------------------------------------------ */
 
 static int64_t
 task_lookup(struct dentry *directory, const char *name, size_t length, struct dentry **out)
 {
-    static const struct text_node node = { .mode = S_IFDIR | 0555,
-                                           .inode_ops = &process_directory_ops };
+    static const struct text_node node = {.mode = S_IFDIR | 0555,
+                                          .inode_ops = &process_directory_ops};
     uint64_t key = directory->inode->key, tid;
 
     if (decimal_parse(name, length, &tid) != length || tid >= PID_LIMIT) {
@@ -875,4 +872,4 @@ task_list(struct dentry *directory, uint64_t position, struct directory_emit *em
     process_put(process);
 }
 
-static const struct inode_ops task_directory_ops = { .lookup = task_lookup, .list = task_list };
+static const struct inode_ops task_directory_ops = {.lookup = task_lookup, .list = task_list};

@@ -374,15 +374,15 @@ sys_fallocate(const struct syscall_args *args)
     } else if (__builtin_add_overflow(offset, length, &end)) {
         error = -EFBIG;
     } else if (file->ops->allocate == NULL) {
-        error = file->mode & FILE_STREAM                     ? -ESPIPE
+        error = file->mode & FILE_STREAM               ? -ESPIPE
                 : S_ISTYPE(file->inode->mode, S_IFDIR) ? -EISDIR
-                                                               : -ENODEV;
+                                                       : -ENODEV;
     } else {
         error = size_check((uint64_t)end);
     }
     if (error == 0) {
-        error = file->ops->allocate(file, (uint32_t)args->arg[1], (uint64_t)offset,
-                                    (uint64_t)length);
+        error =
+            file->ops->allocate(file, (uint32_t)args->arg[1], (uint64_t)offset, (uint64_t)length);
     }
     file_put(file);
     return error;
@@ -524,7 +524,7 @@ copy_between(const struct copy_request *request, struct copy_side *from, struct 
 static int64_t
 copy_call(const struct copy_request *request, int64_t (*check)(struct file *from, struct file *to))
 {
-    struct copy_side from = { NULL, NULL }, to = { NULL, NULL };
+    struct copy_side from = {NULL, NULL}, to = {NULL, NULL};
     int64_t result = file_for(request->from, READING, &from.file);
 
     if (result == 0) {
@@ -553,10 +553,10 @@ check_sendfile(struct file *from, struct file *to)
 int64_t
 sys_sendfile(const struct syscall_args *args)
 {
-    struct copy_request request = { .from = (int32_t)args->arg[1],
-                                    .to = (int32_t)args->arg[0],
-                                    .from_position = args->arg[2],
-                                    .bytes = (size_t)args->arg[3] };
+    struct copy_request request = {.from = (int32_t)args->arg[1],
+                                   .to = (int32_t)args->arg[0],
+                                   .from_position = args->arg[2],
+                                   .bytes = (size_t)args->arg[3]};
 
     return copy_call(&request, check_sendfile);
 }
@@ -580,11 +580,11 @@ check_copy_range(struct file *from, struct file *to)
 int64_t
 sys_copy_file_range(const struct syscall_args *args)
 {
-    struct copy_request request = { .from = (int32_t)args->arg[0],
-                                    .from_position = args->arg[1],
-                                    .to = (int32_t)args->arg[2],
-                                    .to_position = args->arg[3],
-                                    .bytes = (size_t)args->arg[4] };
+    struct copy_request request = {.from = (int32_t)args->arg[0],
+                                   .from_position = args->arg[1],
+                                   .to = (int32_t)args->arg[2],
+                                   .to_position = args->arg[3],
+                                   .bytes = (size_t)args->arg[4]};
 
     return (uint32_t)args->arg[5] != 0 ? -EINVAL : copy_call(&request, check_copy_range);
 }
@@ -592,8 +592,7 @@ sys_copy_file_range(const struct syscall_args *args)
 static int64_t
 check_splice(struct file *from, struct file *to)
 {
-    bool one_is_pipe =
-        S_ISTYPE(from->inode->mode, S_IFIFO) || S_ISTYPE(to->inode->mode, S_IFIFO);
+    bool one_is_pipe = S_ISTYPE(from->inode->mode, S_IFIFO) || S_ISTYPE(to->inode->mode, S_IFIFO);
 
     return one_is_pipe && from->inode != to->inode ? 0 : -EINVAL;
 }
@@ -602,11 +601,11 @@ check_splice(struct file *from, struct file *to)
 int64_t
 sys_splice(const struct syscall_args *args)
 {
-    struct copy_request request = { .from = (int32_t)args->arg[0],
-                                    .from_position = args->arg[1],
-                                    .to = (int32_t)args->arg[2],
-                                    .to_position = args->arg[3],
-                                    .bytes = (size_t)args->arg[4] };
+    struct copy_request request = {.from = (int32_t)args->arg[0],
+                                   .from_position = args->arg[1],
+                                   .to = (int32_t)args->arg[2],
+                                   .to_position = args->arg[3],
+                                   .bytes = (size_t)args->arg[4]};
 
     return copy_call(&request, check_splice);
 }

@@ -77,23 +77,22 @@ show_one(const struct text_target *target, struct qr_writer *writer)
 }
 
 static const struct text_node node_nodes[] = {
-    { .name = "online", .mode = 0444, .show = show_nodes },
-    { .name = "possible", .mode = 0444, .show = show_nodes },
-    { .name = "has_memory", .mode = 0444, .show = show_nodes },
+    {.name = "online", .mode = 0444, .show = show_nodes},
+    {.name = "possible", .mode = 0444, .show = show_nodes},
+    {.name = "has_memory", .mode = 0444, .show = show_nodes},
 };
 
 static const struct text_node cpu_nodes[] = {
-    { .name = "online", .mode = 0444, .show = show_cpus },
-    { .name = "possible", .mode = 0444, .show = show_cpus },
-    { .name = "present", .mode = 0444, .show = show_cpus },
+    {.name = "online", .mode = 0444, .show = show_cpus},
+    {.name = "possible", .mode = 0444, .show = show_cpus},
+    {.name = "present", .mode = 0444, .show = show_cpus},
 };
 
 static bool
 node_directories_add(struct dentry *parent)
 {
-    static const struct text_node meminfo = { .name = "meminfo",
-                                              .mode = 0444,
-                                              .show = show_node_meminfo };
+    static const struct text_node meminfo = {
+        .name = "meminfo", .mode = 0444, .show = show_node_meminfo};
     char name[16];
 
     for (unsigned i = 0; i < node_count(); i++) {
@@ -118,7 +117,7 @@ node_directories_add(struct dentry *parent)
 static bool
 cpu_directories_add(struct dentry *parent)
 {
-    static const struct text_node online = { .name = "online", .mode = 0444, .show = show_one };
+    static const struct text_node online = {.name = "online", .mode = 0444, .show = show_one};
     char name[16];
 
     for (unsigned i = 0; i < cpu_count(); i++) {
@@ -149,11 +148,11 @@ show_huge_pages(const struct text_target *target, struct qr_writer *writer)
 }
 
 static const struct text_node console_nodes[] = {
-    { .name = "active", .mode = 0444, .show = show_console },
+    {.name = "active", .mode = 0444, .show = show_console},
 };
 
 static const struct text_node huge_nodes[] = {
-    { .name = "enabled", .mode = 0444, .show = show_huge_pages },
+    {.name = "enabled", .mode = 0444, .show = show_huge_pages},
 };
 
 /* The directory at @names below @root, made as needed. NULL without memory. */
@@ -178,13 +177,13 @@ path_add(struct dentry *root, const char *const *names, size_t count)
 static bool
 sys_tree_add(struct dentry *root)
 {
-    static const char *const node_path[] = { "devices", "system", "node" };
-    static const char *const cpu_path[] = { "devices", "system", "cpu" };
-    static const char *const console_path[] = { "class", "tty", "console" };
-    static const char *const huge_path[] = { "kernel", "mm", "transparent_hugepage" };
-    static const char *const debug_path[] = { "kernel", "debug" };
-    static const char *const block_path[] = { "block" };
-    static const char *const fs_path[] = { "fs" };
+    static const char *const node_path[] = {"devices", "system", "node"};
+    static const char *const cpu_path[] = {"devices", "system", "cpu"};
+    static const char *const console_path[] = {"class", "tty", "console"};
+    static const char *const huge_path[] = {"kernel", "mm", "transparent_hugepage"};
+    static const char *const debug_path[] = {"kernel", "debug"};
+    static const char *const block_path[] = {"block"};
+    static const char *const fs_path[] = {"fs"};
     struct dentry *node = path_add(root, node_path, 3);
     struct dentry *cpu = path_add(root, cpu_path, 3);
     struct dentry *console = path_add(root, console_path, 3);
@@ -232,8 +231,7 @@ sysfs_mount(const struct superblock_type *type, const char *options, struct supe
 }
 
 const struct superblock_type sysfs_type = {
-    .name = "sysfs", .magic = SYSFS_MAGIC, .single = true, .create = sysfs_mount
-};
+    .name = "sysfs", .magic = SYSFS_MAGIC, .single = true, .create = sysfs_mount};
 
 /* ---- /sys/kernel/debug/memory ------------------------------------------------------------------ */
 
@@ -251,10 +249,10 @@ run_validate(struct qr_writer *writer)
         const char *name;
         bool sound;
     } checks[] = {
-        { "frames", qr_frames_validate(memory.frames, message, sizeof message) },
-        { "heap", qr_heap_validate(memory.heap, message, sizeof message) },
-        { "objects", qr_objects_validate(memory.objects, message, sizeof message) },
-        { "vm", qr_vm_validate(memory.vm, message, sizeof message) },
+        {"frames", qr_frames_validate(memory.frames, message, sizeof message)},
+        {"heap", qr_heap_validate(memory.heap, message, sizeof message)},
+        {"objects", qr_objects_validate(memory.objects, message, sizeof message)},
+        {"vm", qr_vm_validate(memory.vm, message, sizeof message)},
     };
 
     for (size_t i = 0; i < QR_ARRAY_COUNT(checks); i++) {
@@ -397,7 +395,7 @@ show_memory(const struct text_target *target, struct qr_writer *writer)
 }
 
 static const struct text_node debug_nodes[] = {
-    { .name = "memory", .mode = 0600, .show = show_memory, .store = store_memory },
+    {.name = "memory", .mode = 0600, .show = show_memory, .store = store_memory},
 };
 
 static bool
@@ -414,5 +412,4 @@ debugfs_mount(const struct superblock_type *type, const char *options, struct su
 }
 
 const struct superblock_type debugfs_type = {
-    .name = "debugfs", .magic = DEBUGFS_MAGIC, .single = true, .create = debugfs_mount
-};
+    .name = "debugfs", .magic = DEBUGFS_MAGIC, .single = true, .create = debugfs_mount};

@@ -15,9 +15,9 @@
 struct dentry;
 
 enum {
-    PATH_MAX = 4096,   /**< bytes of a path, its terminator included */
-    NAME_MAX = 255,    /**< bytes of one component */
-    SYMLINK_MAX = 40,  /**< symbolic links followed in one walk: ELOOP beyond */
+    PATH_MAX = 4096,  /**< bytes of a path, its terminator included */
+    NAME_MAX = 255,   /**< bytes of one component */
+    SYMLINK_MAX = 40, /**< symbolic links followed in one walk: ELOOP beyond */
     AT_FDCWD = -100
 };
 
@@ -27,9 +27,9 @@ enum {
  *
  * @param initrd  a cpio "newc" archive, possibly several concatenated; may be NULL.
  *                Hostile or truncated input is reported on the console and what was good stays.
- * @return 0; -ENOMEM; -EINVAL (archive damaged: the part before the damage is usable)
+ * Panics only where there is not even memory for the root.
  */
-int fs_init(const void *initrd, size_t bytes);
+void fs_init(const void *initrd, size_t bytes);
 
 /* ---- what a process holds ----------------------------------------------- */
 
