@@ -29,20 +29,15 @@
 /* Waits for memory before the machine is out of it. */
 #define FAULT_MEMORY_WAITS 4
 
-typedef enum fault_step (*fault_stage)(struct fault_ctx *ctx);
-
 static enum fault_step
 fault_stages(struct fault_ctx *ctx)
 {
-    static const fault_stage stages[] = {
-        qr_fault_find_region,
-        qr_fault_check_access,
-        qr_fault_resolve,
-    };
-    enum fault_step step = FAULT_NEXT;
+    enum fault_step step = qr_fault_find_region(ctx);
 
-    for (size_t i = 0; i < QR_ARRAY_COUNT(stages) && step == FAULT_NEXT; i++)
-        step = stages[i](ctx);
+    if (step == FAULT_NEXT)
+        step = qr_fault_check_access(ctx);
+    if (step == FAULT_NEXT)
+        step = qr_fault_resolve(ctx);
     return step;
 }
 
@@ -99,39 +94,52 @@ fault_wait_page(struct fault_ctx *ctx, struct qr_object *object, size_t index)
     return false;
 }
 
-/* One attempt with everything that follows from it.  @return whether to try again */
+/*
+ * Drop everything that an attempt which ended with @step holds, and get what it
+ * needs.  @return whether to try again
+ */
 static bool
-fault_attempt(struct fault_ctx *ctx, unsigned *memory_waits)
+fault_end_attempt(struct fault_ctx *ctx, enum fault_step step, unsigned *memory_waits)
 {
     struct qr_object *object = NULL;
     size_t index = 0;
-    bool grow;
-
-    fault_lock(ctx);
-    bool for_write = ctx->lock_for_write;
-    enum fault_step step = fault_stages(ctx);
+    bool grow = step == FAULT_RESTART && ctx->want_write;
 
     if (step == FAULT_WAIT_PAGE) {
         object = ctx->region->object;
         index = qr_region_object_page(ctx->region, ctx->va);
         qr_object_get(object);
     }
-    /* A restart that only now wants the write lock holds the read lock still. */
-    grow = step == FAULT_RESTART && !for_write && ctx->lock_for_write;
-    if (grow)
-        ctx->lock_for_write = false;
     fault_unlock(ctx);
     ctx->lock_for_write = grow;
-    ctx->region = NULL;
-    if (step != FAULT_DONE)
-        ctx->frame = NULL; /* what an attempt saw means nothing once it is over */
+    ctx->want_write = false;
     if (step != FAULT_RESTART)
         qr_fault_drop_pages(ctx);
+    if (step == FAULT_DONE)
+        return false;
+    ctx->region = NULL;
+    ctx->frame = NULL; /* what an attempt saw means nothing once it is over */
     if (step == FAULT_WAIT_MEMORY)
         return fault_wait_memory(ctx, (*memory_waits)++);
     if (step == FAULT_WAIT_PAGE)
         return fault_wait_page(ctx, object, index);
-    return step == FAULT_RESTART;
+    return true;
+}
+
+/* The first attempt ended with @step and something to give back or to wait for. */
+static QR_NOINLINE enum qr_fault_outcome
+fault_run_slowly(struct fault_ctx *ctx, enum fault_step step)
+{
+    unsigned memory_waits = 0;
+
+    for (unsigned i = 1; fault_end_attempt(ctx, step, &memory_waits) && i < FAULT_ATTEMPTS; i++) {
+        fault_lock(ctx);
+        step = fault_stages(ctx);
+    }
+    qr_fault_drop_pages(ctx);
+    if (ctx->spare != NULL)
+        qr_frame_put(ctx->vm->config.frames, ctx->spare);
+    return ctx->outcome;
 }
 
 void
@@ -146,6 +154,7 @@ qr_fault_begin(struct fault_ctx *ctx, struct qr_space *space, qr_va va, unsigned
     ctx->force = false;
     ctx->want_frame = false;
     ctx->lock_for_write = false;
+    ctx->want_write = false;
     ctx->region = NULL;
     ctx->spare = NULL;
     ctx->page = NULL;
@@ -158,15 +167,12 @@ qr_fault_begin(struct fault_ctx *ctx, struct qr_space *space, qr_va va, unsigned
 enum qr_fault_outcome
 qr_fault_run(struct fault_ctx *ctx)
 {
-    unsigned memory_waits = 0;
+    qr_rw_read_lock(&ctx->space->lock);
+    enum fault_step step = fault_stages(ctx);
 
-    for (unsigned i = 0; i < FAULT_ATTEMPTS; i++) {
-        if (!fault_attempt(ctx, &memory_waits))
-            break;
-    }
-    qr_fault_drop_pages(ctx);
-    if (ctx->spare != NULL)
-        qr_frame_put(ctx->vm->config.frames, ctx->spare);
+    if (qr_unlikely(step != FAULT_DONE || ctx->page != NULL || ctx->around_count > 0))
+        return fault_run_slowly(ctx, step);
+    qr_rw_read_unlock(&ctx->space->lock);
     return ctx->outcome;
 }
 

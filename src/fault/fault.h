@@ -12,7 +12,7 @@
 enum fault_step {
     FAULT_NEXT,        /* go on with the next stage */
     FAULT_DONE,        /* ctx->outcome stands */
-    FAULT_RESTART,     /* drop everything and start again (ctx->lock_for_write may have changed) */
+    FAULT_RESTART,     /* drop everything and start again (ctx->want_write: with the other lock) */
     FAULT_WAIT_MEMORY, /* drop everything, find a frame, start again */
     FAULT_WAIT_PAGE,   /* drop everything, have the object read the page, start again */
     FAULT_NEED_PAGE,   /* within resolve: the object's page first, without the cursor */
@@ -32,7 +32,8 @@ struct fault_ctx {
     bool want_frame; /* ... with a reference, in @frame */
 
     /* What the driver holds. */
-    bool lock_for_write; /* wanted, and so held */
+    bool lock_for_write; /* the lock is held for writing */
+    bool want_write;     /* a restart needs it so */
     struct qr_region *region;
     struct qr_frame *spare; /* from a wait for memory */
     struct qr_frame *page;  /* the object's page, with a reference; to be re-validated */

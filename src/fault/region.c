@@ -49,7 +49,7 @@ fault_grow_stack(struct fault_ctx *ctx, struct qr_region *stack)
     if (!grow_is_allowed(stack, ctx->va.v))
         return fault_end(ctx, QR_FAULT_NO_REGION);
     if (!ctx->lock_for_write) {
-        ctx->lock_for_write = true;
+        ctx->want_write = true;
         return FAULT_RESTART;
     }
     qr_region_resize(stack, qr_range_of(ctx->va.v, stack->end.v));

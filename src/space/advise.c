@@ -15,7 +15,7 @@
 
 struct advise {
     enum qr_advice advice;
-    struct qr_tlb_batch batch;
+    struct qr_tlb_batch *batch;
 };
 
 /* Advice that is a flag: which bits it sets and clears. */
@@ -104,7 +104,7 @@ advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
     switch (advise->advice) {
     case QR_ADVICE_DONT_NEED:
     case QR_ADVICE_FREE:
-        qr_zap_range(region, piece, QR_ZAP_ALL, &advise->batch);
+        qr_zap_range(region, piece, QR_ZAP_ALL, advise->batch);
         break;
     case QR_ADVICE_REMOVE:
         qr_object_punch(region->object, qr_region_object_page(region, piece.start),
@@ -131,7 +131,7 @@ advise_locked(struct qr_change *change, struct qr_va_range range, struct advise 
     enum qr_status status = qr_change_each(change, range, QR_HOLES_SKIP, advise_piece, advise);
 
     /* Before the lock goes: what was said to be gone is gone for every CPU (invariants 10). */
-    qr_tlb_batch_finish(&advise->batch);
+    qr_tlb_batch_finish(advise->batch);
     if (write)
         qr_rw_write_unlock(&space->lock);
     else
@@ -142,7 +142,8 @@ advise_locked(struct qr_change *change, struct qr_va_range range, struct advise 
 enum qr_status
 qr_space_advise(struct qr_space *space, qr_va start, size_t bytes, enum qr_advice advice)
 {
-    struct advise advise = {.advice = advice};
+    struct qr_tlb_batch batch;
+    struct advise advise = {.advice = advice, .batch = &batch};
     struct qr_change change;
     struct qr_va_range range;
     enum qr_status status = qr_change_range(start, bytes, &range);
@@ -152,7 +153,7 @@ qr_space_advise(struct qr_space *space, qr_va start, size_t bytes, enum qr_advic
     if (advice == QR_ADVICE_POPULATE_READ || advice == QR_ADVICE_POPULATE_WRITE)
         return qr_space_populate(space, start, bytes, advice == QR_ADVICE_POPULATE_WRITE);
     qr_change_begin(&change, space);
-    qr_tlb_batch_init(&advise.batch, &space->tlb);
+    qr_tlb_batch_init(&batch, &space->tlb);
     status = advise_locked(&change, range, &advise);
     qr_change_end(&change);
     return status;

@@ -24,11 +24,12 @@
 static enum qr_status
 fork_region(struct qr_change *change, const struct qr_region *region)
 {
-    struct qr_region like = qr_region_properties(region);
+    struct qr_region like;
     enum qr_status status = qr_change_reserve(change, 1);
 
     if (status != QR_OK)
         return status;
+    qr_region_copy(&like, region);
     like.space = change->space;
     like.flags &= ~QR_REGION_LOCK_FLAGS;
     (void)qr_region_insert(change, &like);

@@ -156,34 +156,34 @@ map_check(const struct qr_map_request *request, size_t *out_bytes)
 }
 
 /* The region that @request asks for, at no place yet. */
-static struct qr_region
-map_template(struct qr_space *space, const struct qr_map_request *request, struct qr_object *object)
+static void
+map_template(struct qr_space *space, const struct qr_map_request *request,
+             struct qr_object *object, struct qr_region *like)
 {
-    struct qr_region like = {
-        .space = space,
-        .prot = request->prot,
-        .max_prot = request->max_prot == 0 ? QR_PROT_RWX : request->max_prot,
-        .flags = request->region_flags,
-        .pkey = request->pkey,
-        .object = object,
-        .file = request->file,
-    };
-
-    if (object != NULL)
-        like.object_page = (size_t)(request->object_offset >> QR_PAGE_SHIFT);
-    if (object != NULL && qr_object_is_device(object))
-        like.flags |= QR_REGION_DEVICE;
-    if (qr_region_is_accountable(like.prot, like.flags))
-        like.flags |= QR_REGION_ACCOUNTED;
-    return like;
+    like->space = space;
+    like->prot = request->prot;
+    like->max_prot = request->max_prot == 0 ? QR_PROT_RWX : request->max_prot;
+    like->flags = request->region_flags;
+    like->pkey = request->pkey;
+    like->object = object;
+    like->object_page = 0;
+    like->file = request->file;
+    if (object != NULL) {
+        like->object_page = (size_t)(request->object_offset >> QR_PAGE_SHIFT);
+        if (qr_object_is_device(object))
+            like->flags |= QR_REGION_DEVICE;
+    }
+    if ((like->flags & QR_REGION_LOCKED_ON_FAULT) != 0)
+        like->flags |= QR_REGION_LOCKED;
+    if (qr_region_is_accountable(like->prot, like->flags))
+        like->flags |= QR_REGION_ACCOUNTED;
 }
 
+/* @replaced: pages of the place that are mapped already. */
 static enum qr_status
-map_check_limits(const struct qr_space *space, const struct qr_region *like)
+map_check_limits(const struct qr_space *space, const struct qr_region *like, size_t replaced)
 {
-    struct qr_va_range range = qr_region_range(like);
-    size_t pages = qr_va_range_pages(range);
-    size_t replaced = qr_space_mapped_pages(space, range);
+    size_t pages = qr_region_pages(like);
 
     if (space->counts.region_count > space->vm->config.max_regions)
         return QR_ERR_NO_MEMORY;
@@ -194,27 +194,43 @@ map_check_limits(const struct qr_space *space, const struct qr_region *like)
     return QR_OK;
 }
 
+/* Where nothing stands. */
 static enum qr_status
-map_prepare(struct qr_change *change, const struct qr_region *like)
+map_free_place(struct qr_change *change, struct qr_neighbours neighbours,
+               const struct qr_region *like)
+{
+    enum qr_status status = map_check_limits(change->space, like, 0);
+
+    if (status == QR_OK)
+        status = qr_change_reserve(change, qr_map_needs(neighbours, like));
+    if (status == QR_OK)
+        (void)qr_map_commit(change, neighbours, like);
+    return status;
+}
+
+/* In the place of something.  What is left of it may or may not join: reserve for the worst. */
+static enum qr_status
+map_replace(struct qr_change *change, const struct qr_region *like)
 {
     struct qr_va_range range = qr_region_range(like);
-    const struct qr_region *above = qr_space_find(change->space, range.start);
-    bool replaces = above != NULL && above->start.v < range.end.v;
-    enum qr_status status = map_check_limits(change->space, like);
+    size_t replaced = qr_space_mapped_pages(change->space, range);
+    enum qr_status status = map_check_limits(change->space, like, replaced);
 
+    if (status == QR_OK)
+        status = qr_change_reserve(change, 1);
+    if (status == QR_OK)
+        status = qr_unmap_prepare(change, range);
     if (status != QR_OK)
         return status;
-    /* What is unmapped first may part two regions that would have merged: then one is needed. */
-    status = qr_change_reserve(change, replaces ? 1 : qr_map_needs(change->space, like));
-    if (status == QR_OK && replaces)
-        status = qr_unmap_prepare(change, range);
-    return status;
+    qr_unmap_commit(change, range);
+    (void)qr_map_commit(change, qr_space_neighbours(change->space, like->start), like);
+    return QR_OK;
 }
 
 /* Under the lock: place, check, reserve, commit. */
 static enum qr_status
-map_locked(struct qr_change *change, const struct qr_map_request *request, struct qr_region *like,
-           size_t bytes)
+map_locked(struct qr_change *change, const struct qr_map_request *request,
+           struct qr_region *like, size_t bytes)
 {
     struct qr_space *space = change->space;
     enum qr_status status = qr_place_find(space, request, bytes, &like->start);
@@ -224,12 +240,12 @@ map_locked(struct qr_change *change, const struct qr_map_request *request, struc
     like->end = qr_va_of(like->start.v + bytes);
     if ((like->flags & (QR_REGION_LOCKED | QR_REGION_DEVICE)) == 0)
         like->flags |= space->default_lock_flags;
-    status = map_prepare(change, like);
-    if (status != QR_OK)
-        return status;
-    qr_unmap_commit(change, qr_region_range(like));
-    (void)qr_map_commit(change, like);
-    return QR_OK;
+
+    struct qr_neighbours neighbours = qr_space_neighbours(space, like->start);
+
+    if (neighbours.high != NULL && neighbours.high->start.v < like->end.v)
+        return map_replace(change, like);
+    return map_free_place(change, neighbours, like);
 }
 
 /* The backing of @request with a reference: its own, or a new shared anonymous one; or NULL. */
@@ -259,8 +275,9 @@ qr_space_map(struct qr_space *space, const struct qr_map_request *request, qr_va
         status = map_get_object(space, request, bytes, &object);
     if (status != QR_OK)
         return status;
-    struct qr_region like = map_template(space, request, object);
+    struct qr_region like;
 
+    map_template(space, request, object, &like);
     qr_change_begin(&change, space);
     qr_rw_write_lock(&space->lock);
     status = map_locked(&change, request, &like, bytes);

@@ -15,7 +15,7 @@
 struct protect {
     unsigned prot;
     int pkey; /* negative: each region keeps its own */
-    struct qr_tlb_batch batch;
+    struct qr_tlb_batch *batch;
 };
 
 /* May a leaf of the region be writable without a fault? */
@@ -85,7 +85,7 @@ protect_piece(struct qr_change *change, struct qr_region *region, struct qr_va_r
     if (!qr_region_may_change(region, piece, attributes))
         return QR_ERR_NO_MEMORY;
     if (entries)
-        protect_entries(region, piece, attributes, &protect->batch);
+        protect_entries(region, piece, attributes, protect->batch);
     (void)qr_region_change(change, region, piece, attributes);
     return QR_OK;
 }
@@ -93,7 +93,8 @@ protect_piece(struct qr_change *change, struct qr_region *region, struct qr_va_r
 enum qr_status
 qr_space_protect(struct qr_space *space, qr_va start, size_t bytes, unsigned prot, int pkey)
 {
-    struct protect protect = {.prot = prot, .pkey = pkey};
+    struct qr_tlb_batch batch;
+    struct protect protect = {.prot = prot, .pkey = pkey, .batch = &batch};
     struct qr_change change;
     struct qr_va_range range;
     enum qr_status status = qr_change_range(start, bytes, &range);
@@ -103,10 +104,10 @@ qr_space_protect(struct qr_space *space, qr_va start, size_t bytes, unsigned pro
     if ((prot & ~QR_PROT_RWX) != 0 || pkey > UINT8_MAX)
         return QR_ERR_INVALID;
     qr_change_begin(&change, space);
-    qr_tlb_batch_init(&protect.batch, &space->tlb);
+    qr_tlb_batch_init(&batch, &space->tlb);
     qr_rw_write_lock(&space->lock);
     status = qr_change_each(&change, range, QR_HOLES_STOP, protect_piece, &protect);
-    qr_tlb_batch_finish(&protect.batch);
+    qr_tlb_batch_finish(&batch);
     qr_rw_write_unlock(&space->lock);
     qr_change_end(&change);
     return status;

@@ -218,7 +218,7 @@ qr_change_end(struct qr_change *change)
 static void
 region_init(struct qr_region *region, const struct qr_region *like, struct qr_va_range range)
 {
-    *region = qr_region_properties(like);
+    qr_region_copy(region, like);
     region->start = range.start;
     region->end = range.end;
     if (region->object == NULL)
@@ -248,14 +248,7 @@ qr_region_insert(struct qr_change *change, const struct qr_region *like)
     return region;
 }
 
-/* Out of tree and counts; its mapping stays linked until region_forget(). */
-static void
-region_detach(struct qr_region *region)
-{
-    region_unlink(region);
-    qr_count_region(region->space, region, -(long)qr_region_pages(region));
-}
-
+/* Its references go at the change's end. */
 static void
 region_forget(struct qr_change *change, struct qr_region *region)
 {
@@ -267,22 +260,29 @@ region_forget(struct qr_change *change, struct qr_region *region)
 void
 qr_region_drop(struct qr_change *change, struct qr_region *region)
 {
-    region_detach(region);
+    region_unlink(region);
+    qr_count_region(region->space, region, -(long)qr_region_pages(region));
     region_forget(change, region);
 }
 
+/* Move the ends; counts and the tree's summaries are the caller's. */
 static void
 region_set_extent(struct qr_region *region, struct qr_va_range range)
 {
-    if (region->object != NULL) {
-        /* Unsigned arithmetic: also right where the start moves down. */
-        region->object_page += (range.start.v >> QR_PAGE_SHIFT) -
-                               (region->start.v >> QR_PAGE_SHIFT);
-        region->mapping.first_page = region->object_page;
-        region->mapping.page_count = qr_va_range_pages(range);
+    qr_assert(range.start.v < range.end.v);
+    if (region->object == NULL) {
+        region->start = range.start;
+        region->end = range.end;
+        return;
     }
+    qr_object_lock_mappings(region->object);
+    /* Unsigned arithmetic: also right where the start moves down. */
+    region->object_page += (range.start.v >> QR_PAGE_SHIFT) - (region->start.v >> QR_PAGE_SHIFT);
+    region->mapping.first_page = region->object_page;
+    region->mapping.page_count = qr_va_range_pages(range);
     region->start = range.start;
     region->end = range.end;
+    qr_object_unlock_mappings(region->object);
 }
 
 void
@@ -290,14 +290,7 @@ qr_region_resize(struct qr_region *region, struct qr_va_range range)
 {
     long pages = (long)qr_va_range_pages(range) - (long)qr_region_pages(region);
 
-    qr_assert(range.start.v < range.end.v);
-    if (region->object != NULL) {
-        qr_object_lock_mappings(region->object);
-        region_set_extent(region, range);
-        qr_object_unlock_mappings(region->object);
-    } else {
-        region_set_extent(region, range);
-    }
+    region_set_extent(region, range);
     qr_tree_update(&region->space->regions, &region->node);
     qr_count_region(region->space, region, pages);
 }
@@ -309,9 +302,8 @@ qr_region_split(struct qr_change *change, struct qr_region *region, qr_va va)
 
     qr_assert(va.v > region->start.v && va.v < region->end.v);
     region_init(upper, region, qr_range_of(va.v, region->end.v));
-    qr_region_resize(region, qr_range_of(region->start.v, va.v));
-    region_link(upper);
-    qr_count_region(upper->space, upper, (long)qr_region_pages(upper));
+    region_set_extent(region, qr_range_of(region->start.v, va.v));
+    region_link(upper); /* below @region in the tree: updates its summary too */
     return upper;
 }
 
@@ -343,8 +335,9 @@ qr_region_can_merge(const struct qr_region *low, const struct qr_region *high)
 static void
 region_join(struct qr_change *change, struct qr_region *low, struct qr_region *high)
 {
-    region_detach(high);
-    qr_region_resize(low, qr_range_of(low->start.v, high->end.v));
+    region_unlink(high);
+    region_set_extent(low, qr_range_of(low->start.v, high->end.v));
+    qr_tree_update(&low->space->regions, &low->node);
     region_forget(change, high);
 }
 
@@ -375,9 +368,14 @@ bool
 qr_region_may_change(const struct qr_region *region, struct qr_va_range range,
                      struct qr_attributes attributes)
 {
+    size_t now = region->space->counts.region_count;
+    size_t count = now + qr_region_cuts(region, range);
+    size_t limit = region->space->vm->config.max_regions;
+
+    if (qr_likely(count <= limit))
+        return true;
     const struct qr_region *low = qr_region_previous(region);
     const struct qr_region *high = qr_region_next(region);
-    size_t count = region->space->counts.region_count + qr_region_cuts(region, range);
 
     if (range.start.v == region->start.v && low != NULL && backing_continues(low, region) &&
         attributes_equal(qr_region_attributes(low), attributes))
@@ -385,8 +383,7 @@ qr_region_may_change(const struct qr_region *region, struct qr_va_range range,
     if (range.end.v == region->end.v && high != NULL && backing_continues(region, high) &&
         attributes_equal(qr_region_attributes(high), attributes))
         count--;
-    return count <= region->space->vm->config.max_regions ||
-           count <= region->space->counts.region_count;
+    return count <= limit || count <= now;
 }
 
 struct qr_region *
@@ -402,39 +399,51 @@ qr_region_change(struct qr_change *change, struct qr_region *region, struct qr_v
 
     long pages = (long)qr_region_pages(region);
 
+    /* The tree's summaries depend on growth alone. */
+    qr_assert(((attributes.flags ^ region->flags) & QR_REGION_GROWS_DOWN) == 0);
     qr_count_region(region->space, region, -pages);
     region->prot = attributes.prot;
     region->flags = attributes.flags;
     region->pkey = attributes.pkey;
-    qr_tree_update(&region->space->regions, &region->node);
     qr_count_region(region->space, region, pages);
     return qr_region_merge(change, region);
 }
 
 /* ---- Mapping at a known place --------------------------------------------------- */
 
-unsigned
-qr_map_needs(const struct qr_space *space, const struct qr_region *like)
+struct qr_neighbours
+qr_space_neighbours(const struct qr_space *space, qr_va va)
 {
-    const struct qr_region *low = qr_space_find_below(space, like->start);
-    const struct qr_region *high = qr_space_find(space, like->start);
+    struct qr_region *high = qr_space_find(space, va);
+    struct qr_region *low = high == NULL ? qr_region_of(qr_tree_last(&space->regions))
+                                         : qr_region_previous(high);
 
-    if (low != NULL && qr_region_can_merge(low, like))
+    return (struct qr_neighbours){low, high};
+}
+
+unsigned
+qr_map_needs(struct qr_neighbours neighbours, const struct qr_region *like)
+{
+    if (neighbours.low != NULL && qr_region_can_merge(neighbours.low, like))
         return 0;
-    return high == NULL || !qr_region_can_merge(like, high);
+    return neighbours.high == NULL || !qr_region_can_merge(like, neighbours.high);
 }
 
 struct qr_region *
-qr_map_commit(struct qr_change *change, const struct qr_region *like)
+qr_map_commit(struct qr_change *change, struct qr_neighbours neighbours,
+              const struct qr_region *like)
 {
-    struct qr_region *low = qr_space_find_below(change->space, like->start);
-    struct qr_region *high = qr_space_find(change->space, like->start);
+    struct qr_region *low = neighbours.low;
+    struct qr_region *high = neighbours.high;
+    bool joins_high = high != NULL && qr_region_can_merge(like, high);
 
     if (low != NULL && qr_region_can_merge(low, like)) {
         qr_region_resize(low, qr_range_of(low->start.v, like->end.v));
-        return qr_region_merge(change, low);
+        if (joins_high)
+            region_join(change, low, high);
+        return low;
     }
-    if (high != NULL && qr_region_can_merge(like, high)) {
+    if (joins_high) {
         qr_region_resize(high, qr_range_of(like->start.v, high->end.v));
         return high;
     }

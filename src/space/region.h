@@ -64,22 +64,23 @@ qr_region_is_device(const struct qr_region *region)
     return region->object != NULL && qr_object_is_device(region->object);
 }
 
-/* What @region is, without its places in tree and object: for making others like it. */
-static inline struct qr_region
-qr_region_properties(const struct qr_region *region)
+/*
+ * Copy what @region is, without its places in tree and object: for making others
+ * like it.  These change under the object's lock, so the structure is not copied whole.
+ */
+static inline void
+qr_region_copy(struct qr_region *copy, const struct qr_region *region)
 {
-    return (struct qr_region){
-        .start = region->start,
-        .end = region->end,
-        .space = region->space,
-        .prot = region->prot,
-        .max_prot = region->max_prot,
-        .flags = region->flags,
-        .pkey = region->pkey,
-        .object = region->object,
-        .object_page = region->object_page,
-        .file = region->file,
-    };
+    copy->start = region->start;
+    copy->end = region->end;
+    copy->space = region->space;
+    copy->prot = region->prot;
+    copy->max_prot = region->max_prot;
+    copy->flags = region->flags;
+    copy->pkey = region->pkey;
+    copy->object = region->object;
+    copy->object_page = region->object_page;
+    copy->file = region->file;
 }
 
 /* The page of its object at @va. */
@@ -283,10 +284,16 @@ void qr_unmap_commit(struct qr_change *change, struct qr_va_range range);
 /* Pages of @range that are mapped.  S. */
 size_t qr_space_mapped_pages(const struct qr_space *space, struct qr_va_range range);
 
-/* Map @like (start, end, properties; no references) at its place, joining neighbours.  S. */
-struct qr_region *qr_map_commit(struct qr_change *change, const struct qr_region *like);
-/* Descriptors that qr_map_commit() takes, if nothing changes before: 0 or 1.  S. */
-unsigned qr_map_needs(const struct qr_space *space, const struct qr_region *like);
+/* The regions on either side of a free place; NULL where there is none. */
+struct qr_neighbours {
+    struct qr_region *low, *high;
+};
+struct qr_neighbours qr_space_neighbours(const struct qr_space *space, qr_va va);
+/* Descriptors that qr_map_commit() takes between these: 0 or 1.  Decides only. */
+unsigned qr_map_needs(struct qr_neighbours neighbours, const struct qr_region *like);
+/* Map @like (start, end, properties; no references) between them, joining equals.  S. */
+struct qr_region *qr_map_commit(struct qr_change *change, struct qr_neighbours neighbours,
+                                const struct qr_region *like);
 
 /* Locked on fault is LOCKED and LOCKED_ON_FAULT together, as in Linux. */
 #define QR_REGION_LOCK_FLAGS ((unsigned)QR_REGION_LOCKED | QR_REGION_LOCKED_ON_FAULT)

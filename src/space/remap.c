@@ -140,8 +140,9 @@ move_prepare(struct remap *remap, const struct qr_region *region)
 
     if (status == QR_OK)
         return QR_OK;
-    struct qr_region place = qr_region_properties(region);
+    struct qr_region place;
 
+    qr_region_copy(&place, region);
     place.start = remap->new_start;
     place.end = qr_va_of(remap->new_start.v + remap->new_bytes);
     qr_tlb_batch_init(&batch, &space->tlb);
@@ -222,16 +223,14 @@ remap_can_grow_in_place(const struct remap *remap, const struct qr_region *regio
 }
 
 /* A region of the source's kind at the destination. */
-static struct qr_region
-remap_template(const struct remap *remap, const struct qr_region *region)
+static void
+remap_template(const struct remap *remap, const struct qr_region *region, struct qr_region *like)
 {
-    struct qr_region like = qr_region_properties(region);
-
-    like.start = remap->new_start;
-    like.end = qr_va_of(remap->new_start.v + remap->new_bytes);
+    qr_region_copy(like, region);
+    like->start = remap->new_start;
+    like->end = qr_va_of(remap->new_start.v + remap->new_bytes);
     if (region->object != NULL)
-        like.object_page = qr_region_object_page(region, remap->old.start);
-    return like;
+        like->object_page = qr_region_object_page(region, remap->old.start);
 }
 
 /* The old place stays, empty and unlocked. */
@@ -253,12 +252,15 @@ remap_move(struct remap *remap)
 
     if (region == NULL)
         return QR_ERR_FAULT; /* an empty old range at the target's start went with the target */
-    struct qr_region like = remap_template(remap, region);
     enum qr_status status = move_prepare(remap, region);
 
     if (status != QR_OK)
         return status;
-    (void)qr_map_commit(&remap->change, &like);
+    struct qr_region like;
+
+    remap_template(remap, region, &like);
+    (void)qr_map_commit(&remap->change,
+                        qr_space_neighbours(remap->change.space, like.start), &like);
     if (remap->old.start.v == remap->old.end.v)
         return QR_OK; /* a second mapping of the same pages */
     move_commit(remap, remap_region(remap));

@@ -103,6 +103,7 @@ struct zap {
     const struct qr_region *region;
     struct qr_tlb_batch *batch;
     struct qr_tally tally;
+    bool any;
 };
 
 static void
@@ -116,6 +117,7 @@ zap_entry(void *context, const struct qr_entry *entry)
 
     if (frame == NULL)
         return;
+    zap->any = true;
     qr_tally_leaf(&zap->tally, zap->region, frame, -1);
     qr_tlb_batch_add_frame(zap->batch, frame);
 }
@@ -148,7 +150,6 @@ qr_zap_range(const struct qr_region *region, struct qr_va_range range, enum qr_z
     struct zap zap = {.region = region, .batch = batch};
     struct qr_va_range chunk;
 
-    qr_space_note_peak(space);
     while (qr_chunk_next(&space->tables, &range, &chunk)) {
         struct qr_cursor cursor;
 
@@ -157,7 +158,10 @@ qr_zap_range(const struct qr_region *region, struct qr_va_range range, enum qr_z
             qr_cursor_unmap_range(&cursor, chunk, zap_entry, &zap);
         else
             zap_object_leaves(&zap, &cursor, chunk);
-        qr_tally_apply(&zap.tally, space);
+        if (zap.any) {
+            qr_space_note_peak(space);
+            qr_tally_apply(&zap.tally, space);
+        }
         qr_cursor_close(&cursor);
     }
     qr_tlb_batch_cover(batch);
