@@ -17,6 +17,9 @@
  *                        now and then: such a thread although it does not
  *                        (pre-emption), or going idle (so that its thread migrates)
  *
+ * And now and then one CPU gets no turn for a while, so that the others can do
+ * much between two of its steps.
+ *
  * A thread that comes to a CPU first loads its space there, through the
  * library, interrupts off.  A CPU that loses its thread goes lazy before that
  * thread may run elsewhere, as a kernel's idle thread does.
@@ -35,6 +38,8 @@
 enum {
     SPIN_LIMIT = 2000000, /* turns of spin loops with nothing else between */
     EARLY_WAKE_ONE_IN = 16,
+    STALL_ONE_IN = 32,
+    STALL_TURNS = 64,
 };
 
 enum thread_state { THREAD_READY, THREAD_WAITING, THREAD_DONE };
@@ -71,6 +76,8 @@ struct sched {
     uint64_t random;
     uint64_t quiet; /* spins since anything else happened */
     unsigned hold;
+    unsigned stalled;     /* a CPU that gets no turn for a while */
+    unsigned stall_turns; /* how much longer */
     unsigned migrate_one_in; /* 4 to 256, as the seed says */
     bool abandoned;
 };
@@ -254,10 +261,13 @@ choices_of_cpu(struct sched *sched, struct sim_cpu *cpu, bool migrate, struct ch
 static unsigned
 choices_all(struct sim *sim, bool migrate, struct choice *out)
 {
+    struct sched *sched = sim->sched;
     unsigned count = 0;
 
-    for (unsigned i = 0; i < sim->cpu_count; i++)
-        count += choices_of_cpu(sim->sched, &sim->cpus[i], migrate, out + count);
+    for (unsigned i = 0; i < sim->cpu_count; i++) {
+        if (sched->stall_turns == 0 || i != sched->stalled)
+            count += choices_of_cpu(sched, &sim->cpus[i], migrate, out + count);
+    }
     return count;
 }
 
@@ -302,6 +312,23 @@ stuck(struct sim *sim, const char *what)
     sim_fail("%s%s", what, names);
 }
 
+/* Now and then one CPU stands still, wherever it is, while the others do a lot. */
+static void
+stall(struct sched *sched, unsigned cpu_count)
+{
+    uint64_t dice;
+
+    if (sched->stall_turns > 0) {
+        sched->stall_turns--;
+        return;
+    }
+    dice = random_next(&sched->random);
+    if (dice % STALL_ONE_IN != 0)
+        return;
+    sched->stalled = (unsigned)(dice >> 32) % cpu_count;
+    sched->stall_turns = (unsigned)(dice >> 16) % STALL_TURNS;
+}
+
 static struct choice
 choose(struct sim *sim)
 {
@@ -311,9 +338,12 @@ choose(struct sim *sim)
 
     if ((size_t)(sched->count + 3) * sim->cpu_count > QR_ARRAY_COUNT(choices))
         sim_fail("%u threads on %u CPUs are too many", sched->count, sim->cpu_count);
+    stall(sched, sim->cpu_count);
     count = choices_all(sim, random_next(&sched->random) % sched->migrate_one_in == 0, choices);
-    if (count == 0)
+    if (count == 0) {
+        sched->stall_turns = 0;
         count = choices_all(sim, true, choices);
+    }
     if (count == 0)
         return (struct choice){NULL, NULL, false};
     return choices[random_next(&sched->random) % count];

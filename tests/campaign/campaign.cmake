@@ -22,3 +22,4 @@ quire_add_test(campaign
             ${PROJECT_SOURCE_DIR}/tests/unit/sim/shootdown_test.c
             ${PROJECT_SOURCE_DIR}/tests/unit/space/race_test.c
     LIBRARIES quire_interleaved ${quire_machine})
+target_compile_definitions(test_campaign PRIVATE QUIRE_CAMPAIGN=1)
