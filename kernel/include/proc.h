@@ -53,13 +53,13 @@ enum {
 };
 
 struct pid {
-    int32_t number;             /* const */
-    uint32_t refs;              /* tree */
-    struct qr_list hash_link;   /* tree */
-    struct thread *thread;      /* tree; NULL when no thread has this number */
-    struct process *process;    /* tree; NULL when no process has it */
-    struct qr_list group;       /* tree; processes by group_link */
-    struct qr_list session;     /* tree; processes by session_link */
+    int32_t number;           /* const */
+    uint32_t refs;            /* tree */
+    struct qr_list hash_link; /* tree */
+    struct thread *thread;    /* tree; NULL when no thread has this number */
+    struct process *process;  /* tree; NULL when no process has it */
+    struct qr_list group;     /* tree; processes by group_link */
+    struct qr_list session;   /* tree; processes by session_link */
 };
 
 /** Credentials; one set per process. */
@@ -73,9 +73,23 @@ struct credentials {
 };
 
 enum {
-    RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_CORE, RLIMIT_RSS, RLIMIT_NPROC,
-    RLIMIT_NOFILE, RLIMIT_MEMLOCK, RLIMIT_AS, RLIMIT_LOCKS, RLIMIT_SIGPENDING, RLIMIT_MSGQUEUE,
-    RLIMIT_NICE, RLIMIT_RTPRIO, RLIMIT_RTTIME, RLIMIT_COUNT
+    RLIMIT_CPU,
+    RLIMIT_FSIZE,
+    RLIMIT_DATA,
+    RLIMIT_STACK,
+    RLIMIT_CORE,
+    RLIMIT_RSS,
+    RLIMIT_NPROC,
+    RLIMIT_NOFILE,
+    RLIMIT_MEMLOCK,
+    RLIMIT_AS,
+    RLIMIT_LOCKS,
+    RLIMIT_SIGPENDING,
+    RLIMIT_MSGQUEUE,
+    RLIMIT_NICE,
+    RLIMIT_RTPRIO,
+    RLIMIT_RTTIME,
+    RLIMIT_COUNT
 };
 #define RLIM_INFINITY UINT64_MAX
 
@@ -103,64 +117,64 @@ struct thread {
     struct arch_thread arch; /* first */
 
     /* Scheduler: Q unless marked; kernel/proc/sched.c. */
-    _Atomic uint32_t state;      /* enum thread_state; own to sleep, Q to wake */
-    _Atomic uint32_t cpu;        /* whose queue */
+    _Atomic uint32_t state; /* enum thread_state; own to sleep, Q to wake */
+    _Atomic uint32_t cpu;   /* whose queue */
     bool queued;
-    struct qr_tree_node queue_node; /* ordinary policies */
-    struct qr_list queue_link;      /* real-time policies */
-    uint64_t virtual_ns;         /* run time, weighted by nice, relative to its queue */
-    uint64_t started_ns;         /* from when the running time is not accounted yet */
-    uint64_t run_ns;             /* CPU time used */
-    uint64_t slice_ns;           /* SCHED_RR: left of the slice */
+    struct qr_tree_node queue_node;  /* ordinary policies */
+    struct qr_list queue_link;       /* real-time policies */
+    uint64_t virtual_ns;             /* run time, weighted by nice, relative to its queue */
+    uint64_t started_ns;             /* from when the running time is not accounted yet */
+    uint64_t run_ns;                 /* CPU time used */
+    uint64_t slice_ns;               /* SCHED_RR: left of the slice */
     uint64_t voluntary, involuntary; /* switches */
-    int8_t nice;                 /* -20 .. 19 */
-    uint8_t policy;              /* SCHED_OTHER … */
-    uint8_t priority;            /* of a real-time policy, 1 .. 99; 0 for ordinary ones */
+    int16_t nice;                    /* -20 .. 19 */
+    uint8_t policy;                  /* SCHED_OTHER … */
+    uint8_t priority;                /* of a real-time policy, 1 .. 99; 0 for ordinary ones */
     struct qr_cpu_set affinity;
-    struct qr_space *space;      /* own: address space to load; NULL: keep whatever is loaded */
+    struct qr_space *space; /* own: address space to load; NULL: keep whatever is loaded */
 
     atomic_uint refs;
-    struct process *process; /* const; NULL for kernel threads; counts as a reference */
-    struct pid *pid;         /* tree */
-    int32_t tid;             /* tree; changes only in exec */
-    struct qr_list thread_link; /* tree: process->threads */
-    char name[COMM_BYTES];   /* tree to write; readers may see half of a change */
-    bool in_kernel;          /* own: for time accounting */
-    uint64_t user_ticks, system_ticks; /* own */
+    struct process *process;             /* const; NULL for kernel threads; counts as a reference */
+    struct pid *pid;                     /* tree */
+    int32_t tid;                         /* tree; changes only in exec */
+    struct qr_list thread_link;          /* tree: process->threads */
+    char name[COMM_BYTES];               /* tree to write; readers may see half of a change */
+    bool in_kernel;                      /* own: for time accounting */
+    uint64_t user_ticks, system_ticks;   /* own */
     uint64_t minor_faults, major_faults; /* own */
 
     struct fd_table *files; /* own to change; tree for readers from outside */
     struct fs_context *fs;  /* the same */
 
     /* Signals. */
-    signal_set blocked;        /* S to write, own */
-    signal_set saved_mask;     /* own: the real one, while mask_borrowed */
-    bool mask_borrowed;        /* own: sigsuspend, ppoll, … replaced the mask for a wait */
-    signal_set waiting_for;    /* S: sigtimedwait: pending ones of these are not ignored */
-    struct signal_pending pending; /* S */
+    signal_set blocked;              /* S to write, own */
+    signal_set saved_mask;           /* own: the real one, while mask_borrowed */
+    bool mask_borrowed;              /* own: sigsuspend, ppoll, … replaced the mask for a wait */
+    signal_set waiting_for;          /* S: sigtimedwait: pending ones of these are not ignored */
+    struct signal_pending pending;   /* S */
     struct signal_queued fault_slot; /* S: the information of a forced signal needs no memory */
-    uint64_t fault_address;    /* own: of the last fault that became a signal */
-    struct signal_stack altstack; /* own */
-    bool stop_asked;           /* S: is to join the group stop */
-    bool exiting;              /* own */
+    uint64_t fault_address;          /* own: of the last fault that became a signal */
+    struct signal_stack altstack;    /* own */
+    bool stop_asked;                 /* S: is to join the group stop */
+    bool exiting;                    /* own */
 
     /* User memory that the kernel keeps for the thread: addresses. */
-    uint64_t clear_tid;        /* own: CLONE_CHILD_CLEARTID, set_tid_address */
-    uint64_t robust_list;      /* own */
-    uint64_t rseq;             /* own: 0 when not registered */
-    uint32_t rseq_signature;   /* own */
-    uint32_t rseq_cpu;         /* own: what the user was told */
+    uint64_t clear_tid;      /* own: CLONE_CHILD_CLEARTID, set_tid_address */
+    uint64_t robust_list;    /* own */
+    uint64_t rseq;           /* own: 0 when not registered */
+    uint32_t rseq_signature; /* own */
+    uint32_t rseq_cpu;       /* own: what the user was told */
 
-    uint64_t set_tid;          /* own: CLONE_CHILD_SETTID, written on the way to user mode */
-    struct vfork_wait *vfork;  /* tree: on the stack of the parent that waits; NULL for none */
+    uint64_t set_tid;         /* own: CLONE_CHILD_SETTID, written on the way to user mode */
+    struct vfork_wait *vfork; /* tree: on the stack of the parent that waits; NULL for none */
 
     /** How to restart an interrupted call that must not start from scratch. */
     int64_t (*restart)(struct thread *thread); /* own */
     uint64_t restart_args[6];                  /* own */
 
-    int parent_death_signal;   /* own */
-    uint64_t timer_slack_ns;   /* own */
-    uint64_t start_ns;         /* const */
+    int parent_death_signal;              /* own */
+    uint64_t timer_slack_ns;              /* own */
+    uint64_t start_ns;                    /* const */
     void (*kernel_entry)(void *argument); /* const: kernel threads */
     void *kernel_argument;
 };
@@ -173,68 +187,68 @@ enum process_state {
 };
 
 enum {
-    PROCESS_DUMPED = 1 << 0,      /* exit status has the core bit */
-    PROCESS_EXECED = 1 << 1,      /* has called exec since fork: setpgid refuses */
+    PROCESS_DUMPED = 1 << 0, /* exit status has the core bit */
+    PROCESS_EXECED = 1 << 1, /* has called exec since fork: setpgid refuses */
     PROCESS_SUBREAPER = 1 << 2,
     PROCESS_NO_NEW_PRIVS = 1 << 3,
-    PROCESS_INIT = 1 << 4         /* number 1: immune to signals it does not handle */
+    PROCESS_INIT = 1 << 4 /* number 1: immune to signals it does not handle */
 };
 
 struct process {
     atomic_uint refs;
-    struct pid *pid;         /* const while refs; the number is process->id */
-    int32_t id;              /* const */
+    struct pid *pid;          /* const while refs; the number is process->id */
+    int32_t id;               /* const */
     enum process_state state; /* tree */
-    atomic_uint flags;       /* PROCESS_* */
+    atomic_uint flags;        /* PROCESS_* */
 
-    struct process *parent;         /* tree; NULL for init */
-    _Atomic int32_t parent_id;      /* tree to write: its number, 0 for init */
-    struct qr_list children;        /* tree; by sibling_link */
-    struct qr_list sibling_link;    /* tree */
-    struct pid *group;              /* tree */
-    struct qr_list group_link;      /* tree */
-    struct pid *session;            /* tree */
-    struct qr_list session_link;    /* tree */
-    struct qr_list all_link;        /* tree: every process */
-    struct qr_list threads;         /* tree; by thread_link */
-    unsigned thread_count;          /* tree: threads in the list */
-    unsigned live_threads;          /* tree: of these, the ones that have not begun to exit */
-    struct thread *leader_thread;   /* tree; NULL once it ended */
-    char name[COMM_BYTES];          /* tree: of the leader, kept for the zombie */
-    struct wait_queue child_wait;   /* wait4() of any of its threads */
-    int exit_signal;                /* tree: to the parent at the end; 0 for none */
+    struct process *parent;       /* tree; NULL for init */
+    _Atomic int32_t parent_id;    /* tree to write: its number, 0 for init */
+    struct qr_list children;      /* tree; by sibling_link */
+    struct qr_list sibling_link;  /* tree */
+    struct pid *group;            /* tree */
+    struct qr_list group_link;    /* tree */
+    struct pid *session;          /* tree */
+    struct qr_list session_link;  /* tree */
+    struct qr_list all_link;      /* tree: every process */
+    struct qr_list threads;       /* tree; by thread_link */
+    unsigned thread_count;        /* tree: threads in the list */
+    unsigned live_threads;        /* tree: of these, the ones that have not begun to exit */
+    struct thread *leader_thread; /* tree; NULL once it ended */
+    char name[COMM_BYTES];        /* tree: of the leader, kept for the zombie */
+    struct wait_queue child_wait; /* wait4() of any of its threads */
+    int exit_signal;              /* tree: to the parent at the end; 0 for none */
 
     struct mm *mm;                  /* tree to change; own threads read freely */
     struct signal_actions *actions; /* S to change */
     struct qr_spin signal_lock;
-    struct signal_pending pending;  /* S: for any thread */
-    bool group_exit;                /* S: all threads are to end */
-    int exit_status;                /* S until zombie, then const: as wait4() reports it */
-    struct thread *exec_thread;     /* S: the only one to survive, while exec ends the others */
+    struct signal_pending pending; /* S: for any thread */
+    bool group_exit;               /* S: all threads are to end */
+    int exit_status;               /* S until zombie, then const: as wait4() reports it */
+    struct thread *exec_thread;    /* S: the only one to survive, while exec ends the others */
     struct wait_queue exec_wait;
-    bool group_stop;                /* S: stopping or stopped */
-    unsigned stop_remaining;        /* S: threads that have not stopped yet */
-    int stop_signal;                /* S */
-    bool stop_dequeued;             /* S: a stop signal was taken and no SIGCONT came since */
-    uint32_t stop_report;           /* tree: CLD_STOPPED or CLD_CONTINUED to report, or 0 */
+    bool group_stop;         /* S: stopping or stopped */
+    unsigned stop_remaining; /* S: threads that have not stopped yet */
+    int stop_signal;         /* S */
+    bool stop_dequeued;      /* S: a stop signal was taken and no SIGCONT came since */
+    uint32_t stop_report;    /* tree: CLD_STOPPED or CLD_CONTINUED to report, or 0 */
 
-    struct credentials credentials; /* tree to write */
+    struct credentials credentials;     /* tree to write */
     struct rlimit limits[RLIMIT_COUNT]; /* tree to write, one word read freely */
-    struct usage used;              /* tree: of threads that ended */
-    struct usage children_used;     /* tree: of children that were waited for */
-    uint64_t start_ns;              /* const: monotonic */
+    struct usage used;                  /* tree: of threads that ended */
+    struct usage children_used;         /* tree: of children that were waited for */
+    uint64_t start_ns;                  /* const: monotonic */
 
-    struct timer alarm;             /* ITIMER_REAL */
+    struct timer alarm; /* ITIMER_REAL */
     struct qr_spin timer_lock;
-    uint64_t alarm_deadline;        /* timer_lock; 0 when off */
-    uint64_t alarm_interval;        /* timer_lock */
+    uint64_t alarm_deadline;                 /* timer_lock; 0 when off */
+    uint64_t alarm_interval;                 /* timer_lock */
     uint64_t virtual_left, virtual_interval; /* timer_lock: ITIMER_VIRTUAL */
     uint64_t profile_left, profile_interval; /* timer_lock: ITIMER_PROF */
-    struct qr_list posix_timers;    /* timer_lock */
-    int32_t next_timer_id;          /* timer_lock */
-    unsigned posix_timer_count;     /* timer_lock */
-    uint64_t cpu_limit_told;        /* tick: RLIMIT_CPU second of the last SIGXCPU */
-    bool cpu_timers_on;             /* one word: whether the tick has to look */
+    struct qr_list posix_timers;             /* timer_lock */
+    int32_t next_timer_id;                   /* timer_lock */
+    unsigned posix_timer_count;              /* timer_lock */
+    uint64_t cpu_limit_told;                 /* tick: RLIMIT_CPU second of the last SIGXCPU */
+    bool cpu_timers_on;                      /* one word: whether the tick has to look */
     uint32_t personality;
 };
 
@@ -293,7 +307,7 @@ struct process_status {
     char state; /* R S D T Z X */
     int32_t id, parent, group, session;
     unsigned threads;
-    int8_t nice;
+    int16_t nice;
     unsigned cpu;
     struct usage used, children_used;
     uint64_t start_ns;

@@ -584,12 +584,13 @@ static void
 barrier_everywhere(void)
 {
     uint64_t ticks[CONFIG_MAX_CPUS];
+    unsigned count = cpu_count();
 
     atomic_thread_fence(memory_order_seq_cst);
-    for (unsigned cpu = 0; cpu < cpu_count(); cpu++)
+    for (unsigned cpu = 0; cpu < count; cpu++)
         ticks[cpu] = __atomic_load_n(&cpu_of(cpu)->ticks, __ATOMIC_RELAXED);
     /* A CPU that has taken a tick since has passed a barrier. */
-    for (unsigned cpu = 0; cpu < cpu_count(); cpu++) {
+    for (unsigned cpu = 0; cpu < count; cpu++) {
         while (cpu_of(cpu) != cpu_this() &&
                __atomic_load_n(&cpu_of(cpu)->ticks, __ATOMIC_RELAXED) == ticks[cpu])
             sched_sleep_until(clock_monotonic_ns() + TICK_NS);

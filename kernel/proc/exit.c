@@ -24,15 +24,15 @@
 #include "tty.h"
 #include "vfs.h"
 
-#define WNOHANG 1u
-#define WUNTRACED 2u
-#define WSTOPPED 2u
-#define WEXITED 4u
+#define WNOHANG    1u
+#define WUNTRACED  2u
+#define WSTOPPED   2u
+#define WEXITED    4u
 #define WCONTINUED 8u
-#define WNOWAIT 0x01000000u
-#define WNOTHREAD 0x20000000u
-#define WALL 0x40000000u
-#define WCLONE 0x80000000u
+#define WNOWAIT    0x01000000u
+#define WNOTHREAD  0x20000000u
+#define WALL       0x40000000u
+#define WCLONE     0x80000000u
 
 enum { P_ALL, P_PID, P_PGID };
 
@@ -131,8 +131,7 @@ find_reaper(struct process *process)
     struct process *ancestor = process->parent;
 
     for (unsigned steps = 0; ancestor != NULL && steps < PID_LIMIT; steps++) {
-        if (ancestor->state == PROCESS_ALIVE
-            && (atomic_load(&ancestor->flags) & PROCESS_SUBREAPER))
+        if (ancestor->state == PROCESS_ALIVE && (atomic_load(&ancestor->flags) & PROCESS_SUBREAPER))
             return ancestor;
         ancestor = ancestor->parent;
     }
@@ -147,14 +146,16 @@ orphan_group_if_stopped(struct pid *group, struct process *leaving)
 
     if (!process_group_would_be_orphaned(group, leaving))
         return;
-    qr_list_for_each(link, &group->group) {
+    qr_list_for_each(link, &group->group)
+    {
         struct process *member = qr_list_entry(link, struct process, group_link);
 
         stopped = stopped || (member != leaving && member->group_stop);
     }
     if (!stopped)
         return;
-    qr_list_for_each(link, &group->group) {
+    qr_list_for_each(link, &group->group)
+    {
         struct process *member = qr_list_entry(link, struct process, group_link);
 
         if (member == leaving || member->state != PROCESS_ALIVE)
@@ -216,8 +217,8 @@ zombie_announce(struct process *process)
 {
     int status = process->exit_status;
     struct process *parent = process->parent;
-    bool ignored = parent == NULL
-                   || (process->exit_signal == SIGCHLD && parent_ignores_children(parent));
+    bool ignored =
+        parent == NULL || (process->exit_signal == SIGCHLD && parent_ignores_children(parent));
 
     process->state = PROCESS_ZOMBIE;
     process_notify_parent(process, exit_code_of(status),
@@ -230,7 +231,8 @@ children_give_away(struct process *process, struct qr_list *out_dead)
 {
     struct process *reaper = find_reaper(process);
 
-    qr_list_for_each_safe(link, &process->children) {
+    qr_list_for_each_safe(link, &process->children)
+    {
         struct process *child = qr_list_entry(link, struct process, sibling_link);
         struct process *heir = reaper == process ? NULL : reaper;
 
@@ -461,7 +463,8 @@ wait_scan(struct process *parent, const struct wait_request *request, struct wai
     int64_t answer = -ECHILD;
 
     process_tree_lock();
-    qr_list_for_each(link, &parent->children) {
+    qr_list_for_each(link, &parent->children)
+    {
         struct process *child = qr_list_entry(link, struct process, sibling_link);
 
         if (!child_matches(child, request))
@@ -567,14 +570,13 @@ waitid_status(const struct wait_result *result)
 int64_t
 sys_waitid(const struct syscall_args *args)
 {
-    struct wait_request request = {.kind = (int)args->arg[0],
-                                   .id = (int32_t)args->arg[1],
-                                   .options = (uint32_t)args->arg[3]};
+    struct wait_request request = {
+        .kind = (int)args->arg[0], .id = (int32_t)args->arg[1], .options = (uint32_t)args->arg[3]};
     struct wait_result result = {0};
     struct signal_info info = {0};
 
-    if (request.options
-        & ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | WNOTHREAD | WALL | WCLONE))
+    if (request.options &
+        ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | WNOTHREAD | WALL | WCLONE))
         return -EINVAL;
     if (!(request.options & (WEXITED | WSTOPPED | WCONTINUED)))
         return -EINVAL;

@@ -21,18 +21,19 @@ struct vfork_wait {
 void process_init(void);
 /** A number nobody uses, with one reference. @return NULL when numbers or memory run out */
 struct pid *pid_create(void);
-void pid_put(struct pid *pid); /* tree */
-struct pid *pid_lookup(int32_t number); /* tree */
-void process_set_group(struct process *process, struct pid *group);     /* tree */
-void process_set_session(struct process *process, struct pid *session); /* tree */
+void pid_put(struct pid *pid);                                                    /* tree */
+struct pid *pid_lookup(int32_t number);                                           /* tree */
+void process_set_group(struct process *process, struct pid *group);               /* tree */
+void process_set_session(struct process *process, struct pid *session);           /* tree */
 bool process_group_would_be_orphaned(struct pid *group, struct process *leaving); /* tree */
 struct process *process_alloc(void);
-void process_add(struct process *process, struct process *parent); /* tree */
-void process_remove(struct process *process);                      /* tree */
+void process_add(struct process *process, struct process *parent);        /* tree */
+void process_remove(struct process *process);                             /* tree */
 void process_set_parent(struct process *process, struct process *parent); /* tree */
 struct process *process_init_process(void);
 void process_set_init(struct process *process);
-void process_visit_all(void (*visit)(struct process *process, void *context), void *context); /* tree */
+void process_visit_all(void (*visit)(struct process *process, void *context),
+                       void *context); /* tree */
 void usage_add(struct usage *to, const struct usage *more);
 /** CPU time of the whole process: of ended and of living threads. */
 void process_usage(struct process *process, struct usage *out); /* tree */

@@ -23,13 +23,13 @@
 enum { PID_BUCKETS = 1024 };
 
 static struct qr_spin tree_lock = QR_SPIN_INIT(QR_RANK_NONE);
-static struct qr_list pid_hash[PID_BUCKETS];     /* tree */
-static int32_t last_number;                      /* tree */
+static struct qr_list pid_hash[PID_BUCKETS];                       /* tree */
+static int32_t last_number;                                        /* tree */
 static struct qr_list all_processes = QR_LIST_INIT(all_processes); /* tree */
-static unsigned process_total;                   /* tree */
-static unsigned pid_total;                       /* tree */
-static atomic_uint process_objects;              /* structures in the heap */
-static struct process *init_process;             /* set once */
+static unsigned process_total;                                     /* tree */
+static unsigned pid_total;                                         /* tree */
+static atomic_uint process_objects;                                /* structures in the heap */
+static struct process *init_process;                               /* set once */
 
 void
 process_tree_lock(void)
@@ -71,7 +71,8 @@ pid_lookup(int32_t number)
         return NULL;
     struct qr_list *bucket = &pid_hash[(uint32_t)number % PID_BUCKETS];
 
-    qr_list_for_each(link, bucket) {
+    qr_list_for_each(link, bucket)
+    {
         struct pid *pid = qr_list_entry(link, struct pid, hash_link);
 
         if (pid->number == number)
@@ -233,7 +234,8 @@ process_next(int32_t from)
     struct process *best = NULL;
 
     process_tree_lock();
-    qr_list_for_each(link, &all_processes) {
+    qr_list_for_each(link, &all_processes)
+    {
         struct process *process = qr_list_entry(link, struct process, all_link);
 
         if (process->id >= from && (best == NULL || process->id < best->id))
@@ -273,7 +275,8 @@ thread_next(struct process *process, int32_t from)
     struct thread *best = NULL;
 
     process_tree_lock();
-    qr_list_for_each(link, &process->threads) {
+    qr_list_for_each(link, &process->threads)
+    {
         struct thread *thread = qr_list_entry(link, struct thread, thread_link);
 
         if (thread->tid >= from && (best == NULL || thread->tid < best->tid))
@@ -372,12 +375,13 @@ process_group_in_session(int32_t group, int32_t session)
 bool
 process_group_would_be_orphaned(struct pid *group, struct process *leaving)
 {
-    qr_list_for_each(link, &group->group) {
+    qr_list_for_each(link, &group->group)
+    {
         struct process *member = qr_list_entry(link, struct process, group_link);
         struct process *parent = member->parent;
 
-        if (member == leaving || member->state != PROCESS_ALIVE || parent == NULL
-            || parent == init_process)
+        if (member == leaving || member->state != PROCESS_ALIVE || parent == NULL ||
+            parent == init_process)
             continue;
         if (parent->group != group && parent->session == member->session)
             return false;
@@ -437,7 +441,8 @@ process_usage(struct process *process, struct usage *out)
     struct usage one;
 
     *out = process->used;
-    qr_list_for_each(link, &process->threads) {
+    qr_list_for_each(link, &process->threads)
+    {
         thread_usage(qr_list_entry(link, struct thread, thread_link), &one);
         usage_add(out, &one);
     }
@@ -527,7 +532,8 @@ process_status(struct process *process, struct thread *thread, struct process_st
 static struct thread *
 thread_with_files(struct process *process)
 {
-    qr_list_for_each(link, &process->threads) {
+    qr_list_for_each(link, &process->threads)
+    {
         struct thread *thread = qr_list_entry(link, struct thread, thread_link);
 
         if (thread->files != NULL && thread->fs != NULL)

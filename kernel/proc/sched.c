@@ -126,11 +126,12 @@ queue_insert_realtime(struct run_queue *queue, struct thread *thread, bool at_he
 {
     struct qr_list *position = &queue->realtime;
 
-    qr_list_for_each(link, &queue->realtime) {
+    qr_list_for_each(link, &queue->realtime)
+    {
         struct thread *other = qr_list_entry(link, struct thread, queue_link);
 
-        if (other->priority < thread->priority
-            || (at_head && other->priority == thread->priority)) {
+        if (other->priority < thread->priority ||
+            (at_head && other->priority == thread->priority)) {
             position = link;
             break;
         }
@@ -208,8 +209,7 @@ queue_account(struct run_queue *queue, struct thread *thread, uint64_t now)
 static bool
 cpu_looks_idle(unsigned cpu)
 {
-    return queues[cpu].online && cpu_of(cpu)->current == queues[cpu].idle
-           && queues[cpu].count == 0;
+    return queues[cpu].online && cpu_of(cpu)->current == queues[cpu].idle && queues[cpu].count == 0;
 }
 
 /* Where a thread that becomes runnable should go: hints only, no lock. */
@@ -254,9 +254,9 @@ queue_add(struct run_queue *queue, struct thread *thread)
     struct thread *running = queue->cpu->current;
 
     queue_insert(queue, thread);
-    if (running == queue->idle || thread->priority > running->priority
-        || (running->priority == 0
-            && (int64_t)(running->virtual_ns - thread->virtual_ns) > WAKE_PREEMPT_NS))
+    if (running == queue->idle || thread->priority > running->priority ||
+        (running->priority == 0 &&
+         (int64_t)(running->virtual_ns - thread->virtual_ns) > WAKE_PREEMPT_NS))
         cpu_kick(queue->cpu->index);
 }
 
@@ -353,7 +353,8 @@ sched_start(struct thread *thread)
 static struct thread *
 find_movable(struct run_queue *from, unsigned cpu)
 {
-    qr_list_for_each(link, &from->realtime) {
+    qr_list_for_each(link, &from->realtime)
+    {
         struct thread *thread = qr_list_entry(link, struct thread, queue_link);
 
         if (qr_cpu_set_has(&thread->affinity, cpu))
@@ -437,11 +438,7 @@ queue_pick(struct run_queue *queue)
     return queue->first != NULL ? queue->first : queue->idle;
 }
 
-enum switch_reason {
-    SWITCH_SLEEP,
-    SWITCH_PREEMPTED,
-    SWITCH_YIELD
-};
+enum switch_reason { SWITCH_SLEEP, SWITCH_PREEMPTED, SWITCH_YIELD };
 
 /* The next thread to run; @previous goes back to the queue if it still wants to run. */
 static struct thread *
@@ -454,17 +451,17 @@ queue_choose(struct run_queue *queue, struct thread *previous, enum switch_reaso
         atomic_store(&previous->state, THREAD_RUNNABLE);
         state = THREAD_RUNNABLE;
     }
-    bool stays = state == THREAD_RUNNABLE && previous != queue->idle
-                 && qr_cpu_set_has(&previous->affinity, queue->cpu->index);
+    bool stays = state == THREAD_RUNNABLE && previous != queue->idle &&
+                 qr_cpu_set_has(&previous->affinity, queue->cpu->index);
 
     next = queue_pick(queue);
     if (stays) {
-        bool keep = next == queue->idle || next->priority < previous->priority
-                    || (reason == SWITCH_SLEEP && next->priority == previous->priority)
-                    || (reason == SWITCH_PREEMPTED && next->priority == 0
-                        && previous->priority == 0 && runs_before(previous, next))
-                    || (reason == SWITCH_PREEMPTED && next->priority == previous->priority
-                        && previous->priority > 0 && previous->slice_ns > 0);
+        bool keep = next == queue->idle || next->priority < previous->priority ||
+                    (reason == SWITCH_SLEEP && next->priority == previous->priority) ||
+                    (reason == SWITCH_PREEMPTED && next->priority == 0 && previous->priority == 0 &&
+                     runs_before(previous, next)) ||
+                    (reason == SWITCH_PREEMPTED && next->priority == previous->priority &&
+                     previous->priority > 0 && previous->slice_ns > 0);
         if (keep)
             return previous;
     }
@@ -501,8 +498,7 @@ sched_switched(void)
 
 /* Restartable sequences: a preempted one must be left, and the CPU's number kept right. */
 static void
-note_for_rseq(struct thread *previous, struct thread *next, unsigned cpu,
-              enum switch_reason reason)
+note_for_rseq(struct thread *previous, struct thread *next, unsigned cpu, enum switch_reason reason)
 {
     if (previous->rseq != 0 && reason == SWITCH_PREEMPTED)
         atomic_fetch_or_explicit(&previous->arch.work, WORK_RSEQ, memory_order_relaxed);
@@ -590,8 +586,8 @@ update_load_averages(void)
     uint64_t running = (uint64_t)sched_running_count() << 16;
 
     for (unsigned i = 0; i < 3; i++)
-        load_average[i] = (uint32_t)((load_average[i] * (uint64_t)decay[i]
-                                      + running * (65536 - decay[i])) >> 16);
+        load_average[i] =
+            (uint32_t)((load_average[i] * (uint64_t)decay[i] + running * (65536 - decay[i])) >> 16);
 }
 
 static void
@@ -604,11 +600,11 @@ tick_running_thread(struct run_queue *queue)
     queue_advance_clock(queue, running);
     if (queue->count > 0) {
         struct thread *next = queue_pick(queue);
-        bool expired = running->priority > 0 && running->policy == SCHED_RR
-                       && running->slice_ns == 0 && next->priority == running->priority;
+        bool expired = running->priority > 0 && running->policy == SCHED_RR &&
+                       running->slice_ns == 0 && next->priority == running->priority;
 
-        if (running == queue->idle || next->priority > running->priority || expired
-            || (running->priority == 0 && runs_before(next, running)))
+        if (running == queue->idle || next->priority > running->priority || expired ||
+            (running->priority == 0 && runs_before(next, running)))
             atomic_store(&queue->cpu->need_resched, 1);
     }
     qr_spin_unlock(&queue->lock);
@@ -731,7 +727,7 @@ sched_set_policy(struct thread *thread, unsigned policy, unsigned priority, int 
         queue_remove(queue, thread);
     thread->policy = (uint8_t)policy;
     thread->priority = (uint8_t)priority;
-    thread->nice = (int8_t)nice;
+    thread->nice = (int16_t)nice;
     thread->slice_ns = ROUND_ROBIN_NS;
     if (queued)
         queue_insert(queue, thread);

@@ -26,11 +26,11 @@ struct run_queue {
     struct thread *homeless;   /* this CPU: may not run here any more */
     _Atomic bool online;
 
-    struct qr_spin timer_lock; /* timers: sched timers of this CPU */
-    struct qr_tree timers;     /* timer_lock */
-    struct timer *timer_first; /* timer_lock to write; peeked at by the tick */
+    struct qr_spin timer_lock;           /* timers: sched timers of this CPU */
+    struct qr_tree timers;               /* timer_lock */
+    struct timer *timer_first;           /* timer_lock to write; peeked at by the tick */
     struct timer *_Atomic timer_running; /* whose function runs now */
-    uint64_t timer_order;      /* timer_lock */
+    uint64_t timer_order;                /* timer_lock */
 } QR_CACHE_ALIGNED;
 
 struct run_queue *sched_this_queue(void);

@@ -34,8 +34,12 @@ syscall_dispatch(struct trap_frame *frame)
     thread->in_kernel = true;
     if (number < syscall_table_count && syscall_table[number] != NULL) {
         struct syscall_args args = {{
-            frame_syscall_arg(frame, 0), frame_syscall_arg(frame, 1), frame_syscall_arg(frame, 2),
-            frame_syscall_arg(frame, 3), frame_syscall_arg(frame, 4), frame_syscall_arg(frame, 5),
+            frame_syscall_arg(frame, 0),
+            frame_syscall_arg(frame, 1),
+            frame_syscall_arg(frame, 2),
+            frame_syscall_arg(frame, 3),
+            frame_syscall_arg(frame, 4),
+            frame_syscall_arg(frame, 5),
         }};
 
         result = syscall_table[number](&args);
