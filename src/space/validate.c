@@ -63,16 +63,16 @@ check_extent(struct check *check, const struct qr_region *region)
     const struct qr_region *below = qr_region_previous(region);
     unsigned long start = region->start.v;
 
-    CHECK(check, region->space == check->space, "region %#lx belongs to another space", start);
-    CHECK(check, region->start.v < region->end.v, "region %#lx is empty", start);
+    CHECK(check, region->space == check->space, "region 0x%lx belongs to another space", start);
+    CHECK(check, region->start.v < region->end.v, "region 0x%lx is empty", start);
     CHECK(check, ((region->start.v | region->end.v) & QR_PAGE_MASK) == 0,
-          "region %#lx is not page-aligned", start);
+          "region 0x%lx is not page-aligned", start);
     CHECK(check, region->start.v >= layout->user_start.v && region->end.v <= layout->user_end.v,
-          "region %#lx leaves the user half", start);
+          "region 0x%lx leaves the user half", start);
     if (below == NULL)
         return;
-    CHECK(check, below->end.v <= region->start.v, "region %#lx overlaps the one below", start);
-    CHECK(check, !qr_region_can_merge(below, region), "region %#lx could be merged", start);
+    CHECK(check, below->end.v <= region->start.v, "region 0x%lx overlaps the one below", start);
+    CHECK(check, !qr_region_can_merge(below, region), "region 0x%lx could be merged", start);
 }
 
 /* Recomputed the slow way: from the node's children alone, by their own summaries. */
@@ -86,7 +86,7 @@ check_summary(struct check *check, struct qr_region *region)
           copy.subtree_start.v == region->subtree_start.v &&
               copy.subtree_end.v == region->subtree_end.v &&
               copy.subtree_gap == region->subtree_gap,
-          "region %#lx has a stale summary", (unsigned long)region->start.v);
+          "region 0x%lx has a stale summary", (unsigned long)region->start.v);
 }
 
 static void
@@ -95,16 +95,16 @@ check_mapping(struct check *check, const struct qr_region *region)
     unsigned long start = region->start.v;
 
     if (region->object == NULL) {
-        CHECK(check, !qr_region_is_shared(region), "shared region %#lx has no object", start);
+        CHECK(check, !qr_region_is_shared(region), "shared region 0x%lx has no object", start);
         return;
     }
     CHECK(check,
           region->mapping.first_page == region->object_page &&
               region->mapping.page_count == qr_region_pages(region) &&
               region->mapping.shared == qr_region_is_shared(region),
-          "region %#lx and its mapping differ", start);
+          "region 0x%lx and its mapping differ", start);
     CHECK(check, qr_object_is_device(region->object) == ((region->flags & QR_REGION_DEVICE) != 0),
-          "region %#lx is a device by half", start);
+          "region 0x%lx is a device by half", start);
 }
 
 /* The region-derived counts, as qr_count_region() would have made them. */
@@ -164,10 +164,10 @@ check_private_leaf(struct check *check, const struct qr_region *region,
     unsigned long at = entry->start.v;
     bool writable = (entry->leaf.prot & QR_PROT_WRITE) != 0;
 
-    CHECK(check, !qr_region_is_shared(region), "private frame in shared region at %#lx", at);
-    CHECK(check, atomic_load(&frame->maps) >= 1, "private frame at %#lx counts no entry", at);
+    CHECK(check, !qr_region_is_shared(region), "private frame in shared region at 0x%lx", at);
+    CHECK(check, atomic_load(&frame->maps) >= 1, "private frame at 0x%lx counts no entry", at);
     CHECK(check, !writable || atomic_load(&frame->maps) == 1,
-          "writable private frame at %#lx is mapped %u times", at, atomic_load(&frame->maps));
+          "writable private frame at 0x%lx is mapped %u times", at, atomic_load(&frame->maps));
 }
 
 static void
@@ -177,15 +177,15 @@ check_object_leaf(struct check *check, const struct qr_region *region, const str
     unsigned long at = entry->start.v;
     bool writable = (entry->leaf.prot & QR_PROT_WRITE) != 0;
 
-    CHECK(check, region->object != NULL, "an object's frame in an anonymous region at %#lx", at);
+    CHECK(check, region->object != NULL, "an object's frame in an anonymous region at 0x%lx", at);
     if (region->object == NULL)
         return;
     CHECK(check,
           qr_object_page_is_current(region->object, qr_region_object_page(region, entry->start),
                                     frame),
-          "the frame at %#lx is not the object's page, or past its end", at);
+          "the frame at 0x%lx is not the object's page, or past its end", at);
     CHECK(check, !writable || qr_region_is_shared(region),
-          "a private mapping may write the object's frame at %#lx", at);
+          "a private mapping may write the object's frame at 0x%lx", at);
 }
 
 static void
@@ -200,12 +200,12 @@ check_leaf(struct check *check, const struct qr_region *region, const struct qr_
     if ((region->prot & QR_PROT_RWX) != 0)
         extra &= ~(unsigned)QR_PROT_READ;
     CHECK(check, (extra & (QR_PROT_READ | QR_PROT_WRITE)) == 0,
-          "the entry at %#lx has rights %#x of a region with %#x", at, entry->leaf.prot,
+          "the entry at 0x%lx has rights 0x%x of a region with 0x%x", at, entry->leaf.prot,
           region->prot);
     if (frame == NULL) {
         CHECK(check,
               (region->flags & QR_REGION_DEVICE) != 0 || (entry->leaf.prot & QR_PROT_WRITE) == 0,
-              "the zero frame is writable at %#lx", at);
+              "the zero frame is writable at 0x%lx", at);
         return;
     }
     if (qr_frame_type(frame) == QR_FRAME_ANON) {
@@ -217,7 +217,7 @@ check_leaf(struct check *check, const struct qr_region *region, const struct qr_
         resident[memory ? QR_RESIDENT_SHMEM : QR_RESIDENT_FILE]++;
         check_object_leaf(check, region, entry, frame);
     } else {
-        check_fail(check, "the entry at %#lx maps a frame of type %d", at,
+        check_fail(check, "the entry at 0x%lx maps a frame of type %d", at,
                    (int)qr_frame_type(frame));
     }
 }
@@ -245,7 +245,7 @@ check_entries(struct check *check)
         const struct qr_region *region = qr_space_find(space, entry.start);
 
         if (region == NULL || region->start.v > entry.start.v)
-            check_fail(check, "the entry at %#lx lies in no region", (unsigned long)entry.start.v);
+            check_fail(check, "the entry at 0x%lx lies in no region", (unsigned long)entry.start.v);
         else if (entry.kind == QR_ENTRY_LEAF)
             check_leaf(check, region, &entry, resident);
     }
