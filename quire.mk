@@ -32,7 +32,7 @@ QUIRE_INCLUDES := -I$(QUIRE_DIR)/include -I$(QUIRE_BUILD)/include
 # Made now, not by a rule: which sources there are depends on it.
 QUIRE_CONFIGURED := $(shell mkdir -p $(QUIRE_BUILD)/include/quire && \
     KCONFIG_CONFIG=$(QUIRE_CONFIG) srctree=$(QUIRE_DIR) $(QUIRE_PYTHON) -m genconfig \
-    --header-path $(QUIRE_AUTOCONF) --config-out $(QUIRE_DOTCONFIG) $(QUIRE_DIR)/Kconfig \
+    --header-path $(QUIRE_AUTOCONF) --config-out $(QUIRE_DOTCONFIG) Kconfig \
     >$(QUIRE_BUILD)/kconfig.log 2>&1 && echo yes)
 ifneq ($(QUIRE_CONFIGURED),yes)
 $(error quire.mk: Kconfig failed, see $(QUIRE_BUILD)/kconfig.log)
