@@ -154,7 +154,10 @@ qr_frames_init(struct qr_frames *frames, const struct qr_frames_config *config)
     frames->section_shift = layout.section_shift;
     frames->section_count = layout.section_count;
     frames->cpu_count = config->cpu_count;
-    frames->direct_limit = config->direct_limit;
+    /* Down to a page; a limit within the first page leaves nothing direct. */
+    frames->direct_limit = config->direct_limit & ~(uint64_t)QR_PAGE_MASK;
+    if (config->direct_limit != 0 && frames->direct_limit == 0)
+        return QR_ERR_INVALID;
     frames->lanes = (struct frame_lane *)(base + layout.lanes);
     frames->sections = (struct frame_section *)(base + layout.sections);
     frames->map = (struct qr_memory_range *)(base + layout.map);
