@@ -20,7 +20,7 @@ scan_enter(struct table_scan *scan, qr_pa pa, uintptr_t base, unsigned level)
 }
 
 void
-scan_start(struct table_scan *scan, const struct qr_tables *tables)
+qr_scan_start(struct table_scan *scan, const struct qr_tables *tables)
 {
     scan->tables = tables;
     scan->started = false;
@@ -65,7 +65,7 @@ scan_address(const struct table_scan *scan, size_t index)
 }
 
 bool
-scan_next(struct table_scan *scan)
+qr_scan_next(struct table_scan *scan)
 {
     walk_format f = scan->tables->format->traits;
     size_t index;

@@ -33,9 +33,9 @@ struct table_scan {
     } path[QR_LEVELS_MAX];
 };
 
-void scan_start(struct table_scan *scan, const struct qr_tables *tables);
+void qr_scan_start(struct table_scan *scan, const struct qr_tables *tables);
 /* The next event; false at the end. */
-bool scan_next(struct table_scan *scan);
+bool qr_scan_next(struct table_scan *scan);
 
 /* On ENTER and LEAVE below the root: the table above. */
 static inline struct qr_frame *

@@ -19,7 +19,7 @@
 #include "table/scan.h"
 
 struct qr_frame *
-table_alloc(struct qr_tables *tables)
+qr_table_alloc(struct qr_tables *tables)
 {
     return qr_frame_alloc(tables->frames, QR_ALLOC_ZERO | QR_ALLOC_ATOMIC);
 }
@@ -31,7 +31,7 @@ table_count_pages(struct qr_tables *tables, long delta)
 }
 
 void
-table_init(struct qr_tables *tables, struct qr_frame *frame, uintptr_t base, unsigned level)
+qr_table_init(struct qr_tables *tables, struct qr_frame *frame, uintptr_t base, unsigned level)
 {
     uint32_t clear = QR_FRAME_TABLE_LOCK | QR_FRAME_TABLE_DEAD | QR_FRAME_PINNED;
 
@@ -45,13 +45,13 @@ table_init(struct qr_tables *tables, struct qr_frame *frame, uintptr_t base, uns
 }
 
 void
-table_cancel(struct qr_tables *tables, struct qr_frame *frame)
+qr_table_cancel(struct qr_tables *tables, struct qr_frame *frame)
 {
     qr_frame_put(tables->frames, frame);
 }
 
 void
-table_free(struct qr_tables *tables, struct qr_frame *frame)
+qr_table_free(struct qr_tables *tables, struct qr_frame *frame)
 {
     uint32_t clear = QR_FRAME_TABLE_LOCK | QR_FRAME_TABLE_DEAD | QR_FRAME_PINNED;
 
@@ -123,7 +123,7 @@ qr_tables_collect(struct qr_tables *tables)
     while (ready != NULL) {
         struct qr_frame *next = retired_next(ready);
 
-        table_free(tables, ready);
+        qr_table_free(tables, ready);
         ready = next;
     }
     return waiting;
@@ -143,7 +143,7 @@ retired_push(struct qr_tables *tables, struct qr_frame *frame, uint64_t epoch)
 }
 
 void
-tables_retire(struct qr_tables *tables, struct qr_frame *const *list, size_t count)
+qr_tables_retire(struct qr_tables *tables, struct qr_frame *const *list, size_t count)
 {
     qr_spin_lock(&tables->retired_lock);
     uint64_t epoch = atomic_fetch_add_explicit(&tables->epoch->current, 1, memory_order_seq_cst);
@@ -204,11 +204,11 @@ qr_tables_init(struct qr_tables *tables, const struct qr_format *format, struct 
                struct qr_epoch *epoch, const struct qr_tables *kernel)
 {
     tables_setup(tables, format, frames, epoch);
-    tables->root = table_alloc(tables);
+    tables->root = qr_table_alloc(tables);
     if (tables->root == NULL)
         return QR_ERR_NO_MEMORY;
     tables->root_pa = qr_frame_pa(frames, tables->root);
-    table_init(tables, tables->root, 0, root_level(tables));
+    qr_table_init(tables, tables->root, 0, root_level(tables));
     if (kernel != NULL) {
         qr_assert(kernel->format == format);
         copy_upper_half(tables, kernel);
@@ -223,8 +223,8 @@ adopt_check(struct qr_tables *tables)
 {
     struct table_scan scan;
 
-    scan_start(&scan, tables);
-    while (scan_next(&scan)) {
+    qr_scan_start(&scan, tables);
+    while (qr_scan_next(&scan)) {
         if (scan.event != SCAN_ENTER)
             continue;
         if (scan.frame == NULL || qr_frame_type(scan.frame) == QR_FRAME_TABLE ||
@@ -239,13 +239,13 @@ adopt_mark(struct qr_tables *tables)
 {
     struct table_scan scan;
 
-    scan_start(&scan, tables);
-    while (scan_next(&scan)) {
+    qr_scan_start(&scan, tables);
+    while (qr_scan_next(&scan)) {
         switch (scan.event) {
         case SCAN_ENTER:
             if (qr_frame_type(scan.frame) == QR_FRAME_TABLE)
                 qr_panic("boot code linked one page table twice; give each range its own");
-            table_init(tables, scan.frame, scan.va, scan.level);
+            qr_table_init(tables, scan.frame, scan.va, scan.level);
             atomic_fetch_or_explicit(&scan.frame->flags, QR_FRAME_PINNED, memory_order_relaxed);
             break;
         case SCAN_ENTRY:
@@ -287,10 +287,10 @@ qr_tables_fill_upper_half(struct qr_tables *tables)
         void *root = qr_port_window_open(tables->root_pa);
 
         if (pte_load(f, root, i) == 0) {
-            struct qr_frame *frame = table_alloc(tables);
+            struct qr_frame *frame = qr_table_alloc(tables);
 
             if (frame != NULL) {
-                table_init(tables, frame, scan_root_base(f, i), level - 1);
+                qr_table_init(tables, frame, scan_root_base(f, i), level - 1);
                 atomic_fetch_or_explicit(&frame->flags, QR_FRAME_PINNED, memory_order_relaxed);
                 pte_store(f, root, i, f->make_table(qr_frame_pa(tables->frames, frame), level));
                 table_live_add(tables->root, 1);
@@ -320,13 +320,13 @@ qr_tables_fini(struct qr_tables *tables)
         qr_cpu_relax(cpu);
         qr_cpu_leave(cpu);
     }
-    scan_start(&scan, tables);
-    while (scan_next(&scan)) {
+    qr_scan_start(&scan, tables);
+    while (qr_scan_next(&scan)) {
         if (scan.event == SCAN_ENTRY)
             qr_panic("a page-table tree ends with an entry at %p; unmap everything first",
                      (void *)scan.va);
         if (scan.event == SCAN_LEAVE)
-            table_free(tables, scan.frame);
+            qr_table_free(tables, scan.frame);
     }
     atomic_store_explicit(&tables->table_count, 0, memory_order_relaxed);
 }

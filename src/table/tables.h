@@ -13,19 +13,20 @@
 #include "table/format.h"
 
 /* A cleared frame for a table; NULL where memory is exhausted.  Private until it is linked. */
-struct qr_frame *table_alloc(struct qr_tables *tables);
+struct qr_frame *qr_table_alloc(struct qr_tables *tables);
 /* Make @frame the table at @level whose first address is @base; it is not locked. */
-void table_init(struct qr_tables *tables, struct qr_frame *frame, uintptr_t base, unsigned level);
+void qr_table_init(struct qr_tables *tables, struct qr_frame *frame, uintptr_t base,
+                   unsigned level);
 /* Give back a table that no CPU and no walker can see. */
-void table_free(struct qr_tables *tables, struct qr_frame *frame);
+void qr_table_free(struct qr_tables *tables, struct qr_frame *frame);
 /* Take back a table that was allocated and never linked. */
-void table_cancel(struct qr_tables *tables, struct qr_frame *frame);
+void qr_table_cancel(struct qr_tables *tables, struct qr_frame *frame);
 
 /*
  * Tables that were unlinked, and that every CPU has flushed, are given back once
  * no walker reads them any more.  Never waits.
  */
-void tables_retire(struct qr_tables *tables, struct qr_frame *const *list, size_t count);
+void qr_tables_retire(struct qr_tables *tables, struct qr_frame *const *list, size_t count);
 
 static inline uint32_t
 table_live(const struct qr_frame *frame)

@@ -93,8 +93,8 @@ qr_tables_validate(struct qr_tables *tables, char *out_message, size_t bytes)
     struct validation v = {.table_count = 0};
     const char *broken = NULL;
 
-    scan_start(&v.scan, tables);
-    while (broken == NULL && scan_next(&v.scan))
+    qr_scan_start(&v.scan, tables);
+    while (broken == NULL && qr_scan_next(&v.scan))
         broken = validate_step(&v);
     if (broken != NULL) {
         (void)qr_format(out_message, bytes, "page tables: %s (level %u, address %p, entry 0x%llx)",

@@ -34,7 +34,7 @@
  *
  * Who may still see an unlinked table?  Hardware with its address in a walk
  * cache, until the batch has flushed; and walkers in an epoch section that began
- * before it was unlinked.  The batch waits for the first, tables_retire() for
+ * before it was unlinked.  The batch waits for the first, qr_tables_retire() for
  * the second; the two do not depend on each other.
  */
 
@@ -404,10 +404,10 @@ walk_build(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
     unsigned count = c->level - level;
 
     for (unsigned i = 0; i < count; i++) {
-        fresh[i] = table_alloc(c->tables);
+        fresh[i] = qr_table_alloc(c->tables);
         if (fresh[i] == NULL) {
             while (i > 0)
-                table_cancel(c->tables, fresh[--i]);
+                qr_table_cancel(c->tables, fresh[--i]);
             return QR_ERR_NO_MEMORY;
         }
     }
@@ -415,7 +415,7 @@ walk_build(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
         qr_pa pa = qr_frame_pa(c->tables->frames, fresh[i]);
         unsigned child_level = c->level - 1;
 
-        table_init(c->tables, fresh[i], walk_table_base(f, va, child_level), child_level);
+        qr_table_init(c->tables, fresh[i], walk_table_base(f, va, child_level), child_level);
         table_lock(fresh[i]);
         walk_store(f, c, va, f->make_table(pa, c->level));
         table_live_add(c->path[c->level], 1);
@@ -614,11 +614,11 @@ walk_split(walk_format f, struct qr_cursor *c, qr_va va)
     qr_assert(level > 0 && old != 0);
     qr_assert((f->info.leaf_levels >> (level - 1) & 1) != 0);
 
-    struct qr_frame *child = table_alloc(c->tables);
+    struct qr_frame *child = qr_table_alloc(c->tables);
 
     if (child == NULL)
         return QR_ERR_NO_MEMORY;
-    table_init(c->tables, child, walk_table_base(f, va.v, level - 1), level - 1);
+    qr_table_init(c->tables, child, walk_table_base(f, va.v, level - 1), level - 1);
     table_live_add(child, 1 << f->index_bits(level - 1));
     table_lock(child);
 

@@ -4,7 +4,7 @@
  *
  * Order of everything: entries were taken out under table locks; then all CPUs
  * flush; then frames lose the batch's reference, and tables go to
- * tables_retire(), which also waits for walkers.
+ * qr_tables_retire(), which also waits for walkers.
  *
  * What others took out.  Suppose A unmaps a page, and before A has flushed, B
  * is asked to unmap the same page, finds nothing, and returns: a third thread
@@ -26,7 +26,7 @@
 #include "tlb/tlb.h"
 
 enum tlb_mode
-tlb_choose(const struct qr_tlb_batch *batch, bool others_pending)
+qr_tlb_choose(const struct qr_tlb_batch *batch, bool others_pending)
 {
     enum tlb_mode most = batch->space->global ? TLB_ALL : TLB_SPACE;
 
@@ -57,7 +57,7 @@ batch_release(struct qr_tlb_batch *batch)
     for (unsigned i = 0; i < batch->frame_count; i++)
         qr_frame_put(tables->frames, batch->frames[i]);
     if (batch->table_count > 0)
-        tables_retire(tables, batch->tables, batch->table_count);
+        qr_tables_retire(tables, batch->tables, batch->table_count);
 }
 
 static void
@@ -68,7 +68,7 @@ batch_shoot(struct qr_tlb *tlb, struct qr_tlb_batch *batch, enum tlb_mode mode)
 
     if (observer->begin != NULL)
         observer->begin(observer->context, batch);
-    tlb_shoot(tlb, batch->space, request, batch->tables_freed);
+    qr_tlb_shoot(tlb, batch->space, request, batch->tables_freed);
     if (observer->end != NULL)
         observer->end(observer->context, batch);
 }
@@ -80,7 +80,7 @@ batch_flush(struct qr_tlb_batch *batch)
     struct qr_tlb_space *space = batch->space;
     unsigned mine = batch->registered;
     bool others = atomic_load(&space->pending) > mine;
-    enum tlb_mode mode = tlb_choose(batch, others);
+    enum tlb_mode mode = qr_tlb_choose(batch, others);
 
     if (mode != TLB_NOTHING && space->tlb != NULL)
         batch_shoot(space->tlb, batch, mode);

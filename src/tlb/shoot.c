@@ -33,7 +33,7 @@
  *
  * Invariants: 1 a CPU is in space->active whenever it has the space loaded;
  * 2 slot.generation of the loaded space never exceeds the space's and grows;
- * 3 request.waiting is empty unless its CPU is in tlb_shoot().
+ * 3 request.waiting is empty unless its CPU is in qr_tlb_shoot().
  */
 #include <quire/arch.h>
 #include <quire/assert.h>
@@ -75,13 +75,13 @@ catch_up(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_request *reque
     if (slot->generation >= request->generation)
         return;
     if (request->mode == TLB_PAGES && slot->generation + 1 == request->generation) {
-        flush_runs(tlb, request, tlb_asid(tlb, me));
+        flush_runs(tlb, request, qr_tlb_asid(tlb, me));
         slot->generation = request->generation;
         return;
     }
     uint64_t generation = atomic_load(&request->space->generation);
 
-    qr_arch_flush_asid(tlb_asid(tlb, me));
+    qr_arch_flush_asid(qr_tlb_asid(tlb, me));
     tlb_count(tlb, QR_EVENT_FLUSH_SPACE, 1);
     slot->generation = generation;
 }
@@ -93,17 +93,17 @@ serve(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_request *request)
     if (request->mode == TLB_ALL) {
         flush_all(tlb);
     } else if (request->space->global) {
-        flush_runs(tlb, request, tlb_asid(tlb, me));
+        flush_runs(tlb, request, qr_tlb_asid(tlb, me));
     } else if (me->loaded == request->space) {
         if (request->evict)
-            tlb_load_kernel(tlb, me);
+            qr_tlb_load_kernel(tlb, me);
         else
             catch_up(tlb, me, request);
     }
 }
 
 void
-tlb_poll(struct qr_cpu *cpu)
+qr_tlb_poll(struct qr_cpu *cpu)
 {
     struct qr_tlb *tlb = cpu->poll_context;
     struct tlb_cpu *me = &tlb->cpus[cpu->index];
@@ -180,8 +180,8 @@ post(struct qr_tlb *tlb, const struct qr_cpu_set *targets, unsigned self)
 }
 
 void
-tlb_shoot(struct qr_tlb *tlb, struct qr_tlb_space *space, struct tlb_request request,
-          bool tables_freed)
+qr_tlb_shoot(struct qr_tlb *tlb, struct qr_tlb_space *space, struct tlb_request request,
+             bool tables_freed)
 {
     struct qr_cpu *cpu = qr_cpu_enter();
     struct tlb_cpu *me = &tlb->cpus[cpu->index];

@@ -56,7 +56,7 @@ qr_tlb_cpu_online(struct qr_tlb *tlb)
 
     qr_assert(cpu->index < tlb->cpu_count && !qr_cpu_set_has(&tlb->online, cpu->index));
     cpu->poll_context = tlb;
-    cpu->poll = tlb_poll;
+    cpu->poll = qr_tlb_poll;
     qr_cpu_set_add(&tlb->online, cpu->index);
     /* Kernel mappings may have changed before we could be told. */
     qr_arch_flush_all();
@@ -98,13 +98,13 @@ qr_tlb_space_fini(struct qr_tlb_space *space)
     qr_assert(atomic_load(&space->pending) == 0);
     if (space->tlb == NULL)
         return;
-    tlb_shoot(space->tlb, space, request, true);
+    qr_tlb_shoot(space->tlb, space, request, true);
     for (unsigned word = 0; word < QR_CPU_WORDS; word++)
         qr_assert(atomic_load(&space->active.bits[word]) == 0);
 }
 
 unsigned
-tlb_asid(const struct qr_tlb *tlb, const struct tlb_cpu *me)
+qr_tlb_asid(const struct qr_tlb *tlb, const struct tlb_cpu *me)
 {
     return tlb->tagged && me->loaded != NULL ? me->slot + 1 : 0;
 }
@@ -139,7 +139,7 @@ slot_take(struct qr_tlb *tlb, struct tlb_cpu *me, const struct qr_tlb_space *spa
 }
 
 void
-tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me)
+qr_tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me)
 {
     struct qr_tlb_space *previous = me->loaded;
     unsigned self = (unsigned)(me - tlb->cpus);
@@ -166,7 +166,7 @@ stop_being_lazy(struct qr_tlb *tlb, struct tlb_cpu *me)
 
     if (slot->generation == generation)
         return;
-    qr_arch_flush_asid(tlb_asid(tlb, me));
+    qr_arch_flush_asid(qr_tlb_asid(tlb, me));
     tlb_count(tlb, QR_EVENT_FLUSH_SPACE, 1);
     slot->generation = generation;
 }
@@ -180,7 +180,7 @@ qr_tlb_switch(struct qr_tlb_space *next)
     struct qr_tlb_space *previous = me->loaded;
 
     if (next == tlb->kernel) {
-        tlb_load_kernel(tlb, me);
+        qr_tlb_load_kernel(tlb, me);
     } else if (next == previous) {
         if (atomic_load_explicit(&me->lazy, memory_order_relaxed))
             stop_being_lazy(tlb, me);
@@ -191,7 +191,7 @@ qr_tlb_switch(struct qr_tlb_space *next)
 
         me->loaded = next;
         atomic_store(&me->lazy, false);
-        qr_arch_root_switch(next->tables->root_pa, tlb_asid(tlb, me), keep);
+        qr_arch_root_switch(next->tables->root_pa, qr_tlb_asid(tlb, me), keep);
         if (previous != NULL)
             qr_cpu_set_remove(&previous->active, cpu->index);
         tlb_count(tlb, QR_EVENT_SWITCH, 1);

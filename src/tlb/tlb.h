@@ -65,15 +65,15 @@ tlb_count(struct qr_tlb *tlb, enum qr_counter which, long delta)
 }
 
 /* What a batch needs, from what it noted. */
-enum tlb_mode tlb_choose(const struct qr_tlb_batch *batch, bool others_pending);
+enum tlb_mode qr_tlb_choose(const struct qr_tlb_batch *batch, bool others_pending);
 /* Run @request's flush on every CPU that needs it; on return all have. */
-void tlb_shoot(struct qr_tlb *tlb, struct qr_tlb_space *space, struct tlb_request request,
-               bool tables_freed);
+void qr_tlb_shoot(struct qr_tlb *tlb, struct qr_tlb_space *space, struct tlb_request request,
+                  bool tables_freed);
 /* Go to the kernel's tables. */
-void tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me);
+void qr_tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me);
 /* Serve what other CPUs ask of this one. */
-void tlb_poll(struct qr_cpu *cpu);
+void qr_tlb_poll(struct qr_cpu *cpu);
 /* The identifier under which @me's loaded space is tagged. */
-unsigned tlb_asid(const struct qr_tlb *tlb, const struct tlb_cpu *me);
+unsigned qr_tlb_asid(const struct qr_tlb *tlb, const struct tlb_cpu *me);
 
 #endif

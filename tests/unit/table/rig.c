@@ -23,7 +23,7 @@ flush(struct qr_tlb_batch *batch)
     for (unsigned i = 0; i < batch->frame_count; i++)
         qr_frame_put(rig->machine->frames, batch->frames[i]);
     if (batch->table_count > 0)
-        tables_retire(&rig->tables, batch->tables, batch->table_count);
+        qr_tables_retire(&rig->tables, batch->tables, batch->table_count);
     if (batch->registered)
         atomic_fetch_sub(&rig->space.pending, 1);
     rig_batch(rig, batch);

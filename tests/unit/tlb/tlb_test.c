@@ -244,24 +244,24 @@ TEST(tlb, the_mode_follows_from_what_was_noted)
     struct qr_tlb_space user = {.global = false}, kernel = {.global = true};
     struct qr_tlb_batch b = {.space = &user};
 
-    EXPECT_EQ(tlb_choose(&b, false), TLB_NOTHING);
-    EXPECT_EQ(tlb_choose(&b, true), TLB_NOTHING);
+    EXPECT_EQ(qr_tlb_choose(&b, false), TLB_NOTHING);
+    EXPECT_EQ(qr_tlb_choose(&b, true), TLB_NOTHING);
     b.gaps = true;
-    EXPECT_EQ(tlb_choose(&b, false), TLB_NOTHING);
-    EXPECT_EQ(tlb_choose(&b, true), TLB_SPACE);
+    EXPECT_EQ(qr_tlb_choose(&b, false), TLB_NOTHING);
+    EXPECT_EQ(qr_tlb_choose(&b, true), TLB_SPACE);
     b.gaps = false;
     b.page_count = 1;
-    EXPECT_EQ(tlb_choose(&b, true), TLB_PAGES);
+    EXPECT_EQ(qr_tlb_choose(&b, true), TLB_PAGES);
     b.whole = true;
-    EXPECT_EQ(tlb_choose(&b, false), TLB_SPACE);
+    EXPECT_EQ(qr_tlb_choose(&b, false), TLB_SPACE);
     b.space = &kernel;
-    EXPECT_EQ(tlb_choose(&b, false), TLB_ALL);
+    EXPECT_EQ(qr_tlb_choose(&b, false), TLB_ALL);
     b.whole = false;
-    EXPECT_EQ(tlb_choose(&b, false), TLB_PAGES);
+    EXPECT_EQ(qr_tlb_choose(&b, false), TLB_PAGES);
     b.tables_freed = true;
-    EXPECT_EQ(tlb_choose(&b, false), TLB_ALL);
+    EXPECT_EQ(qr_tlb_choose(&b, false), TLB_ALL);
     b = (struct qr_tlb_batch){.space = &user, .naive = true, .registered = true, .page_count = 1};
-    EXPECT_EQ(tlb_choose(&b, false), TLB_ALL);
+    EXPECT_EQ(qr_tlb_choose(&b, false), TLB_ALL);
 }
 
 /*
