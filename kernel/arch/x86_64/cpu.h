@@ -29,6 +29,9 @@
 #define CR4_SMEP       ((uint64_t)1 << 20)
 #define CR4_SMAP       ((uint64_t)1 << 21)
 
+#define DR6_STEP  ((uint64_t)1 << 14)
+#define DR6_CLEAR 0xffff0ff0u
+
 #define MSR_APIC_BASE      0x1bu
 #define MSR_PAT            0x277u
 #define MSR_X2APIC         0x800u
@@ -116,6 +119,7 @@ DEFINE_CONTROL_REGISTER(cr0)
 DEFINE_CONTROL_REGISTER(cr2)
 DEFINE_CONTROL_REGISTER(cr3)
 DEFINE_CONTROL_REGISTER(cr4)
+DEFINE_CONTROL_REGISTER(dr6)
 
 struct cpuid {
     uint32_t eax, ebx, ecx, edx;

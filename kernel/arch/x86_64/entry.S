@@ -9,8 +9,9 @@
  *
  * SYSRET faults in kernel mode, on the user's stack, when the return address is
  * not canonical (Intel).  So a frame leaves by SYSRET only where a system call
- * made it and its rip lies in the lower 47 bits; all others leave by IRETQ, and
- * trap_return_work() has refused a rip outside the user half before.  What
+ * made it and its rip lies in the lower 47 bits; all others leave by IRETQ.  That
+ * faults in kernel mode too, with the user's GS, so return_to_user has had
+ * trap_return_work() refuse a rip outside the user half before.  What
  * replaces all registers (exec, sigreturn) changes frame.vector and thereby
  * leaves by IRETQ.
  */
@@ -85,11 +86,11 @@ syscall_entry:
     jnz return_to_user
 syscall_leave:
     cmpq $SYSCALL_VECTOR, FRAME_VECTOR(%rsp)
-    jne iret_to_user
+    jne return_to_user
     movq FRAME_RIP(%rsp), %rcx
     movq %rcx, %rax
     shrq $47, %rax
-    jnz iret_to_user
+    jnz return_to_user
     movq FRAME_RFLAGS(%rsp), %r11
     testl $0x10100, %r11d       /* RF, TF: SYSRET would drop or take them too early */
     jnz iret_to_user

@@ -181,12 +181,26 @@ trap_kind_of_vector(uint64_t vector)
     }
 }
 
+/**
+ * A user who single-steps into SYSCALL may have the trap arrive on the kernel's
+ * first instruction.  It is dropped: the next user instruction traps again.
+ */
+static bool
+is_step_into_kernel(struct trap_frame *frame)
+{
+    if (frame->vector != VECTOR_DEBUG || frame_from_user(frame) || !(dr6_read() & DR6_STEP))
+        return false;
+    dr6_write(DR6_CLEAR);
+    frame->rflags &= ~RFLAGS_TF;
+    return true;
+}
+
 static void
 exception(struct trap_frame *frame)
 {
     const char *name = exception_names[frame->vector];
 
-    if (frame->vector == VECTOR_NMI)
+    if (frame->vector == VECTOR_NMI || is_step_into_kernel(frame))
         return;
     if (frame->vector == VECTOR_DOUBLE_FAULT || frame->vector == VECTOR_MACHINE_CHECK)
         die(frame, name, cr2_read());
