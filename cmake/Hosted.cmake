@@ -87,3 +87,7 @@ endif()
 if(TARGET quire_fault AND NOT QUIRE_SANITIZE)
     include(${PROJECT_SOURCE_DIR}/tests/campaign/campaign.cmake)
 endif()
+
+if(TARGET quire_fault AND quire_machine)
+    include(${PROJECT_SOURCE_DIR}/examples/hosted.cmake)
+endif()
