@@ -39,8 +39,7 @@ protect_entries(struct qr_region *region, struct qr_va_range range, struct qr_at
                 struct qr_tlb_batch *batch)
 {
     struct qr_tables *tables = &region->space->tables;
-    const struct qr_region after = {.prot = attributes.prot};
-    unsigned prot = qr_region_leaf_prot(&after);
+    unsigned prot = qr_leaf_prot(attributes.prot);
     struct qr_va_range chunk;
 
     while (qr_chunk_next(tables, &range, &chunk)) {

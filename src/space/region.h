@@ -35,13 +35,19 @@ qr_region_floor(const struct qr_region *region)
     return region->start.v > guard ? region->start.v - guard : 0;
 }
 
+/* The rights of a leaf in a region with @prot: what may be written or run may be read, too. */
+static inline unsigned
+qr_leaf_prot(unsigned prot)
+{
+    prot &= QR_PROT_RWX;
+    return prot == 0 ? 0 : prot | QR_PROT_READ | QR_PROT_USER;
+}
+
 /* The rights of a leaf that may do all that the region allows. */
 static inline unsigned
 qr_region_leaf_prot(const struct qr_region *region)
 {
-    unsigned prot = region->prot & QR_PROT_RWX;
-
-    return prot == 0 ? 0 : prot | QR_PROT_USER;
+    return qr_leaf_prot(region->prot);
 }
 
 static inline bool

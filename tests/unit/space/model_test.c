@@ -247,7 +247,9 @@ compare_all(struct model *m)
 
 /* ---- Steps ------------------------------------------------------------------------ */
 
-static const unsigned prots[] = {SIM_N, SIM_R, SIM_W, SIM_X, SIM_W};
+enum { PROTS = 8 };
+static const unsigned prots[PROTS] = {SIM_N, SIM_R, SIM_W, SIM_X,
+                                      SIM_W, SIM_W, QR_PROT_WRITE, QR_PROT_EXEC};
 
 static void
 pick_range(struct model *m, size_t *first, size_t *last)
@@ -268,7 +270,7 @@ step_map(struct model *m)
 
     m->what = "map";
     pick_range(m, &first, &last);
-    page.prot = prots[pick(m, 5)];
+    page.prot = prots[pick(m, PROTS)];
     page.flags = pick(m, 2) != 0 ? SHARED : 0;
     if (pick(m, 2) != 0) {
         page.object = (int)pick(m, FILES);
@@ -307,7 +309,7 @@ static void
 step_protect(struct model *m)
 {
     size_t first, last;
-    unsigned prot = prots[pick(m, 5)];
+    unsigned prot = prots[pick(m, PROTS)];
     enum qr_status want = QR_OK;
 
     m->what = "protect";
