@@ -116,10 +116,9 @@ static uint32_t
 eventfd_poll(struct file *file, struct poll_table *table)
 {
     struct eventfd *event = file->context;
-    uint64_t value = atomic_load(&event->counter);
 
     poll_register(table, &event->wait);
-    value = atomic_load(&event->counter);
+    uint64_t value = atomic_load(&event->counter);
     return (value > 0 ? POLLIN | POLLRDNORM : 0) | (value < COUNTER_MAX ? POLLOUT | POLLWRNORM : 0);
 }
 

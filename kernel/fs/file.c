@@ -136,6 +136,11 @@ file_put(struct file *file)
     if (file->ops->release != NULL) {
         file->ops->release(file);
     }
+    if (file->mode & FILE_COUNTED) {
+        inode_end_write(file->inode);
+    } else if (file->mode & FILE_EXEC) {
+        inode_end_exec(file->inode);
+    }
     atomic_fetch_sub(&file->dentry->superblock->files, 1);
     atomic_fetch_sub(&open_files, 1);
     inode_put(file->inode);
@@ -158,6 +163,23 @@ access_wish(uint32_t flags)
     }
 }
 
+static int64_t
+regular_bind(struct file *file)
+{
+    struct inode *inode = file->inode;
+
+    if (file->mode & FILE_WRITE) {
+        int64_t error = inode_begin_write(inode);
+
+        if (error != 0) {
+            return error;
+        }
+        file->mode |= FILE_COUNTED;
+    }
+    file->ops = inode->file_ops;
+    return inode->ops->open == NULL ? 0 : inode->ops->open(inode, file);
+}
+
 /* Give a new file the operations of its kind. */
 static int64_t
 file_bind(struct file *file)
@@ -166,8 +188,7 @@ file_bind(struct file *file)
 
     switch (inode->mode & S_IFMT) {
     case S_IFREG:
-        file->ops = inode->file_ops;
-        return inode->ops->open == NULL ? 0 : inode->ops->open(inode, file);
+        return regular_bind(file);
     case S_IFDIR:
         file->ops = &directory_file_ops;
         return 0;
@@ -272,6 +293,25 @@ vfs_open_path(const char *path, uint32_t flags, uint32_t mode, struct file **out
     return vfs_open_path_at(AT_FDCWD, path, flags, mode, out_file);
 }
 
+static int64_t
+open_executable(struct dentry *dentry, struct file **out_file)
+{
+    struct file *file;
+    int64_t error = inode_begin_exec(dentry->inode);
+
+    if (error != 0) {
+        return error;
+    }
+    error = open_dentry(dentry, O_RDONLY, &file);
+    if (error != 0) {
+        inode_end_exec(dentry->inode);
+        return error;
+    }
+    file->mode |= FILE_EXEC;
+    *out_file = file;
+    return 0;
+}
+
 int64_t
 vfs_open_exec(int dirfd, const char *path, uint32_t at_flags, struct file **out_file)
 {
@@ -302,7 +342,7 @@ vfs_open_exec(int dirfd, const char *path, uint32_t at_flags, struct file **out_
                (inode->superblock->mount_flags & MS_NOEXEC)) {
         error = -EACCES;
     } else {
-        error = open_dentry(dentry, O_RDONLY, out_file);
+        error = open_executable(dentry, out_file);
     }
     dentry_put(dentry);
     return error;

@@ -130,6 +130,7 @@ struct inode {
     uint32_t seals;                              /* I: F_SEAL_*, memfd only */
     _Atomic uint64_t size;                       /* I to write */
     struct timespec accessed, modified, changed; /* I; a torn read shows a mixed time at worst */
+    _Atomic int32_t write_count; /* opens for writing; negative: opens for execution */
     struct qr_mutex lock;
     size_t counted_pages;      /* I: what the superblock was told, see tmpfs.c */
     struct flock_state *locks; /* flock.c */
@@ -149,6 +150,12 @@ struct inode *inode_create(struct superblock *superblock, const struct inode_ops
                            uint32_t mode);
 void inode_ref(struct inode *inode);
 void inode_put(struct inode *inode);
+/** A regular file is either written or executed, not both. @return 0 or -ETXTBSY */
+int64_t inode_begin_write(struct inode *inode);
+void inode_end_write(struct inode *inode);
+int64_t inode_begin_exec(struct inode *inode);
+void inode_end_exec(struct inode *inode);
+
 /** Times of the change of contents (@modified) or of attributes only. */
 void inode_touch(struct inode *inode, bool modified);
 struct timespec time_now(void);

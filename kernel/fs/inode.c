@@ -74,6 +74,46 @@ inode_touch(struct inode *inode, bool modified)
     }
 }
 
+/* ---- writing against executing -------------------------------------------------------- */
+
+/* One step away from zero on one side, refused while the count is on the other. */
+static int64_t
+write_count_step(struct inode *inode, int32_t step)
+{
+    int32_t count = atomic_load(&inode->write_count);
+
+    do {
+        if ((step > 0 && count < 0) || (step < 0 && count > 0)) {
+            return -ETXTBSY;
+        }
+    } while (!atomic_compare_exchange_weak(&inode->write_count, &count, count + step));
+    return 0;
+}
+
+int64_t
+inode_begin_write(struct inode *inode)
+{
+    return write_count_step(inode, 1);
+}
+
+void
+inode_end_write(struct inode *inode)
+{
+    atomic_fetch_sub(&inode->write_count, 1);
+}
+
+int64_t
+inode_begin_exec(struct inode *inode)
+{
+    return write_count_step(inode, -1);
+}
+
+void
+inode_end_exec(struct inode *inode)
+{
+    atomic_fetch_add(&inode->write_count, 1);
+}
+
 /* ---- permissions -------------------------------------------------------------------- */
 
 bool

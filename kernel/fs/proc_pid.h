@@ -3,6 +3,7 @@
 #define KERNEL_FS_PROC_PID_H
 
 #include "fs.h"
+#include "text.h"
 
 /** The directory of process @id, generated below @directory. @return 0, -ENOENT, -ENOMEM */
 int64_t proc_pid_lookup(struct dentry *directory, const char *name, size_t length, int32_t id,
@@ -10,5 +11,26 @@ int64_t proc_pid_lookup(struct dentry *directory, const char *name, size_t lengt
 
 /** Inode number of the @which-th thing of a process; 0 is its directory. */
 uint64_t proc_pid_inode_number(int32_t id, uint32_t which);
+
+/* Contents, in proc_text.c. */
+
+void proc_show_maps(const struct text_target *target, struct qr_writer *writer);
+void proc_show_smaps(const struct text_target *target, struct qr_writer *writer);
+void proc_show_smaps_rollup(const struct text_target *target, struct qr_writer *writer);
+void proc_show_statm(const struct text_target *target, struct qr_writer *writer);
+void proc_show_status(const struct text_target *target, struct qr_writer *writer);
+void proc_show_stat(const struct text_target *target, struct qr_writer *writer);
+void proc_show_cmdline(const struct text_target *target, struct qr_writer *writer);
+void proc_show_comm(const struct text_target *target, struct qr_writer *writer);
+void proc_show_environ(const struct text_target *target, struct qr_writer *writer);
+void proc_show_auxv(const struct text_target *target, struct qr_writer *writer);
+void proc_show_limits(const struct text_target *target, struct qr_writer *writer);
+void proc_show_mounts(const struct text_target *target, struct qr_writer *writer);
+void proc_show_mountinfo(const struct text_target *target, struct qr_writer *writer);
+extern const struct file_ops proc_pagemap_ops;
+extern const struct file_ops proc_mem_ops;
+
+/** The memory of the process that @inode is about, with a reference. @return 0 or -ESRCH */
+int64_t proc_inode_mm(const struct inode *inode, struct mm **out);
 
 #endif

@@ -330,7 +330,11 @@ sys_truncate(const struct syscall_args *args)
         error = size_check(args->arg[1]);
     }
     if (error == 0) {
+        error = inode_begin_write(inode);
+    }
+    if (error == 0) {
         error = inode->ops->truncate(inode, args->arg[1]);
+        inode_end_write(inode);
     }
     dentry_put(dentry);
     return error;

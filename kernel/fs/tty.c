@@ -93,14 +93,14 @@ tty_prepare(void)
 /* ---- input, from the interrupt ------------------------------------------------------ */
 
 void
-tty_input(char c)
+tty_input(char byte)
 {
     if (!atomic_load(&tty.ready)) {
         tty_prepare();
     }
     qr_spin_lock(&tty.lock);
     bool was_stopped = tty.line.stopped;
-    enum line_signal signal = line_receive(&tty.line, (uint8_t)c);
+    enum line_signal signal = line_receive(&tty.line, (uint8_t)byte);
     int32_t group = tty.foreground;
     bool readable = line_readable(&tty.line) > 0;
     bool restarted = was_stopped && !tty.line.stopped;

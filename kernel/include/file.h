@@ -90,10 +90,12 @@ struct file_ops {
 };
 
 enum file_mode {
-    FILE_READ = 1,     /**< opened for reading */
-    FILE_WRITE = 2,    /**< opened for writing */
-    FILE_STREAM = 4,   /**< no position: seek and pread answer ESPIPE */
-    FILE_PATH_ONLY = 8 /**< O_PATH: names an inode, no I/O */
+    FILE_READ = 1,      /**< opened for reading */
+    FILE_WRITE = 2,     /**< opened for writing */
+    FILE_STREAM = 4,    /**< no position: seek and pread answer ESPIPE */
+    FILE_PATH_ONLY = 8, /**< O_PATH: names an inode, no I/O */
+    FILE_EXEC = 16,     /**< opened for execution: the inode refuses writers */
+    FILE_COUNTED = 32   /**< counts as a writer of its inode */
 };
 
 struct file {

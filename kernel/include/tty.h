@@ -14,7 +14,7 @@
  * One character arrived on the console line.
  * Context: any, interrupts included; never sleeps. Drops input when its ring is full.
  */
-void tty_input(char c);
+void tty_input(char byte);
 
 /**
  * The line went away, or the session leader @session_id ended: SIGHUP and SIGCONT to the

@@ -25,11 +25,11 @@ enum {
  * Build the root file system: tmpfs at /, the archive unpacked into it, /dev, /proc and /sys
  * mounted unless the archive brought something else there.
  *
- * @param initrd  a cpio "newc" archive, possibly several concatenated; may be NULL.
+ * @param archive  a cpio "newc" archive, possibly several concatenated; may be NULL.
  *                Hostile or truncated input is reported on the console and what was good stays.
  * Panics only where there is not even memory for the root.
  */
-void fs_init(const void *initrd, size_t bytes);
+void fs_init(const void *archive, size_t bytes);
 
 /* ---- what a process holds ----------------------------------------------- */
 

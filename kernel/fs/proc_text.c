@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of /proc/PID say: texts, and the two binary files pagemap and mem.
+ *
+ * A text function gets a process that stays alive during the call.  Its memory may be gone, for
+ * a zombie or a kernel thread: then the text is empty, or zeros where a program expects columns.
+ */
+
+#include "proc_pid.h"
+
+#include <quire/report.h>
+
+#include "arch.h"
+#include "fd_table.h"
+#include "proc.h"
+#include "text.h"
+#include "tty.h"
+
+enum { USER_HZ = 100, DUMP_CHUNK = 4096, DUMP_LIMIT = 1 << 20 };
+
+/* ---- texts --------------------------------------------------------------------------- */
+
+/* The process's memory while the call runs; NULL for kernel threads and zombies. */
+#define WITH_SPACE(name, call)                                                        \
+    void proc_show_##name(const struct text_target *target, struct qr_writer *writer) \
+    {                                                                                 \
+        struct mm *mm = mm_of_process(target->process);                               \
+                                                                                      \
+        if (mm != NULL) {                                                             \
+            call;                                                                     \
+            mm_put(mm);                                                               \
+        }                                                                             \
+    }
+
+WITH_SPACE(maps, qr_report_maps(kernel_report(), mm->space, writer))
+WITH_SPACE(smaps, qr_report_smaps(kernel_report(), mm->space, writer))
+WITH_SPACE(smaps_rollup, qr_report_smaps_rollup(kernel_report(), mm->space, writer))
+
+void
+proc_show_statm(const struct text_target *target, struct qr_writer *writer)
+{
+    struct mm *mm = mm_of_process(target->process);
+
+    if (mm == NULL) {
+        qr_writer_printf(writer, "0 0 0 0 0 0 0\n");
+        return;
+    }
+    qr_report_statm(mm->space, writer);
+    mm_put(mm);
+}
+
+static const char *
+state_name(char state)
+{
+    switch (state) {
+    case 'R':
+        return "running";
+    case 'S':
+        return "sleeping";
+    case 'D':
+        return "disk sleep";
+    case 'T':
+        return "stopped";
+    case 'Z':
+        return "zombie";
+    default:
+        return "dead";
+    }
+}
+
+static void
+status_identity_write(const struct text_target *target, const struct process_status *status,
+                      struct qr_writer *writer)
+{
+    const struct credentials *who = &status->credentials;
+    struct fs_context *fs = process_fs(target->process);
+    struct fd_table *files = process_files(target->process);
+    int32_t tid = target->thread != NULL ? target->thread->tid : status->id;
+
+    qr_writer_printf(writer, "Name:\t%s\n", status->name);
+    if (fs != NULL) {
+        qr_writer_printf(writer, "Umask:\t0%u%u%u\n", fs->umask >> 6 & 7, fs->umask >> 3 & 7,
+                         fs->umask & 7);
+        fs_context_put(fs);
+    }
+    qr_writer_printf(writer, "State:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\n",
+                     status->state, state_name(status->state), status->id, tid, status->parent);
+    qr_writer_printf(writer, "TracerPid:\t0\nUid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n",
+                     who->uid, who->euid, who->suid, who->fsuid, who->gid, who->egid, who->sgid,
+                     who->fsgid);
+    qr_writer_printf(writer, "FDSize:\t%u\nGroups:\t",
+                     files == NULL ? 0 : fd_table_capacity(files));
+    if (files != NULL) {
+        fd_table_put(files);
+    }
+    for (uint32_t i = 0; i < who->group_count; i++) {
+        qr_writer_printf(writer, "%u ", who->groups[i]);
+    }
+    qr_writer_printf(writer, "\n");
+}
+
+static void
+status_rest_write(const struct process_status *status, struct qr_writer *writer)
+{
+    const struct credentials *who = &status->credentials;
+
+    qr_writer_printf(writer, "Threads:\t%u\nSigQ:\t0/1024\n", status->threads);
+    qr_writer_printf(writer, "SigPnd:\t%016llx\nShdPnd:\t%016llx\nSigBlk:\t%016llx\n",
+                     (unsigned long long)status->pending,
+                     (unsigned long long)status->shared_pending,
+                     (unsigned long long)status->blocked);
+    qr_writer_printf(writer, "SigIgn:\t%016llx\nSigCgt:\t%016llx\n",
+                     (unsigned long long)status->ignored, (unsigned long long)status->caught);
+    qr_writer_printf(writer, "CapInh:\t%016llx\nCapPrm:\t%016llx\nCapEff:\t%016llx\n",
+                     (unsigned long long)who->cap_inheritable,
+                     (unsigned long long)who->cap_permitted,
+                     (unsigned long long)who->cap_effective);
+    qr_writer_printf(writer, "CapBnd:\t%016llx\nCapAmb:\t%016llx\nNoNewPrivs:\t0\nSeccomp:\t0\n",
+                     (unsigned long long)who->cap_bounding, (unsigned long long)who->cap_ambient);
+    qr_writer_printf(writer, "Cpus_allowed_list:\t0-%u\n", cpu_count() - 1);
+    qr_writer_printf(writer, "voluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n",
+                     (unsigned long)status->used.voluntary_switches,
+                     (unsigned long)status->used.involuntary_switches);
+}
+
+void
+proc_show_status(const struct text_target *target, struct qr_writer *writer)
+{
+    struct process_status status;
+    struct mm *mm = mm_of_process(target->process);
+
+    process_status(target->process, target->thread, &status);
+    status_identity_write(target, &status, writer);
+    if (mm != NULL) {
+        qr_report_status(mm->space, writer);
+        mm_put(mm);
+    }
+    status_rest_write(&status, writer);
+}
+
+static unsigned long
+ticks_of(uint64_t ns)
+{
+    return (unsigned long)(ns / (1000000000u / USER_HZ));
+}
+
+/* The memory columns of /proc/PID/stat; zeros without memory. */
+struct stat_memory {
+    unsigned long size, resident, code_start, code_end, stack_start;
+    unsigned long data_start, data_end, brk_start, arg_start, arg_end, env_start, env_end;
+};
+
+static void
+stat_memory_get(struct process *process, struct stat_memory *out)
+{
+    struct mm *mm = mm_of_process(process);
+    struct qr_space_counts counts;
+
+    *out = (struct stat_memory){0};
+    if (mm == NULL) {
+        return;
+    }
+    qr_space_counts(mm->space, &counts);
+    *out = (struct stat_memory){
+        .size = counts.virtual_pages * FS_PAGE_BYTES,
+        .resident = counts.resident_anon + counts.resident_file + counts.resident_shmem,
+        .code_start = mm->code_start,
+        .code_end = mm->code_end,
+        .stack_start = mm->stack_start,
+        .data_start = mm->data_start,
+        .data_end = mm->data_end,
+        .brk_start = mm->space->brk_start.v,
+        .arg_start = mm->arg_start,
+        .arg_end = mm->arg_end,
+        .env_start = mm->env_start,
+        .env_end = mm->env_end,
+    };
+    mm_put(mm);
+}
+
+void
+proc_show_stat(const struct text_target *target, struct qr_writer *writer)
+{
+    struct process_status s;
+    struct stat_memory m;
+
+    process_status(target->process, target->thread, &s);
+    stat_memory_get(target->process, &m);
+    int32_t id = target->thread != NULL ? target->thread->tid : s.id;
+    qr_writer_printf(writer, "%d (%s) %c %d %d %d %d %d 0 ", id, s.name, s.state, s.parent, s.group,
+                     s.session, tty_session_device(s.session) == 0 ? 0 : 4 << 8 | 64,
+                     tty_session_foreground(s.session));
+    qr_writer_printf(writer, "%lu %lu %lu %lu %lu %lu %lu %lu ", (unsigned long)s.used.minor_faults,
+                     (unsigned long)s.children_used.minor_faults,
+                     (unsigned long)s.used.major_faults,
+                     (unsigned long)s.children_used.major_faults, ticks_of(s.used.user_ns),
+                     ticks_of(s.used.system_ns), ticks_of(s.children_used.user_ns),
+                     ticks_of(s.children_used.system_ns));
+    qr_writer_printf(writer, "%d %d %u 0 %lu %lu %lu %lu ", 20 + s.nice, s.nice, s.threads,
+                     ticks_of(s.start_ns), m.size, m.resident,
+                     (unsigned long)target->process->limits[RLIMIT_RSS].soft);
+    qr_writer_printf(writer, "%lu %lu %lu 0 0 %lu %lu %lu %lu 0 0 0 %d %u 0 0 0 0 0 ", m.code_start,
+                     m.code_end, m.stack_start, (unsigned long)(s.pending & 0x7fffffff),
+                     (unsigned long)(s.blocked & 0x7fffffff),
+                     (unsigned long)(s.ignored & 0x7fffffff),
+                     (unsigned long)(s.caught & 0x7fffffff), s.exit_signal, s.cpu);
+    qr_writer_printf(writer, "%lu %lu %lu %lu %lu %lu %lu %d\n", m.data_start, m.data_end,
+                     m.brk_start, m.arg_start, m.arg_end, m.env_start, m.env_end, s.exit_status);
+}
+
+void
+proc_show_comm(const struct text_target *target, struct qr_writer *writer)
+{
+    struct process_status status;
+
+    process_status(target->process, target->thread, &status);
+    qr_writer_printf(writer, "%s\n", status.name);
+}
+
+/* Bytes of the process's own memory. */
+static void
+dump_memory(struct mm *mm, uint64_t start, uint64_t end, struct qr_writer *writer)
+{
+    char *chunk = kmem_alloc(DUMP_CHUNK);
+
+    if (chunk == NULL) {
+        return;
+    }
+    if (end < start || end - start > DUMP_LIMIT) {
+        end = start > UINT64_MAX - DUMP_LIMIT || end < start ? start : start + DUMP_LIMIT;
+    }
+    while (start < end) {
+        size_t want = end - start < DUMP_CHUNK ? (size_t)(end - start) : DUMP_CHUNK;
+        size_t got = mm_access(mm, start, chunk, want, false);
+
+        writer->emit(writer, chunk, got);
+        start += got;
+        if (got < want) {
+            break;
+        }
+    }
+    kmem_free(chunk);
+}
+
+WITH_SPACE(cmdline, dump_memory(mm, mm->arg_start, mm->arg_end, writer))
+WITH_SPACE(environ, dump_memory(mm, mm->env_start, mm->env_end, writer))
+
+/* Up to and with the pair that ends the vector. */
+static void
+auxv_write(const struct mm *mm, struct qr_writer *writer)
+{
+    for (unsigned i = 0; i + 1 < MM_AUXV_WORDS; i += 2) {
+        writer->emit(writer, (const char *)&mm->auxv[i], 2 * sizeof mm->auxv[i]);
+        if (mm->auxv[i] == 0) {
+            break;
+        }
+    }
+}
+
+WITH_SPACE(auxv, auxv_write(mm, writer))
+
+void
+proc_show_limits(const struct text_target *target, struct qr_writer *writer)
+{
+    static const struct {
+        const char *name, *unit;
+    } rows[RLIMIT_COUNT] = {
+        {"Max cpu time", "seconds"},     {"Max file size", "bytes"},
+        {"Max data size", "bytes"},      {"Max stack size", "bytes"},
+        {"Max core file size", "bytes"}, {"Max resident set", "bytes"},
+        {"Max processes", "processes"},  {"Max open files", "files"},
+        {"Max locked memory", "bytes"},  {"Max address space", "bytes"},
+        {"Max file locks", "locks"},     {"Max pending signals", "signals"},
+        {"Max msgqueue size", "bytes"},  {"Max nice priority", ""},
+        {"Max realtime priority", ""},   {"Max realtime timeout", "us"},
+    };
+
+    qr_writer_printf(writer, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit",
+                     "Units");
+    for (unsigned i = 0; i < RLIMIT_COUNT; i++) {
+        uint64_t values[2] = {target->process->limits[i].soft, target->process->limits[i].hard};
+
+        qr_writer_printf(writer, "%-25s ", rows[i].name);
+        for (unsigned j = 0; j < 2; j++) {
+            if (values[j] == RLIM_INFINITY) {
+                qr_writer_printf(writer, "%-20s ", "unlimited");
+            } else {
+                qr_writer_printf(writer, "%-20llu ", (unsigned long long)values[j]);
+            }
+        }
+        qr_writer_printf(writer, "%-10s\n", rows[i].unit);
+    }
+}
+
+void
+proc_show_mounts(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    mounts_write(writer);
+}
+
+void
+proc_show_mountinfo(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    mountinfo_write(writer);
+}
+
+/* ---- pagemap and mem: binary, by position ------------------------------------------------ */
+
+int64_t
+proc_inode_mm(const struct inode *inode, struct mm **out)
+{
+    struct process *process = process_find((int32_t)inode->key);
+
+    if (process == NULL) {
+        return -ESRCH;
+    }
+    *out = mm_of_process(process);
+    process_put(process);
+    return *out == NULL ? -ESRCH : 0;
+}
+
+enum { PAGEMAP_CHUNK = 512, PAGEMAP_ENTRY_BYTES = 8 };
+
+static int64_t
+pagemap_transfer(struct mm *mm, struct io *io, uint64_t *position, uint64_t *words)
+{
+    uint64_t last = mm_user_limit() / FS_PAGE_BYTES;
+    size_t total = 0;
+
+    while (io->left >= PAGEMAP_ENTRY_BYTES) {
+        uint64_t page = *position / PAGEMAP_ENTRY_BYTES;
+        size_t count = io->left / PAGEMAP_ENTRY_BYTES;
+
+        if (page >= last) {
+            break;
+        }
+        count = count < PAGEMAP_CHUNK ? count : PAGEMAP_CHUNK;
+        count = count < last - page ? count : (size_t)(last - page);
+        qr_report_pagemap(mm->space, (size_t)page, count, words);
+        size_t done = io_put(io, words, count * PAGEMAP_ENTRY_BYTES);
+        *position += done;
+        total += done;
+        if (done < count * PAGEMAP_ENTRY_BYTES) {
+            return total > 0 ? (int64_t)total : -EFAULT;
+        }
+        if (signal_is_pending()) {
+            break;
+        }
+        sched_relax();
+    }
+    return (int64_t)total;
+}
+
+static int64_t
+pagemap_read(struct file *file, struct io *io, uint64_t *position)
+{
+    struct mm *mm;
+
+    if (*position % PAGEMAP_ENTRY_BYTES != 0 || io->left % PAGEMAP_ENTRY_BYTES != 0) {
+        return -EINVAL;
+    }
+    int64_t result = proc_inode_mm(file->inode, &mm);
+    if (result != 0) {
+        return result;
+    }
+    uint64_t *words = kmem_calloc(PAGEMAP_CHUNK, sizeof *words);
+    result = words == NULL ? -ENOMEM : pagemap_transfer(mm, io, position, words);
+    kmem_free(words);
+    mm_put(mm);
+    return result;
+}
+
+static int64_t
+wide_seek(struct file *file, int64_t offset, int whence)
+{
+    return whence == SEEK_END ? -EINVAL : seek_plain(file, offset, whence, 0);
+}
+
+const struct file_ops proc_pagemap_ops = {
+    .name = "pagemap", .read = pagemap_read, .seek = wide_seek};
+
+/* One page at a time through a kernel buffer, whoever's memory it is. */
+static int64_t
+mem_transfer(struct mm *mm, struct io *io, uint64_t *position, char *page, bool write)
+{
+    size_t total = 0;
+
+    while (io->left > 0) {
+        size_t want = FS_PAGE_BYTES - *position % FS_PAGE_BYTES;
+        size_t done;
+
+        want = want < io->left ? want : io->left;
+        if (write) {
+            size_t got = io_take(io, page, want);
+
+            done = got == 0 ? 0 : mm_access(mm, *position, page, got, true);
+        } else {
+            size_t got = mm_access(mm, *position, page, want, false);
+
+            done = io_put(io, page, got);
+        }
+        *position += done;
+        total += done;
+        if (done < want || signal_is_pending()) {
+            break;
+        }
+    }
+    return total > 0 ? (int64_t)total : io->left > 0 ? -EIO : 0;
+}
+
+static int64_t
+mem_call(struct file *file, struct io *io, uint64_t *position, bool write)
+{
+    struct mm *mm;
+    int64_t result = proc_inode_mm(file->inode, &mm);
+
+    if (result != 0) {
+        return result == -ESRCH ? 0 : result;
+    }
+    char *page = kmem_alloc(FS_PAGE_BYTES);
+    result = page == NULL ? -ENOMEM : mem_transfer(mm, io, position, page, write);
+    kmem_free(page);
+    mm_put(mm);
+    return result;
+}
+
+static int64_t
+mem_read(struct file *file, struct io *io, uint64_t *position)
+{
+    return mem_call(file, io, position, false);
+}
+
+static int64_t
+mem_write(struct file *file, struct io *io, uint64_t *position)
+{
+    return mem_call(file, io, position, true);
+}
+
+const struct file_ops proc_mem_ops = {
+    .name = "mem", .read = mem_read, .write = mem_write, .seek = wide_seek};
