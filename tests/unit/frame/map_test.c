@@ -330,9 +330,13 @@ TEST(frame_map, boot_memory_is_released)
 
 TEST(frame_map, large_machines_start_at_once)
 {
+#ifdef __SANITIZE_THREAD__
+    static const uint64_t sizes[] = {1, 64, 1024}; /* it leaves fewer addresses */
+#else
     static const uint64_t sizes[] = {1, 64, 1024, 16384, 65536};
+#endif
 
-    for (unsigned i = 0; i < 5; i++) {
+    for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         struct machine *machine = machine_boot(
             (struct machine_options){.start = 16 * MIB, .bytes = sizes[i] * GIB, .cpus = 4});
         struct qr_frames_stats stats;
