@@ -37,7 +37,6 @@ struct world {
     struct sim *sim;
     struct place places[2];
     struct worker workers[2];
-    uint64_t random;
     unsigned rounds;
     unsigned wrong;
     unsigned seen; /* successful reads */
@@ -74,7 +73,6 @@ world_boot(struct world *world, struct sim_options options)
     memset(world, 0, sizeof(*world));
     world->sim = sim_boot_tables(options);
     sim_set_preemption(world->sim, 2u << (options.seed / 7 % 5));
-    world->random = options.seed;
     world->rounds = ROUNDS;
     for (unsigned i = 0; i < 2; i++) {
         place_create(world, &world->places[i]);
@@ -159,10 +157,10 @@ static void
 place_change(struct worker *worker)
 {
     struct world *world = worker->world;
-    size_t first = (size_t)(test_random(&world->random) % PAGES);
-    size_t last = first + 1 + (size_t)(test_random(&world->random) % (PAGES - first));
+    size_t first = (size_t)(sim_random(world->sim) % PAGES);
+    size_t last = first + 1 + (size_t)(sim_random(world->sim) % (PAGES - first));
 
-    switch (test_random(&world->random) % 8) {
+    switch (sim_random(world->sim) % 8) {
     case 0:
         place_unmap(worker, 0, PAGES); /* the tables go, too */
         break;
@@ -181,10 +179,10 @@ place_change(struct worker *worker)
 static void
 world_use(struct world *world)
 {
-    size_t page = (size_t)(test_random(&world->random) % PAGES);
+    size_t page = (size_t)(sim_random(world->sim) % PAGES);
     size_t value = page;
 
-    if (test_random(&world->random) % 2 == 0) {
+    if (sim_random(world->sim) % 2 == 0) {
         (void)sim_store(sim_page(page), &value, sizeof(value));
     } else if (sim_load(sim_page(page), &value, sizeof(value)) == SIM_OK) {
         world->wrong += value != page;
