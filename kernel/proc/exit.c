@@ -257,7 +257,11 @@ children_give_away(struct process *process, struct qr_list *out_dead)
 static bool
 process_become_zombie(struct process *process, struct qr_list *out_dead)
 {
-    orphan_group_if_stopped(process->group, process);
+    struct process *parent = process->parent;
+
+    /* Only a parent in another group of the session kept the group from being orphaned. */
+    if (parent != NULL && parent->group != process->group && parent->session == process->session)
+        orphan_group_if_stopped(process->group, process);
     children_give_away(process, out_dead);
     if (process->parent == NULL) {
         process->state = PROCESS_ZOMBIE;

@@ -247,6 +247,9 @@ process_shutdown(int code)
             sched_sleep_until(clock_monotonic_ns() + 4000000);
         reap_everybody(init);
     }
+    /* A thread's structure goes when its CPU has switched away from it. */
+    for (unsigned waited = 0; waited < SHUTDOWN_MS && thread_count() > 1; waited += 4)
+        sched_sleep_until(clock_monotonic_ns() + 4000000);
     if (alive > 0)
         printk("shutdown: %u processes do not end\n", alive);
     (void)process_leak_check();

@@ -8,9 +8,11 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int check_failures;
 static int check_count;
@@ -49,6 +51,28 @@ static int check_count;
                    #call, check_r_, errno, (expected));                                            \
         }                                                                                          \
     } while (0)
+
+/* Wait until process @pid (its first thread) sleeps: then the next signal interrupts that. */
+static inline void
+wait_asleep(int pid)
+{
+    char path[64], text[256];
+    int quiet = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    for (int tries = 0; quiet < 3 && tries < 2000; tries++) {
+        int fd = open(path, O_RDONLY);
+        long n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+        char *state;
+
+        if (fd >= 0)
+            close(fd);
+        text[n > 0 ? n : 0] = '\0';
+        state = strrchr(text, ')');
+        quiet = state != NULL && state[2] == 'S' ? quiet + 1 : 0;
+        usleep(2000);
+    }
+}
 
 static inline int
 check_done(const char *name)

@@ -15,8 +15,8 @@
 
 #include "check.h"
 
-#define PAGE 4096L
-#define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
+#define PAGE                      4096L
+#define ANON                      (MAP_PRIVATE | MAP_ANONYMOUS)
 #define MAP_FAILS(call, expected) CHECK_ERRNO((long)(call), expected)
 
 static char *
@@ -92,7 +92,7 @@ test_brk(void)
     CHECK_EQ(syscall(SYS_brk, wanted), wanted);
     memset((void *)now, 7, 3 * PAGE);
     CHECK_EQ(syscall(SYS_brk, now), now);
-    CHECK_EQ(syscall(SYS_brk, 1), now);       /* refused: the break as it is */
+    CHECK_EQ(syscall(SYS_brk, 1), now); /* refused: the break as it is */
     CHECK_EQ(syscall(SYS_brk, ~0ul), now);
     CHECK_EQ(syscall(SYS_brk, wanted), wanted);
     CHECK_EQ(*(char *)now == 7 && now % PAGE == 0, 0); /* fresh pages are zero */

@@ -219,10 +219,12 @@ test_memory_is_private(void)
 static int
 run_bytes(const void *bytes, size_t n, int *out_errno)
 {
-    static const char path[] = "/tmp/program";
+    char path[64];
     char *argv[] = {"program", NULL};
-    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0755), ends[2], error = 0;
+    int fd, ends[2], error = 0;
 
+    snprintf(path, sizeof(path), "/tmp/program.%d", (int)getpid());
+    fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0755);
     if (fd < 0 || write(fd, bytes, n) != (ssize_t)n)
         return -1;
     close(fd);
@@ -342,15 +344,16 @@ static void
 test_scripts(void)
 {
     static const char script[] = "#!/bin/sh -e\nexit 21\n", empty[] = "#!\n";
-    static const char missing[] = "#!/no/such/interpreter\n", loop[] = "#!/tmp/program\n";
-    int error;
+    static const char missing[] = "#!/no/such/interpreter\n";
+    char loop[64];
+    int error, n = snprintf(loop, sizeof(loop), "#!/tmp/program.%d\n", (int)getpid());
 
     CHECK_EQ(run_bytes(script, sizeof(script) - 1, &error), 21);
     (void)run_bytes(empty, sizeof(empty) - 1, &error);
     CHECK_EQ(error, ENOEXEC);
     (void)run_bytes(missing, sizeof(missing) - 1, &error);
     CHECK_EQ(error, ENOENT);
-    (void)run_bytes(loop, sizeof(loop) - 1, &error);
+    (void)run_bytes(loop, (size_t)n, &error);
     CHECK_EQ(error, ELOOP);
 }
 
