@@ -34,33 +34,29 @@ any_free(int quire, void *block)
 }
 
 /* Each loop once for each side, so that neither pays for an indirect call. */
-#define LOOPS(prefix, ALLOC, FREE)                                                      \
-    MEASURED(prefix##_lifo)(size_t count)                                               \
-    {                                                                                   \
-        _Pragma("GCC unroll 8")                                                        \
-        for (size_t i = 0; i < count; i++) {                                            \
-            void *block = ALLOC(64);                                                    \
-            __asm__ volatile("" : : "r"(block) : "memory");                             \
-            FREE(block);                                                                \
-        }                                                                               \
-    }                                                                                   \
-    MEASURED(prefix##_batch)(size_t rounds)                                             \
-    {                                                                                   \
-        for (size_t r = 0; r < rounds; r++) {                                           \
-            _Pragma("GCC unroll 8")                                                    \
-            for (size_t i = 0; i < BATCH; i++)                                          \
-                held[i] = ALLOC(64);                                                    \
-            _Pragma("GCC unroll 8")                                                    \
-            for (size_t i = 0; i < BATCH; i++)                                          \
-                FREE(held[i]);                                                          \
-        }                                                                               \
-    }                                                                                   \
-    MEASURED(prefix##_random)(size_t count, const uint32_t *slots, const uint32_t *sizes) \
-    {                                                                                   \
-        for (size_t i = 0; i < count; i++) {                                            \
-            FREE(held[slots[i]]);                                                       \
-            held[slots[i]] = ALLOC(sizes[i]);                                           \
-        }                                                                               \
+#define LOOPS(prefix, ALLOC, FREE)                                                          \
+    MEASURED(prefix##_lifo)(size_t count)                                                   \
+    {                                                                                       \
+        _Pragma("GCC unroll 8") for (size_t i = 0; i < count; i++)                          \
+        {                                                                                   \
+            void *block = ALLOC(64);                                                        \
+            __asm__ volatile("" : : "r"(block) : "memory");                                 \
+            FREE(block);                                                                    \
+        }                                                                                   \
+    }                                                                                       \
+    MEASURED(prefix##_batch)(size_t rounds)                                                 \
+    {                                                                                       \
+        for (size_t r = 0; r < rounds; r++) {                                               \
+            _Pragma("GCC unroll 8") for (size_t i = 0; i < BATCH; i++) held[i] = ALLOC(64); \
+            _Pragma("GCC unroll 8") for (size_t i = 0; i < BATCH; i++) FREE(held[i]);       \
+        }                                                                                   \
+    }                                                                                       \
+    MEASURED(prefix##_random)(size_t count, const uint32_t *slots, const uint32_t *sizes)   \
+    {                                                                                       \
+        for (size_t i = 0; i < count; i++) {                                                \
+            FREE(held[slots[i]]);                                                           \
+            held[slots[i]] = ALLOC(sizes[i]);                                               \
+        }                                                                                   \
     }
 
 #define QUIRE_ALLOC(bytes) qr_kmalloc(heap, (bytes), 0)

@@ -97,7 +97,7 @@ struct sim {
         const void *batch;
         uint64_t ticket;
     } flushes[2 * CONFIG_MAX_CPUS]; /* under way */
-    atomic_ullong drop_flush; /* countdown; 0: off */
+    atomic_ullong drop_flush;       /* countdown; 0: off */
     atomic_ullong drop_ipi;
     atomic_ullong clock; /* nanoseconds */
 
@@ -225,7 +225,8 @@ bool mmu_next_leaf(struct sim *sim, qr_pa root, uintptr_t *va, uintptr_t end,
 /** Does a walk under @p root still come by the table that @p entry (TLB_WALK) names, as allowed? */
 bool sim_walk_reaches(struct sim *sim, qr_pa root, const struct tlb_entry *entry);
 /** Does the hit @p entry, about to be used on @p cpu for @p access, break a promise?  Then fail. */
-void oracle_check_hit(struct sim_cpu *cpu, struct tlb_entry *entry, const struct sim_access *access);
+void oracle_check_hit(struct sim_cpu *cpu, struct tlb_entry *entry,
+                      const struct sim_access *access);
 /** Do the tables under @p root grant less than @p entry? */
 bool oracle_is_stale(struct sim *sim, const struct tlb_entry *entry, qr_pa root);
 

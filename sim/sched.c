@@ -76,8 +76,8 @@ struct sched {
     uint64_t random;
     uint64_t quiet; /* spins since anything else happened */
     unsigned hold;
-    unsigned stalled;     /* a CPU that gets no turn for a while */
-    unsigned stall_turns; /* how much longer */
+    unsigned stalled;        /* a CPU that gets no turn for a while */
+    unsigned stall_turns;    /* how much longer */
     unsigned migrate_one_in; /* 4 to 256, as the seed says */
     bool abandoned;
 };
@@ -520,8 +520,7 @@ sched_wait(struct sim *sim, _Atomic uint32_t *word, uint32_t expected)
     struct sim_thread *me = sim->sched->running;
 
     sim_preempt();
-    if (atomic_load(word) != expected ||
-        random_next(&sim->sched->random) % EARLY_WAKE_ONE_IN == 0)
+    if (atomic_load(word) != expected || random_next(&sim->sched->random) % EARLY_WAKE_ONE_IN == 0)
         return;
     go_idle(here());
     me->state = THREAD_WAITING;

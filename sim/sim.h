@@ -37,10 +37,10 @@ struct sim_thread;
 
 /** One bank of simulated RAM; what lies between banks does not exist. */
 struct sim_bank {
-    uint64_t start;            /**< physical address, page-aligned */
-    uint64_t bytes;            /**< page multiple; terabytes are fine: untouched memory is free */
+    uint64_t start; /**< physical address, page-aligned */
+    uint64_t bytes; /**< page multiple; terabytes are fine: untouched memory is free */
     unsigned node;
-    enum qr_memory_kind kind;  /**< 0: usable */
+    enum qr_memory_kind kind; /**< 0: usable */
 };
 
 enum sim_mmu {
@@ -57,27 +57,27 @@ enum sim_feature {
     SIM_NO_SMAP = 1 << 2,
     SIM_NO_PKU = 1 << 3,
     SIM_NO_1G = 1 << 4,
-    SIM_NO_AD = 1 << 5,         /**< (formats that fault for A/D) software sets them */
-    SIM_SPECULATE = 1 << 8,     /**< TLBs and walk caches fill by themselves, as the seed says */
-    SIM_EVICT = 1 << 9,         /**< and lose entries, as the seed says; without it: never */
-    SIM_LEAF_FLUSH = 1 << 10,   /**< a page flush leaves walk caches alone (RISC-V's promise) */
-    SIM_NO_ORACLE = 1 << 11,    /**< stale hits are counted, not failed */
-    SIM_NO_VALIDATE = 1 << 12,  /**< sim_map() and friends do not validate after each operation */
-    SIM_KERNEL_HALF = 1 << 13,  /**< the kernel's half has its top-level tables from the start */
+    SIM_NO_AD = 1 << 5,        /**< (formats that fault for A/D) software sets them */
+    SIM_SPECULATE = 1 << 8,    /**< TLBs and walk caches fill by themselves, as the seed says */
+    SIM_EVICT = 1 << 9,        /**< and lose entries, as the seed says; without it: never */
+    SIM_LEAF_FLUSH = 1 << 10,  /**< a page flush leaves walk caches alone (RISC-V's promise) */
+    SIM_NO_ORACLE = 1 << 11,   /**< stale hits are counted, not failed */
+    SIM_NO_VALIDATE = 1 << 12, /**< sim_map() and friends do not validate after each operation */
+    SIM_KERNEL_HALF = 1 << 13, /**< the kernel's half has its top-level tables from the start */
 };
 
 /** All zero is a machine of one CPU and 4 MiB. */
 struct sim_options {
-    size_t frames;                 /**< one bank of so many frames; 0: 1024 */
-    uint64_t base;                 /**< where that bank starts; 0: 16 MiB, just above the DMA zone */
-    const struct sim_bank *banks;  /**< instead of @p frames */
+    size_t frames;                /**< one bank of so many frames; 0: 1024 */
+    uint64_t base;                /**< where that bank starts; 0: 16 MiB, just above the DMA zone */
+    const struct sim_bank *banks; /**< instead of @p frames */
     size_t bank_count;
-    uint64_t direct_limit;         /**< memory at or above needs windows (as 32-bit); 0: none does */
-    unsigned cpus;                 /**< 0: 1 */
-    const unsigned *cpu_nodes;     /**< node of each CPU; NULL: all 0 */
+    uint64_t direct_limit;     /**< memory at or above needs windows (as 32-bit); 0: none does */
+    unsigned cpus;             /**< 0: 1 */
+    const unsigned *cpu_nodes; /**< node of each CPU; NULL: all 0 */
     enum sim_mmu mmu;
-    unsigned asids;                /**< identifiers a CPU has; 0: 8; 1: none */
-    unsigned features;             /**< enum sim_feature bits */
+    unsigned asids;    /**< identifiers a CPU has; 0: 8; 1: none */
+    unsigned features; /**< enum sim_feature bits */
     uint64_t seed;
 };
 
@@ -128,9 +128,9 @@ uint64_t sim_random(struct sim *sim);
 
 /** What the machine counted since boot. */
 struct sim_stats {
-    uint64_t accesses;    /**< by user programs and user copies */
+    uint64_t accesses; /**< by user programs and user copies */
     uint64_t tlb_hits, tlb_misses;
-    uint64_t stale_hits;  /**< of the hits: the tables said less by then, a flush was pending */
+    uint64_t stale_hits; /**< of the hits: the tables said less by then, a flush was pending */
     uint64_t speculative_fills, evictions;
     uint64_t flush_page, flush_asid, flush_all, root_switches, flushes_dropped;
     uint64_t ipis_sent, ipis_taken;
@@ -162,7 +162,7 @@ enum sim_mode {
 
 struct sim_access {
     qr_va va;
-    unsigned access;    /**< exactly one of QR_ACCESS_READ, _WRITE, _EXEC */
+    unsigned access; /**< exactly one of QR_ACCESS_READ, _WRITE, _EXEC */
     enum sim_mode mode;
 };
 
@@ -176,12 +176,12 @@ bool sim_translate(struct sim_access access, qr_pa *out_pa, unsigned *out_code);
 /** A walk of the tables at @p root that changes nothing, for tests and oracles. */
 struct sim_mapping {
     bool present;
-    qr_pa pa;           /**< of @p va itself */
-    unsigned shift;     /**< log2 of the page that maps it */
-    unsigned prot;      /**< enum qr_prot bits as the hardware grants them, all levels combined */
+    qr_pa pa;       /**< of @p va itself */
+    unsigned shift; /**< log2 of the page that maps it */
+    unsigned prot;  /**< enum qr_prot bits as the hardware grants them, all levels combined */
     bool accessed, dirty;
     uint8_t pkey;
-    uint8_t cache;      /**< enum qr_cache */
+    uint8_t cache; /**< enum qr_cache */
 };
 struct sim_mapping sim_walk(struct sim *sim, qr_pa root, qr_va va);
 
@@ -195,13 +195,13 @@ void sim_set_pkru(uint32_t pkru);
 
 /** What one flush of changed translations covers, for the oracle. */
 struct sim_flush {
-    qr_pa root;                    /**< of the changed tree; 0: the kernel's, shared by all */
-    bool whole;                    /**< all of it; else the ranges */
+    qr_pa root; /**< of the changed tree; 0: the kernel's, shared by all */
+    bool whole; /**< all of it; else the ranges */
     unsigned range_count;
     struct qr_va_range ranges[8];
-    unsigned table_count;          /**< page tables that were unlinked */
-    uint64_t tables[32];           /**< their physical addresses */
-    uint64_t ticket;               /**< the machine's */
+    unsigned table_count; /**< page tables that were unlinked */
+    uint64_t tables[32];  /**< their physical addresses */
+    uint64_t ticket;      /**< the machine's */
 };
 
 /**

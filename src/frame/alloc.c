@@ -190,7 +190,7 @@ take_retrying(struct qr_frames *frames, unsigned order, unsigned alloc_flags)
 
 struct qr_frame *
 qr_frame_hand_out(struct qr_frames *frames, struct qr_frame *frame, unsigned order,
-               unsigned alloc_flags)
+                  unsigned alloc_flags)
 {
     qr_poison_check(frames, frame, (size_t)1 << order);
     frame->order = (uint8_t)order;
@@ -271,8 +271,7 @@ qr_frame_alloc_block(struct qr_frames *frames, unsigned order, unsigned alloc_fl
     if (order > QR_ORDER_MAX || qr_alloc_refused(frames))
         return NULL;
     frame = NULL;
-    if (order == BLOCK_ORDER &&
-        (alloc_flags & frames->slow_flags & ~(unsigned)QR_ALLOC_ZERO) == 0)
+    if (order == BLOCK_ORDER && (alloc_flags & frames->slow_flags & ~(unsigned)QR_ALLOC_ZERO) == 0)
         frame = qr_lane_take_large(frames);
     if (frame == NULL)
         frame = take_retrying(frames, order, alloc_flags);
@@ -281,8 +280,7 @@ qr_frame_alloc_block(struct qr_frames *frames, unsigned order, unsigned alloc_fl
 
 /* As many as the zones allow, straight from them. */
 static size_t
-zones_take_many(struct qr_frames *frames, size_t count, struct qr_frame **out,
-                unsigned alloc_flags)
+zones_take_many(struct qr_frames *frames, size_t count, struct qr_frame **out, unsigned alloc_flags)
 {
     enum qr_zone_kind kind = qr_alloc_kind(alloc_flags);
     size_t got = 0;
@@ -459,8 +457,7 @@ qr_frame_split_block(struct qr_frames *frames, struct qr_frame *head)
     head->order = 0;
     for (size_t i = 1; i < (size_t)1 << order; i++) {
         /* Descriptors of a block that crosses sections are not side by side. */
-        struct qr_frame *frame =
-            qr_frame_of(frames, qr_pfn_of(qr_frame_pfn(frames, head).v + i));
+        struct qr_frame *frame = qr_frame_of(frames, qr_pfn_of(qr_frame_pfn(frames, head).v + i));
 
         atomic_store_explicit(&frame->flags, flags & 0xff, memory_order_relaxed);
         atomic_store_explicit(&frame->refs, 1, memory_order_relaxed);

@@ -40,9 +40,9 @@ enum block_state {
 /* Guarded by the lock of the block's zone; zone itself is fixed. */
 struct frame_block {
     uint32_t next, prev;
-    uint16_t free : 10;  /* OPEN: bits set in the rows */
-    uint16_t state : 3;  /* enum block_state */
-    uint8_t order;       /* FREE, TAKEN: of the run; OPEN with free > 0: largest free run */
+    uint16_t free : 10; /* OPEN: bits set in the rows */
+    uint16_t state : 3; /* enum block_state */
+    uint8_t order;      /* FREE, TAKEN: of the run; OPEN with free > 0: largest free run */
     uint8_t zone;
 };
 QR_STATIC_ASSERT(sizeof(struct frame_block) == 12, "block records are 12 bytes");
@@ -88,7 +88,8 @@ struct frame_zone {
     size_t start_pfn, end_pfn;
     size_t peak_used;
     uint32_t batch; /* frames that a lane moves at once */
-    _Atomic bool pressed; /* free < watermark_high, as of the last change; a hint without the lock */
+    _Atomic bool
+        pressed; /* free < watermark_high, as of the last change; a hint without the lock */
 } QR_CACHE_ALIGNED;
 
 /* ---- lanes -------------------------------------------------------------- */
@@ -111,7 +112,7 @@ struct frame_lane {
     size_t reserved;     /* bits set in rows */
     uint32_t block;      /* what they are bits of */
     uint32_t cpu;
-    size_t allocs;       /* from the stack, not yet counted */
+    size_t allocs; /* from the stack, not yet counted */
     size_t frees;
 
     struct frame_rows rows;
@@ -123,13 +124,13 @@ struct frame_lane {
 /* ---- the machine -------------------------------------------------------- */
 
 struct qr_frames {
-    unsigned slow_flags; /* alloc flags that the lanes do not serve */
+    unsigned slow_flags;    /* alloc flags that the lanes do not serve */
     unsigned section_shift; /* frames of a section, as a power of two */
     uint32_t section_count;
     unsigned cpu_count, zone_count;
     struct frame_section *sections;
     struct frame_lane *lanes;
-    bool lanes_off; /* a refusal hook is set */
+    bool lanes_off;      /* a refusal hook is set */
     uint32_t lane_large; /* whole blocks that a lane keeps */
 
     qr_refuse_fn refuse;
@@ -140,7 +141,7 @@ struct qr_frames {
     struct qr_memory_range *map; /* sanitised; disjoint, ascending */
     size_t map_count, map_capacity;
     size_t map_dropped;
-    size_t total;    /* managed, all zones */
+    size_t total; /* managed, all zones */
     size_t reserved;
     size_t metadata_bytes;
     uint64_t direct_limit;
@@ -339,8 +340,8 @@ void qr_alloc_failed(struct qr_frames *frames, size_t wanted, unsigned alloc_fla
 
 bool qr_alloc_refused(struct qr_frames *frames);
 /* Make taken frames their caller's: descriptor, poison check, zeroing. */
-struct qr_frame *qr_frame_hand_out(struct qr_frames *frames, struct qr_frame *frame,
-                                   unsigned order, unsigned alloc_flags);
+struct qr_frame *qr_frame_hand_out(struct qr_frames *frames, struct qr_frame *frame, unsigned order,
+                                   unsigned alloc_flags);
 
 /* Bookkeeping of frames that leave or enter zones. */
 void qr_frames_used_add(struct qr_frames *frames, struct frame_zone *zone, size_t count);

@@ -55,8 +55,7 @@ layout_of(const struct qr_frames_config *config)
     layout.map_capacity = 2 * (2 * config->map_count + 3);
     layout.lanes = line_up(sizeof(struct qr_frames));
     layout.sections = layout.lanes + config->cpu_count * sizeof(struct frame_lane);
-    layout.map =
-        line_up(layout.sections + layout.section_count * sizeof(struct frame_section));
+    layout.map = line_up(layout.sections + layout.section_count * sizeof(struct frame_section));
     layout.bytes = line_up(layout.map + layout.map_capacity * sizeof(struct qr_memory_range));
     return layout;
 }
@@ -88,8 +87,8 @@ nodes_by_distance(const struct qr_frames_config *config, unsigned node,
         for (; at > 0; at--) {
             unsigned before = order[at - 1];
 
-            if (before == node ||
-                (n != node && node_distance(config, node, before) <= node_distance(config, node, n)))
+            if (before == node || (n != node && node_distance(config, node, before) <=
+                                                    node_distance(config, node, n)))
                 break;
             order[at] = order[at - 1];
         }
@@ -164,9 +163,8 @@ qr_frames_init(struct qr_frames *frames, const struct qr_frames_config *config)
     frames->map_capacity = layout.map_capacity;
     frames->metadata_bytes = layout.bytes;
     zones_init(frames);
-    frames->map_count =
-        qr_map_sanitise(config->map, config->map_count, config->physical_limit, frames->map,
-                        frames->map_capacity, &frames->map_dropped);
+    frames->map_count = qr_map_sanitise(config->map, config->map_count, config->physical_limit,
+                                        frames->map, frames->map_capacity, &frames->map_dropped);
     for (size_t i = 0; i < frames->map_count; i++) {
         if (frames->map[i].node >= CONFIG_MAX_NODES)
             frames->map[i].node = 0;

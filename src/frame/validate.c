@@ -26,12 +26,12 @@ struct check {
     bool ok;
 };
 
-#define CHECK(check, condition, ...)                                      \
-    do {                                                                  \
-        if (!(condition) && (check)->ok) {                                \
-            (check)->ok = false;                                          \
+#define CHECK(check, condition, ...)                                        \
+    do {                                                                    \
+        if (!(condition) && (check)->ok) {                                  \
+            (check)->ok = false;                                            \
             (void)qr_format((check)->message, (check)->bytes, __VA_ARGS__); \
-        }                                                                 \
+        }                                                                   \
     } while (0)
 
 static void

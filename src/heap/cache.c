@@ -73,8 +73,8 @@ void
 qr_cache_setup(struct qr_heap *heap, struct qr_cache *cache, const struct qr_cache_config *config,
                struct heap_lane *lanes)
 {
-    size_t bytes = config->object_bytes < sizeof(uintptr_t) ? sizeof(uintptr_t)
-                                                            : config->object_bytes;
+    size_t bytes =
+        config->object_bytes < sizeof(uintptr_t) ? sizeof(uintptr_t) : config->object_bytes;
     size_t align = config->align == 0 ? natural_align(bytes) : config->align;
     size_t stride = (bytes + 7) & ~(size_t)7;
 
@@ -128,7 +128,9 @@ setup_internal(struct qr_heap *heap, struct qr_cache *cache, const char *name, s
                unsigned alloc_flags, struct heap_lane *lanes)
 {
     const struct qr_cache_config config = {
-        .name = name, .object_bytes = bytes, .align = bytes < QR_PAGE_SIZE ? bytes : QR_PAGE_SIZE,
+        .name = name,
+        .object_bytes = bytes,
+        .align = bytes < QR_PAGE_SIZE ? bytes : QR_PAGE_SIZE,
         .alloc_flags = alloc_flags,
     };
 
@@ -143,8 +145,8 @@ qr_heap_init(struct qr_heap *heap, struct qr_frames *frames, unsigned cpu_count)
         {"kmalloc-8", "kmalloc-16", "kmalloc-32", "kmalloc-64", "kmalloc-128", "kmalloc-256",
          "kmalloc-512", "kmalloc-1k", "kmalloc-2k", "kmalloc-4k", "kmalloc-8k", "kmalloc-16k"},
         {"dma-kmalloc-8", "dma-kmalloc-16", "dma-kmalloc-32", "dma-kmalloc-64", "dma-kmalloc-128",
-         "dma-kmalloc-256", "dma-kmalloc-512", "dma-kmalloc-1k", "dma-kmalloc-2k",
-         "dma-kmalloc-4k", "dma-kmalloc-8k", "dma-kmalloc-16k"},
+         "dma-kmalloc-256", "dma-kmalloc-512", "dma-kmalloc-1k", "dma-kmalloc-2k", "dma-kmalloc-4k",
+         "dma-kmalloc-8k", "dma-kmalloc-16k"},
     };
     size_t own = (sizeof(*heap) + QR_CACHE_LINE - 1) & ~(size_t)(QR_CACHE_LINE - 1);
     struct heap_lane *lanes = (struct heap_lane *)(void *)((char *)heap + own);
@@ -194,7 +196,8 @@ qr_heap_fini(struct qr_heap *heap)
     size_t leaked = 0;
 
     /* Callers' objects first: emptying their caches frees records and magazines. */
-    qr_list_for_each (link, &heap->caches) {
+    qr_list_for_each(link, &heap->caches)
+    {
         struct qr_cache *cache = qr_list_entry(link, struct qr_cache, link);
 
         if (!is_internal(heap, cache))
@@ -216,7 +219,8 @@ qr_heap_reap(struct qr_heap *heap)
     size_t released = 0;
 
     qr_spin_lock(&heap->lock);
-    qr_list_for_each (link, &heap->caches) {
+    qr_list_for_each(link, &heap->caches)
+    {
         struct qr_cache *cache = qr_list_entry(link, struct qr_cache, link);
 
         if (atomic_load_explicit(&cache->reapable, memory_order_relaxed))
@@ -294,8 +298,7 @@ cache_refuses(struct qr_cache *cache)
 }
 
 void *
-qr_cache_alloc_sized(struct qr_cache *cache, size_t requested, unsigned alloc_flags,
-                     uintptr_t site)
+qr_cache_alloc_sized(struct qr_cache *cache, size_t requested, unsigned alloc_flags, uintptr_t site)
 {
     void *object;
 

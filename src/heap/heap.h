@@ -16,9 +16,9 @@
 #include "frame/frames.h"
 
 enum {
-    CLASS_COUNT = 12,         /* 8 B .. 16 KiB */
-    MAGAZINE_KINDS = 4,       /* 63, 31, 15, 7 objects: 512, 256, 128, 64 bytes */
-    OFF_SLAB_BYTES = 512,     /* objects from here on have their slab's record elsewhere */
+    CLASS_COUNT = 12,     /* 8 B .. 16 KiB */
+    MAGAZINE_KINDS = 4,   /* 63, 31, 15, 7 objects: 512, 256, 128, 64 bytes */
+    OFF_SLAB_BYTES = 512, /* objects from here on have their slab's record elsewhere */
     SLAB_ORDER_MAX = 5,
 };
 
@@ -74,7 +74,7 @@ struct qr_cache {
     uint8_t slab_order_min;
     uint8_t magazine_kind;
     bool off_slab;
-    bool in_heap; /* lives in struct qr_heap, never destroyed alone */
+    bool in_heap;        /* lives in struct qr_heap, never destroyed alone */
     struct qr_list link; /* in heap->caches, by heap->lock */
 
     struct qr_spin lock QR_CACHE_ALIGNED; /* rank SLAB */
@@ -85,7 +85,7 @@ struct qr_cache {
     uint32_t colour_count;
     _Atomic bool reapable; /* magazines or empty slabs since the last reap */
     size_t slab_count, empty_count, frame_count;
-    size_t empty_limit; /* empty slabs that are kept */
+    size_t empty_limit;           /* empty slabs that are kept */
     size_t total_objects, in_use; /* in_use: out of the slabs */
 };
 
@@ -184,8 +184,7 @@ heap_pressed(const struct qr_heap *heap, const struct qr_cpu *cpu)
     uint8_t home =
         frames->fallback[cpu->node < CONFIG_MAX_NODES ? cpu->node : 0][QR_ZONE_NORMAL][0];
 
-    return home == 0xff ||
-           atomic_load_explicit(&frames->zones[home].pressed, memory_order_relaxed);
+    return home == 0xff || atomic_load_explicit(&frames->zones[home].pressed, memory_order_relaxed);
 }
 
 /* ---- marks of free objects ---------------------------------------------- */
@@ -210,7 +209,7 @@ struct object_record {
     _Atomic uint32_t state;
     _Atomic uint32_t requested;
     _Atomic uintptr_t site; /* who allocated or freed it */
-    uintptr_t guard; /* the tail of the red zone */
+    uintptr_t guard;        /* the tail of the red zone */
 };
 
 enum { RED_ZONE_BYTES = 16 };
@@ -220,8 +219,7 @@ void qr_heap_mark_used(struct qr_cache *cache, void *object, size_t requested, u
 void qr_heap_mark_free(struct qr_cache *cache, void *object, uintptr_t site);
 size_t qr_heap_requested(struct qr_cache *cache, const void *object);
 /* Change what the caller may use of a live object. */
-void qr_heap_requested_set(struct qr_cache *cache, void *object, size_t requested,
-                           uintptr_t site);
+void qr_heap_requested_set(struct qr_cache *cache, void *object, size_t requested, uintptr_t site);
 /* The first thing wrong with an object that is allocated or free; NULL: nothing. */
 const char *qr_heap_object_check(struct qr_cache *cache, void *object, bool is_free);
 struct object_record *qr_heap_record(const struct qr_cache *cache, const void *object);

@@ -170,8 +170,8 @@ qr_slabs_take(struct qr_cache *cache, size_t want, void **out)
 static void
 slab_give(struct qr_cache *cache, void *object)
 {
-    struct slab *slab = cache->off_slab ? qr_slab_find(cache->heap, object)
-                                        : slab_on_page(cache->heap, object);
+    struct slab *slab =
+        cache->off_slab ? qr_slab_find(cache->heap, object) : slab_on_page(cache->heap, object);
 
     if (slab == NULL || slab->cache != cache)
         qr_panic("heap: %p was freed to cache %s but belongs to %s; free an object to the cache "
@@ -226,7 +226,8 @@ frames_label(struct qr_cache *cache, struct qr_frame *head, unsigned order, stru
 static struct qr_frame *
 slab_frames(struct qr_cache *cache, unsigned alloc_flags, unsigned *out_order)
 {
-    unsigned flags = (alloc_flags | cache->alloc_flags) & ~(unsigned)(QR_ALLOC_HIGH | QR_ALLOC_ZERO);
+    unsigned flags =
+        (alloc_flags | cache->alloc_flags) & ~(unsigned)(QR_ALLOC_HIGH | QR_ALLOC_ZERO);
     struct qr_frame *frame = NULL;
 
     *out_order = cache->slab_order;

@@ -8,8 +8,7 @@
 
 /* Can the heap reach up to @end?  A page and the guard gaps above must stay free. */
 static bool
-brk_has_room(const struct qr_space *space, const struct qr_region *above,
-             struct qr_va_range grown)
+brk_has_room(const struct qr_space *space, const struct qr_region *above, struct qr_va_range grown)
 {
     if (grown.end.v > space->layout.user_end.v || grown.start.v < space->layout.user_start.v)
         return false;
@@ -31,7 +30,8 @@ brk_grow(struct qr_change *change, struct qr_va_range grown)
     size_t pages = qr_va_range_pages(grown);
     struct qr_neighbours neighbours = qr_space_neighbours(space, grown.start);
 
-    if (!brk_has_room(space, neighbours.high, grown) || !qr_count_may_grow(space, like.prot, like.flags, pages) ||
+    if (!brk_has_room(space, neighbours.high, grown) ||
+        !qr_count_may_grow(space, like.prot, like.flags, pages) ||
         (space->default_lock_flags != 0 && !qr_count_may_lock(space, pages)) ||
         space->counts.region_count > space->vm->config.max_regions ||
         qr_change_reserve(change, qr_map_needs(neighbours, &like)) != QR_OK)

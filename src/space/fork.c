@@ -127,8 +127,8 @@ static enum qr_status
 fork_entries(struct qr_space *space, struct qr_space *child, struct qr_tlb_batch *batch)
 {
     struct fork_copy copy = {.child = child, .batch = batch};
-    unsigned skip = QR_REGION_SHARED | QR_REGION_DEVICE | QR_REGION_DONT_FORK |
-                    QR_REGION_WIPE_ON_FORK;
+    unsigned skip =
+        QR_REGION_SHARED | QR_REGION_DEVICE | QR_REGION_DONT_FORK | QR_REGION_WIPE_ON_FORK;
     enum qr_status status = QR_OK;
 
     for (copy.region = qr_region_of(qr_tree_first(&space->regions));

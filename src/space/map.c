@@ -157,8 +157,8 @@ map_check(const struct qr_map_request *request, size_t *out_bytes)
 
 /* The region that @request asks for, at no place yet. */
 static void
-map_template(struct qr_space *space, const struct qr_map_request *request,
-             struct qr_object *object, struct qr_region *like)
+map_template(struct qr_space *space, const struct qr_map_request *request, struct qr_object *object,
+             struct qr_region *like)
 {
     like->space = space;
     like->prot = request->prot;
@@ -229,8 +229,8 @@ map_replace(struct qr_change *change, const struct qr_region *like)
 
 /* Under the lock: place, check, reserve, commit. */
 static enum qr_status
-map_locked(struct qr_change *change, const struct qr_map_request *request,
-           struct qr_region *like, size_t bytes)
+map_locked(struct qr_change *change, const struct qr_map_request *request, struct qr_region *like,
+           size_t bytes)
 {
     struct qr_space *space = change->space;
     enum qr_status status = qr_place_find(space, request, bytes, &like->start);

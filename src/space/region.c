@@ -415,8 +415,8 @@ struct qr_neighbours
 qr_space_neighbours(const struct qr_space *space, qr_va va)
 {
     struct qr_region *high = qr_space_find(space, va);
-    struct qr_region *low = high == NULL ? qr_region_of(qr_tree_last(&space->regions))
-                                         : qr_region_previous(high);
+    struct qr_region *low =
+        high == NULL ? qr_region_of(qr_tree_last(&space->regions)) : qr_region_previous(high);
 
     return (struct qr_neighbours){low, high};
 }

@@ -259,8 +259,8 @@ remap_move(struct remap *remap)
     struct qr_region like;
 
     remap_template(remap, region, &like);
-    (void)qr_map_commit(&remap->change,
-                        qr_space_neighbours(remap->change.space, like.start), &like);
+    (void)qr_map_commit(&remap->change, qr_space_neighbours(remap->change.space, like.start),
+                        &like);
     if (remap->old.start.v == remap->old.end.v)
         return QR_OK; /* a second mapping of the same pages */
     move_commit(remap, remap_region(remap));
@@ -335,8 +335,8 @@ remap_fixed(struct remap *remap, const struct qr_region *region)
     struct qr_va_range kept = remap->old;
     enum qr_status status = QR_OK;
 
-    if (!qr_va_range_make(remap->new_start.v, remap->new_bytes,
-                          region->space->layout.user_end.v, &target) ||
+    if (!qr_va_range_make(remap->new_start.v, remap->new_bytes, region->space->layout.user_end.v,
+                          &target) ||
         target.start.v < region->space->layout.user_start.v)
         return QR_ERR_RANGE;
     if (remap->old.end.v > target.start.v && target.end.v > remap->old.start.v)
@@ -363,9 +363,8 @@ remap_dont_unmap(struct remap *remap, const struct qr_region *region)
 {
     enum qr_status status = remap_check_resize(remap, region);
 
-    if (status == QR_OK &&
-        !qr_count_may_grow(remap->change.space, region->prot, region->flags,
-                           qr_va_range_pages(remap->old)))
+    if (status == QR_OK && !qr_count_may_grow(remap->change.space, region->prot, region->flags,
+                                              qr_va_range_pages(remap->old)))
         status = QR_ERR_LIMIT;
     return status == QR_OK ? remap_anywhere(remap, region) : status;
 }
