@@ -49,18 +49,23 @@ test_wait(void)
 {
     siginfo_t info;
     struct rusage used;
-    int status;
+    int status, gate[2];
+    char c;
     pid_t child;
 
+    CHECK_EQ(pipe(gate), 0);
     CHECK_ERRNO(wait(NULL), ECHILD);
     CHECK_ERRNO(waitpid(1 << 22, NULL, 0), ECHILD);
     CHECK_ERRNO(waitpid(-1, NULL, 0x12345678), EINVAL);
     child = fork();
     if (child == 0) {
-        usleep(20000);
+        close(gate[1]);
+        (void)!read(gate[0], &c, 1);
         _exit(17);
     }
     CHECK_EQ(waitpid(child, &status, WNOHANG), 0);
+    close(gate[0]);
+    close(gate[1]);
     CHECK_EQ(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
     CHECK(info.si_pid == child && info.si_code == CLD_EXITED && info.si_status == 17);
     CHECK_EQ(wait4(child, &status, 0, &used), child);
@@ -456,7 +461,7 @@ test_limits(void)
     CHECK_EQ(wait_exit(child), 0);
     child = fork();
     if (child == 0) {
-        limit = (struct rlimit){1, 2};
+        limit = (struct rlimit){1, 60};
         setrlimit(RLIMIT_CPU, &limit);
         for (;;)
             ;
