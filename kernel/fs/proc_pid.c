@@ -259,6 +259,12 @@ child_make(struct dentry *directory, const char *name, size_t length, const stru
     if (inode == NULL) {
         return -ENOMEM;
     }
+    struct process *process = process_find((int32_t)key);
+    if (process != NULL) {
+        inode->uid = process->credentials.euid;
+        inode->gid = process->credentials.egid;
+        process_put(process);
+    }
     inode->key = key;
     inode->key_more = key_more;
     inode->number = number;
