@@ -25,6 +25,7 @@ kernel_exit(int status)
         lapic_send_others(LAPIC_FIXED | VECTOR_IPI_STOP);
         serial_panic();
         printk("quire: exit %d\n", status);
+        serial_drain();
         outb(DEBUG_EXIT_PORT, (uint8_t)status);
         for (const char *c = "Shutdown"; *c; c++)
             outb(BOCHS_PORT, (uint8_t)*c);

@@ -34,6 +34,7 @@
 #define IRQ_RECEIVED       0x01
 #define STATUS_RECEIVED    0x01
 #define STATUS_ROOM        0x20
+#define STATUS_EMPTY       0x40
 #define FIFO_BYTES         16
 #define STRETCH_BYTES      1024
 #define WAIT_ROUNDS        100000
@@ -77,6 +78,19 @@ serial_enable_input(void)
 {
     ioapic_route(4);
     outb(console.io + REG_IRQ_ENABLE, IRQ_RECEIVED);
+}
+
+void
+serial_drain(void)
+{
+    const struct serial_port *ports[] = {&console, &log_port};
+
+    for (int p = 0; p < 2; p++) {
+        for (int i = 0; ports[p]->present && i < WAIT_ROUNDS; i++) {
+            if (inb(ports[p]->io + REG_LINE_STATUS) & STATUS_EMPTY)
+                break;
+        }
+    }
 }
 
 void

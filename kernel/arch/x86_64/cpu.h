@@ -206,6 +206,8 @@ void serial_init(void);
 /** Turn on the receive interrupt of the terminal. */
 void serial_enable_input(void);
 void serial_interrupt(void);
+/** Wait until everything has left the transmitters, but not for ever. */
+void serial_drain(void);
 /** Break whatever lock a stopped CPU may hold, and send the log to the terminal too. */
 void serial_panic(void);
 
