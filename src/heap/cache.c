@@ -148,6 +148,8 @@ qr_heap_init(struct qr_heap *heap, struct qr_frames *frames, unsigned cpu_count)
          "dma-kmalloc-256", "dma-kmalloc-512", "dma-kmalloc-1k", "dma-kmalloc-2k", "dma-kmalloc-4k",
          "dma-kmalloc-8k", "dma-kmalloc-16k"},
     };
+    static const char *const magazine_names[MAGAZINE_KINDS] = {"magazines-63", "magazines-31",
+                                                               "magazines-15", "magazines-7"};
     size_t own = (sizeof(*heap) + QR_CACHE_LINE - 1) & ~(size_t)(QR_CACHE_LINE - 1);
     struct heap_lane *lanes = (struct heap_lane *)(void *)((char *)heap + own);
 
@@ -163,7 +165,7 @@ qr_heap_init(struct qr_heap *heap, struct qr_frames *frames, unsigned cpu_count)
 
     setup_internal(heap, &heap->slab_records, "slab-records", QR_CACHE_LINE, 0, NULL);
     for (unsigned i = 0; i < MAGAZINE_KINDS; i++)
-        setup_internal(heap, &heap->magazines[i], "magazines",
+        setup_internal(heap, &heap->magazines[i], magazine_names[i],
                        sizeof(struct magazine) + magazine_sizes[i] * sizeof(void *), 0, NULL);
     for (unsigned i = 0; i < CLASS_COUNT; i++) {
         setup_internal(heap, &heap->classes[i], names[0][i], (size_t)8 << i, 0,

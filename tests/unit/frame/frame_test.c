@@ -449,10 +449,10 @@ TEST(frame, contiguous_runs_fit_exactly_and_where_asked)
     }
     /* No room between the limits. */
     EXPECT_NULL(qr_frame_alloc_contiguous(
-        machine->frames, &(struct qr_contiguous_request){.count = 3,
-                                                         .within = {{40 * MIB + 1},
-                                                                    {40 * MIB + 3 * QR_PAGE_SIZE}},
-                                                         .alloc_flags = QR_ALLOC_NO_REPORT}));
+        machine->frames,
+        &(struct qr_contiguous_request){.count = 3,
+                                        .within = {{40 * MIB + 1}, {40 * MIB + 3 * QR_PAGE_SIZE}},
+                                        .alloc_flags = QR_ALLOC_NO_REPORT}));
     EXPECT_NULL(qr_frame_alloc_contiguous(machine->frames, &(struct qr_contiguous_request){0}));
     VALIDATE(machine);
     machine_shutdown(machine);
@@ -544,15 +544,15 @@ TEST(frame, statistics_are_exact)
 static struct machine *death;
 static struct qr_frame *victim;
 
-#define MISUSE(test_name, of_order, words)                                                       \
-    static void misuse_##test_name(void);                                                        \
-    TEST(frame_misuse, test_name)                                                                \
-    {                                                                                            \
-        death = machine_boot((struct machine_options){.start = 4 * MIB, .bytes = 60 * MIB});     \
-        victim = qr_frame_alloc_block(death->frames, of_order, 0);                               \
-        EXPECT_PANIC(misuse_##test_name(), words);                                               \
-        machine_shutdown(death);                                                                 \
-    }                                                                                            \
+#define MISUSE(test_name, of_order, words)                                                   \
+    static void misuse_##test_name(void);                                                    \
+    TEST(frame_misuse, test_name)                                                            \
+    {                                                                                        \
+        death = machine_boot((struct machine_options){.start = 4 * MIB, .bytes = 60 * MIB}); \
+        victim = qr_frame_alloc_block(death->frames, of_order, 0);                           \
+        EXPECT_PANIC(misuse_##test_name(), words);                                           \
+        machine_shutdown(death);                                                             \
+    }                                                                                        \
     static void misuse_##test_name(void)
 
 MISUSE(double_free, 0, "freed twice")

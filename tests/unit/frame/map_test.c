@@ -29,8 +29,7 @@ map_text(const struct qr_memory_range *in, size_t count, uint64_t limit, char te
     for (size_t i = 0; i < pieces; i++)
         used += qr_format(text + used, 512 - used, "%s%lx-%lx %s", i == 0 ? "" : ", ",
                           (unsigned long)(out[i].range.start.v >> QR_PAGE_SHIFT),
-                          (unsigned long)(out[i].range.end.v >> QR_PAGE_SHIFT),
-                          kinds[out[i].kind]);
+                          (unsigned long)(out[i].range.end.v >> QR_PAGE_SHIFT), kinds[out[i].kind]);
     return text;
 }
 

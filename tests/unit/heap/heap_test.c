@@ -304,10 +304,10 @@ TEST(heap, destroy_counts_what_is_left)
     struct qr_cache *cache = NULL;
     void *objects[10];
 
-    ASSERT_EQ(qr_cache_create(bench.heap,
-                              &(struct qr_cache_config){
-                                  .name = "left", .object_bytes = 200, .align = 128},
-                              &cache),
+    ASSERT_EQ(qr_cache_create(
+                  bench.heap,
+                  &(struct qr_cache_config){.name = "left", .object_bytes = 200, .align = 128},
+                  &cache),
               QR_OK);
     for (unsigned i = 0; i < 10; i++) {
         objects[i] = qr_cache_alloc(cache, 0);
@@ -499,15 +499,15 @@ death_setup(size_t bytes)
 }
 
 /* A test whose body, run on @victim of @bytes bytes, must stop with @words. */
-#define MISUSE(test_name, bytes, words)                  \
-    static void misuse_##test_name(void);                \
-    TEST(heap_misuse, test_name)                         \
-    {                                                    \
-        death_setup(bytes);                              \
-        EXPECT_PANIC(misuse_##test_name(), words);       \
-        free(death.heap);                                \
-        machine_shutdown(death.machine);                 \
-    }                                                    \
+#define MISUSE(test_name, bytes, words)            \
+    static void misuse_##test_name(void);          \
+    TEST(heap_misuse, test_name)                   \
+    {                                              \
+        death_setup(bytes);                        \
+        EXPECT_PANIC(misuse_##test_name(), words); \
+        free(death.heap);                          \
+        machine_shutdown(death.machine);           \
+    }                                              \
     static void misuse_##test_name(void)
 
 MISUSE(double_free, 64, "freed twice")
