@@ -123,12 +123,16 @@ advise_locked(struct qr_change *change, struct qr_va_range range, struct advise 
     struct qr_space *space = change->space;
     struct advice_flags flags;
     bool write = advice_is_flag(advise->advice, &flags);
+    enum qr_status status = QR_OK;
 
     if (write)
         qr_rw_write_lock(&space->lock);
     else
         qr_rw_read_lock(&space->lock);
-    enum qr_status status = qr_change_each(change, range, QR_HOLES_SKIP, advise_piece, advise);
+    if (write)
+        status = qr_change_reserve_cuts(change, range);
+    if (status == QR_OK)
+        status = qr_change_each(change, range, QR_HOLES_SKIP, advise_piece, advise);
 
     /* Before the lock goes: what was said to be gone is gone for every CPU (invariants 10). */
     qr_tlb_batch_finish(advise->batch);

@@ -3,8 +3,8 @@
  * Calls that work on a range region by region: mprotect, madvise, mlock.
  *
  * Linux changes what lies before the place where such a call fails, and so does
- * this.  What can fail for want of memory is reserved for the whole range
- * beforehand: only its two ends can cut a region.  A region may merge with its
+ * this.  What can fail for want of memory is reserved for the whole range before
+ * anything changes: only its two ends can cut a region.  A region may merge with its
  * neighbours behind our back, so the walk goes by address.
  */
 #include "region.h"
@@ -19,12 +19,19 @@ cuts_at(const struct qr_space *space, qr_va va)
 }
 
 enum qr_status
+qr_change_reserve_cuts(struct qr_change *change, struct qr_va_range range)
+{
+    const struct qr_space *space = change->space;
+
+    return qr_change_reserve(change, cuts_at(space, range.start) + cuts_at(space, range.end));
+}
+
+enum qr_status
 qr_change_each(struct qr_change *change, struct qr_va_range range, enum qr_holes holes,
                qr_region_fn fn, void *context)
 {
     const struct qr_space *space = change->space;
-    enum qr_status status =
-        qr_change_reserve(change, cuts_at(space, range.start) + cuts_at(space, range.end));
+    enum qr_status status = QR_OK;
     bool hole = false;
 
     while (status == QR_OK && range.start.v < range.end.v) {

@@ -55,6 +55,8 @@ qr_space_lock_pages(struct qr_space *space, qr_va start, size_t bytes, enum qr_l
     if (mode != QR_UNLOCK && !qr_count_may_lock(space, lock_new_pages(space, range)))
         status = QR_ERR_LIMIT;
     else
+        status = qr_change_reserve_cuts(&change, range);
+    if (status == QR_OK)
         status = qr_change_each(&change, range, QR_HOLES_STOP, lock_piece, &mode);
     qr_rw_write_unlock(&space->lock);
     qr_change_end(&change);

@@ -200,7 +200,10 @@ enum qr_holes {
 /* What is done to @piece, which lies in @region. */
 typedef enum qr_status (*qr_region_fn)(struct qr_change *change, struct qr_region *region,
                                        struct qr_va_range piece, void *context);
-/* Call @fn for all of @range; spares for two cuts are there.  QR_ERR_NO_MEMORY at a hole.  S. */
+/* Descriptors for the cuts that changing all of @range can need: at its two ends.  S. */
+QR_MUST_USE enum qr_status qr_change_reserve_cuts(struct qr_change *change,
+                                                  struct qr_va_range range);
+/* Call @fn for all of @range.  QR_ERR_NO_MEMORY at a hole.  S. */
 QR_MUST_USE enum qr_status qr_change_each(struct qr_change *change, struct qr_va_range range,
                                           enum qr_holes holes, qr_region_fn fn, void *context);
 /* Decide, then apply; QR_ERR_NO_MEMORY past the region limit. */
@@ -249,12 +252,25 @@ qr_region_is_accountable(unsigned prot, unsigned flags)
 /* How much of a table a cursor covers at a time: interrupts are off meanwhile. */
 #define QR_CHUNK_BYTES ((size_t)1024 << QR_PAGE_SHIFT)
 
+/* The slow way of qr_chunk_next(): @rest is longer than a chunk. */
+bool qr_chunk_cut(struct qr_tables *tables, struct qr_va_range *rest,
+                  struct qr_va_range *out_chunk);
+
 /*
  * Cut the next piece that may hold entries off *@rest: at most a chunk.  Skips
  * what is empty.  @return false where nothing is left
  */
-bool qr_chunk_next(struct qr_tables *tables, struct qr_va_range *rest,
-                   struct qr_va_range *out_chunk);
+static inline bool
+qr_chunk_next(struct qr_tables *tables, struct qr_va_range *rest, struct qr_va_range *out_chunk)
+{
+    if (rest->start.v >= rest->end.v)
+        return false;
+    if (rest->end.v - rest->start.v > QR_CHUNK_BYTES)
+        return qr_chunk_cut(tables, rest, out_chunk);
+    *out_chunk = *rest;
+    rest->start = rest->end;
+    return true;
+}
 
 /* The frame that a leaf of @region holds a reference to; NULL: the zero frame or a device. */
 struct qr_frame *qr_leaf_frame(const struct qr_region *region, const struct qr_leaf *leaf);

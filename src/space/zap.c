@@ -26,13 +26,11 @@
 #define SKIP_BYTES (16 * QR_CHUNK_BYTES)
 
 bool
-qr_chunk_next(struct qr_tables *tables, struct qr_va_range *rest, struct qr_va_range *out_chunk)
+qr_chunk_cut(struct qr_tables *tables, struct qr_va_range *rest, struct qr_va_range *out_chunk)
 {
     uintptr_t start = rest->start.v;
     uintptr_t end = rest->end.v;
 
-    if (start >= end)
-        return false;
     if (end - start > SKIP_BYTES) {
         struct qr_cursor cursor;
         struct qr_entry entry;
