@@ -9,6 +9,7 @@
  *      exec-data    call into the kernel's data
  *      read-user    read a user address without the user-copy functions
  *      null         read through a null pointer
+ *      bad-mapping  map a page writable and executable; the audit must see it
  *
  * The others must end in a panic that names the mistake.
  */
@@ -61,13 +62,39 @@ null(void)
     sink = *(volatile unsigned *)(uintptr_t)sink;
 }
 
+static void
+bad_mapping(void)
+{
+    struct qr_va_range range = {.end = platform_dynamic_range().end};
+    struct qr_frame *frame = qr_frame_alloc(memory.frames, 0);
+    struct qr_cursor cursor;
+    struct qr_leaf leaf;
+
+    if (frame == NULL)
+        return;
+    leaf = (struct qr_leaf){
+        .pa = qr_frame_pa(memory.frames, frame),
+        .prot = QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC,
+    };
+    range.start = qr_va_of(range.end.v - QR_PAGE_SIZE);
+    qr_cursor_open(&cursor, &memory.kernel_tables, range, NULL);
+    if (qr_cursor_prepare(&cursor, range.start, 0) == QR_OK)
+        qr_cursor_map(&cursor, range.start, &leaf);
+    qr_cursor_close(&cursor);
+    platform_audit();
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
 } checks[] = {
-    {"check", check},           {"overflow", platform_overflow_stack},
-    {"write-text", write_text}, {"exec-data", exec_data},
-    {"read-user", read_user},   {"null", null},
+    {"check", check},
+    {"overflow", platform_overflow_stack},
+    {"write-text", write_text},
+    {"exec-data", exec_data},
+    {"read-user", read_user},
+    {"null", null},
+    {"bad-mapping", bad_mapping},
 };
 
 void

@@ -12,6 +12,7 @@
 #include "file.h"
 #include "kstring.h"
 #include "memory.h"
+#include "platform.h"
 #include "printk.h"
 #include "proc_private.h"
 #include "sched_private.h"
@@ -43,6 +44,7 @@ proc_init(void)
     futex_init();
     mm_init();
     clock_init_wall();
+    refuse_init();
     become_idle_thread(cpu_this());
 }
 
@@ -253,5 +255,6 @@ process_shutdown(int code)
     if (alive > 0)
         printk("shutdown: %u processes do not end\n", alive);
     (void)process_leak_check();
+    platform_audit();
     kernel_exit(code);
 }

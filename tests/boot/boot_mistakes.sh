@@ -17,6 +17,7 @@ for cpu in qemu64 max; do
     mistake write-text "panic: write to read-only memory" $cpu
     mistake exec-data "panic: execution of memory that is not executable" $cpu
     mistake read-user "panic: read of unmapped memory .* address 400000" $cpu
+    mistake bad-mapping "panic: the kernel's page tables break their own rules" $cpu
     mistake null "panic: read of unmapped memory .* address 0" $cpu
 done
 

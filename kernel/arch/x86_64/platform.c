@@ -2,6 +2,7 @@
 /*
  * The PC as main.c and memory.c see it.
  */
+#include <memory.h>
 #include <platform.h>
 
 #include "../../boot/x86_64/paging.h"
@@ -19,7 +20,7 @@ platform_init(void)
 void
 platform_audit(void)
 {
-    if (paging_audit() != 0)
+    if (paging_audit(memory.kernel_tables.root_pa.v) != 0)
         panic("the kernel's page tables break their own rules");
 }
 

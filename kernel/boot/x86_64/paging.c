@@ -296,13 +296,13 @@ audit_va(const struct audit_level *path, unsigned level)
 }
 
 unsigned
-paging_audit(void)
+paging_audit(uint64_t audited_root)
 {
     struct audit audit = {0};
     struct audit_level path[LEVELS];
     unsigned level = LEVELS - 1;
 
-    path[level] = (struct audit_level){cr3_read() & ENTRY_ADDRESS, 0, true, true, true};
+    path[level] = (struct audit_level){audited_root, 0, true, true, true};
     while (level < LEVELS) {
         struct audit_level *at = &path[level];
         uint64_t entry;

@@ -20,10 +20,10 @@ struct qr_pa_range paging_boot_frames(void);
 uint64_t paging_direct_end(void);
 
 /**
- * Walk the tables that are loaded now and log the result.
+ * Walk the kernel's tables and log the result.
  * @return how many entries break a rule: writable and executable, user access in the
- *         kernel half, anything in the user half while no process exists
+ *         kernel half, anything in the user half
  */
-unsigned paging_audit(void);
+unsigned paging_audit(uint64_t audited_root);
 
 #endif
