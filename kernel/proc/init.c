@@ -44,7 +44,6 @@ proc_init(void)
     futex_init();
     mm_init();
     clock_init_wall();
-    refuse_init();
     become_idle_thread(cpu_this());
 }
 
