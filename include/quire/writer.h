@@ -25,7 +25,7 @@ struct qr_writer {
  * No floating point.  Never fails; unknown conversions are copied as they stand.
  */
 void qr_writer_printf(struct qr_writer *writer, const char *format, ...) QR_PRINTF(2, 3);
-void qr_writer_vprintf(struct qr_writer *writer, const char *format, va_list arguments);
+void qr_writer_vprintf(struct qr_writer *writer, const char *format, va_list list);
 
 /** A writer over a buffer of its owner: always terminated, excess counted but dropped. */
 struct qr_buffer_writer {

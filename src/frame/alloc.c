@@ -214,33 +214,10 @@ lane_wanted(struct qr_frames *frames)
             !atomic_load_explicit(&frames->zones[home].pressed, memory_order_relaxed));
 }
 
-/* What the stack does not serve: cleared frames, other zones, an empty stack. */
-static QR_NOINLINE struct qr_frame *
-alloc_slow(struct qr_frames *frames, unsigned alloc_flags)
+/* Pop from this CPU's stack; NULL where that needs the slow path. */
+static QR_ALWAYS_INLINE struct qr_frame *
+lane_pop(struct qr_frames *frames)
 {
-    struct qr_frame *frame = NULL;
-
-    if ((alloc_flags & frames->slow_flags) == QR_ALLOC_ZERO) {
-        frame = qr_frame_alloc(frames, alloc_flags & ~(unsigned)QR_ALLOC_ZERO);
-        if (frame != NULL)
-            qr_frame_clear(frames, frame);
-        return frame;
-    }
-    if (qr_alloc_refused(frames))
-        return NULL;
-    if ((alloc_flags & frames->slow_flags) == 0 && lane_wanted(frames))
-        frame = qr_lane_refill(frames, alloc_flags);
-    if (frame == NULL)
-        frame = take_retrying(frames, 0, alloc_flags);
-    return frame == NULL ? NULL : qr_frame_hand_out(frames, frame, 0, alloc_flags);
-}
-
-struct qr_frame *
-qr_frame_alloc(struct qr_frames *frames, unsigned alloc_flags)
-{
-    if (qr_unlikely(alloc_flags & frames->slow_flags))
-        return alloc_slow(frames, alloc_flags);
-
     uintptr_t irq = qr_port_irq_save();
     struct frame_lane *lane = &frames->lanes[qr_port_this_cpu()->index];
     uint32_t top = atomic_exchange_explicit(&lane->top, 0, memory_order_acquire);
@@ -249,13 +226,44 @@ qr_frame_alloc(struct qr_frames *frames, unsigned alloc_flags)
         if (top != 0)
             atomic_store_explicit(&lane->top, top, memory_order_release);
         qr_port_irq_restore(irq);
-        return alloc_slow(frames, alloc_flags);
+        return NULL;
     }
     struct qr_frame *frame = lane->stack[top - 2];
 
     lane->allocs++;
     atomic_store_explicit(&lane->top, top - 1, memory_order_release);
     qr_port_irq_restore(irq);
+    return frame;
+}
+
+/* What the stack does not serve at once: cleared frames, other zones, an empty stack. */
+static QR_NOINLINE struct qr_frame *
+alloc_slow(struct qr_frames *frames, unsigned alloc_flags)
+{
+    struct qr_frame *frame = NULL;
+
+    if (qr_alloc_refused(frames))
+        return NULL;
+    if ((alloc_flags & frames->slow_flags & ~(unsigned)QR_ALLOC_ZERO) == 0) {
+        frame = lane_pop(frames);
+        if (frame == NULL && lane_wanted(frames))
+            frame = qr_lane_refill(frames, alloc_flags);
+    }
+    if (frame == NULL)
+        frame = take_retrying(frames, 0, alloc_flags);
+    return frame == NULL ? NULL : qr_frame_hand_out(frames, frame, 0, alloc_flags);
+}
+
+struct qr_frame *
+qr_frame_alloc(struct qr_frames *frames, unsigned alloc_flags)
+{
+    struct qr_frame *frame;
+
+    if (qr_unlikely(alloc_flags & frames->slow_flags))
+        return alloc_slow(frames, alloc_flags);
+    frame = lane_pop(frames);
+    if (qr_unlikely(frame == NULL))
+        return alloc_slow(frames, alloc_flags);
     qr_poison_check(frames, frame, 1);
     qr_frame_claim(frame);
     return frame;

@@ -65,7 +65,7 @@ piece_append(struct qr_memory_range *out, size_t used, size_t capacity,
         last->range.end.v = end;
         return used;
     }
-    qr_assert(used < capacity);
+    qr_assert(out != NULL && used < capacity);
     out[used] = *entry;
     out[used].range.start.v = start;
     out[used].range.end.v = end;

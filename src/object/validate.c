@@ -63,7 +63,7 @@ objects_next(struct qr_objects *objects, struct qr_object *previous)
     qr_spin_lock(&objects->lock);
     struct qr_list *node = previous == NULL ? &objects->all : &previous->link;
 
-    while (next == NULL && (node = node->next) != &objects->all) {
+    while (next == NULL && (node = node->next) != &objects->all) { /* NOLINT: a full circle */
         struct qr_object *object = qr_list_entry(node, struct qr_object, link);
 
         if (object_try_get(object))

@@ -93,12 +93,12 @@ qr_tlb_space_init(struct qr_tlb_space *space, struct qr_tlb *tlb, struct qr_tabl
 void
 qr_tlb_space_fini(struct qr_tlb_space *space)
 {
-    struct tlb_request request = {.mode = TLB_SPACE, .evict = true};
+    struct tlb_change end = {.space = space, .mode = TLB_SPACE, .evict = true};
 
     qr_assert(atomic_load(&space->pending) == 0);
     if (space->tlb == NULL)
         return;
-    qr_tlb_shoot(space->tlb, space, request, true);
+    qr_tlb_shoot(space->tlb, &end);
     for (unsigned word = 0; word < QR_CPU_WORDS; word++)
         qr_assert(atomic_load(&space->active.bits[word]) == 0);
 }
@@ -131,8 +131,10 @@ slot_take(struct qr_tlb *tlb, struct tlb_cpu *me, const struct qr_tlb_space *spa
         me->slots[i].generation = generation;
         return current;
     }
+    qr_assert(tlb->slot_count > 0);
     me->slot = me->next_victim;
-    me->next_victim = (me->next_victim + 1) % tlb->slot_count;
+    if (++me->next_victim == tlb->slot_count)
+        me->next_victim = 0;
     me->slots[me->slot].space_id = space->id;
     me->slots[me->slot].generation = generation;
     return false;
