@@ -64,11 +64,15 @@ static void
 batch_shoot(struct qr_tlb *tlb, struct qr_tlb_batch *batch, enum tlb_mode mode)
 {
     const struct qr_tlb_observer *observer = &tlb->observer;
-    struct tlb_request request = {.mode = mode, .runs = batch->runs, .run_count = batch->run_count};
+    struct tlb_change change = {.space = batch->space,
+                                .mode = mode,
+                                .tables_freed = batch->tables_freed,
+                                .runs = batch->runs,
+                                .run_count = batch->run_count};
 
     if (observer->begin != NULL)
         observer->begin(observer->context, batch);
-    qr_tlb_shoot(tlb, batch->space, request, batch->tables_freed);
+    qr_tlb_shoot(tlb, &change);
     if (observer->end != NULL)
         observer->end(observer->context, batch);
 }

@@ -42,28 +42,21 @@
 #include "tlb/tlb.h"
 
 static void
-flush_runs(struct qr_tlb *tlb, const struct tlb_request *request, unsigned asid)
+flush_runs(struct qr_tlb *tlb, const struct tlb_change *change, unsigned asid)
 {
     long count = 0;
 
-    for (unsigned i = 0; i < request->run_count; i++) {
-        const struct qr_batch_run *run = &request->runs[i];
+    for (unsigned i = 0; i < change->run_count; i++) {
+        const struct qr_batch_run *run = &change->runs[i];
         uintptr_t step = (uintptr_t)1 << run->shift;
-        uintptr_t pages = (run->last.v - run->start.v) / step + 1;
+        uintptr_t pages = ((run->last.v - run->start.v) >> run->shift) + 1;
 
         for (uintptr_t page = 0; page < pages; page++)
             qr_arch_flush_page(asid, qr_va_of(run->start.v + page * step), run->shift,
-                               request->space->global);
+                               change->space->global);
         count += (long)pages;
     }
     tlb_count(tlb, QR_EVENT_FLUSH_PAGE, count);
-}
-
-static void
-flush_all(struct qr_tlb *tlb)
-{
-    qr_arch_flush_all();
-    tlb_count(tlb, QR_EVENT_FLUSH_ALL, 1);
 }
 
 /* Bring the loaded space's entries up to @request, or further. */
@@ -74,12 +67,12 @@ catch_up(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_request *reque
 
     if (slot->generation >= request->generation)
         return;
-    if (request->mode == TLB_PAGES && slot->generation + 1 == request->generation) {
-        flush_runs(tlb, request, qr_tlb_asid(tlb, me));
+    if (request->change->mode == TLB_PAGES && slot->generation + 1 == request->generation) {
+        flush_runs(tlb, request->change, qr_tlb_asid(tlb, me));
         slot->generation = request->generation;
         return;
     }
-    uint64_t generation = atomic_load(&request->space->generation);
+    uint64_t generation = atomic_load(&request->change->space->generation);
 
     qr_arch_flush_asid(qr_tlb_asid(tlb, me));
     tlb_count(tlb, QR_EVENT_FLUSH_SPACE, 1);
@@ -90,12 +83,15 @@ catch_up(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_request *reque
 static void
 serve(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_request *request)
 {
-    if (request->mode == TLB_ALL) {
-        flush_all(tlb);
-    } else if (request->space->global) {
-        flush_runs(tlb, request, qr_tlb_asid(tlb, me));
-    } else if (me->loaded == request->space) {
-        if (request->evict)
+    const struct tlb_change *change = request->change;
+
+    if (change->mode == TLB_ALL) {
+        qr_arch_flush_all();
+        tlb_count(tlb, QR_EVENT_FLUSH_ALL, 1);
+    } else if (change->space->global) {
+        flush_runs(tlb, change, qr_tlb_asid(tlb, me));
+    } else if (me->loaded == change->space) {
+        if (change->evict)
             qr_tlb_load_kernel(tlb, me);
         else
             catch_up(tlb, me, request);
@@ -117,7 +113,7 @@ qr_tlb_poll(struct qr_cpu *cpu)
             unsigned from = word * 64 + (unsigned)__builtin_ctzll(bits);
             struct tlb_request *request = &tlb->cpus[from].request;
 
-            qr_assert(!request->evict || me->loaded != request->space ||
+            qr_assert(!request->change->evict || me->loaded != request->change->space ||
                       atomic_load_explicit(&me->lazy, memory_order_relaxed));
             serve(tlb, me, request);
             qr_cpu_set_remove(&request->waiting, cpu->index);
@@ -134,16 +130,16 @@ qr_tlb_interrupt(void)
         cpu->poll(cpu);
 }
 
-/* Of the CPUs in one word of @space's set, those that need the request. */
+/* Of the CPUs in one word of the sets, those that must be told of @change. */
 static uint64_t
-targets_of_word(struct qr_tlb *tlb, struct qr_tlb_space *space, unsigned word,
-                const struct tlb_request *request, bool tables_freed)
+targets_of_word(struct qr_tlb *tlb, const struct tlb_change *change, unsigned word)
 {
-    bool every = space->global || request->mode == TLB_ALL;
-    uint64_t bits = atomic_load(every ? &tlb->online.bits[word] : &space->active.bits[word]);
+    bool every = change->space->global || change->mode == TLB_ALL;
+    uint64_t bits =
+        atomic_load(every ? &tlb->online.bits[word] : &change->space->active.bits[word]);
     uint64_t lazy = 0;
 
-    if (every || tables_freed || request->evict)
+    if (every || change->tables_freed || change->evict)
         return bits;
     for (uint64_t rest = bits; rest != 0; rest &= rest - 1) {
         unsigned cpu = word * 64 + (unsigned)__builtin_ctzll(rest);
@@ -164,11 +160,11 @@ set_is_empty(const struct qr_cpu_set *set)
     return any == 0;
 }
 
-/* Put our request into the queues of @targets; returns how many there are. */
-static unsigned
+/* Put our request into the queues of @targets, and interrupt them. */
+static void
 post(struct qr_tlb *tlb, const struct qr_cpu_set *targets, unsigned self)
 {
-    unsigned count = 0;
+    long count = 0;
 
     for (unsigned word = 0; word < QR_CPU_WORDS; word++) {
         uint64_t bits = atomic_load_explicit(&targets->bits[word], memory_order_relaxed);
@@ -176,43 +172,37 @@ post(struct qr_tlb *tlb, const struct qr_cpu_set *targets, unsigned self)
         for (; bits != 0; bits &= bits - 1, count++)
             qr_cpu_set_add(&tlb->cpus[word * 64 + (unsigned)__builtin_ctzll(bits)].incoming, self);
     }
-    return count;
+    qr_port_ipi(targets);
+    tlb_count(tlb, QR_EVENT_IPI, count);
 }
 
 void
-qr_tlb_shoot(struct qr_tlb *tlb, struct qr_tlb_space *space, struct tlb_request request,
-             bool tables_freed)
+qr_tlb_shoot(struct qr_tlb *tlb, const struct tlb_change *change)
 {
     struct qr_cpu *cpu = qr_cpu_enter();
     struct tlb_cpu *me = &tlb->cpus[cpu->index];
+    struct tlb_request *request = &me->request;
     struct qr_cpu_set targets;
-    uint64_t self = (uint64_t)1 << (cpu->index % 64);
-    bool here = space->global || request.mode == TLB_ALL || me->loaded == space;
+    uint64_t any = 0;
 
     qr_assert(cpu->index < tlb->cpu_count);
-    qr_debug_assert(set_is_empty(&me->request.waiting));
-    request.space = space;
-    request.generation = atomic_fetch_add(&space->generation, 1) + 1;
+    qr_debug_assert(set_is_empty(&request->waiting));
+    request->change = change;
+    request->generation = atomic_fetch_add(&change->space->generation, 1) + 1;
     for (unsigned word = 0; word < QR_CPU_WORDS; word++) {
-        uint64_t bits = targets_of_word(tlb, space, word, &request, tables_freed);
+        uint64_t bits = targets_of_word(tlb, change, word);
 
         if (word == cpu->index / 64)
-            bits &= ~self;
+            bits &= ~((uint64_t)1 << (cpu->index % 64));
+        any |= bits;
         atomic_init(&targets.bits[word], bits);
-        atomic_init(&request.waiting.bits[word], bits);
+        atomic_store_explicit(&request->waiting.bits[word], bits, memory_order_relaxed);
     }
-    me->request = request;
-
-    unsigned count = post(tlb, &targets, cpu->index);
-
-    if (count > 0) {
-        qr_port_ipi(&targets);
-        tlb_count(tlb, QR_EVENT_IPI, count);
-    }
-    if (here)
-        serve(tlb, me, &request);
-    if (count > 0) {
-        while (!set_is_empty(&me->request.waiting))
+    if (any != 0)
+        post(tlb, &targets, cpu->index);
+    serve(tlb, me, request);
+    if (any != 0) {
+        while (!set_is_empty(&request->waiting))
             qr_cpu_relax(cpu);
     }
     qr_cpu_leave(cpu);

@@ -15,14 +15,20 @@ enum tlb_mode {
     TLB_ALL,   /* every entry, global ones too */
 };
 
-/* One shootdown, filled by its initiator, which waits until nobody needs it. */
-struct tlb_request {
-    const struct qr_tlb_space *space;
-    uint64_t generation; /* of the space, with this change counted */
+/* What every CPU concerned must forget. */
+struct tlb_change {
+    struct qr_tlb_space *space;
     enum tlb_mode mode;
-    bool evict; /* the space ends: leave it */
+    bool tables_freed; /* walk caches too: lazy CPUs as well */
+    bool evict;        /* the space ends: leave it */
     const struct qr_batch_run *runs;
     unsigned run_count;
+};
+
+/* One shootdown.  Its initiator waits until nobody needs it. */
+struct tlb_request {
+    const struct tlb_change *change;
+    uint64_t generation;       /* of the space, with this change counted */
     struct qr_cpu_set waiting; /* CPUs that have not acknowledged */
 };
 
@@ -66,9 +72,8 @@ tlb_count(struct qr_tlb *tlb, enum qr_counter which, long delta)
 
 /* What a batch needs, from what it noted. */
 enum tlb_mode qr_tlb_choose(const struct qr_tlb_batch *batch, bool others_pending);
-/* Run @request's flush on every CPU that needs it; on return all have. */
-void qr_tlb_shoot(struct qr_tlb *tlb, struct qr_tlb_space *space, struct tlb_request request,
-                  bool tables_freed);
+/* Flush @change on every CPU that needs it; on return all have. */
+void qr_tlb_shoot(struct qr_tlb *tlb, const struct tlb_change *change);
 /* Go to the kernel's tables. */
 void qr_tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me);
 /* Serve what other CPUs ask of this one. */
