@@ -119,8 +119,8 @@ void qr_regions_init(struct qr_tree *tree);
 
 struct qr_gap_request {
     size_t bytes;
-    size_t align;   /* power of two */
-    uintptr_t low;  /* result within [low, high) */
+    size_t align;  /* power of two */
+    uintptr_t low; /* result within [low, high) */
     uintptr_t high;
     bool bottom_up; /* the lowest that fits rather than the highest */
 };
@@ -207,8 +207,7 @@ QR_MUST_USE enum qr_status qr_change_reserve_cuts(struct qr_change *change,
 QR_MUST_USE enum qr_status qr_change_each(struct qr_change *change, struct qr_va_range range,
                                           enum qr_holes holes, qr_region_fn fn, void *context);
 /* Decide, then apply; QR_ERR_NO_MEMORY past the region limit. */
-QR_MUST_USE enum qr_status qr_change_attributes(struct qr_change *change,
-                                                struct qr_region *region,
+QR_MUST_USE enum qr_status qr_change_attributes(struct qr_change *change, struct qr_region *region,
                                                 struct qr_va_range piece,
                                                 struct qr_attributes attributes);
 /* The range of such a call: empty is fine; QR_ERR_RANGE misaligned, QR_ERR_NO_MEMORY wrapping. */
@@ -243,8 +242,7 @@ bool qr_count_may_lock(const struct qr_space *space, size_t pages);
 static inline bool
 qr_region_is_accountable(unsigned prot, unsigned flags)
 {
-    return (prot & QR_PROT_WRITE) != 0 &&
-           (flags & (QR_REGION_SHARED | QR_REGION_NO_RESERVE)) == 0;
+    return (prot & QR_PROT_WRITE) != 0 && (flags & (QR_REGION_SHARED | QR_REGION_NO_RESERVE)) == 0;
 }
 
 /* ---- Entries (zap.c) ------------------------------------------------------ */

@@ -75,8 +75,8 @@ qr_tally_leaf(struct qr_tally *tally, const struct qr_region *region, struct qr_
         return;
     }
     qr_debug_assert(qr_frame_type(frame) == QR_FRAME_OBJECT && region->object != NULL);
-    tally->resident[qr_object_is_memory(region->object) ? QR_RESIDENT_SHMEM
-                                                        : QR_RESIDENT_FILE] += delta;
+    tally->resident[qr_object_is_memory(region->object) ? QR_RESIDENT_SHMEM : QR_RESIDENT_FILE] +=
+        delta;
     tally->mapped += edge ? delta : 0;
 }
 

@@ -343,8 +343,7 @@ TEST(fault, a_debuggers_write_goes_to_a_copy)
 
     ASSERT_EQ(sim_map_private(sim, 0, 2, SIM_X, file, 0), QR_OK);
     EXPECT_EQ(sim_read(sim, 0), 1000);
-    EXPECT_EQ(qr_space_get_frame(space, sim_page(0), QR_ACCESS_WRITE, false, &frame),
-              QR_ERR_FAULT);
+    EXPECT_EQ(qr_space_get_frame(space, sim_page(0), QR_ACCESS_WRITE, false, &frame), QR_ERR_FAULT);
     ASSERT_EQ(qr_space_get_frame(space, sim_page(0), QR_ACCESS_WRITE, true, &frame), QR_OK);
     EXPECT_EQ(qr_frame_type(frame), QR_FRAME_ANON);
     *(uint64_t *)sim_ram(sim, qr_frame_pa(sim_frames(sim), frame)) = 0xcc;

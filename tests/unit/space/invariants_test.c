@@ -315,9 +315,8 @@ TEST(invariants, moving_against_truncation)
         struct scene scene;
 
         scene_boot(&scene, seed);
-        ASSERT_EQ(seed % 2 != 0
-                      ? sim_map_object(scene.sim, 0, FILE_PAGES, SIM_W, scene.object, 0)
-                      : sim_map_private(scene.sim, 0, FILE_PAGES, SIM_W, scene.object, 0),
+        ASSERT_EQ(seed % 2 != 0 ? sim_map_object(scene.sim, 0, FILE_PAGES, SIM_W, scene.object, 0)
+                                : sim_map_private(scene.sim, 0, FILE_PAGES, SIM_W, scene.object, 0),
                   QR_OK);
         sim_spawn(scene.sim, SIM_ANY_CPU, "move", body_move, &scene);
         sim_spawn(scene.sim, SIM_ANY_CPU, "store", body_store_anywhere, &scene);
@@ -558,9 +557,8 @@ TEST(invariants, truncation_against_faults)
         struct scene scene;
 
         scene_boot(&scene, seed);
-        ASSERT_EQ(seed % 2 != 0
-                      ? sim_map_object(scene.sim, 0, FILE_PAGES, SIM_W, scene.object, 0)
-                      : sim_map_private(scene.sim, 0, FILE_PAGES, SIM_W, scene.object, 0),
+        ASSERT_EQ(seed % 2 != 0 ? sim_map_object(scene.sim, 0, FILE_PAGES, SIM_W, scene.object, 0)
+                                : sim_map_private(scene.sim, 0, FILE_PAGES, SIM_W, scene.object, 0),
                   QR_OK);
         sim_spawn(scene.sim, SIM_ANY_CPU, "truncate", body_truncate_and_look, &scene);
         sim_spawn(scene.sim, SIM_ANY_CPU, "touch", body_touch_file, &scene);

@@ -21,10 +21,10 @@
 #include "drain.h"
 
 enum {
-    PAGES = 48,       /* of the arena */
-    BRK_ORIGIN = 36,  /* page where the break begins */
+    PAGES = 48,      /* of the arena */
+    BRK_ORIGIN = 36, /* page where the break begins */
     PROCESSES = 3,
-    FILES = 3,        /* objects that the test makes; the rest are shared anonymous memory */
+    FILES = 3, /* objects that the test makes; the rest are shared anonymous memory */
     OBJECTS = 64,
     OBJECT_PAGES = 48,
     STEPS = 40,
@@ -74,10 +74,10 @@ struct model {
     uint64_t backing[OBJECT_PAGES]; /* of the object with a pager */
     unsigned step;
     const char *what;
-    bool refusing;       /* allocations fail */
-    uint64_t refusals;   /* its own sequence, so that a step made again picks alike */
-    bool refused;        /* the call failed for it */
-    size_t target[4];    /* pages that a refused remap may have unmapped: two ranges */
+    bool refusing;     /* allocations fail */
+    uint64_t refusals; /* its own sequence, so that a step made again picks alike */
+    bool refused;      /* the call failed for it */
+    size_t target[4];  /* pages that a refused remap may have unmapped: two ranges */
 };
 
 static size_t
@@ -212,8 +212,8 @@ compare_page(struct model *m, size_t i)
     if (mapped != page->mapped)
         TEST_FAIL("step %u, %s: page %zu is %smapped", m->step, m->what, i, mapped ? "" : "not ");
     else if (mapped && (region->prot != page->prot || (region->flags & SEEN) != page->flags))
-        TEST_FAIL("step %u, %s: page %zu has prot %u flags %x, the model %u %x", m->step, m->what, i,
-                  region->prot, region->flags & SEEN, page->prot, page->flags);
+        TEST_FAIL("step %u, %s: page %zu has prot %u flags %x, the model %u %x", m->step, m->what,
+                  i, region->prot, region->flags & SEEN, page->prot, page->flags);
     uint64_t value = 0;
     enum sim_signal signal = sim_load(sim_page(i), &value, sizeof(value));
 
@@ -248,7 +248,7 @@ compare_all(struct model *m)
 /* ---- Steps ------------------------------------------------------------------------ */
 
 enum { PROTS = 8 };
-static const unsigned prots[PROTS] = {SIM_N, SIM_R, SIM_W, SIM_X,
+static const unsigned prots[PROTS] = {SIM_N, SIM_R, SIM_W,         SIM_X,
                                       SIM_W, SIM_W, QR_PROT_WRITE, QR_PROT_EXEC};
 
 static void
@@ -300,8 +300,8 @@ step_unmap(struct model *m)
 
     m->what = "unmap";
     pick_range(m, &first, &last);
-    expect_status(m, qr_space_unmap(m->now->space, sim_page(first), (last - first) << QR_PAGE_SHIFT),
-                  QR_OK);
+    expect_status(
+        m, qr_space_unmap(m->now->space, sim_page(first), (last - first) << QR_PAGE_SHIFT), QR_OK);
     pages_clear(m->now, first, last);
 }
 
@@ -325,10 +325,10 @@ step_protect(struct model *m)
         if ((prot & QR_PROT_WRITE) != 0 && (page->flags & SHARED) == 0)
             page->accounted = true;
     }
-    expect_status(m,
-                  qr_space_protect(m->now->space, sim_page(first),
-                                   (last - first) << QR_PAGE_SHIFT, prot, -1),
-                  want);
+    expect_status(
+        m,
+        qr_space_protect(m->now->space, sim_page(first), (last - first) << QR_PAGE_SHIFT, prot, -1),
+        want);
 }
 
 /* Populating takes what memory there is: as in Linux, its failure is not undone. */
@@ -362,10 +362,10 @@ step_lock(struct model *m)
     }
     if (want == QR_OK && mode == QR_LOCK_NOW && !populate(m, m->now, first, last))
         want = QR_ERR_NO_MEMORY;
-    expect_status(m,
-                  qr_space_lock_pages(m->now->space, sim_page(first),
-                                      (last - first) << QR_PAGE_SHIFT, mode),
-                  want);
+    expect_status(
+        m,
+        qr_space_lock_pages(m->now->space, sim_page(first), (last - first) << QR_PAGE_SHIFT, mode),
+        want);
 }
 
 static enum qr_status
@@ -404,10 +404,9 @@ advise_page(struct page *page, enum qr_advice advice)
 static void
 step_advise(struct model *m)
 {
-    static const enum qr_advice all[] = {QR_ADVICE_DONT_NEED,    QR_ADVICE_FREE,
-                                         QR_ADVICE_DONT_FORK,    QR_ADVICE_DO_FORK,
-                                         QR_ADVICE_WIPE_ON_FORK, QR_ADVICE_KEEP_ON_FORK,
-                                         QR_ADVICE_RANDOM,       QR_ADVICE_NORMAL};
+    static const enum qr_advice all[] = {
+        QR_ADVICE_DONT_NEED,    QR_ADVICE_FREE,         QR_ADVICE_DONT_FORK, QR_ADVICE_DO_FORK,
+        QR_ADVICE_WIPE_ON_FORK, QR_ADVICE_KEEP_ON_FORK, QR_ADVICE_RANDOM,    QR_ADVICE_NORMAL};
     enum qr_advice advice = all[pick(m, 8)];
     enum qr_status want = QR_OK;
     size_t first, last;
@@ -424,10 +423,9 @@ step_advise(struct model *m)
         }
         want = one == QR_OK ? want : one;
     }
-    expect_status(m,
-                  qr_space_advise(m->now->space, sim_page(first), (last - first) << QR_PAGE_SHIFT,
-                                  advice),
-                  want);
+    expect_status(
+        m, qr_space_advise(m->now->space, sim_page(first), (last - first) << QR_PAGE_SHIFT, advice),
+        want);
 }
 
 static void
@@ -443,11 +441,8 @@ step_brk(struct model *m)
     if (moves) {
         pages_clear(p, want, want < p->brk ? p->brk : want);
         for (size_t i = p->brk; i < want; i++)
-            p->pages[i] = (struct page){.mapped = true,
-                                        .accounted = true,
-                                        .prot = SIM_W,
-                                        .flags = HEAP,
-                                        .object = -1};
+            p->pages[i] = (struct page){
+                .mapped = true, .accounted = true, .prot = SIM_W, .flags = HEAP, .object = -1};
         p->brk = want;
     }
     if (want >= PAGES)
@@ -736,10 +731,10 @@ step_sync(struct model *m)
 typedef void (*step_fn)(struct model *m);
 
 static const step_fn steps[] = {
-    step_map,    step_map,   step_map,  step_unmap, step_protect,  step_protect, step_lock,
-    step_advise, step_brk,   step_remap, step_remap, step_store,   step_store,   step_store,
-    step_store,  step_load,  step_poke, step_fork,  step_exit,     step_switch,  step_switch,
-    step_truncate, step_punch, step_sync,
+    step_map,   step_map,    step_map,    step_unmap,    step_protect, step_protect,
+    step_lock,  step_advise, step_brk,    step_remap,    step_remap,   step_store,
+    step_store, step_store,  step_store,  step_load,     step_poke,    step_fork,
+    step_exit,  step_switch, step_switch, step_truncate, step_punch,   step_sync,
 };
 
 /* A remap that was refused late has unmapped its target: does it look like that? */

@@ -112,8 +112,8 @@ act_protect(struct thread *t)
 static void
 act_advise(struct thread *t)
 {
-    static const enum qr_advice advice[] = {QR_ADVICE_DONT_NEED, QR_ADVICE_RANDOM,
-                                            QR_ADVICE_NORMAL, QR_ADVICE_REMOVE};
+    static const enum qr_advice advice[] = {QR_ADVICE_DONT_NEED, QR_ADVICE_RANDOM, QR_ADVICE_NORMAL,
+                                            QR_ADVICE_REMOVE};
 
     (void)!qr_space_advise(space_of(t), sim_page(pick(t, PAGES - 4)),
                            (1 + pick(t, 4)) << QR_PAGE_SHIFT, advice[pick(t, 4)]);
@@ -165,7 +165,7 @@ act_peek(struct thread *t)
 typedef void (*act_fn)(struct thread *t);
 
 static const act_fn acts[] = {
-    act_load,  act_load,    act_load,   act_store,   act_store, act_store, act_map,     act_map,
+    act_load,  act_load,    act_load,   act_store,   act_store, act_store, act_map,      act_map,
     act_unmap, act_protect, act_advise, act_protect, act_remap, act_fork,  act_truncate, act_peek,
 };
 
@@ -235,7 +235,7 @@ TEST(space, threads_agree_under_every_seed)
 
 TEST_THREADS(space, threads_agree_under_real_threads)
 {
-    world_run((struct sim_options){.seed = test_seed(), .cpus = THREADS,
-                                   .features = SIM_NO_VALIDATE},
-              SIM_RUN_THREADS, 3000);
+    world_run(
+        (struct sim_options){.seed = test_seed(), .cpus = THREADS, .features = SIM_NO_VALIDATE},
+        SIM_RUN_THREADS, 3000);
 }

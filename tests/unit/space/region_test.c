@@ -148,8 +148,13 @@ TEST(region, only_equal_neighbours_merge)
     struct qr_object *object = (void *)&field; /* never looked into */
 
     field_fill(&field, &random);
-    const struct qr_region low = {.space = &field.space, .start = {0}, .end = {QR_PAGE_SIZE},
-                                  .prot = 3, .max_prot = 7, .object = object, .object_page = 5};
+    const struct qr_region low = {.space = &field.space,
+                                  .start = {0},
+                                  .end = {QR_PAGE_SIZE},
+                                  .prot = 3,
+                                  .max_prot = 7,
+                                  .object = object,
+                                  .object_page = 5};
     struct qr_region high = low;
 
     high.start = low.end;
