@@ -18,6 +18,8 @@
 
 #define qr_likely(x)   __builtin_expect(!!(x), 1)
 #define qr_unlikely(x) __builtin_expect(!!(x), 0)
+/** Promise the compiler that @p x holds; undefined where it does not. */
+#define qr_assume(x) ((x) ? (void)0 : __builtin_unreachable())
 
 /** The structure that embeds @p member, from a pointer to the member. */
 #define qr_container_of(pointer, type, member) \

@@ -230,6 +230,7 @@ lane_pop(struct qr_frames *frames)
     }
     struct qr_frame *frame = lane->stack[top - 2];
 
+    qr_assume(frame != NULL);
     lane->allocs++;
     atomic_store_explicit(&lane->top, top - 1, memory_order_release);
     qr_port_irq_restore(irq);

@@ -152,6 +152,7 @@ cache_pop(struct qr_cache *cache)
     }
     void *object = lane->loaded->object[top - 2];
 
+    qr_assume(object != NULL);
     atomic_store_explicit(&lane->top, top - 1, memory_order_release);
     qr_port_irq_restore(irq);
     return object;
