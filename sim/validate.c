@@ -191,7 +191,8 @@ spaces_validate(struct sim *sim)
     census.mapped = sim_host_alloc(census.count * sizeof(uint32_t));
     census.writable = sim_host_alloc(census.count * sizeof(uint32_t));
     owned = tables_owned(sim->kernel_tables);
-    qr_list_for_each (link, &sim->vm->all) {
+    qr_list_for_each(link, &sim->vm->all)
+    {
         struct qr_space *space = qr_space_of_link(link);
 
         space_census(&census, space);

@@ -131,8 +131,7 @@ own_fork(struct owner *owner, size_t i)
         region = qr_space_find(child, sim_page(page_of(owner, i)));
         shared = (region->flags & QR_REGION_SHARED) != 0;
         qr_rw_read_unlock(&child->lock);
-        if (!shared &&
-            sim_store(sim_page(page_of(owner, i)), &junk, sizeof(junk)) == SIM_OK &&
+        if (!shared && sim_store(sim_page(page_of(owner, i)), &junk, sizeof(junk)) == SIM_OK &&
             sim_load(sim_page(page_of(owner, i)), &back, sizeof(back)) == SIM_OK && back != junk)
             sim_fail("the child wrote page %zu and reads %#llx", page_of(owner, i),
                      (unsigned long long)back);

@@ -216,8 +216,8 @@ op_map_populate(struct scene *scene)
 static int
 op_map_noreplace(struct scene *scene)
 {
-    return request_map(scene, (struct qr_map_request){.hint = sim_page(8),
-                                                      .flags = QR_MAP_FIXED_NOREPLACE});
+    return request_map(
+        scene, (struct qr_map_request){.hint = sim_page(8), .flags = QR_MAP_FIXED_NOREPLACE});
 }
 
 static int
@@ -466,8 +466,8 @@ static int
 op_get_frame(struct scene *scene)
 {
     struct qr_frame *frame;
-    enum qr_status status = qr_space_get_frame(scene->space, sim_page(5), QR_ACCESS_WRITE, true,
-                                               &frame);
+    enum qr_status status =
+        qr_space_get_frame(scene->space, sim_page(5), QR_ACCESS_WRITE, true, &frame);
 
     if (status == QR_OK)
         qr_frame_put(sim_frames(scene->sim), frame);
@@ -655,9 +655,8 @@ scenario_try(struct scenario *scenario)
 
     if (!sim_catch(scenario_run, scenario, message, sizeof(message)))
         return true;
-    TEST_FAIL("%s, with %s, allocation %llu refused %s: %s",
-              operations[scenario->operation].name, scenes[scenario->scene].name,
-              (unsigned long long)scenario->nth,
+    TEST_FAIL("%s, with %s, allocation %llu refused %s: %s", operations[scenario->operation].name,
+              scenes[scenario->scene].name, (unsigned long long)scenario->nth,
               scenario->mode == SIM_REFUSE_ONCE ? "once" : "from then on", message);
     return false;
 }

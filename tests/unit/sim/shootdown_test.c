@@ -52,16 +52,16 @@ world_options(uint64_t seed)
         .seed = seed,
         .mmu = (enum sim_mmu)(seed % SIM_MMU_COUNT),
         .asids = asids[seed / 3 % 4],
-        .features = ((seed & 1) != 0 ? SIM_SPECULATE : 0u) | ((seed & 6) == 6 ? SIM_LEAF_FLUSH : 0u),
+        .features =
+            ((seed & 1) != 0 ? SIM_SPECULATE : 0u) | ((seed & 6) == 6 ? SIM_LEAF_FLUSH : 0u),
     };
 }
 
 static void
 place_create(struct world *world, struct place *place)
 {
-    enum qr_status status =
-        qr_tables_init(&place->tables, sim_format(world->sim), sim_frames(world->sim),
-                       sim_epoch(world->sim), NULL);
+    enum qr_status status = qr_tables_init(&place->tables, sim_format(world->sim),
+                                           sim_frames(world->sim), sim_epoch(world->sim), NULL);
 
     ASSERT_EQ(status, QR_OK);
     qr_tlb_space_init(&place->space, sim_tlb(world->sim), &place->tables);
