@@ -44,11 +44,15 @@ struct format_traits {
 
     qr_pte (*make_leaf)(const struct qr_leaf *leaf, unsigned level);
     struct qr_leaf (*read_leaf)(qr_pte pte, unsigned level);
-    qr_pa (*leaf_pa)(qr_pte pte, unsigned level);
 
-    /* All bits of a leaf but those that hold the address.  Two leaves that agree in these differ
-     * in their address alone, and any of the functions below XORs both with the same value. */
+    /*
+     * All bits of a leaf but those that hold the address; never all zero in an entry that is not
+     * empty.  Two leaves that agree in these differ in their address alone, every function here
+     * XORs both with the same value, and address_change() turns the XOR of both into that of
+     * their addresses.
+     */
     qr_pte (*attribute_mask)(unsigned level);
+    uint64_t (*address_change)(qr_pte difference, unsigned level);
 
     qr_pte (*make_mark)(struct qr_mark mark, unsigned level);
     struct qr_mark (*read_mark)(qr_pte pte, unsigned level);

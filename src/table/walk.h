@@ -359,12 +359,19 @@ walk_open(walk_format f, struct qr_cursor *c, struct qr_tables *tables, struct q
 
 /* ---- One entry ------------------------------------------------------------ */
 
+/* Note the change of an entry; the caller knows that there is a batch. */
+static QR_ALWAYS_INLINE void
+walk_note_in_batch(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
+{
+    c->noted = true;
+    qr_tlb_batch_note(c->batch, qr_va_of(va & ~walk_entry_mask(f, level)), f->shift(level));
+}
+
 static QR_ALWAYS_INLINE void
 walk_note(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
 {
     qr_assert(c->batch != NULL);
-    c->noted = true;
-    qr_tlb_batch_note(c->batch, qr_va_of(va & ~walk_entry_mask(f, level)), f->shift(level));
+    walk_note_in_batch(f, c, va, level);
 }
 
 /*
@@ -778,17 +785,17 @@ walk_unmap_visit(walk_format f, struct qr_cursor *c, struct walk_place place, vo
 
     qr_pte old = pte_exchange(f, place.table, place.index, 0);
 
-    if (qr_likely(level == 0 && unmap->last != 0 &&
-                  ((old ^ unmap->last) & f->attribute_mask(0)) == 0)) {
-        unmap->entry.leaf.pa = f->leaf_pa(old, 0);
+    if (qr_likely(level == 0 && ((old ^ unmap->last) & f->attribute_mask(0)) == 0)) {
+        unmap->entry.leaf.pa.v ^= f->address_change(old ^ unmap->last, 0);
         unmap->entry.start = qr_va_of(place.va);
+        unmap->last = old;
     } else {
         walk_decode(f, old, level, place.va, &unmap->entry);
         unmap->present = unmap->entry.kind == QR_ENTRY_LEAF && f->present(old, level);
         unmap->last = level == 0 && unmap->entry.kind == QR_ENTRY_LEAF ? old : 0;
     }
     if (unmap->present)
-        walk_note(f, c, place.va, level);
+        walk_note_in_batch(f, c, place.va, level);
     unmap->fn(unmap->context, &unmap->entry);
     return true;
 }
@@ -852,8 +859,7 @@ walk_protect_visit(walk_format f, struct qr_cursor *c, struct walk_place place, 
     struct walk_protect_state *protect = state;
     unsigned level = place.level;
 
-    if (qr_unlikely(level > 0 || protect->last == 0 ||
-                    ((place.pte ^ protect->last) & f->attribute_mask(0)) != 0)) {
+    if (qr_unlikely(level > 0 || ((place.pte ^ protect->last) & f->attribute_mask(0)) != 0)) {
         if (f->kind(place.pte, level) != PTE_LEAF)
             return true;
         qr_assert(level == 0 ||
@@ -868,7 +874,7 @@ walk_protect_visit(walk_format f, struct qr_cursor *c, struct walk_place place, 
     while (!pte_swap(f, place.table, place.index, &old, old ^ protect->change))
         continue;
     if (protect->stricter)
-        walk_note(f, c, place.va, level);
+        walk_note_in_batch(f, c, place.va, level);
     return true;
 }
 
@@ -876,6 +882,8 @@ static QR_ALWAYS_INLINE void
 walk_protect_range(walk_format f, struct qr_cursor *c, struct qr_va_range range, unsigned prot,
                    uint8_t pkey, qr_may_write_fn may_write, void *context)
 {
+    qr_assert(c->batch != NULL);
+
     struct walk_protect_state state = {
         .range = range, .prot = prot, .pkey = pkey, .may_write = may_write, .context = context};
 

@@ -130,12 +130,6 @@ scrambled_make_leaf(const struct qr_leaf *leaf, unsigned level)
     return scrambled_encode(plain, level);
 }
 
-static QR_ALWAYS_INLINE qr_pa
-scrambled_leaf_pa(qr_pte pte, unsigned level)
-{
-    return qr_pa_of(scrambled_field(scrambled_decode(pte, level)) << 12);
-}
-
 static QR_ALWAYS_INLINE qr_pte
 scrambled_attribute_mask(unsigned level)
 {
@@ -143,6 +137,14 @@ scrambled_attribute_mask(unsigned level)
     qr_pte address = FIELD_MASK << FIELD_SHIFT;
 
     return ~(address << turn | address >> (64 - turn));
+}
+
+static QR_ALWAYS_INLINE uint64_t
+scrambled_address_change(qr_pte difference, unsigned level)
+{
+    unsigned turn = 7 * level + 3;
+
+    return scrambled_field(difference >> turn | difference << (64 - turn)) << 12;
 }
 
 static QR_ALWAYS_INLINE struct qr_leaf
@@ -234,8 +236,8 @@ static const struct format_traits scrambled_traits = {
     .read_table = scrambled_read_table,
     .make_leaf = scrambled_make_leaf,
     .read_leaf = scrambled_read_leaf,
-    .leaf_pa = scrambled_leaf_pa,
     .attribute_mask = scrambled_attribute_mask,
+    .address_change = scrambled_address_change,
     .make_mark = scrambled_make_mark,
     .read_mark = scrambled_read_mark,
     .protect = scrambled_protect,

@@ -174,6 +174,13 @@ x86_attribute_mask(unsigned level)
     return ~x86_address_mask(level);
 }
 
+static QR_ALWAYS_INLINE uint64_t
+x86_address_change(qr_pte difference, unsigned level)
+{
+    (void)level;
+    return difference;
+}
+
 static QR_ALWAYS_INLINE qr_pte
 x86_protect(qr_pte pte, unsigned level, unsigned prot, uint8_t pkey)
 {
@@ -191,12 +198,6 @@ x86_make_leaf(const struct qr_leaf *leaf, unsigned level)
 
     pte |= x86_cache(leaf->cache, level) | x86_flag_bits(leaf->flags);
     return x86_protect(pte, level, leaf->prot, leaf->pkey);
-}
-
-static QR_ALWAYS_INLINE qr_pa
-x86_leaf_pa(qr_pte pte, unsigned level)
-{
-    return qr_pa_of(x86_show(pte) & x86_address_mask(level));
 }
 
 static QR_ALWAYS_INLINE unsigned
@@ -219,7 +220,7 @@ x86_read_leaf(qr_pte pte, unsigned level)
     struct qr_leaf leaf;
 
     leaf.prot = x86_read_prot(pte);
-    leaf.pa = x86_leaf_pa(pte, level);
+    leaf.pa = qr_pa_of(x86_show(pte) & x86_address_mask(level));
     leaf.flags = (unsigned)((pte & (PTE_A | PTE_D)) >> 5);
     leaf.flags |= (unsigned)((pte & (PTE_S1 | PTE_S2)) >> 7);
     leaf.level = (uint8_t)level;
@@ -271,24 +272,25 @@ x86_stricter(qr_pte old, qr_pte new, unsigned level)
     return (old & PTE_P) != 0 && (lost | forbidden | key) != 0;
 }
 
-#define X86_TRAITS(name_, levels_)                                                                \
-    {                                                                                             \
-        .info = {.name = name_,                                                                   \
-                 .levels = levels_,                                                               \
-                 .page_shift = 12,                                                                \
-                 .leaf_levels = 7,                                                                \
-                 .va_bits = 12 + 9 * levels_,                                                     \
-                 .pa_bits = 52,                                                                   \
-                 .mark_bits = 40,                                                                 \
-                 .no_execute = true,                                                              \
-                 .protection_keys = true,                                                         \
-                 .hardware_access_dirty = true},                                                  \
-        .entry_bytes = 8, .break_before_make = false, .shift = x86_shift,                         \
-        .index_bits = x86_index_bits, .kind = x86_kind, .present = x86_present,                   \
-        .make_table = x86_make_table, .read_table = x86_read_table, .make_leaf = x86_make_leaf,   \
-        .read_leaf = x86_read_leaf, .leaf_pa = x86_leaf_pa, .attribute_mask = x86_attribute_mask, \
-        .make_mark = x86_make_mark, .read_mark = x86_read_mark, .protect = x86_protect,           \
-        .writable = x86_writable, .flag = x86_flag, .stricter = x86_stricter,                     \
+#define X86_TRAITS(name_, levels_)                                                              \
+    {                                                                                           \
+        .info = {.name = name_,                                                                 \
+                 .levels = levels_,                                                             \
+                 .page_shift = 12,                                                              \
+                 .leaf_levels = 7,                                                              \
+                 .va_bits = 12 + 9 * levels_,                                                   \
+                 .pa_bits = 52,                                                                 \
+                 .mark_bits = 40,                                                               \
+                 .no_execute = true,                                                            \
+                 .protection_keys = true,                                                       \
+                 .hardware_access_dirty = true},                                                \
+        .entry_bytes = 8, .break_before_make = false, .shift = x86_shift,                       \
+        .index_bits = x86_index_bits, .kind = x86_kind, .present = x86_present,                 \
+        .make_table = x86_make_table, .read_table = x86_read_table, .make_leaf = x86_make_leaf, \
+        .read_leaf = x86_read_leaf, .attribute_mask = x86_attribute_mask,                       \
+        .address_change = x86_address_change, .make_mark = x86_make_mark,                       \
+        .read_mark = x86_read_mark, .protect = x86_protect, .writable = x86_writable,           \
+        .flag = x86_flag, .stricter = x86_stricter,                                             \
     }
 
 static const struct format_traits x86_64_traits = X86_TRAITS("x86_64", 4);

@@ -37,7 +37,14 @@ check_round_trip(walk_format f, struct qr_leaf leaf)
     ASSERT_EQ(back.pkey, leaf.pkey);
     ASSERT_EQ(back.level, leaf.level);
     ASSERT_EQ(f->writable(pte, leaf.level), (leaf.prot & QR_PROT_WRITE) != 0);
-    ASSERT_EQ(f->leaf_pa(pte, leaf.level).v, leaf.pa.v);
+    struct qr_leaf other = leaf;
+
+    other.pa.v ^= (uint64_t)3 << 40;
+    qr_pte difference = pte ^ f->make_leaf(&other, leaf.level);
+
+    ASSERT_EQ(difference & f->attribute_mask(leaf.level), 0);
+    ASSERT_EQ(f->address_change(difference, leaf.level), (uint64_t)3 << 40);
+    ASSERT_NE(pte & f->attribute_mask(leaf.level), 0);
 }
 
 TEST(format, every_leaf_comes_back_as_it_went_in)
@@ -149,6 +156,7 @@ TEST(format, marks_and_tables_come_back_and_are_told_apart)
                     qr_pte pte = f->make_mark(mark, level);
 
                     ASSERT_EQ(f->kind(pte, level), PTE_MARK);
+                    ASSERT_NE(pte & f->attribute_mask(level), 0);
                     ASSERT_EQ(f->read_mark(pte, level).kind, mark.kind);
                     ASSERT_EQ(f->read_mark(pte, level).value, value);
                 }
