@@ -72,14 +72,10 @@ file_count(void)
     return atomic_load(&open_files);
 }
 
-struct file *
-file_create(struct dentry *dentry, uint32_t flags)
+/* Make a blank file one of @dentry. Cannot fail. */
+static void
+file_attach(struct file *file, struct dentry *dentry, uint32_t flags)
 {
-    struct file *file = kmem_zalloc(sizeof *file);
-
-    if (file == NULL) {
-        return NULL;
-    }
     dentry_ref(dentry);
     inode_ref(dentry->inode);
     atomic_fetch_add(&dentry->superblock->files, 1);
@@ -90,6 +86,16 @@ file_create(struct dentry *dentry, uint32_t flags)
     file->dentry = dentry;
     file->inode = dentry->inode;
     file->ops = &path_only_file_ops;
+}
+
+struct file *
+file_create(struct dentry *dentry, uint32_t flags)
+{
+    struct file *file = kmem_zalloc(sizeof *file);
+
+    if (file != NULL) {
+        file_attach(file, dentry, flags);
+    }
     return file;
 }
 
@@ -222,63 +228,82 @@ open_check(const struct inode *inode, uint32_t flags)
     return inode_allows(inode, access_wish(flags)) ? 0 : -EACCES;
 }
 
+/* Open the thing at @dentry as @file, which is blank; it is gone after an error. */
+static int64_t
+open_as(struct file *file, struct dentry *dentry, uint32_t flags)
+{
+    file_attach(file, dentry, flags);
+    if (flags & O_PATH) {
+        return 0;
+    }
+    int64_t error = file_bind(file);
+    if (error != 0) {
+        file->ops = &path_only_file_ops;
+        file_put(file);
+    }
+    return error;
+}
+
 static int64_t
 open_dentry(struct dentry *dentry, uint32_t flags, struct file **out)
 {
-    struct file *file = file_create(dentry, flags);
+    struct file *file = kmem_zalloc(sizeof *file);
 
     if (file == NULL) {
         return -ENOMEM;
     }
-    if (!(flags & O_PATH)) {
-        int64_t error = file_bind(file);
-
-        if (error != 0) {
-            file->ops = &path_only_file_ops;
-            file_put(file);
-            return error;
-        }
+    int64_t error = open_as(file, dentry, flags);
+    if (error == 0) {
+        *out = file;
     }
-    *out = file;
-    return 0;
+    return error;
 }
 
-int64_t
-file_open(struct dentry *dentry, uint32_t flags, struct file **out)
+/* Empty what was opened with O_TRUNC; the file is gone after an error. */
+static int64_t
+open_truncate(struct file *file)
 {
-    if (!(flags & O_PATH)) {
-        int64_t error = open_check(dentry->inode, flags);
-
-        if (error != 0) {
-            return error;
-        }
+    if (!S_ISTYPE(file->inode->mode, S_IFREG) || file->ops->truncate == NULL) {
+        return 0;
     }
-    return open_dentry(dentry, flags, out);
+    int64_t error = file->ops->truncate(file, 0);
+    if (error != 0) {
+        file_put(file);
+    }
+    return error;
 }
 
 int64_t
 vfs_open_path_at(int dirfd, const char *path, uint32_t flags, uint32_t mode, struct file **out_file)
 {
     struct dentry *dentry;
-    struct file *file;
     bool created;
 
     if (flags & O_PATH) {
         flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     }
+    /* Before anything is made: without memory for the file there is to be no name either. */
+    struct file *file = kmem_zalloc(sizeof *file);
+    if (file == NULL) {
+        return -ENOMEM;
+    }
     int64_t error =
         name_open(dirfd, path, flags, mode & 07777u & ~current_umask(), &dentry, &created);
     if (error != 0) {
+        kmem_free(file);
         return error;
     }
     /* Who makes a file may write to it, whatever mode it got. */
-    error = created ? open_dentry(dentry, flags, &file) : file_open(dentry, flags, &file);
-    if (error == 0 && (flags & O_TRUNC) && !created && S_ISTYPE(dentry->inode->mode, S_IFREG) &&
-        file->ops->truncate != NULL) {
-        error = file->ops->truncate(file, 0);
-        if (error != 0) {
-            file_put(file);
-        }
+    if (!created && !(flags & O_PATH)) {
+        error = open_check(dentry->inode, flags);
+    }
+    if (error != 0) {
+        kmem_free(file);
+    } else {
+        error = open_as(file, dentry, flags);
+    }
+    if (error == 0 && (flags & O_TRUNC) && !created) {
+        error = open_truncate(file);
     }
     dentry_put(dentry);
     if (error == 0) {

@@ -379,8 +379,6 @@ extern const struct file_ops tmpfs_file_ops;
 
 /** A file over an inode; takes its own references. The caller sets ops or calls file_open(). */
 struct file *file_create(struct dentry *dentry, uint32_t flags);
-/** Open the thing at @dentry: the part of open() behind the path walk. */
-int64_t file_open(struct dentry *dentry, uint32_t flags, struct file **out);
 
 extern const struct file_ops directory_file_ops;
 extern const struct file_ops path_only_file_ops;

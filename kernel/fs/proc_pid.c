@@ -235,6 +235,7 @@ static const struct text_node process_nodes[] = {
     {.name = "mountinfo", .mode = 0444, .show = proc_show_mountinfo},
     {.name = "pagemap", .mode = 0400, .ops = &proc_pagemap_ops},
     {.name = "mem", .mode = 0600, .ops = &proc_mem_ops},
+    {.name = "fail-nth", .mode = 0600, .ops = &proc_fail_nth_ops},
     {.name = "exe", .mode = S_IFLNK | 0777, .inode_ops = &exe_ops},
     {.name = "cwd", .mode = S_IFLNK | 0777, .inode_ops = &cwd_ops},
     {.name = "root", .mode = S_IFLNK | 0777, .inode_ops = &root_ops},

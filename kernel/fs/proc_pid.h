@@ -29,6 +29,7 @@ void proc_show_mounts(const struct text_target *target, struct qr_writer *writer
 void proc_show_mountinfo(const struct text_target *target, struct qr_writer *writer);
 extern const struct file_ops proc_pagemap_ops;
 extern const struct file_ops proc_mem_ops;
+extern const struct file_ops proc_fail_nth_ops;
 
 /** The memory of the process that @inode is about, with a reference. @return 0 or -ESRCH */
 int64_t proc_inode_mm(const struct inode *inode, struct mm **out);

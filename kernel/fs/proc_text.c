@@ -13,6 +13,7 @@
 #include "arch.h"
 #include "fd_table.h"
 #include "proc.h"
+#include "refuse.h"
 #include "text.h"
 #include "tty.h"
 
@@ -440,3 +441,68 @@ mem_write(struct file *file, struct io *io, uint64_t *position)
 
 const struct file_ops proc_mem_ops = {
     .name = "mem", .read = mem_read, .write = mem_write, .seek = wide_seek};
+
+/* ---- fail-nth: tests only; must not allocate itself ---------------------------------------- */
+
+static bool
+inode_is_own(const struct inode *inode)
+{
+    struct process *process = process_current();
+
+    return process != NULL && (uint64_t)process->id == inode->key;
+}
+
+static int64_t
+fail_nth_read(struct file *file, struct io *io, uint64_t *position)
+{
+    char text[16];
+
+    if (!inode_is_own(file->inode)) {
+        return -EPERM;
+    }
+    if (*position > 0) {
+        return 0;
+    }
+    int length = snprintf(text, sizeof text, "%u\n", refuse_remaining());
+    size_t done = io_put(io, text, (size_t)length);
+    *position += done;
+    return done > 0 ? (int64_t)done : -EFAULT;
+}
+
+static int64_t
+fail_nth_write(struct file *file, struct io *io, uint64_t *position)
+{
+    char text[16];
+    uint64_t nth;
+    size_t bytes = io->left;
+
+    (void)position;
+    if (!inode_is_own(file->inode)) {
+        return -EPERM;
+    }
+    if (bytes == 0 || bytes >= sizeof text) {
+        return -EINVAL;
+    }
+    if (io_take(io, text, bytes) < bytes) {
+        return -EFAULT;
+    }
+    if (decimal_parse(text, bytes, &nth) == 0 || nth > INT32_MAX) {
+        return -EINVAL;
+    }
+    return refuse_arm((uint32_t)nth) ? (int64_t)bytes : -EBUSY;
+}
+
+static void
+fail_nth_release(struct file *file)
+{
+    (void)file;
+    refuse_forget(thread_current());
+}
+
+const struct file_ops proc_fail_nth_ops = {
+    .name = "fail-nth",
+    .read = fail_nth_read,
+    .write = fail_nth_write,
+    .seek = wide_seek,
+    .release = fail_nth_release,
+};

@@ -11,6 +11,7 @@
 #include "arch.h"
 #include "kstring.h"
 #include "memory.h"
+#include "refuse.h"
 
 enum { STRING_PIECE = 64 };
 
@@ -138,24 +139,32 @@ heap_flags(void)
 void *
 kmem_alloc(size_t bytes)
 {
+    if (refuse_now())
+        return NULL;
     return qr_kmalloc(memory.heap, bytes, heap_flags());
 }
 
 void *
 kmem_zalloc(size_t bytes)
 {
+    if (refuse_now())
+        return NULL;
     return qr_kcalloc(memory.heap, 1, bytes, heap_flags());
 }
 
 void *
 kmem_calloc(size_t count, size_t bytes)
 {
+    if (refuse_now())
+        return NULL;
     return qr_kcalloc(memory.heap, count, bytes, heap_flags());
 }
 
 void *
 kmem_realloc(void *block, size_t bytes)
 {
+    if (refuse_now())
+        return NULL;
     return qr_krealloc(memory.heap, block, bytes, heap_flags());
 }
 
