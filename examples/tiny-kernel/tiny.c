@@ -266,8 +266,7 @@ tiny_main(const struct boot_info *boot)
     qr_kfree(heap, text);
 
     tables_up(&tables, frames);
-    qr_writer_printf(&serial, "running on page tables of %zu frames\n",
-                     (size_t)tables.table_count);
+    qr_writer_printf(&serial, "running on page tables of %zu frames\n", (size_t)tables.table_count);
     alias_check(&tables, frames);
     qr_writer_printf(&serial, "tiny kernel: all is well\n");
     power_off(16);
