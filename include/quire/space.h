@@ -55,7 +55,7 @@ enum qr_region_flag {
     QR_REGION_SHARED = 1 << 0,
     QR_REGION_GROWS_DOWN = 1 << 1,
     QR_REGION_LOCKED = 1 << 2,
-    QR_REGION_LOCKED_ON_FAULT = 1 << 3,
+    QR_REGION_LOCKED_ON_FAULT = 1 << 3, /**< beside LOCKED: pages come on fault only */
     QR_REGION_NO_RESERVE = 1 << 4,
     QR_REGION_DONT_FORK = 1 << 5,
     QR_REGION_WIPE_ON_FORK = 1 << 6,
@@ -68,8 +68,8 @@ enum qr_region_flag {
     QR_REGION_STACK = 1 << 13, /**< reported as [stack] */
     QR_REGION_HEAP = 1 << 14,  /**< reported as [heap] */
     QR_REGION_SEALED = 1 << 15,
-    QR_REGION_ACCOUNTED = 1 << 16, /**< counts towards committed memory */
-    QR_REGION_DEVICE = 1 << 17,
+    QR_REGION_ACCOUNTED = 1 << 16, /**< counts towards committed memory; set by the library */
+    QR_REGION_DEVICE = 1 << 17,    /**< its object is a device; set by the library */
 };
 
 /**
@@ -137,7 +137,8 @@ QR_MUST_USE enum qr_status qr_space_create(struct qr_vm *vm, struct qr_space **o
 void qr_space_get(struct qr_space *space);
 /** The last put unmaps everything and frees the space; it runs on no CPU by then. */
 void qr_space_put(struct qr_space *space);
-/** Unmap everything now (exec, exit of the last thread); the space stays usable and empty. */
+/** Unmap everything now (exec, exit of the last thread); the space stays usable and empty.
+ *  Takes the space lock for writing. */
 void qr_space_clear(struct qr_space *space);
 
 /** Run @p space on this CPU (NULL: lazily keep what is loaded).  Interrupts off. */
@@ -175,11 +176,20 @@ struct qr_map_request {
  */
 QR_MUST_USE enum qr_status qr_space_map(struct qr_space *space,
                                         const struct qr_map_request *request, qr_va *out_va);
-/** Holes are fine.  QR_ERR_NO_MEMORY: a split would exceed the region limit. */
+/**
+ * Holes are fine.  A descriptor is needed only to cut a hole into one region: all other
+ * unmapping works with no memory left.  On return no CPU can use a translation of the range.
+ *
+ * @return QR_ERR_RANGE misaligned, empty or outside; QR_ERR_NO_MEMORY no descriptor for a
+ *         split, or it would exceed the region limit (nothing changed)
+ */
 QR_MUST_USE enum qr_status qr_space_unmap(struct qr_space *space, qr_va start, size_t bytes);
 /**
- * @return QR_ERR_NO_MEMORY at a hole (what lies before it is changed already, as Linux does);
- *         QR_ERR_ACCESS beyond max_prot
+ * An empty range is fine.  @p pkey: negative leaves each region's own.
+ *
+ * @return QR_ERR_NO_MEMORY at a hole, or at the data limit (what lies before it is changed
+ *         already, as Linux does), or with no descriptor for a split (nothing changed);
+ *         QR_ERR_ACCESS beyond max_prot; QR_ERR_RANGE misaligned
  */
 QR_MUST_USE enum qr_status qr_space_protect(struct qr_space *space, qr_va start, size_t bytes,
                                             unsigned prot, int pkey);
@@ -196,11 +206,19 @@ struct qr_remap_request {
     unsigned flags;
     qr_va new_start; /**< FIXED, or a hint with DONT_UNMAP */
 };
-/** QR_ERR_FAULT where the old range is not mapped, as Linux's EFAULT. */
+/**
+ * Resize or move, as mremap.  Pages move without being copied.
+ *
+ * @return QR_ERR_FAULT where the old range is not mapped or not in one region; QR_ERR_NO_MEMORY
+ *         without room or memory (with FIXED the target may be unmapped by then, as in Linux);
+ *         QR_ERR_LIMIT, QR_ERR_AGAIN (locked limit); QR_ERR_RANGE (a target outside or
+ *         overlapping), QR_ERR_INVALID (flags, lengths)
+ */
 QR_MUST_USE enum qr_status qr_space_remap(struct qr_space *space,
                                           const struct qr_remap_request *request, qr_va *out_va);
 
-/** Set the program break's origin (exec). */
+/** Set the program break's origin (exec): @p start rounded up to a page, randomised where
+ *  the machine randomises.  qr_space_brk(space, 0) tells the outcome. */
 void qr_space_set_brk(struct qr_space *space, qr_va start);
 /** Move the break; @return the break now, moved or not, as Linux's brk. */
 qr_va qr_space_brk(struct qr_space *space, qr_va new_end);
@@ -228,21 +246,42 @@ enum qr_advice {
     QR_ADVICE_MERGEABLE,
     QR_ADVICE_UNMERGEABLE,
 };
+/**
+ * As madvise.  Holes are passed over and reported in the end (QR_ERR_NO_MEMORY); any other error
+ * ends the call: QR_ERR_INVALID (locked or device pages, FREE or WIPE_ON_FORK on what is not
+ * private anonymous memory), QR_ERR_ACCESS and QR_ERR_UNSUPPORTED (REMOVE), QR_ERR_RANGE
+ * (misaligned or wrapping).  POPULATE_*: as qr_space_populate().
+ */
 QR_MUST_USE enum qr_status qr_space_advise(struct qr_space *space, qr_va start, size_t bytes,
                                            enum qr_advice advice);
 
 enum qr_lock_mode { QR_UNLOCK, QR_LOCK_NOW, QR_LOCK_ON_FAULT };
+/**
+ * The pages that hold any byte of the range, as mlock; the space is then populated.
+ * @return QR_ERR_NO_MEMORY at a hole or where a page cannot be had (past an object's end, no
+ *         rights); QR_ERR_LIMIT; QR_ERR_AGAIN no memory while populating (flags stay set)
+ */
 QR_MUST_USE enum qr_status qr_space_lock_pages(struct qr_space *space, qr_va start, size_t bytes,
                                                enum qr_lock_mode mode);
-/** mlockall: existing regions per @p current, new ones per @p future. */
+/**
+ * mlockall and munlockall: existing regions per @p current, new ones per @p future.  QR_UNLOCK for
+ * the existing ones leaves them as they are where @p future locks (MCL_FUTURE alone), and unlocks
+ * them where it does not (munlockall).
+ */
 QR_MUST_USE enum qr_status qr_space_lock_all(struct qr_space *space, enum qr_lock_mode current,
                                              enum qr_lock_mode future);
 /** One byte a page into @p out: 1 where present.  QR_ERR_NO_MEMORY at a hole. */
 QR_MUST_USE enum qr_status qr_space_resident(struct qr_space *space, qr_va start, size_t pages,
                                              uint8_t *out);
+/** As msync: QR_ERR_BUSY to invalidate locked pages; QR_ERR_NO_MEMORY, in the end, where there
+ *  were holes; QR_ERR_IO. */
 QR_MUST_USE enum qr_status qr_space_sync(struct qr_space *space, qr_va start, size_t bytes,
                                          bool write, bool invalidate);
-/** Fault in [start, start+bytes) as a read or a write would. */
+/**
+ * Fault in [start, start+bytes) as a read or a write would, up to the first page that fails.
+ * @return QR_ERR_NO_MEMORY not mapped; QR_ERR_INVALID no such right; QR_ERR_FAULT past an
+ *         object's end, unreadable or poisoned; QR_ERR_AGAIN no memory
+ */
 QR_MUST_USE enum qr_status qr_space_populate(struct qr_space *space, qr_va start, size_t bytes,
                                              bool write);
 
@@ -256,12 +295,18 @@ struct qr_region *qr_region_next(const struct qr_region *region);
 /**
  * The frame behind @p va with a reference, faulting it in if need be: for other
  * processes' accesses (process_vm_readv, ptrace, futex keys of shared memory).
- * @p force: as a debugger, past missing write permission, by breaking copy-on-write.
+ * @p force: as a debugger, past missing rights; a write to private memory then goes to a copy.
+ *
+ * The page is marked dirty here, and by write-back's grace may be clean again before the caller
+ * writes: who writes to a frame of type OBJECT calls qr_object_mark_dirty() afterwards.
+ *
+ * @return QR_ERR_FAULT not mapped, not allowed, or without a frame (devices); QR_ERR_NO_MEMORY
  */
 QR_MUST_USE enum qr_status qr_space_get_frame(struct qr_space *space, qr_va va, unsigned access,
                                               bool force, struct qr_frame **out_frame);
 
 void qr_space_counts(struct qr_space *space, struct qr_space_counts *out_counts);
+/** Its structure, counts and entries (src/space/validate.c).  The machine is at rest. */
 bool qr_space_validate(struct qr_space *space, char *out_message, size_t bytes);
 /** Every structure of every space, and the frames' references against all tables. */
 bool qr_vm_validate(struct qr_vm *vm, char *out_message, size_t bytes);

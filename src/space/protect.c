@@ -100,7 +100,7 @@ qr_space_protect(struct qr_space *space, qr_va start, size_t bytes, unsigned pro
 
     if (status != QR_OK)
         return status;
-    if ((prot & ~QR_PROT_RWX) != 0 || pkey > UINT8_MAX)
+    if ((prot & ~QR_PROT_RWX) != 0 || pkey > (int)UINT8_MAX)
         return QR_ERR_INVALID;
     qr_change_begin(&change, space);
     qr_tlb_batch_init(&batch, &space->tlb);

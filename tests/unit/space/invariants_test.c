@@ -396,6 +396,72 @@ TEST(invariants, protection_waits_for_pending_flushes)
     }
 }
 
+/*
+ * Two threads write to a page that is still shared with a child; a third has the
+ * old frame in its TLB.  Once a writer has said so elsewhere, its word is seen:
+ * nobody may write to the copy while somebody can still read the original.
+ */
+static void
+body_copy(void *context)
+{
+    uint64_t value = 1;
+
+    (void)context;
+    EXPECT_EQ(sim_store(sim_page(0), &value, sizeof(value)), SIM_OK);
+}
+
+static void
+body_write_and_tell(void *context)
+{
+    uint64_t value = 2;
+
+    (void)context;
+    EXPECT_EQ(sim_store(qr_va_of(sim_page(0).v + 8), &value, sizeof(value)), SIM_OK);
+    EXPECT_EQ(sim_store(sim_page(1), &value, sizeof(value)), SIM_OK);
+}
+
+static void
+body_hear_and_look(void *context)
+{
+    struct scene *scene = context;
+    uint64_t value = 0;
+    uint64_t told = 0;
+
+    for (unsigned i = 0; i < 2000 && told == 0; i++) {
+        EXPECT_EQ(sim_load(qr_va_of(sim_page(0).v + 8), &value, sizeof(value)), SIM_OK);
+        EXPECT_EQ(sim_load(sim_page(1), &told, sizeof(told)), SIM_OK);
+        sim_preempt();
+    }
+    EXPECT_EQ(sim_load(qr_va_of(sim_page(0).v + 8), &value, sizeof(value)), SIM_OK);
+    scene->useful += told != 0;
+    scene->wrong += told != 0 && value != 2;
+}
+
+TEST(invariants, a_copy_is_written_when_nobody_reads_the_original)
+{
+    unsigned useful = 0;
+
+    for (uint64_t seed = 0; seed < sim_seeds(100); seed++) {
+        struct scene scene;
+
+        scene_boot(&scene, seed);
+        sim_set_preemption(scene.sim, 2);
+        ASSERT_EQ(sim_map(scene.sim, 0, 2, SIM_W), QR_OK);
+        sim_write(scene.sim, 0, 5);
+        struct qr_space *child = sim_fork(scene.sim);
+
+        sim_write(scene.sim, 1, 0);
+        sim_spawn(scene.sim, 0, "copy", body_copy, &scene);
+        sim_spawn(scene.sim, 1, "write", body_write_and_tell, &scene);
+        sim_spawn(scene.sim, 2, "look", body_hear_and_look, &scene);
+        sim_run(scene.sim, SIM_RUN_SEEDED);
+        useful += scene.useful;
+        sim_space_destroy(scene.sim, child);
+        scene_end(&scene);
+    }
+    EXPECT_GT(useful, 0);
+}
+
 /* ---- Stacks ---------------------------------------------------------------------------- */
 
 static void
