@@ -264,7 +264,8 @@ block_bring_in(struct qr_frames *frames, uint32_t block)
     record->free = rows_from_map(frames, block, qr_rows_of(frames, block)) & 0x3ffu;
     record->state = BLOCK_OPEN;
     record->order = 0;
-    qr_section_describe(frames, block);
+    if (record->free != BLOCK_FRAMES)
+        qr_section_describe(frames, block);
 
     struct frame_zone *zone = &frames->zones[record->zone];
 
