@@ -8,8 +8,18 @@
  */
 #include "refuse.h"
 
+#include "memory.h"
+
 _Atomic(struct thread *) refuse_thread;
 uint32_t refuse_left;
+
+/* Page frames count as heap blocks do. */
+static bool
+refuse_frame(void *context)
+{
+    (void)context;
+    return refuse_now();
+}
 
 bool
 refuse_arm(uint32_t nth)
@@ -19,6 +29,7 @@ refuse_arm(uint32_t nth)
     if (!atomic_compare_exchange_strong(&refuse_thread, &armed, me) && armed != me)
         return false;
     refuse_left = nth;
+    qr_frames_set_refusal(memory.frames, nth == 0 ? NULL : refuse_frame, NULL);
     if (nth == 0)
         atomic_store(&refuse_thread, NULL);
     return true;

@@ -19,6 +19,7 @@
 #include "abi_errno.h"
 #include "kstring.h"
 #include "printk.h"
+#include "refuse.h"
 #include "sched_private.h"
 #include "syscall.h"
 #include "tty.h"
@@ -327,6 +328,7 @@ thread_exit(int status)
 
     qr_assert(process != NULL && !thread->exiting);
     thread->exiting = true;
+    refuse_forget(thread);
     thread_release_memory(thread);
     vfork_release(thread);
     last = process_count_out(process, status);
