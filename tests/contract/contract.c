@@ -33,13 +33,13 @@ idle_frames(const struct contract_machine *machine)
 }
 
 static bool
-same_text(const char *a, const char *b)
+begins_with(const char *text, const char *start)
 {
-    while (*a != '\0' && *a == *b) {
-        a++;
-        b++;
+    while (*start != '\0' && *text == *start) {
+        text++;
+        start++;
     }
-    return *a == *b;
+    return *start == '\0';
 }
 
 /* Objects in use, but for the caches in which the heap keeps its own books. */
@@ -50,7 +50,7 @@ heap_objects(const struct contract_machine *machine)
     size_t objects = 0;
 
     for (size_t i = 0; qr_heap_cache_stats(machine->heap, i, &stats); i++) {
-        if (!same_text(stats.name, "slab-records") && !same_text(stats.name, "magazines")) {
+        if (!begins_with(stats.name, "slab-records") && !begins_with(stats.name, "magazine")) {
             objects += stats.active_objects;
         }
     }
