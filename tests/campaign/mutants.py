@@ -83,8 +83,10 @@ TEST = ["tests/unit/sim/shootdown_test.c", "tests/unit/space/race_test.c",
         "tests/harness/hosted.c"]
 
 
-def compile_one(cc, source, target, instrument):
+def compile_one(cc, source, target, instrument, beside=None):
+    """@beside: the directory whose headers the source includes by bare name."""
     extra = ["-fsanitize=thread"] if instrument else []
+    extra += ["-iquote", str(beside)] if beside else []
     subprocess.run([cc, *FLAGS, *INCLUDES, *extra, "-c", str(source), "-o", str(target)],
                    check=True)
 
@@ -111,7 +113,7 @@ def mutant_is_found(cc, where, objects, mutant, seeds):
     source.write_text(text.replace(before, after))
     broken = dict(objects)
     broken[path] = where / "mutant.o"
-    compile_one(cc, source, broken[path], True)
+    compile_one(cc, source, broken[path], True, (ROOT / path).parent)
     program = where / "mutant"
     subprocess.run([cc, *map(str, broken.values()), "-lpthread", "-o", str(program)], check=True)
     run = subprocess.run([str(program), "--limit", "120", "--isolate", "every_seed" if "tlb" not in path

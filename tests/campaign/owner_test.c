@@ -197,12 +197,17 @@ owner_body(void *context)
         acts[pick(owner, QR_ARRAY_COUNT(acts))](owner, pick(owner, OWN));
 }
 
+struct run {
+    uint64_t seed;
+    uint64_t checks; /* over all seeds */
+};
+
 static void
 one_seed(void *context)
 {
-    uint64_t seed = *(uint64_t *)context;
+    struct run *run = context;
+    uint64_t seed = run->seed;
     struct owner owners[THREADS];
-    unsigned checks = 0;
     struct sim *sim = sim_boot((struct sim_options){
         .cpus = 2 + (unsigned)(seed % 3),
         .asids = seed % 2 == 0 ? 8 : 2,
@@ -222,19 +227,22 @@ one_seed(void *context)
     sim_refuse_nth(sim, 0, SIM_REFUSE_ONCE);
     sim_validate(sim);
     for (size_t i = 0; i < THREADS; i++)
-        checks += owners[i].checks;
-    EXPECT_GT(checks, 0);
+        run->checks += owners[i].checks;
     sim_shutdown(sim);
 }
 
 TEST(owner, memory_keeps_what_was_written_under_every_seed)
 {
-    for (uint64_t seed = test_seed(); seed < test_seed() + sim_seeds(400); seed++) {
-        char message[400] = "";
+    uint64_t seeds = sim_seeds(400);
+    struct run run = {.seed = test_seed()};
 
-        if (sim_catch(one_seed, &seed, message, sizeof(message)))
-            TEST_FAIL("seed %llu: %s", (unsigned long long)seed, message);
-        if (message[0] != '\0')
-            break;
+    for (; run.seed < test_seed() + seeds; run.seed++) {
+        char message[400];
+
+        if (sim_catch(one_seed, &run, message, sizeof(message))) {
+            TEST_FAIL("seed %llu: %s", (unsigned long long)run.seed, message);
+            return;
+        }
     }
+    EXPECT_GT(run.checks, 5 * seeds);
 }
