@@ -3,9 +3,9 @@
  * Stage 3: look at the entry and make it grant the access.
  *
  * The entry decides, not what was believed before: another CPU may have handled
- * the same fault meanwhile.  An object's page is fetched with the cursor closed,
- * since the object's lock comes before table locks; then the entry is looked at
- * again.
+ * the same fault meanwhile.  An object's page is fetched with no cursor open,
+ * since the object's lock comes before table locks: where an entry asks for it,
+ * or beforehand where none is likely to stand; then the entry is looked at again.
  */
 #include "fault.h"
 
@@ -51,9 +51,23 @@ resolve_once(struct fault_ctx *ctx)
     return step;
 }
 
+/* In a shared mapping the entry can hardly be anything but empty: fetch the page at once. */
+static bool
+resolve_wants_page(const struct fault_ctx *ctx)
+{
+    return qr_region_is_shared(ctx->region) && ctx->page == NULL &&
+           (ctx->region->flags & QR_REGION_DEVICE) == 0;
+}
+
 enum fault_step
 qr_fault_resolve(struct fault_ctx *ctx)
 {
+    if (resolve_wants_page(ctx)) {
+        enum fault_step step = qr_fault_fetch_page(ctx);
+
+        if (step != FAULT_NEXT)
+            return step;
+    }
     for (unsigned round = 0; round < RESOLVE_ROUNDS; round++) {
         enum fault_step step = resolve_once(ctx);
 
