@@ -6,6 +6,10 @@
  * tty_input().  The second carries the kernel's log.  Where there is no second
  * port, or the command line says `log=console`, the log goes to the first one.
  *
+ * The terminal's FIFO stays off: turning it on drops what was typed meanwhile, and
+ * without it a byte waits in the receiver, and the sender behind it, until the
+ * kernel takes input.
+ *
  * Each port has a lock so that lines of two CPUs do not mix.  A CPU that panics
  * stops the others, which may hold a lock: from then on locks are ignored.
  */
@@ -29,7 +33,7 @@
 
 #define LINE_DIVISOR       0x80
 #define LINE_8N1           0x03
-#define FIFO_ON_CLEAR      0xc7
+#define FIFO_ON            0x01
 #define MODEM_OUT2_RTS_DTR 0x0b
 #define IRQ_RECEIVED       0x01
 #define STATUS_RECEIVED    0x01
@@ -42,11 +46,12 @@
 struct serial_port {
     uint16_t io;
     bool present;
+    unsigned burst; /* bytes that the transmitter takes at once */
     struct qr_spin lock;
 };
 
-static struct serial_port console = {.io = COM1};
-static struct serial_port log_port = {.io = COM2};
+static struct serial_port console = {.io = COM1, .burst = 1};
+static struct serial_port log_port = {.io = COM2, .burst = FIFO_BYTES};
 static bool panicking;
 
 static bool
@@ -60,10 +65,17 @@ port_probe(struct serial_port *port)
     outb(port->io + REG_DATA, 1); /* 115200 baud */
     outb(port->io + REG_IRQ_ENABLE, 0);
     outb(port->io + REG_LINE, LINE_8N1);
-    outb(port->io + REG_FIFO, FIFO_ON_CLEAR);
+    if (port->burst > 1)
+        outb(port->io + REG_FIFO, FIFO_ON);
     outb(port->io + REG_MODEM, MODEM_OUT2_RTS_DTR);
     port->present = true;
     return true;
+}
+
+static bool
+byte_waits(void)
+{
+    return inb(console.io + REG_LINE_STATUS) & STATUS_RECEIVED;
 }
 
 void
@@ -118,7 +130,7 @@ port_write_locked(struct serial_port *port, const char *bytes, size_t count)
         locked = true;
     }
     for (size_t i = 0; i < count; i++) {
-        if (i % FIFO_BYTES == 0)
+        if (i % port->burst == 0)
             wait_room(port);
         outb(port->io + REG_DATA, (uint8_t)bytes[i]);
     }
@@ -185,6 +197,6 @@ log_write(const char *bytes, size_t count)
 void
 serial_interrupt(void)
 {
-    for (int i = 0; i < 256 && (inb(console.io + REG_LINE_STATUS) & STATUS_RECEIVED); i++)
+    for (int i = 0; i < 256 && byte_waits(); i++)
         tty_input((char)inb(console.io + REG_DATA));
 }
