@@ -49,4 +49,8 @@ for bug in NOT_MARKED_DEAD LAZY_IS_SKIPPED FREE_BEFORE_FLUSH ACKNOWLEDGE_FIRST W
     .ECTION_AFTER_WALK SECTION_ENDS_BEFORE_LOCK; do
     .heck tables fails -DBUG_$bug
 done
+check asid holds
+for bug in TAKEN_WITHOUT_FLUSH KEPT_WHEN_BEHIND IDENTITY_USED_AGAIN; do
+    check asid fails -DBUG_$bug
+done
 exit $failed

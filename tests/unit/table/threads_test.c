@@ -5,6 +5,7 @@
  * broken tree, an assertion, or a report of the thread sanitizer.
  */
 #include <pthread.h>
+#include <unistd.h>
 
 #include "tests/unit/table/rig.h"
 
@@ -168,6 +169,45 @@ TEST_THREADS(table, cursors_of_four_cpus_overlap)
         qr_cursor_close(&c);
         rig->batch.flush(&rig->batch);
         EXPECT_EQ(rig->tables.table_count, 1);
+        rig_shutdown(rig);
+    }
+}
+
+static void *
+open_same_page(void *context)
+{
+    struct worker *w = context;
+    struct qr_cursor c;
+
+    machine_enter(w->rig->machine, w->cpu);
+    qr_cursor_open(&c, &w->rig->tables, rig_range(w->base, QR_PAGE_SIZE), NULL);
+    qr_cursor_close(&c);
+    return NULL;
+}
+
+/* While a cursor waits for its table's lock, the table is kept from reuse by its section. */
+TEST_THREADS(table, a_cursor_is_in_a_section_until_it_holds_its_table)
+{
+    EVERY_FORMAT(format)
+    {
+        struct rig *rig = rig_boot(format, 2);
+        struct worker w = {.rig = rig, .cpu = 1, .base = rig_size(rig, 1)};
+        struct qr_cursor c;
+        bool seen = false;
+
+        ASSERT_STATUS(rig_map(rig, w.base, rig_leaf(0x1000, RW, 0)), QR_OK);
+        qr_cursor_open(&c, &rig->tables, rig_range(w.base, QR_PAGE_SIZE), NULL);
+        EXPECT_EQ(atomic_load(&rig->epoch->cpus[0].seen), 0);
+        ASSERT_EQ(pthread_create(&w.thread, NULL, open_same_page, &w), 0);
+        for (unsigned i = 0; i < 20000 && !seen; i++) {
+            seen = atomic_load(&rig->epoch->cpus[1].seen) != 0;
+            usleep(100);
+        }
+        EXPECT_TRUE(seen);
+        qr_cursor_close(&c);
+        ASSERT_EQ(pthread_join(w.thread, NULL), 0);
+        EXPECT_EQ(atomic_load(&rig->epoch->cpus[1].seen), 0);
+        rig_unmap(rig, rig_range(0, (uintptr_t)1 << (rig->f->info.va_bits - 1)));
         rig_shutdown(rig);
     }
 }

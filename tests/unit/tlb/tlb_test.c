@@ -396,6 +396,8 @@ TEST(tlb, without_identifiers_every_switch_flushes)
     EXPECT_FALSE(sim_tlb_has(sim_page(0)));
     run_on(&w, a, 1);
     EXPECT_FALSE(sim_tlb_has(sim_page(0)));
+    qr_tlb_switch(sim_tlb(w.sim)->kernel);
+    run_on(&w, a, 1);
     EXPECT_EQ(count(&w, QR_EVENT_SWITCH_NO_FLUSH), 0);
     world_end(&w);
 }
