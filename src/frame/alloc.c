@@ -397,10 +397,28 @@ free_slow(struct qr_frames *frames, struct qr_frame *frame)
     qr_counter_add(&frames->counters, QR_EVENT_FREE, 1l << order);
 }
 
+/* A table entry that still names the frame would soon show somebody else's memory. */
+static void
+unmapped_check(const struct qr_frames *frames, const struct qr_frame *frame)
+{
+#ifdef CONFIG_MEMORY_DEBUGGING
+    enum qr_frame_type type = qr_frame_type(frame);
+    uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
+
+    if ((type == QR_FRAME_ANON || type == QR_FRAME_OBJECT) && maps != 0)
+        qr_panic("frame 0x%zx is freed while %u table entries map it; unmap it everywhere, then "
+                 "drop the last reference",
+                 qr_frame_pfn(frames, frame).v, maps);
+#else
+    (void)frames, (void)frame;
+#endif
+}
+
 /* A frame or block whose last reference is gone: onto this CPU's stack where it fits. */
 static QR_ALWAYS_INLINE void
 frame_release(struct qr_frames *frames, struct qr_frame *frame)
 {
+    unmapped_check(frames, frame);
     atomic_store_explicit(&frame->flags, QR_FRAME_FREE, memory_order_relaxed);
     qr_poison_set(frames, frame, (size_t)1 << frame->order);
 
@@ -438,6 +456,7 @@ qr_frame_free_many(struct qr_frames *frames, size_t count, struct qr_frame *cons
 
         for (; i < count && i - first < ROW_FRAMES && list[i]->order == 0; i++) {
             qr_frame_unclaim(frames, list[i]);
+            unmapped_check(frames, list[i]);
             atomic_store_explicit(&list[i]->flags, QR_FRAME_FREE, memory_order_relaxed);
             qr_poison_set(frames, list[i], 1);
         }

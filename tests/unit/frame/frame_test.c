@@ -612,6 +612,13 @@ MISUSE(write_after_free, 0, "written to while it was free")
     (void)qr_frame_alloc(death->frames, 0);
 }
 
+MISUSE(free_while_mapped, 0, "table entries map it")
+{
+    qr_frame_set_type(victim, QR_FRAME_ANON);
+    atomic_store(&victim->maps, 1);
+    qr_frame_put(death->frames, victim);
+}
+
 TEST(frame, the_validator_sees_a_write_to_free_memory)
 {
     struct machine *machine =
