@@ -12,10 +12,16 @@ for cpus in 1 2 4 8; do
     expect "$cpus CPUs" 0 "^smp: $cpus CPU" "^boot: ok, $cpus CPUs" " 0 violations"
 done
 
-for memory in 32M 64M 512M 4G; do
+for memory in 6M 32M 64M 512M 4G; do
     machine -M q35 -m "$memory" -smp 2 -kernel "$kernel" -append boot=check
     expect "$memory of memory" 0 "booted by PVH" "^boot: ok"
 done
+
+machine -M q35 -m 2M -kernel "$kernel" -append boot=check
+expect "2M of memory are refused" 125 "panic: memory"
+
+machine -M q35 -m 64M -kernel "$kernel"
+expect "no initial file system" 125 "panic: init: cannot execute /init"
 
 for cpu in qemu64 max Opteron_G1 Nehalem Haswell max,-xsave max,-smap,-smep max,-fsgsbase \
     max,-x2apic max,phys-bits=36; do
