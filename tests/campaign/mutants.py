@@ -79,7 +79,8 @@ FLAGS = ("-std=gnu11 -O1 -g -w -fno-strict-aliasing -D_GNU_SOURCE -DQUIRE_CAMPAI
          "-DCONFIG_MEMORY_DEBUGGING=1").split()
 INCLUDES = [f"-I{ROOT / d}" for d in ("include", "sim", "src", "tests/harness")]
 TEST = ["tests/unit/sim/shootdown_test.c", "tests/unit/space/race_test.c",
-        "tests/campaign/owner_test.c", "tests/campaign/hooks.c", "tests/harness/harness.c",
+        "tests/campaign/owner_test.c", "tests/campaign/truncate_test.c",
+        "tests/campaign/hooks.c", "tests/harness/harness.c",
         "tests/harness/hosted.c"]
 
 

@@ -26,6 +26,7 @@ struct owner {
     struct qr_space *space;
     size_t first; /* pages first, first + THREADS, ... are ours */
     enum own_state state[OWN];
+    bool shared[OWN];
     uint64_t value[OWN];
     uint64_t next;
     unsigned checks;
@@ -58,6 +59,7 @@ own_map(struct owner *owner, size_t i)
     if (qr_space_map(owner->space, &request, &va) != QR_OK)
         return;
     owner->state[i] = WRITABLE;
+    owner->shared[i] = (request.region_flags & QR_REGION_SHARED) != 0;
     owner->value[i] = 0;
 }
 
@@ -111,32 +113,43 @@ own_unmap(struct owner *owner, size_t i)
         owner->state[i] = NOTHING;
 }
 
+/* What one side writes to private memory after a fork, the other does not see. */
+static void
+child_write(struct owner *owner, size_t i)
+{
+    uint64_t junk = UINT64_MAX, back = 0;
+    qr_va va = sim_page(page_of(owner, i));
+
+    if (owner->state[i] != WRITABLE || owner->shared[i])
+        return;
+    if (sim_store(va, &junk, sizeof(junk)) == SIM_OK &&
+        sim_load(va, &back, sizeof(back)) == SIM_OK && back != junk)
+        sim_fail("the child wrote page %zu and reads %#llx", page_of(owner, i),
+                 (unsigned long long)back);
+}
+
 /* The child is a copy of this moment, for our own pages: only we change them. */
 static void
 own_fork(struct owner *owner, size_t i)
 {
+    struct owner copy = *owner;
     struct qr_space *child;
 
     if (qr_space_fork(owner->space, &child) != QR_OK)
         return;
+    copy.space = child;
+    if (pick(owner, 2) == 0) {
+        own_write(owner, i);
+        if (owner->shared[i])
+            copy.value[i] = owner->value[i];
+    }
     sim_use(owner->sim, child);
     for (size_t page = 0; page < OWN; page++)
-        own_read(owner, page);
-    if (owner->state[i] == WRITABLE && pick(owner, 2) == 0) {
-        uint64_t junk = UINT64_MAX, back = 0;
-        struct qr_region *region;
-        bool shared;
-
-        qr_rw_read_lock(&child->lock);
-        region = qr_space_find(child, sim_page(page_of(owner, i)));
-        shared = (region->flags & QR_REGION_SHARED) != 0;
-        qr_rw_read_unlock(&child->lock);
-        if (!shared && sim_store(sim_page(page_of(owner, i)), &junk, sizeof(junk)) == SIM_OK &&
-            sim_load(sim_page(page_of(owner, i)), &back, sizeof(back)) == SIM_OK && back != junk)
-            sim_fail("the child wrote page %zu and reads %#llx", page_of(owner, i),
-                     (unsigned long long)back);
-    }
+        own_read(&copy, page);
+    if (pick(owner, 2) == 0)
+        child_write(&copy, i);
     sim_use(owner->sim, owner->space);
+    own_read(owner, i);
     qr_space_put(child);
 }
 
