@@ -769,9 +769,9 @@ run_step(struct model *m)
         drain.count = 0;
         memset(m->target, 0, sizeof(m->target));
         if (m->refusing && luck % 2 == 0)
-            sim_refuse_nth(m->sim, 1 + luck / 2 % 6, SIM_REFUSE_ONCE);
+            sim_refuse_nth(m->sim, 1 + luck / 2 % (6 + tries), SIM_REFUSE_ONCE);
         else if (m->refusing)
-            drain_begin(&drain, m->sim, luck / 2 % 5);
+            drain_begin(&drain, m->sim, luck / 2 % (5 + tries));
         steps[pick(m, sizeof(steps) / sizeof(steps[0]))](m);
         if (m->refusing)
             drain_end(&drain, m->sim);
