@@ -286,8 +286,8 @@ fd_table_get(struct fd_table *table, int fd)
     return file;
 }
 
-struct file *
-file_get_any(int fd)
+static inline struct file *
+current_file(int fd)
 {
     struct thread *thread = thread_current();
     struct fd_table *table = thread == NULL ? NULL : thread->files;
@@ -309,9 +309,15 @@ file_get_any(int fd)
 }
 
 struct file *
+file_get_any(int fd)
+{
+    return current_file(fd);
+}
+
+struct file *
 file_get(int fd)
 {
-    struct file *file = file_get_any(fd);
+    struct file *file = current_file(fd);
 
     if (file != NULL && (file->mode & FILE_PATH_ONLY)) {
         file_put(file);

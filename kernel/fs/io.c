@@ -10,19 +10,10 @@
 #include "io.h"
 
 #include <quire/assert.h>
+#include <quire/user.h>
 
 #include "kstring.h"
 #include "mm.h"
-
-void
-io_init_user(struct io *io, uint64_t address, size_t length)
-{
-    io->single = (struct io_piece){.base = (uintptr_t)address, .length = length};
-    io->pieces = &io->single;
-    io->piece_offset = 0;
-    io->left = length;
-    io->memory = IO_USER;
-}
 
 void
 io_init_kernel(struct io *io, void *buffer, size_t length)
@@ -60,6 +51,26 @@ io_skip(struct io *io, size_t n)
 
 enum io_direction { IO_PUT, IO_TAKE, IO_ZERO };
 
+/*
+ * A user range that starts below the end of user memory and runs past it is refused whole by the
+ * plain copies; the partial ones move what lies below.  Rare, so the plain copy goes first.
+ */
+static inline size_t
+user_put(uintptr_t at, const void *kernel, size_t n)
+{
+    size_t failed = qr_copy_to_user(qr_va_of(at), kernel, n);
+
+    return qr_likely(failed < n) ? n - failed : user_write_partial(at, kernel, n);
+}
+
+static inline size_t
+user_take(uintptr_t at, void *kernel, size_t n)
+{
+    size_t failed = qr_copy_from_user(kernel, qr_va_of(at), n);
+
+    return qr_likely(failed < n) ? n - failed : user_read_partial(kernel, at, n);
+}
+
 /* Move @n bytes between one piece's memory and the kernel. */
 static inline size_t
 piece_move(enum io_memory memory, uintptr_t at, void *kernel, size_t n, enum io_direction direction)
@@ -67,9 +78,9 @@ piece_move(enum io_memory memory, uintptr_t at, void *kernel, size_t n, enum io_
     if (memory == IO_USER) {
         switch (direction) {
         case IO_PUT:
-            return user_write_partial(at, kernel, n);
+            return user_put(at, kernel, n);
         case IO_TAKE:
-            return user_read_partial(kernel, at, n);
+            return user_take(at, kernel, n);
         case IO_ZERO:
             return user_clear_partial(at, n);
         }

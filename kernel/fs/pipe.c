@@ -167,7 +167,7 @@ run_at(const struct pipe *pipe, uint32_t at, uint32_t want, uint32_t *out_chunk,
 }
 
 /* Move what is there to the reader. Lock held. @return bytes; short only on a fault */
-static size_t
+static inline size_t
 ring_take(struct pipe *pipe, struct io *io)
 {
     size_t total = 0;
@@ -196,7 +196,7 @@ ring_take(struct pipe *pipe, struct io *io)
 
 /* Move up to @limit bytes from the writer into the ring. Lock held.
  * @return bytes; fewer than asked on a fault or without memory: *out_error says which */
-static size_t
+static inline size_t
 ring_put(struct pipe *pipe, struct io *io, size_t limit, int64_t *out_error)
 {
     size_t total = 0;
@@ -233,6 +233,21 @@ may_block(const struct file *file)
     return !(atomic_load(&file->flags) & O_NONBLOCK);
 }
 
+/* Take what is there. @return bytes, -EFAULT, or 0 when another reader was faster */
+static inline int64_t
+take_locked(struct pipe *pipe, struct io *io)
+{
+    qr_mutex_lock(&pipe->lock);
+    bool empty = pipe_used(pipe) == 0;
+    size_t done = ring_take(pipe, io);
+    qr_mutex_unlock(&pipe->lock);
+    if (done == 0) {
+        return empty ? 0 : -EFAULT;
+    }
+    wait_wake_all(&pipe->writable);
+    return (int64_t)done;
+}
+
 static int64_t
 pipe_read(struct file *file, struct io *io, uint64_t *position)
 {
@@ -244,25 +259,25 @@ pipe_read(struct file *file, struct io *io, uint64_t *position)
         return 0;
     }
     for (;;) {
-        qr_mutex_lock(&pipe->lock);
-        if (pipe_used(pipe) > 0) {
-            size_t done = ring_take(pipe, io);
-
-            qr_mutex_unlock(&pipe->lock);
-            wait_wake_all(&pipe->writable);
-            return done > 0 ? (int64_t)done : -EFAULT;
-        }
+        /* In this order: a writer that wrote and left is not taken for the end. */
         bool ended = atomic_load(&pipe->writers) == 0;
-        qr_mutex_unlock(&pipe->lock);
-        if (ended) {
+
+        if (pipe_used(pipe) > 0) {
+            int64_t result = take_locked(pipe, io);
+
+            if (result != 0) {
+                return result;
+            }
+        } else if (ended) {
             return 0;
-        }
-        if (!may_block(file)) {
+        } else if (!may_block(file)) {
             return -EAGAIN;
-        }
-        WAIT_EVENT(error, &pipe->readable, pipe_used(pipe) > 0 || atomic_load(&pipe->writers) == 0);
-        if (error != 0) {
-            return error;
+        } else {
+            WAIT_EVENT(error, &pipe->readable,
+                       pipe_used(pipe) > 0 || atomic_load(&pipe->writers) == 0);
+            if (error != 0) {
+                return error;
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ enum { IOV_LIMIT = 1024, IOV_INLINE = 8 };
 enum direction { READING, WRITING };
 
 /* The descriptor's file, fit for @direction. @return 0 or -EBADF, -EISDIR, -EINVAL */
-static int64_t
+static inline int64_t
 file_for(int fd, enum direction direction, struct file **out)
 {
     struct file *file = file_get(fd);
@@ -44,7 +44,7 @@ file_for(int fd, enum direction direction, struct file **out)
     return 0;
 }
 
-static int64_t
+static inline int64_t
 transfer_at(struct file *file, enum direction direction, struct io *io, uint64_t *position)
 {
     if (position != NULL && io->left > INT64_MAX - *position) {
@@ -55,7 +55,7 @@ transfer_at(struct file *file, enum direction direction, struct io *io, uint64_t
 }
 
 /* At the file's own position. */
-static int64_t
+static inline int64_t
 transfer(struct file *file, enum direction direction, struct io *io)
 {
     if (file->mode & FILE_STREAM) {

@@ -34,7 +34,16 @@ struct io {
 };
 
 /** Prepare @io over one user range. Nothing is checked: a bad range faults on the copy. */
-void io_init_user(struct io *io, uint64_t address, size_t length);
+static inline void
+io_init_user(struct io *io, uint64_t address, size_t length)
+{
+    io->single.base = (uintptr_t)address;
+    io->single.length = length;
+    io->pieces = &io->single;
+    io->piece_offset = 0;
+    io->left = length;
+    io->memory = IO_USER;
+}
 
 /** Prepare @io over one kernel buffer. */
 void io_init_kernel(struct io *io, void *buffer, size_t length);
