@@ -34,7 +34,6 @@
 #define RED_ZONE_BYTES     128u
 #define FPU_BYTES_LIMIT    4096u
 #define FXSAVE_BYTES       512u
-#define XSAVE_HEADER_BYTES 64u
 #define SW_RESERVED_OFFSET 464u
 
 struct sigcontext {
@@ -97,9 +96,7 @@ fpu_push(uint64_t address)
     size_t bytes = arch_fpu_bytes();
 
     qr_assert(bytes <= FPU_BYTES_LIMIT);
-    memset(image, 0, FXSAVE_BYTES + (cpu_features.xsave ? XSAVE_HEADER_BYTES : 0));
-    if (cpu_features.xsave)
-        memset(image + FXSAVE_BYTES, 0, bytes - FXSAVE_BYTES);
+    memset(image, 0, bytes); /* the CPU leaves reserved words and gaps as they are */
     arch_fpu_save(image);
     if (cpu_features.xsave) {
         struct fpx_sw_bytes sw = {
@@ -234,6 +231,7 @@ arch_signal_push(struct trap_frame *frame, int number, const struct signal_actio
     out.info = *info;
     if (fpu_push(fpstate) != 0 || user_write(at, &out, sizeof(out)) != 0)
         return -EFAULT;
+    arch_fpu_reset(); /* as Linux: the handler starts with the initial state */
     if (thread->altstack.flags & SS_AUTODISARM)
         thread->altstack = (struct signal_stack){.flags = SS_DISABLE};
 
