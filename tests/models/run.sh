@@ -5,49 +5,52 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=${1:-$(mktemp -d)}
-command -v spin >/dev/null || { echo "skip models: spin is not installed (apt-get install spin)"; exit 77; }
+command -v spin >/dev/null || {
+    echo "skip models: spin is not installed (apt-get install spin)"
+    exit 77
+}
 mkdir -p "$work"
 failed=0
 
-# check MODEL WANTED [-Dname...]: WANTED is "holds" or "fails".
+# check MODEL WANTED [-DNAME...]: WANTED is "holds" or "fails".
 check() {
-    .odel=$1 wanted=$2
-    .hift 2
-    .ir=$work/$model$(echo "$@" | tr -cd 'A-Za-z0-9_')
-    .kdir -p "$dir"
-    .
-    .   cd "$dir"
-    .   cp "$here/$model.pml" .
-    .   spin -a "$@" "$model.pml" >spin.log &&
-    .       cc -O1 -DSAFETY -DCOLLAPSE -DVECTORSZ=2048 -o pan pan.c 2>cc.log &&
-    .       ./pan -m100000 -w26 >pan.log
-    . || echo "errors: no verifier" >>"$dir/pan.log"
-    .f grep -q "no verifier\|max search depth too small\|out of memory" "$dir/pan.log"; then
-    .   result=unfinished
-    .lif grep -q "errors: 0" "$dir/pan.log"; then
-    .   result=holds
-    .lse
-    .   result=fails
-    .i
-    .tates=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' "$dir/pan.log")
-    .f [ "$result" = "$wanted" ]; then
-    .   echo "ok   $model $* $result ($states states)"
-    .lse
-    .   echo "FAIL $model $* $result, wanted $wanted: see $dir/pan.log"
-    .   failed=1
-    .i
+    model=$1 wanted=$2
+    shift 2
+    dir=$work/$model$(echo "$@" | tr -cd 'A-Za-z0-9_')
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    (
+        cd "$dir"
+        cp "$here/$model.pml" .
+        spin -a "$@" "$model.pml" >spin.log &&
+            cc -O1 -DSAFETY -DCOLLAPSE -DVECTORSZ=2048 -o pan pan.c 2>cc.log &&
+            ./pan -m100000 -w23 >pan.log
+    ) || echo "no verifier" >>"$dir/pan.log"
+    if grep -q "no verifier\|max search depth too small\|out of memory" "$dir/pan.log"; then
+        result=unfinished
+    elif grep -q "errors: 0" "$dir/pan.log"; then
+        result=holds
+    else
+        result=fails
+    fi
+    states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' "$dir/pan.log")
+    if [ "$result" = "$wanted" ]; then
+        echo "ok   $model $* $result ($states states)"
+    else
+        echo "FAIL $model $* $result, wanted $wanted: see $dir/pan.log"
+        failed=1
+    fi
 }
 
 check shootdown holds
 for bug in LOOK_BEFORE_COUNTING COMPARE_BEFORE_ACTIVE COMPARE_BEFORE_AWAKE GENERATION_AFTER_FLUSH \
-    .AGES_WHEN_FURTHER_BEHIND DO_NOT_WAIT SPIN_WITHOUT_SERVING \
-    .RUST_EMPTY_ENTRIES; do
-    .heck shootdown fails -DBUG_$bug
+    PAGES_WHEN_FURTHER_BEHIND DO_NOT_WAIT SPIN_WITHOUT_SERVING TRUST_EMPTY_ENTRIES; do
+    check shootdown fails -DBUG_$bug
 done
 check tables holds
-for bug in NOT_MARKED_DEAD LAZY_IS_SKIPPED FREE_BEFORE_FLUSH ACKNOWLEDGE_FIRST WALKERS_ARE_FORGOTTEN \
-    .ECTION_AFTER_WALK SECTION_ENDS_BEFORE_LOCK; do
-    .heck tables fails -DBUG_$bug
+for bug in NOT_MARKED_DEAD LAZY_IS_SKIPPED FREE_BEFORE_FLUSH ACKNOWLEDGE_FIRST \
+    WALKERS_ARE_FORGOTTEN SECTION_AFTER_WALK SECTION_ENDS_BEFORE_LOCK; do
+    check tables fails -DBUG_$bug
 done
 check asid holds
 for bug in TAKEN_WITHOUT_FLUSH KEPT_WHEN_BEHIND IDENTITY_USED_AGAIN; do
