@@ -11,11 +11,9 @@ file(STRINGS ${PROJECT_SOURCE_DIR}/src/sources.txt quire_source_lines REGEX "^[a
 set_property(DIRECTORY ${PROJECT_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
              ${PROJECT_SOURCE_DIR}/src/layers.txt ${PROJECT_SOURCE_DIR}/src/sources.txt)
 
-set(quire_listed)
 foreach(line IN LISTS quire_source_lines)
     string(REGEX REPLACE "[ \t]+" ";" words "${line}")
     list(GET words 0 path)
-    list(APPEND quire_listed ${path})
     list(LENGTH words count)
     if(count GREATER 1)
         list(GET words 1 symbol)
@@ -25,16 +23,6 @@ foreach(line IN LISTS quire_source_lines)
     endif()
     string(REGEX MATCH "^src/([a-z]+)/" matched ${path})
     list(APPEND quire_sources_${CMAKE_MATCH_1} ${PROJECT_SOURCE_DIR}/${path})
-endforeach()
-
-file(GLOB_RECURSE quire_found CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}
-     ${PROJECT_SOURCE_DIR}/src/*.c)
-foreach(path IN LISTS quire_found)
-    if(NOT path IN_LIST quire_listed)
-        message(NOTICE "${path} is not in src/sources.txt: built all the same, append it")
-        string(REGEX MATCH "^src/([a-z]+)/" matched ${path})
-        list(APPEND quire_sources_${CMAKE_MATCH_1} ${PROJECT_SOURCE_DIR}/${path})
-    endif()
 endforeach()
 
 set(quire_layer_targets)
