@@ -267,7 +267,8 @@ struct qr_zone_stats {
     size_t peak_used;
 };
 unsigned qr_frames_zone_count(const struct qr_frames *frames);
-void qr_frames_zone_stats(struct qr_frames *frames, unsigned index, struct qr_zone_stats *out_stats);
+void qr_frames_zone_stats(struct qr_frames *frames, unsigned index,
+                          struct qr_zone_stats *out_stats);
 
 struct qr_frames_stats {
     size_t total; /**< usable frames that were given to the allocator */
