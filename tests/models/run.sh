@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Check the models with spin: each holds as it stands, and each seeded bug is found.
+# limit: 900
 # usage: tests/models/run.sh [work directory]
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

@@ -447,6 +447,54 @@ TEST(cursor, protect_range_gives_write_only_where_it_may)
     }
 }
 
+struct broken {
+    struct qr_cursor *cursor;
+    unsigned flushes;
+};
+
+/* What stands in the tables while the flush goes on. */
+static void
+look_during_flush(struct rig *rig, qr_va start, qr_va last)
+{
+    struct broken *broken = rig->context;
+    const struct qr_cursor *c = broken->cursor;
+    void *table = qr_port_window_open(c->pa[c->level]);
+
+    (void)last;
+    EXPECT_EQ(pte_load(rig->f, table, walk_index(rig->f, start.v, c->level)), 0);
+    broken->flushes++;
+}
+
+TEST(cursor, break_before_make_flushes_while_nothing_stands_there)
+{
+    EVERY_FORMAT(format)
+    {
+        struct rig *rig = rig_boot(format, 1);
+        uintptr_t size = rig_size(rig, 1);
+        struct qr_leaf next = rig_leaf(3 * size, RW, 1);
+        struct qr_cursor c;
+        struct broken broken = {&c, 0};
+
+        if (rig->f->break_before_make) {
+            ASSERT_STATUS(rig_map(rig, size, rig_leaf(2 * size, RW, 1)), QR_OK);
+            rig->flushed = look_during_flush;
+            rig->context = &broken;
+            qr_cursor_open(&c, &rig->tables, rig_range(size, size), &rig->batch);
+            (void)qr_cursor_replace(&c, qr_va_of(size), &next);
+            EXPECT_EQ(broken.flushes, 1);
+            EXPECT_EQ(qr_cursor_query(&c, qr_va_of(size)).leaf.pa.v, 3 * size);
+            ASSERT_STATUS(qr_cursor_split(&c, qr_va_of(size)), QR_OK);
+            EXPECT_EQ(broken.flushes, 2);
+            EXPECT_EQ(qr_cursor_query(&c, qr_va_of(size)).leaf.pa.v, 3 * size);
+            qr_cursor_close(&c);
+            rig->flushed = NULL;
+            rig_unmap(rig, rig_range(size, size));
+        }
+        rig_unmap(rig, rig_range(0, (uintptr_t)1 << (rig->f->info.va_bits - 1)));
+        rig_shutdown(rig);
+    }
+}
+
 TEST(cursor, misuse_is_named)
 {
     struct rig *rig = rig_boot(&qr_format_x86_64, 1);

@@ -558,7 +558,9 @@ TEST(tlb, notes_become_runs_and_then_the_whole_space)
     qr_tlb_batch_note(&b, qr_va_of(0x40000000), 21);
     EXPECT_EQ(b.run_count, 2);
     EXPECT_EQ(b.page_count, 5);
-    for (unsigned i = 0; i < QR_BATCH_RUNS - 2; i++)
+    qr_tlb_batch_note(&b, qr_va_of(0x40200000), QR_PAGE_SHIFT); /* a neighbour, not its like */
+    EXPECT_EQ(b.run_count, 3);
+    for (unsigned i = 0; i < QR_BATCH_RUNS - 3; i++)
         qr_tlb_batch_note(&b, sim_page(100 + 2 * i), QR_PAGE_SHIFT);
     EXPECT_FALSE(b.whole);
     qr_tlb_batch_note(&b, sim_page(200), QR_PAGE_SHIFT);
