@@ -8,10 +8,11 @@
  * retired, and released once every CPU has left the epochs in which it could
  * have been found (Fraser, "Practical lock-freedom", 2004).
  *
- * A reader section runs with interrupts off and never waits, so an epoch is
- * short.  A CPU inside a section must not run the poll hook of a spin loop
- * before it has revalidated what it read; taking a lock found through a
- * lock-free walk is allowed because lock words are type-stable.
+ * A reader section runs with interrupts off and waits for nothing but spin locks, so
+ * an epoch is short.  A lock word found by a lock-free walk may be taken inside the
+ * section: until the section ends, what it belongs to is not given to anybody else.
+ * Whoever waits for a lock serves shootdown requests meanwhile, here too; an
+ * acknowledgement says that entries were flushed, and nothing about sections.
  */
 
 #ifndef __cplusplus

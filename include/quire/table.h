@@ -143,7 +143,9 @@ struct qr_cursor {
 /**
  * Open a transaction on @p range (page-aligned, not empty, within one half).
  * @p batch collects what must be flushed; NULL where the cursor only reads or adds.
- * Locks: table locks, until qr_cursor_close().  Context: any; interrupts stay off.
+ * Locks: table locks, until qr_cursor_close().  Context: any; interrupts stay off.  A CPU that
+ * opens a second cursor on the same tree holds a lock that keeps others from doing the same (the
+ * space's, for writing).
  */
 void qr_cursor_open(struct qr_cursor *cursor, struct qr_tables *tables, struct qr_va_range range,
                     struct qr_tlb_batch *batch);
@@ -157,7 +159,11 @@ bool qr_cursor_find(struct qr_cursor *cursor, qr_va from, struct qr_entry *out_e
 
 /**
  * Make sure that an entry for @p va at @p level can be set: allocate the tables
- * above it.  A larger leaf in the way is not split (QR_ERR_EXISTS).
+ * above it, or drop an empty table that stands there (which needs a batch).  A larger leaf in the
+ * way is not split.  The entry is set before the cursor moves to another table: tables that were
+ * left empty may be dropped by others.
+ * @return QR_OK; QR_ERR_EXISTS something is mapped there at another level; QR_ERR_NO_MEMORY
+ *         nothing changed
  */
 QR_MUST_USE enum qr_status qr_cursor_prepare(struct qr_cursor *cursor, qr_va va, unsigned level);
 
