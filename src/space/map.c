@@ -15,6 +15,13 @@
  */
 #include "region.h"
 
+/* Without demand paging a mapping gets its memory when it is made. */
+#ifdef CONFIG_DEMAND_PAGING
+#define MAP_AT_ONCE false
+#else
+#define MAP_AT_ONCE true
+#endif
+
 /* ---- Unmapping ----------------------------------------------------------------- */
 
 /* Does @range cut a piece out of the middle of one region? */
@@ -287,7 +294,7 @@ qr_space_map(struct qr_space *space, const struct qr_map_request *request, qr_va
         qr_object_put(object);
     if (status != QR_OK)
         return status;
-    if ((request->flags & QR_MAP_POPULATE) != 0 || qr_region_wants_pages(like.flags))
+    if (MAP_AT_ONCE || (request->flags & QR_MAP_POPULATE) != 0 || qr_region_wants_pages(like.flags))
         (void)!qr_space_populate_mapped(space, qr_region_range(&like));
     *out_va = like.start;
     return QR_OK;

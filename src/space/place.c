@@ -20,12 +20,23 @@
 #define LOW_PREFERRED ((uintptr_t)1 << 30)
 #define LOW_END       ((uintptr_t)1 << 31)
 
+static bool
+is_random(const struct qr_vm *vm)
+{
+#ifdef CONFIG_ASLR
+    return vm->config.randomise;
+#else
+    (void)vm;
+    return false;
+#endif
+}
+
 static size_t
 random_pages(const struct qr_vm *vm, unsigned bits)
 {
     uint64_t value = 0;
 
-    if (!vm->config.randomise || bits == 0)
+    if (!is_random(vm) || bits == 0)
         return 0;
     qr_port_random(&value, sizeof(value));
     return (size_t)(value & (((uint64_t)1 << bits) - 1));
@@ -46,7 +57,7 @@ qr_place_init(struct qr_space *space)
     uintptr_t top = layout->stack_top.v;
     /* Randomisation may take at most half of the user half away, however small that is. */
     uintptr_t floor = layout->user_start.v + ((top - layout->user_start.v) >> 1);
-    size_t pad = vm->config.randomise && layout->stack_random_bits > 0
+    size_t pad = is_random(vm) && layout->stack_random_bits > 0
                      ? (size_t)1 << (layout->stack_random_bits + QR_PAGE_SHIFT)
                      : 0;
     uintptr_t stack =
