@@ -15,6 +15,7 @@
  * with a message.
  */
 #include <acpi.h>
+#include <arch.h>
 #include <boot.h>
 #include <kstring.h>
 #include <memory.h>
@@ -205,6 +206,22 @@ heap_init(void)
     must(qr_heap_init(memory.heap, memory.frames, possible_cpus()), "heap");
 }
 
+size_t
+memory_give_back_idle(void)
+{
+    return qr_heap_reap(memory.heap) + arch_thread_reap_stacks();
+}
+
+/* The frame allocator is about to refuse: the calling thread may sleep. */
+static size_t
+reclaim(void *context, size_t frames_wanted, unsigned alloc_flags)
+{
+    (void)context;
+    (void)frames_wanted;
+    (void)alloc_flags;
+    return memory_give_back_idle();
+}
+
 static void
 kernel_tables_init(void)
 {
@@ -289,6 +306,7 @@ memory_init(void)
     heap_init();
     kernel_tables_init();
     vm_init();
+    qr_frames_set_reclaim(memory.frames, reclaim, NULL);
     qr_frames_stats(memory.frames, &stats);
     printk("memory: %zu frames, %zu free, %zu reserved, %zu KiB of descriptors\n", stats.total,
            stats.free, stats.reserved, stats.metadata_bytes >> 10);

@@ -283,7 +283,7 @@ store_drop_caches(const struct text_target *target, const char *text, size_t len
         return -EINVAL;
     }
     if (text[0] != '1') {
-        arch_thread_reap_stacks();
+        (void)memory_give_back_idle();
         qr_frames_drain(memory.frames);
     }
     return 0;

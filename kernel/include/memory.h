@@ -28,6 +28,9 @@ extern struct memory memory;
 /** Frames, heap, kernel tables, objects, spaces; boot CPU, panics where it cannot work. */
 void memory_init(void);
 
+/** Return slabs without objects and unused kernel stacks.  Thread context.  @return frames */
+size_t memory_give_back_idle(void);
+
 /** The running CPU takes part in shootdowns from now on. */
 void memory_cpu_online(void);
 

@@ -7,9 +7,9 @@
  * lies in blocks smaller than 2 MiB (from /proc/buddyinfo) while the other half is
  * still held, and again when everything is free.
  *
- * Kernel heap: files, pipes and mappings are made in random order and half of them
- * are closed, which frees kernel objects all over the slabs.  The number is the share
- * of slab memory that holds no live object (from /proc/slabinfo).
+ * Kernel heap: files and memory objects are opened and closed at random, so that
+ * kernel objects come and go all over the slabs.  The number is the share of slab
+ * memory that holds no live object (from /proc/slabinfo) while about half are open.
  *
  * Exits 1 where the heap's number passes 25 %.
  */
@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #define PIECES     2000
-#define FILES      1000
+#define FILES      16000
 #define HEAP_LIMIT 25.0
 
 static uint64_t random_state = 0x2545f4914f6cdd1dull;
@@ -121,8 +121,22 @@ stress_frames(void)
     }
 }
 
+/* Have the kernel return slabs that hold nothing at all: those are not fragmentation. */
+static void
+give_back_idle(void)
+{
+    int file = open("/proc/sys/vm/drop_caches", O_WRONLY);
+
+    if (file < 0)
+        return;
+    if (write(file, "2\n", 2) != 2)
+        perror("drop_caches");
+    close(file);
+}
+
 static int descriptors[FILES];
 
+/* Open what is closed and close what is open, at random: about half are open at any time. */
 static void
 stress_heap(void)
 {
@@ -131,17 +145,14 @@ stress_heap(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     for (size_t i = 0; i < FILES; i++)
         descriptors[i] = -1;
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < 10 * FILES; i++) {
         size_t at = next_random() % FILES;
 
-        if (descriptors[at] >= 0)
+        if (descriptors[at] < 0) {
+            descriptors[at] = i & 1 ? open("/dev/null", O_RDWR) : memfd_create("fragtest", 0);
+        } else {
             close(descriptors[at]);
-        descriptors[at] = i & 1 ? open("/dev/null", O_RDWR) : memfd_create("fragtest", 0);
-    }
-    for (size_t i = 0; i < FILES; i++) {
-        if (descriptors[i] >= 0 && (next_random() & 1)) {
-            close(descriptors[i]);
-            descriptors[i] = -1;
+            descriptors[at] = -1;
         }
     }
 }
@@ -161,7 +172,9 @@ main(void)
            "half of the stress held, %.1f %% after\n",
            before, held, frame_fragmentation());
 
+    give_back_idle();
     stress_heap();
+    give_back_idle();
     double heap = heap_fragmentation(&megabytes);
 
     for (size_t i = 0; i < FILES; i++) {

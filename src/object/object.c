@@ -470,28 +470,33 @@ qr_object_get_cached(struct qr_object *object, size_t first, size_t count,
     return found;
 }
 
-void
-qr_object_mark_dirty(struct qr_object *object, struct qr_frame *frame)
-{
-    if (qr_object_is_memory(object) || (page_flags(frame) & QR_FRAME_DIRTY) != 0)
-        return;
-    uint32_t before = atomic_fetch_or_explicit(&frame->flags, QR_FRAME_DIRTY, memory_order_acq_rel);
-
-    if ((before & QR_FRAME_DIRTY) == 0)
-        qr_counter_add(qr_frames_counters(object->machine->frames), QR_PAGES_DIRTY, 1);
-}
-
 /* @return whether it was dirty */
 static bool
 page_clear_dirty(struct qr_object *object, struct qr_frame *frame)
 {
-    uint32_t before =
-        atomic_fetch_and_explicit(&frame->flags, ~(uint32_t)QR_FRAME_DIRTY, memory_order_acq_rel);
+    uint32_t before = atomic_fetch_and(&frame->flags, ~(uint32_t)QR_FRAME_DIRTY);
 
     if ((before & QR_FRAME_DIRTY) == 0)
         return false;
     qr_counter_add(qr_frames_counters(object->machine->frames), QR_PAGES_DIRTY, -1);
     return true;
+}
+
+/*
+ * A page that leaves the index meanwhile must not stay counted: detaching clears
+ * the owner before the mark, so either it sees our mark or we see no owner.
+ */
+void
+qr_object_mark_dirty(struct qr_object *object, struct qr_frame *frame)
+{
+    if (qr_object_is_memory(object) || (page_flags(frame) & QR_FRAME_DIRTY) != 0)
+        return;
+    uint32_t before = atomic_fetch_or(&frame->flags, QR_FRAME_DIRTY);
+
+    if ((before & QR_FRAME_DIRTY) == 0)
+        qr_counter_add(qr_frames_counters(object->machine->frames), QR_PAGES_DIRTY, 1);
+    if (atomic_load(&frame->owner) != object)
+        (void)page_clear_dirty(object, frame);
 }
 
 /* ---- Losing pages -------------------------------------------------------- */
@@ -508,7 +513,7 @@ object_detach(struct qr_object *object, size_t index, struct qr_frame *frame)
     qr_spin_lock(&object->lock);
     if (qr_radix_get(&object->pages, index) == frame) {
         (void)qr_radix_remove(&object->pages, index, object->machine->nodes);
-        atomic_store_explicit(&frame->owner, NULL, memory_order_release);
+        atomic_store(&frame->owner, NULL); /* before the mark is cleared: see mark_dirty */
         object->resident--;
         found = true;
     }
