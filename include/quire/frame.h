@@ -263,10 +263,22 @@ struct qr_zone_stats {
     size_t free;   /**< exact at rest: blocks, bitmaps and per-CPU stacks */
     size_t cached; /**< of these, in per-CPU stacks and reserved blocks */
     size_t watermark_min, watermark_low, watermark_high;
-    size_t free_blocks[31]; /**< free blocks per order, as in buddyinfo */
+    size_t protection[QR_ZONE_COUNT]; /**< kept from requests that could use a higher zone */
+    size_t free_blocks[31];           /**< free blocks per order, as in buddyinfo */
     size_t peak_used;
 };
 unsigned qr_frames_zone_count(const struct qr_frames *frames);
+
+/** What one CPU holds back of one zone: its stack of hot frames and its reserved block. */
+struct qr_cpu_frames_stats {
+    size_t cached;   /**< frames */
+    size_t capacity; /**< of the stack */
+    size_t refill;   /**< frames that one refill takes at most */
+};
+unsigned qr_frames_cpu_count(const struct qr_frames *frames);
+void qr_frames_cpu_stats(struct qr_frames *frames, unsigned zone, unsigned cpu,
+                         struct qr_cpu_frames_stats *out_stats);
+
 void qr_frames_zone_stats(struct qr_frames *frames, unsigned index,
                           struct qr_zone_stats *out_stats);
 

@@ -203,25 +203,51 @@ qr_lanes_drain(struct qr_frames *frames)
     return given;
 }
 
+/* What @lane holds of @zone's frames.  Interrupts are off. */
+static size_t
+lane_cached(struct frame_lane *lane, unsigned zone, struct qr_cpu *cpu)
+{
+    size_t cached = 0;
+    uint32_t held = lane_hold(lane, cpu);
+
+    if (!lane_is_closed(lane)) {
+        if (lane->zone == zone)
+            cached = held + lane->reserved + (size_t)lane->large_count * BLOCK_FRAMES;
+        atomic_store_explicit(&lane->top, held + 1, memory_order_release);
+    }
+    qr_spin_unlock(&lane->lock);
+    return cached;
+}
+
 size_t
 qr_lanes_cached(struct qr_frames *frames, unsigned zone)
 {
     size_t cached = 0;
     struct qr_cpu *cpu = qr_cpu_enter();
 
-    for (unsigned i = 0; i < frames->cpu_count; i++) {
-        struct frame_lane *lane = &frames->lanes[i];
-        uint32_t held = lane_hold(lane, cpu);
-
-        if (!lane_is_closed(lane)) {
-            if (lane->zone == zone)
-                cached += held + lane->reserved + (size_t)lane->large_count * BLOCK_FRAMES;
-            atomic_store_explicit(&lane->top, held + 1, memory_order_release);
-        }
-        qr_spin_unlock(&lane->lock);
-    }
+    for (unsigned i = 0; i < frames->cpu_count; i++)
+        cached += lane_cached(&frames->lanes[i], zone, cpu);
     qr_cpu_leave(cpu);
     return cached;
+}
+
+unsigned
+qr_frames_cpu_count(const struct qr_frames *frames)
+{
+    return frames->cpu_count;
+}
+
+void
+qr_frames_cpu_stats(struct qr_frames *frames, unsigned zone, unsigned index,
+                    struct qr_cpu_frames_stats *out_stats)
+{
+    struct qr_cpu *cpu = qr_cpu_enter();
+
+    qr_assert(index < frames->cpu_count);
+    out_stats->cached = lane_cached(&frames->lanes[index], zone, cpu);
+    out_stats->capacity = LANE_STACK;
+    out_stats->refill = ROW_FRAMES;
+    qr_cpu_leave(cpu);
 }
 
 /* ---- refill ------------------------------------------------------------- */

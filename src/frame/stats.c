@@ -80,6 +80,8 @@ qr_frames_zone_stats(struct qr_frames *frames, unsigned index, struct qr_zone_st
         .watermark_high = zone->watermark_high,
     };
 
+    for (unsigned kind = 0; kind < QR_ZONE_COUNT; kind++)
+        stats.protection[kind] = zone->reserve[kind];
     stats.cached = qr_lanes_cached(frames, index);
     for (size_t pfn = zone->start_pfn; pfn < zone->end_pfn;
          pfn = ((pfn >> frames->section_shift) + 1) << frames->section_shift) {

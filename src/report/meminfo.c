@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /proc/meminfo, /proc/vmstat and a node's meminfo, in the words of Linux 6.1
- * (fs/proc/meminfo.c, mm/vmstat.c, drivers/base/node.c for names and order).
+ * /proc/meminfo and a node's meminfo, in the words of Linux 6.1 (fs/proc/meminfo.c,
+ * drivers/base/node.c for names and order).
  *
  * A line that stands for something Quire does not do is there with 0, because
  * programs look for it; free(1) and top(1) read MemTotal to Slab.
@@ -105,6 +105,12 @@ qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
     line(writer, "ShmemPmdMapped", 0);
     line(writer, "FileHugePages", 0);
     line(writer, "FilePmdMapped", 0);
+    qr_writer_printf(writer,
+                     "HugePages_Total:   %5u\nHugePages_Free:    %5u\nHugePages_Rsvd:    %5u\n"
+                     "HugePages_Surp:    %5u\n",
+                     0u, 0u, 0u, 0u);
+    line(writer, "Hugepagesize", ((size_t)2 << 20) >> QR_PAGE_SHIFT);
+    line(writer, "Hugetlb", 0);
 }
 
 /* Free and present frames of one node, over its zones. */
@@ -145,62 +151,46 @@ qr_report_node_meminfo(const struct qr_report *report, unsigned node, struct qr_
     bool first = node == 0;
 
     node_frames(report, node, &managed, &free);
+    size_t file = first ? gauge(report, QR_PAGES_FILE) : 0;
+    size_t shmem = first ? gauge(report, QR_PAGES_SHMEM) : 0;
+    size_t anon = first ? gauge(report, QR_PAGES_ANON) : 0;
+    size_t locked = first ? gauge(report, QR_PAGES_LOCKED) : 0;
+    size_t slab = first ? gauge(report, QR_PAGES_SLAB) : 0;
+
     node_line(writer, node, "MemTotal", managed);
     node_line(writer, node, "MemFree", free);
     node_line(writer, node, "MemUsed", managed - free);
+    node_line(writer, node, "SwapCached", 0);
+    node_line(writer, node, "Active", anon + shmem);
+    node_line(writer, node, "Inactive", file);
+    node_line(writer, node, "Active(anon)", anon + shmem);
+    node_line(writer, node, "Inactive(anon)", 0);
+    node_line(writer, node, "Active(file)", 0);
+    node_line(writer, node, "Inactive(file)", file);
+    node_line(writer, node, "Unevictable", locked);
+    node_line(writer, node, "Mlocked", locked);
     node_line(writer, node, "Dirty", first ? gauge(report, QR_PAGES_DIRTY) : 0);
     node_line(writer, node, "Writeback", first ? gauge(report, QR_PAGES_WRITEBACK) : 0);
-    node_line(writer, node, "FilePages",
-              first ? gauge(report, QR_PAGES_FILE) + gauge(report, QR_PAGES_SHMEM) : 0);
+    node_line(writer, node, "FilePages", file + shmem);
     node_line(writer, node, "Mapped", first ? gauge(report, QR_PAGES_MAPPED) : 0);
-    node_line(writer, node, "AnonPages", first ? gauge(report, QR_PAGES_ANON) : 0);
-    node_line(writer, node, "Shmem", first ? gauge(report, QR_PAGES_SHMEM) : 0);
+    node_line(writer, node, "AnonPages", anon);
+    node_line(writer, node, "Shmem", shmem);
     node_line(writer, node, "KernelStack", first ? gauge(report, QR_PAGES_STACK) : 0);
     node_line(writer, node, "PageTables", first ? gauge(report, QR_PAGES_TABLE) : 0);
-    node_line(writer, node, "Slab", first ? gauge(report, QR_PAGES_SLAB) : 0);
+    node_line(writer, node, "SecPageTables", 0);
+    node_line(writer, node, "NFS_Unstable", 0);
+    node_line(writer, node, "Bounce", 0);
+    node_line(writer, node, "WritebackTmp", 0);
+    node_line(writer, node, "KReclaimable", 0);
+    node_line(writer, node, "Slab", slab);
+    node_line(writer, node, "SReclaimable", 0);
+    node_line(writer, node, "SUnreclaim", slab);
     node_line(writer, node, "AnonHugePages", first ? gauge(report, QR_PAGES_HUGE_ANON) : 0);
-}
-
-static const struct {
-    const char *name;
-    enum qr_counter which;
-} vmstat_lines[] = {
-    {"nr_anon_pages", QR_PAGES_ANON},
-    {"nr_mapped", QR_PAGES_MAPPED},
-    {"nr_file_pages", QR_PAGES_FILE},
-    {"nr_dirty", QR_PAGES_DIRTY},
-    {"nr_writeback", QR_PAGES_WRITEBACK},
-    {"nr_shmem", QR_PAGES_SHMEM},
-    {"nr_mlock", QR_PAGES_LOCKED},
-    {"nr_slab_unreclaimable", QR_PAGES_SLAB},
-    {"nr_page_table_pages", QR_PAGES_TABLE},
-    {"nr_anon_transparent_hugepages", QR_PAGES_HUGE_ANON},
-    {"pgalloc_normal", QR_EVENT_ALLOC},
-    {"pgfree", QR_EVENT_FREE},
-    {"pgfault", QR_EVENT_FAULT},
-    {"pgmajfault", QR_EVENT_MAJOR_FAULT},
-    {"nr_tlb_remote_flush", QR_EVENT_IPI},
-    {"nr_tlb_local_flush_all", QR_EVENT_FLUSH_SPACE},
-    {"nr_tlb_local_flush_one", QR_EVENT_FLUSH_PAGE},
-    {"quire_alloc_fail", QR_EVENT_ALLOC_FAIL},
-    {"quire_cow", QR_EVENT_COW},
-    {"quire_cow_reuse", QR_EVENT_COW_REUSE},
-    {"quire_zero_fill", QR_EVENT_ZERO_FILL},
-    {"quire_fault_around", QR_EVENT_FAULT_AROUND},
-    {"quire_fork", QR_EVENT_FORK},
-    {"quire_flush_all", QR_EVENT_FLUSH_ALL},
-    {"quire_switch", QR_EVENT_SWITCH},
-    {"quire_switch_no_flush", QR_EVENT_SWITCH_NO_FLUSH},
-};
-
-void
-qr_report_vmstat(const struct qr_report *report, struct qr_writer *writer)
-{
-    struct qr_frames_stats frames;
-
-    qr_frames_stats(report->frames, &frames);
-    qr_writer_printf(writer, "nr_free_pages %zu\n", frames.free);
-    for (size_t i = 0; i < QR_ARRAY_COUNT(vmstat_lines); i++)
-        qr_writer_printf(writer, "%s %zu\n", vmstat_lines[i].name,
-                         gauge(report, vmstat_lines[i].which));
+    node_line(writer, node, "ShmemHugePages", 0);
+    node_line(writer, node, "ShmemPmdMapped", 0);
+    node_line(writer, node, "FileHugePages", 0);
+    node_line(writer, node, "FilePmdMapped", 0);
+    qr_writer_printf(writer, "Node %u HugePages_Total: %5u\n", node, 0u);
+    qr_writer_printf(writer, "Node %u HugePages_Free:  %5u\n", node, 0u);
+    qr_writer_printf(writer, "Node %u HugePages_Surp:  %5u\n", node, 0u);
 }

@@ -16,4 +16,7 @@ gauge(const struct qr_report *report, enum qr_counter which)
     return (size_t)qr_counter_read(qr_frames_counters(report->frames), which);
 }
 
+/* The per-node lines of zoneinfo. */
+void qr_report_node_stats(const struct qr_report *report, struct qr_writer *writer);
+
 #endif

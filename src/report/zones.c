@@ -5,6 +5,8 @@
  * Linux's tables have eleven orders (0 to 10); ours go further, so a larger free
  * block is shown as the order-10 blocks that it consists of.
  */
+#include <limits.h>
+
 #include "report_internal.h"
 
 #define LINUX_ORDERS 11u
@@ -61,7 +63,46 @@ qr_report_buddyinfo(const struct qr_report *report, struct qr_writer *writer)
     }
 }
 
-/* Blocks are not grouped by mobility yet: every free block is Movable, as on a fresh Linux. */
+static const char *const migrate_types[] = {
+    "Unmovable", "Movable", "Reclaimable", "HighAtomic", "Isolate",
+};
+#define MOVABLE 1 /* blocks are not grouped by mobility: every one is of this type */
+
+static void
+write_migrate_types(struct qr_writer *writer, const struct qr_zone_stats *zone)
+{
+    static const struct qr_zone_stats nothing;
+
+    for (size_t type = 0; type < QR_ARRAY_COUNT(migrate_types); type++) {
+        qr_writer_printf(writer, "Node %4u, zone %8s, type %12s ", zone->node,
+                         zone_name(zone->kind), migrate_types[type]);
+        write_orders(writer, type == MOVABLE ? zone : &nothing);
+    }
+}
+
+static void
+write_block_counts(struct qr_writer *writer, const struct qr_zone_stats *zone)
+{
+    qr_writer_printf(writer, "Node %u, zone %8s ", zone->node, zone_name(zone->kind));
+    for (size_t type = 0; type < QR_ARRAY_COUNT(migrate_types); type++)
+        qr_writer_printf(writer, "%12zu ", type == MOVABLE ? (zone->spanned + 511) / 512 : 0);
+    qr_writer_printf(writer, "\n");
+}
+
+/* Call @write for every zone that has memory. */
+static void
+each_zone(const struct qr_report *report, struct qr_writer *writer,
+          void (*write)(struct qr_writer *writer, const struct qr_zone_stats *zone))
+{
+    for (unsigned i = 0; i < qr_frames_zone_count(report->frames); i++) {
+        struct qr_zone_stats zone;
+
+        qr_frames_zone_stats(report->frames, i, &zone);
+        if (zone.managed != 0)
+            write(writer, &zone);
+    }
+}
+
 void
 qr_report_pagetypeinfo(const struct qr_report *report, struct qr_writer *writer)
 {
@@ -70,53 +111,103 @@ qr_report_pagetypeinfo(const struct qr_report *report, struct qr_writer *writer)
     for (unsigned order = 0; order < LINUX_ORDERS; order++)
         qr_writer_printf(writer, "%6u ", order);
     qr_writer_printf(writer, "\n");
-    for (unsigned i = 0; i < qr_frames_zone_count(report->frames); i++) {
-        struct qr_zone_stats zone;
+    each_zone(report, writer, write_migrate_types);
+    qr_writer_printf(writer, "\n%-23s", "Number of blocks type ");
+    for (size_t type = 0; type < QR_ARRAY_COUNT(migrate_types); type++)
+        qr_writer_printf(writer, "%12s ", migrate_types[type]);
+    qr_writer_printf(writer, "\n");
+    each_zone(report, writer, write_block_counts);
+}
 
-        qr_frames_zone_stats(report->frames, i, &zone);
-        if (zone.managed == 0)
-            continue;
-        qr_writer_printf(writer, "Node %4u, zone %8s, type %12s ", zone.node, zone_name(zone.kind),
-                         "Movable");
-        write_orders(writer, &zone);
-    }
-    qr_writer_printf(writer, "\n%-23s%12s \n", "Number of blocks type ", "Movable");
-    for (unsigned i = 0; i < qr_frames_zone_count(report->frames); i++) {
-        struct qr_zone_stats zone;
+static void
+write_zone_pages(struct qr_writer *writer, const struct qr_zone_stats *zone)
+{
+    qr_writer_printf(writer,
+                     "  pages free     %zu\n"
+                     "        boost    0\n"
+                     "        min      %zu\n"
+                     "        low      %zu\n"
+                     "        high     %zu\n"
+                     "        spanned  %zu\n"
+                     "        present  %zu\n"
+                     "        managed  %zu\n"
+                     "        cma      0\n"
+                     "        protection: (",
+                     zone->free, zone->watermark_min, zone->watermark_low, zone->watermark_high,
+                     zone->spanned, zone->present, zone->managed);
+    for (unsigned kind = 0; kind < QR_ZONE_COUNT; kind++)
+        qr_writer_printf(writer, "%s%zu", kind == 0 ? "" : ", ", zone->protection[kind]);
+    qr_writer_printf(writer, ")\n");
+}
 
-        qr_frames_zone_stats(report->frames, i, &zone);
-        if (zone.managed != 0)
-            qr_writer_printf(writer, "Node %u, zone %8s %12zu \n", zone.node, zone_name(zone.kind),
-                             (zone.spanned + 511) / 512);
+/* Lines that Linux counts for each zone and we do not. */
+static void
+write_zone_counters(struct qr_writer *writer, const struct qr_zone_stats *zone)
+{
+    static const char *const names[] = {
+        "nr_zone_inactive_anon",
+        "nr_zone_active_anon",
+        "nr_zone_inactive_file",
+        "nr_zone_active_file",
+        "nr_zone_unevictable",
+        "nr_zone_write_pending",
+        "nr_mlock",
+        "nr_bounce",
+        "nr_zspages",
+        "nr_free_cma",
+        "numa_hit",
+        "numa_miss",
+        "numa_foreign",
+        "numa_interleave",
+        "numa_local",
+        "numa_other",
+    };
+
+    qr_writer_printf(writer, "      nr_free_pages %zu\n", zone->free);
+    for (size_t i = 0; i < QR_ARRAY_COUNT(names); i++)
+        qr_writer_printf(writer, "      %-12s 0\n", names[i]);
+}
+
+static void
+write_page_sets(const struct qr_report *report, unsigned index, struct qr_writer *writer)
+{
+    qr_writer_printf(writer, "  pagesets\n");
+    for (unsigned cpu = 0; cpu < qr_frames_cpu_count(report->frames); cpu++) {
+        struct qr_cpu_frames_stats stats;
+
+        qr_frames_cpu_stats(report->frames, index, cpu, &stats);
+        qr_writer_printf(writer,
+                         "    cpu: %u\n"
+                         "              count: %zu\n"
+                         "              high:  %zu\n"
+                         "              batch: %zu\n"
+                         "  vm stats threshold: 0\n",
+                         cpu, stats.cached, stats.capacity, stats.refill);
     }
 }
 
 void
 qr_report_zoneinfo(const struct qr_report *report, struct qr_writer *writer)
 {
+    unsigned last_node = UINT_MAX;
+
     for (unsigned i = 0; i < qr_frames_zone_count(report->frames); i++) {
         struct qr_zone_stats zone;
 
         qr_frames_zone_stats(report->frames, i, &zone);
+        if (zone.present == 0)
+            continue;
+        qr_writer_printf(writer, "Node %u, zone %8s\n", zone.node, zone_name(zone.kind));
+        if (zone.node != last_node)
+            qr_report_node_stats(report, writer);
+        last_node = zone.node;
+        write_zone_pages(writer, &zone);
+        write_zone_counters(writer, &zone);
+        write_page_sets(report, i, writer);
         qr_writer_printf(writer,
-                         "Node %u, zone %8s\n"
-                         "  pages free     %zu\n"
-                         "        boost    0\n"
-                         "        min      %zu\n"
-                         "        low      %zu\n"
-                         "        high     %zu\n"
-                         "        spanned  %zu\n"
-                         "        present  %zu\n"
-                         "        managed  %zu\n"
-                         "        cma      0\n"
-                         "      nr_free_pages %zu\n"
-                         "  pagesets\n"
-                         "              cached: %zu\n"
                          "  node_unreclaimable:  0\n"
                          "  start_pfn:           %zu\n",
-                         zone.node, zone_name(zone.kind), zone.free, zone.watermark_min,
-                         zone.watermark_low, zone.watermark_high, zone.spanned, zone.present,
-                         zone.managed, zone.free, zone.cached, zone.start_pfn);
+                         zone.start_pfn);
     }
 }
 

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * /proc/vmstat, and the per-node part of /proc/zoneinfo, which is a stretch of it.
+ *
+ * The names and their order are those of Linux 6.1 (mm/vmstat.c); what Quire does
+ * not count is there with 0.  Our own counters follow with names of their own.
+ */
+#include "report_internal.h"
+
+/* Values that are no single counter. */
+enum stat {
+    STAT_NONE = QR_COUNTER_COUNT, /* not counted: 0 */
+    STAT_FREE,
+    STAT_CACHED, /* file pages and shared ones */
+    STAT_ACTIVE, /* anonymous and shared pages */
+    STAT_HUGE,   /* in units of 2 MiB */
+    STAT_STACK_KB,
+};
+
+static const struct stat_line {
+    const char *name;
+    unsigned stat; /* enum qr_counter or enum stat */
+} stat_lines[] = {
+    {"nr_free_pages", STAT_FREE},
+    {"nr_zone_inactive_anon", STAT_NONE},
+    {"nr_zone_active_anon", STAT_NONE},
+    {"nr_zone_inactive_file", STAT_NONE},
+    {"nr_zone_active_file", STAT_NONE},
+    {"nr_zone_unevictable", STAT_NONE},
+    {"nr_zone_write_pending", STAT_NONE},
+    {"nr_mlock", QR_PAGES_LOCKED},
+    {"nr_bounce", STAT_NONE},
+    {"nr_zspages", STAT_NONE},
+    {"nr_free_cma", STAT_NONE},
+    {"numa_hit", STAT_NONE},
+    {"numa_miss", STAT_NONE},
+    {"numa_foreign", STAT_NONE},
+    {"numa_interleave", STAT_NONE},
+    {"numa_local", STAT_NONE},
+    {"numa_other", STAT_NONE},
+    {"nr_inactive_anon", STAT_NONE},
+    {"nr_active_anon", STAT_ACTIVE},
+    {"nr_inactive_file", QR_PAGES_FILE},
+    {"nr_active_file", STAT_NONE},
+    {"nr_unevictable", QR_PAGES_LOCKED},
+    {"nr_slab_reclaimable", STAT_NONE},
+    {"nr_slab_unreclaimable", QR_PAGES_SLAB},
+    {"nr_isolated_anon", STAT_NONE},
+    {"nr_isolated_file", STAT_NONE},
+    {"workingset_nodes", STAT_NONE},
+    {"workingset_refault_anon", STAT_NONE},
+    {"workingset_refault_file", STAT_NONE},
+    {"workingset_activate_anon", STAT_NONE},
+    {"workingset_activate_file", STAT_NONE},
+    {"workingset_restore_anon", STAT_NONE},
+    {"workingset_restore_file", STAT_NONE},
+    {"workingset_nodereclaim", STAT_NONE},
+    {"nr_anon_pages", QR_PAGES_ANON},
+    {"nr_mapped", QR_PAGES_MAPPED},
+    {"nr_file_pages", STAT_CACHED},
+    {"nr_dirty", QR_PAGES_DIRTY},
+    {"nr_writeback", QR_PAGES_WRITEBACK},
+    {"nr_writeback_temp", STAT_NONE},
+    {"nr_shmem", QR_PAGES_SHMEM},
+    {"nr_shmem_hugepages", STAT_NONE},
+    {"nr_shmem_pmdmapped", STAT_NONE},
+    {"nr_file_hugepages", STAT_NONE},
+    {"nr_file_pmdmapped", STAT_NONE},
+    {"nr_anon_transparent_hugepages", STAT_HUGE},
+    {"nr_vmscan_write", STAT_NONE},
+    {"nr_vmscan_immediate_reclaim", STAT_NONE},
+    {"nr_dirtied", STAT_NONE},
+    {"nr_written", STAT_NONE},
+    {"nr_throttled_written", STAT_NONE},
+    {"nr_kernel_misc_reclaimable", STAT_NONE},
+    {"nr_foll_pin_acquired", STAT_NONE},
+    {"nr_foll_pin_released", STAT_NONE},
+    {"nr_kernel_stack", STAT_STACK_KB},
+    {"nr_page_table_pages", QR_PAGES_TABLE},
+    {"nr_sec_page_table_pages", STAT_NONE},
+    {"nr_swapcached", STAT_NONE},
+    {"pgpromote_success", STAT_NONE},
+    {"pgpromote_candidate", STAT_NONE},
+    {"nr_dirty_threshold", STAT_NONE},
+    {"nr_dirty_background_threshold", STAT_NONE},
+    {"pgpgin", STAT_NONE},
+    {"pgpgout", STAT_NONE},
+    {"pswpin", STAT_NONE},
+    {"pswpout", STAT_NONE},
+    {"pgalloc_dma", STAT_NONE},
+    {"pgalloc_dma32", STAT_NONE},
+    {"pgalloc_normal", QR_EVENT_ALLOC},
+    {"pgalloc_movable", STAT_NONE},
+    {"pgalloc_device", STAT_NONE},
+    {"allocstall_dma", STAT_NONE},
+    {"allocstall_dma32", STAT_NONE},
+    {"allocstall_normal", STAT_NONE},
+    {"allocstall_movable", STAT_NONE},
+    {"allocstall_device", STAT_NONE},
+    {"pgskip_dma", STAT_NONE},
+    {"pgskip_dma32", STAT_NONE},
+    {"pgskip_normal", STAT_NONE},
+    {"pgskip_movable", STAT_NONE},
+    {"pgskip_device", STAT_NONE},
+    {"pgfree", QR_EVENT_FREE},
+    {"pgactivate", STAT_NONE},
+    {"pgdeactivate", STAT_NONE},
+    {"pglazyfree", STAT_NONE},
+    {"pgfault", QR_EVENT_FAULT},
+    {"pgmajfault", QR_EVENT_MAJOR_FAULT},
+    {"pglazyfreed", STAT_NONE},
+    {"pgrefill", STAT_NONE},
+    {"pgreuse", STAT_NONE},
+    {"pgsteal_kswapd", STAT_NONE},
+    {"pgsteal_direct", STAT_NONE},
+    {"pgdemote_kswapd", STAT_NONE},
+    {"pgdemote_direct", STAT_NONE},
+    {"pgscan_kswapd", STAT_NONE},
+    {"pgscan_direct", STAT_NONE},
+    {"pgscan_direct_throttle", STAT_NONE},
+    {"pgscan_anon", STAT_NONE},
+    {"pgscan_file", STAT_NONE},
+    {"pgsteal_anon", STAT_NONE},
+    {"pgsteal_file", STAT_NONE},
+    {"zone_reclaim_failed", STAT_NONE},
+    {"pginodesteal", STAT_NONE},
+    {"slabs_scanned", STAT_NONE},
+    {"kswapd_inodesteal", STAT_NONE},
+    {"kswapd_low_wmark_hit_quickly", STAT_NONE},
+    {"kswapd_high_wmark_hit_quickly", STAT_NONE},
+    {"pageoutrun", STAT_NONE},
+    {"pgrotated", STAT_NONE},
+    {"drop_pagecache", STAT_NONE},
+    {"drop_slab", STAT_NONE},
+    {"oom_kill", STAT_NONE},
+    {"numa_pte_updates", STAT_NONE},
+    {"numa_huge_pte_updates", STAT_NONE},
+    {"numa_hint_faults", STAT_NONE},
+    {"numa_hint_faults_local", STAT_NONE},
+    {"numa_pages_migrated", STAT_NONE},
+    {"pgmigrate_success", STAT_NONE},
+    {"pgmigrate_fail", STAT_NONE},
+    {"thp_migration_success", STAT_NONE},
+    {"thp_migration_fail", STAT_NONE},
+    {"thp_migration_split", STAT_NONE},
+    {"compact_migrate_scanned", STAT_NONE},
+    {"compact_free_scanned", STAT_NONE},
+    {"compact_isolated", STAT_NONE},
+    {"compact_stall", STAT_NONE},
+    {"compact_fail", STAT_NONE},
+    {"compact_success", STAT_NONE},
+    {"compact_daemon_wake", STAT_NONE},
+    {"compact_daemon_migrate_scanned", STAT_NONE},
+    {"compact_daemon_free_scanned", STAT_NONE},
+    {"htlb_buddy_alloc_success", STAT_NONE},
+    {"htlb_buddy_alloc_fail", STAT_NONE},
+    {"unevictable_pgs_culled", STAT_NONE},
+    {"unevictable_pgs_scanned", STAT_NONE},
+    {"unevictable_pgs_rescued", STAT_NONE},
+    {"unevictable_pgs_mlocked", STAT_NONE},
+    {"unevictable_pgs_munlocked", STAT_NONE},
+    {"unevictable_pgs_cleared", STAT_NONE},
+    {"unevictable_pgs_stranded", STAT_NONE},
+    {"thp_fault_alloc", STAT_NONE},
+    {"thp_fault_fallback", STAT_NONE},
+    {"thp_fault_fallback_charge", STAT_NONE},
+    {"thp_collapse_alloc", STAT_NONE},
+    {"thp_collapse_alloc_failed", STAT_NONE},
+    {"thp_file_alloc", STAT_NONE},
+    {"thp_file_fallback", STAT_NONE},
+    {"thp_file_fallback_charge", STAT_NONE},
+    {"thp_file_mapped", STAT_NONE},
+    {"thp_split_page", STAT_NONE},
+    {"thp_split_page_failed", STAT_NONE},
+    {"thp_deferred_split_page", STAT_NONE},
+    {"thp_split_pmd", STAT_NONE},
+    {"thp_scan_exceed_none_pte", STAT_NONE},
+    {"thp_scan_exceed_swap_pte", STAT_NONE},
+    {"thp_scan_exceed_share_pte", STAT_NONE},
+    {"thp_split_pud", STAT_NONE},
+    {"thp_zero_page_alloc", STAT_NONE},
+    {"thp_zero_page_alloc_failed", STAT_NONE},
+    {"thp_swpout", STAT_NONE},
+    {"thp_swpout_fallback", STAT_NONE},
+    {"balloon_inflate", STAT_NONE},
+    {"balloon_deflate", STAT_NONE},
+    {"balloon_migrate", STAT_NONE},
+    {"swap_ra", STAT_NONE},
+    {"swap_ra_hit", STAT_NONE},
+    {"ksm_swpin_copy", STAT_NONE},
+    {"cow_ksm", STAT_NONE},
+    {"direct_map_level2_splits", STAT_NONE},
+    {"direct_map_level3_splits", STAT_NONE},
+    {"nr_unstable", STAT_NONE},
+};
+
+static const struct stat_line own_lines[] = {
+    {"quire_alloc_fail", QR_EVENT_ALLOC_FAIL},
+    {"quire_cow", QR_EVENT_COW},
+    {"quire_cow_reuse", QR_EVENT_COW_REUSE},
+    {"quire_zero_fill", QR_EVENT_ZERO_FILL},
+    {"quire_fault_around", QR_EVENT_FAULT_AROUND},
+    {"quire_fork", QR_EVENT_FORK},
+    {"quire_flush_all", QR_EVENT_FLUSH_ALL},
+    {"quire_switch", QR_EVENT_SWITCH},
+    {"quire_switch_no_flush", QR_EVENT_SWITCH_NO_FLUSH},
+};
+
+/* The per-node lines in stat_lines: from nr_inactive_anon to pgpromote_candidate. */
+#define NODE_FIRST 17
+#define NODE_COUNT 43
+
+static size_t
+stat_value(const struct qr_report *report, unsigned stat)
+{
+    struct qr_frames_stats frames;
+
+    switch (stat) {
+    case STAT_NONE:
+        return 0;
+    case STAT_FREE:
+        qr_frames_stats(report->frames, &frames);
+        return frames.free;
+    case STAT_CACHED:
+        return gauge(report, QR_PAGES_FILE) + gauge(report, QR_PAGES_SHMEM);
+    case STAT_ACTIVE:
+        return gauge(report, QR_PAGES_ANON) + gauge(report, QR_PAGES_SHMEM);
+    case STAT_HUGE:
+        return gauge(report, QR_PAGES_HUGE_ANON) >> 9;
+    case STAT_STACK_KB:
+        return pages_to_kb(gauge(report, QR_PAGES_STACK));
+    default:
+        return gauge(report, (enum qr_counter)stat);
+    }
+}
+
+void
+qr_report_vmstat(const struct qr_report *report, struct qr_writer *writer)
+{
+    for (size_t i = 0; i < QR_ARRAY_COUNT(stat_lines); i++)
+        qr_writer_printf(writer, "%s %zu\n", stat_lines[i].name,
+                         stat_value(report, stat_lines[i].stat));
+    for (size_t i = 0; i < QR_ARRAY_COUNT(own_lines); i++)
+        qr_writer_printf(writer, "%s %zu\n", own_lines[i].name,
+                         stat_value(report, own_lines[i].stat));
+}
+
+void
+qr_report_node_stats(const struct qr_report *report, struct qr_writer *writer)
+{
+    qr_writer_printf(writer, "  per-node stats\n");
+    for (size_t i = NODE_FIRST; i < NODE_FIRST + NODE_COUNT; i++)
+        qr_writer_printf(writer, "      %-12s %zu\n", stat_lines[i].name,
+                         stat_value(report, stat_lines[i].stat));
+}
