@@ -321,10 +321,16 @@ walk_lock_covering(walk_format f, struct qr_cursor *c, unsigned top, struct qr_c
     c->path[c->top] = frame;
     bool dead = table_has_flag(frame, QR_FRAME_TABLE_DEAD);
 
-    qr_epoch_end(epoch, cpu, outermost);
-    if (qr_unlikely(dead))
+    if (qr_unlikely(dead)) {
+        /* Unlocked before the section ends, for then it may be freed; interrupts stay off. */
+        (void)qr_cpu_enter();
         table_unlock(frame);
-    return !dead;
+        qr_epoch_end(epoch, cpu, outermost);
+        qr_cpu_leave(cpu);
+        return false;
+    }
+    qr_epoch_end(epoch, cpu, outermost);
+    return true;
 }
 
 static QR_ALWAYS_INLINE void
