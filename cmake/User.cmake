@@ -19,7 +19,7 @@ function(quire_add_user_programs)
         set(program ${CMAKE_BINARY_DIR}/user/${name})
         add_custom_command(OUTPUT ${program}
             COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/user
-            COMMAND ${QUIRE_USER_CC} -std=gnu11 -static -O2 -s -Wall -Wextra -Werror -o ${program} ${source}
+            COMMAND ${QUIRE_USER_CC} -std=gnu11 -static -O2 -s -Wall -Wextra -o ${program} ${source}
             DEPENDS ${source} VERBATIM)
         list(APPEND programs ${program})
     endforeach()
