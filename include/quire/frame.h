@@ -276,7 +276,7 @@ struct qr_cpu_frames_stats {
     size_t refill;   /**< frames that one refill takes at most */
 };
 unsigned qr_frames_cpu_count(const struct qr_frames *frames);
-void qr_frames_cpu_stats(struct qr_frames *frames, unsigned zone, unsigned cpu,
+void qr_frames_cpu_stats(struct qr_frames *frames, unsigned zone, unsigned index,
                          struct qr_cpu_frames_stats *out_stats);
 
 void qr_frames_zone_stats(struct qr_frames *frames, unsigned index,

@@ -28,13 +28,13 @@ for cpus in 1 4; do
         name=$(basename "$source" .c)
         log=$build/$name.$cpus.log
         tools/quire-run --smp $cpus --timeout 120 --add $build/$name-gcc --add $build/$name-musl-gcc \
-            -- "./$name-gcc && ./$name-musl-gcc" >"$log" 2>&1
+            -- "./$name-gcc && ./$name-musl-gcc" >"$log" 2>"$log.kernel"
         status=$?
-        if [ $status -eq 0 ] && grep -q '^leak check: every' "$log"; then
+        if [ $status -eq 0 ] && grep -q '^leak check: every' "$log.kernel"; then
             echo "ok   $name, $cpus CPUs"
         else
             echo "FAIL $name, $cpus CPUs: status $status"
-            sed 's/^/     | /' "$log" | tail -20
+            tail -n 12 "$log" "$log.kernel" | sed 's/^/     | /'
             failures=$((failures + 1))
         fi
     done
