@@ -19,8 +19,12 @@ PROMPT = rb"quire:[^\n]*[$#] "
 class Session:
     def __init__(self, arguments):
         self.pending = b""
-        pid, self.terminal = pty.fork()
-        if pid == 0:
+        try:
+            self.pid, self.terminal = pty.fork()
+        except OSError as error:
+            print("no pseudo-terminal here (is devpts mounted?): %s" % error)
+            sys.exit(77)
+        if self.pid == 0:
             os.execv(os.path.join(ROOT, "tools/quire-run"),
                      ["quire-run", "--timeout", "100"] + arguments)
 
@@ -56,9 +60,26 @@ class Session:
         time.sleep(0.7)
 
 
+    def finish(self, seconds=15):
+        """The session's exit status; what it still prints is read and dropped."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid != 0:
+                return os.waitstatus_to_exitcode(status)
+            if select.select([self.terminal], [], [], 0.1)[0]:
+                try:
+                    os.read(self.terminal, 4096)
+                except OSError:
+                    pass
+        return "none: it does not end"
+
+
 def main():
     session = Session(sys.argv[1:])
-    session.expect(PROMPT, 30)
+    session.expect(rb"Leave with(.|\n)*?quire:\S*# ", 30)
+    session.command("echo one two | tr a-z A-Z", rb"\nONE TWO\r")
+    session.command("ech\x7fho er\x7fdited", rb"\nedited\r")
 
     # signals to the foreground group
     session.start("sleep 100", rb"sleep 100")
@@ -122,6 +143,10 @@ def main():
     session.command("yes >/dev/null &")
     session.command("kill %2")
     session.send("exit\r")
+    status = session.finish()
+    if status != 0:
+        print("FAIL: the session's status is %s" % status)
+        sys.exit(1)
     print("a session at the terminal: as on Linux")
 
 
