@@ -11,7 +11,7 @@ PRESET ?= debug
 all: setup-run kernel
 
 help:
-	@echo 'make            build the reference kernel (ARCH=$(ARCH))'
+	@echo 'make            build the reference kernel; ARCH=x86_64, i386, aarch64 or riscv64'
 	@echo 'make run        boot it in QEMU to a shell; without a terminal, a scripted tour'
 	@echo 'make test       build and run every test and check'
 	@echo 'make check      the checks alone (formatting, lint, layers, headers, docs)'
@@ -24,7 +24,7 @@ help:
 
 .PHONY: setup-run
 setup-run:
-	@tools/setup run
+	@tools/setup run $(ARCH)
 
 setup:
 	@tools/setup test
@@ -38,7 +38,7 @@ hosted: setup-run
 	@cmake --build --preset $(PRESET)
 
 run: setup-run kernel
-	@if [ -t 0 ]; then exec tools/quire-run --arch $(ARCH); else exec tools/tour; fi
+	@if [ -t 0 ]; then exec tools/quire-run --arch $(ARCH); else exec tools/tour --arch $(ARCH); fi
 
 test: setup
 	@tools/run-tests

@@ -4,6 +4,10 @@
 # /bin.  They are ordinary Linux programs, so the target's libc builds them.
 
 set(quire_user_compiler_x86_64 musl-gcc)
+set(quire_user_compiler_i386 gcc)
+set(quire_user_flags_i386 -m32 -idirafter /usr/include/x86_64-linux-gnu) # for asm/
+set(quire_user_compiler_aarch64 aarch64-linux-gnu-gcc)
+set(quire_user_compiler_riscv64 riscv64-linux-gnu-gcc)
 
 function(quire_add_user_programs)
     set(compiler ${quire_user_compiler_${QUIRE_TARGET}})
@@ -19,7 +23,7 @@ function(quire_add_user_programs)
         set(program ${CMAKE_BINARY_DIR}/user/${name})
         add_custom_command(OUTPUT ${program}
             COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/user
-            COMMAND ${QUIRE_USER_CC} -std=gnu11 -static -O2 -s -Wall -Wextra -o ${program} ${source}
+            COMMAND ${QUIRE_USER_CC} ${quire_user_flags_${QUIRE_TARGET}} -std=gnu11 -static -O2 -s -Wall -Wextra -o ${program} ${source}
             DEPENDS ${source} VERBATIM)
         list(APPEND programs ${program})
     endforeach()
