@@ -11,7 +11,7 @@
 #include <kstring.h>
 #include <printk.h>
 
-#include "../boot/x86_64/loader.h"
+#include "../boot/x86/loader.h"
 
 struct acpi_info acpi_info;
 
@@ -101,16 +101,8 @@ entries_walk(const struct acpi_header *table, size_t header_bytes, entry_fn fn)
 static void
 add_cpu(uint32_t apic_id, uint32_t flags)
 {
-    if (!(flags & CPU_ENABLED))
-        return;
-    for (unsigned i = 0; i < acpi_info.cpu_count; i++) {
-        if (acpi_info.apic_ids[i] == apic_id)
-            return;
-    }
-    if (acpi_info.cpu_count < CONFIG_MAX_CPUS)
-        acpi_info.apic_ids[acpi_info.cpu_count++] = apic_id;
-    else
-        acpi_info.cpus_dropped++;
+    if (flags & CPU_ENABLED)
+        (void)boot_add_cpu(apic_id, 0);
 }
 
 static void
@@ -145,9 +137,9 @@ madt_entry(const uint8_t *e, unsigned bytes)
 static void
 srat_cpu(uint32_t apic_id, uint32_t domain)
 {
-    for (unsigned i = 0; i < acpi_info.cpu_count; i++) {
-        if (acpi_info.apic_ids[i] == apic_id)
-            acpi_info.apic_domains[i] = domain;
+    for (unsigned i = 0; i < boot_machine.cpu_count; i++) {
+        if (boot_machine.cpu_ids[i] == apic_id)
+            boot_machine.cpu_domains[i] = domain;
     }
 }
 
@@ -155,19 +147,16 @@ static void
 srat_memory(const uint8_t *e)
 {
     uint32_t flags = (uint32_t)field(e + 28, 4);
-    uint64_t start = field(e + 8, 8);
-    uint64_t bytes = field(e + 16, 8);
 
-    if (!(flags & MEMORY_ENABLED) || bytes == 0 || start + bytes < start ||
-        acpi_info.memory_count == ACPI_MEMORY_MAX)
+    if (!(flags & MEMORY_ENABLED))
         return;
-    acpi_info.memory[acpi_info.memory_count++] = (struct acpi_memory){
-        .start = start,
-        .bytes = bytes,
+    boot_add_memory((struct boot_memory){
+        .start = field(e + 8, 8),
+        .bytes = field(e + 16, 8),
         .domain = (uint32_t)field(e + 2, 4),
         .hotplug = flags & MEMORY_HOTPLUG,
         .non_volatile = flags & MEMORY_NV,
-    };
+    });
 }
 
 static void
@@ -192,10 +181,9 @@ slit_parse(const struct acpi_header *table)
     count = field((const uint8_t *)table + 36, 8);
     if (count > 255 || 44 + count * count > table->bytes)
         return;
-    acpi_info.distance_count = count < BOOT_NODES_MAX ? (unsigned)count : BOOT_NODES_MAX;
-    for (unsigned i = 0; i < acpi_info.distance_count; i++) {
-        for (unsigned j = 0; j < acpi_info.distance_count; j++)
-            acpi_info.distances[i * BOOT_NODES_MAX + j] = distances[i * count + j];
+    for (uint64_t i = 0; i < count; i++) {
+        for (uint64_t j = 0; j < count; j++)
+            boot_set_distance(i, j, distances[i * count + j]);
     }
 }
 
@@ -283,6 +271,6 @@ acpi_init(uint64_t rsdp_pa)
     root_walk(root, entry_bytes, "APIC", madt_parse);
     root_walk(root, entry_bytes, "SRAT", srat_parse);
     root_walk(root, entry_bytes, "SLIT", slit_parse);
-    if (acpi_info.cpus_dropped)
-        printk("acpi: %u CPUs beyond CONFIG_MAX_CPUS are left out\n", acpi_info.cpus_dropped);
+    if (boot_machine.cpus_dropped)
+        printk("acpi: %u CPUs beyond CONFIG_MAX_CPUS are left out\n", boot_machine.cpus_dropped);
 }

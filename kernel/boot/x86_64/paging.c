@@ -17,13 +17,13 @@
  */
 #include "paging.h"
 
-#include "loader.h"
+#include "../x86/loader.h"
 
 #include <boot.h>
 #include <kstring.h>
 #include <printk.h>
 
-#include "../../arch/x86_64/cpu.h"
+#include "cpu.h"
 
 #define BOOT_WINDOW_BYTES ((uint64_t)4 << 30)
 

@@ -7,8 +7,8 @@
 #include <boot.h>
 #include <platform.h>
 
-#include "../../arch/x86_64/cpu.h"
-#include "loader.h"
+#include "cpu.h"
+#include "../x86/loader.h"
 #include "paging.h"
 
 #include <quire_x86_64.h>

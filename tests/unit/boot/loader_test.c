@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "harness.h"
-#include "kernel/arch/x86_64/asm.h"
-#include "kernel/boot/x86_64/loader.h"
+#include "kernel/boot/x86/boot_magic.h"
+#include "kernel/boot/x86/loader.h"
 #include "physical.h"
 
 #include <boot.h>

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "harness.h"
-#include "kernel/boot/x86_64/loader.h"
+#include "kernel/boot/x86/loader.h"
 
 #include <acpi.h>
 #include <boot.h>
@@ -20,7 +20,7 @@ physical_reset(size_t bytes)
     physical_release();
     memory = calloc(1, bytes);
     memory_bytes = bytes;
-    memset(&boot_info, 0, sizeof boot_info);
+    boot_info_reset(UINT64_MAX);
     memset(&acpi_info, 0, sizeof acpi_info);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef KERNEL_X86_64_LOADER_H
-#define KERNEL_X86_64_LOADER_H
+#ifndef KERNEL_X86_LOADER_H
+#define KERNEL_X86_LOADER_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -16,7 +16,7 @@
 #include <boot.h>
 #include <kstring.h>
 
-#include "../arch/x86_64/cpu.h"
+#include "cpu.h"
 
 #include <quire/lock.h>
 

@@ -9,74 +9,13 @@
  */
 #include "loader.h"
 
-#include "../../arch/x86_64/asm.h"
+#include "boot_magic.h"
 #include <boot.h>
 #include <kstring.h>
 #include <printk.h>
 
-struct boot_info boot_info;
-
-static uint64_t memory_limit;
-
 /* A loader may put its structures anywhere. */
 #define UNALIGNED __attribute__((packed))
-
-/* ---- Copying out ---------------------------------------------------------------- */
-
-/** Entries that are empty, wrap, or lie beyond what the CPU and the direct map can reach go. */
-static void
-add_region(uint64_t start, uint64_t bytes, uint32_t kind)
-{
-    struct boot_region *region;
-
-    if (bytes == 0 || start >= memory_limit)
-        return;
-    if (bytes > memory_limit - start)
-        bytes = memory_limit - start;
-    if (boot_info.region_count == BOOT_REGIONS_MAX) {
-        boot_info.regions_dropped++;
-        return;
-    }
-    region = &boot_info.regions[boot_info.region_count++];
-    *region = (struct boot_region){start, bytes, kind};
-}
-
-static void
-copy_cmdline(const char *text, size_t limit)
-{
-    size_t length = strnlen(text, limit < BOOT_CMDLINE_MAX ? limit : BOOT_CMDLINE_MAX - 1);
-
-    if (length >= BOOT_CMDLINE_MAX)
-        length = BOOT_CMDLINE_MAX - 1;
-    memcpy(boot_info.cmdline, text, length);
-    boot_info.cmdline[length] = '\0';
-}
-
-static void
-set_initrd(uint64_t start, uint64_t bytes)
-{
-    if (bytes == 0 || boot_info.initrd.end.v != 0)
-        return;
-    boot_info.initrd = (struct qr_pa_range){qr_pa_of(start), qr_pa_of(start + bytes)};
-}
-
-/** The initial file system must be memory that the direct map will show. */
-static void
-check_initrd(void)
-{
-    uint64_t start = boot_info.initrd.start.v;
-    uint64_t end = boot_info.initrd.end.v;
-
-    for (unsigned i = 0; i < boot_info.region_count && end > start; i++) {
-        const struct boot_region *r = &boot_info.regions[i];
-
-        if (r->kind == BOOT_REGION_USABLE && start >= r->start && end <= r->start + r->bytes)
-            return;
-    }
-    if (end != 0)
-        printk("boot: initrd %lx-%lx is not usable memory: ignored\n", start, end);
-    boot_info.initrd = (struct qr_pa_range){{0}, {0}};
-}
 
 /* ---- PVH -------------------------------------------------------------------------- */
 
@@ -113,14 +52,14 @@ parse_pvh(uint64_t information)
     if (info->version >= 1 && info->memory_map_count <= PVH_ENTRIES_MAX) {
         map = boot_window(info->memory_map, info->memory_map_count * sizeof *map);
         for (uint32_t i = 0; map && i < info->memory_map_count; i++)
-            add_region(map[i].start, map[i].bytes, map[i].kind);
+            boot_add_region(map[i].start, map[i].bytes, map[i].kind);
     }
     module = boot_window(info->modules, sizeof *module);
     if (module && info->module_count > 0)
-        set_initrd(module->start, module->bytes);
+        boot_set_initrd(module->start, module->bytes);
     cmdline = boot_window(info->cmdline, BOOT_CMDLINE_MAX);
     if (cmdline)
-        copy_cmdline(cmdline, BOOT_CMDLINE_MAX);
+        boot_set_cmdline(cmdline, BOOT_CMDLINE_MAX);
     return true;
 }
 
@@ -166,7 +105,7 @@ parse_multiboot_map(const struct multiboot_map *map)
     for (; (size_t)(end - at) >= map->entry_bytes && at < end; at += map->entry_bytes) {
         const struct pvh_region *region = (const struct pvh_region *)at;
 
-        add_region(region->start, region->bytes, region->kind);
+        boot_add_region(region->start, region->bytes, region->kind);
     }
 }
 
@@ -177,11 +116,11 @@ parse_multiboot_tag(const struct multiboot_tag *tag, uint64_t pa)
 
     switch (tag->type) {
     case TAG_CMDLINE:
-        copy_cmdline((const char *)(tag + 1), tag->bytes - sizeof *tag);
+        boot_set_cmdline((const char *)(tag + 1), tag->bytes - sizeof *tag);
         break;
     case TAG_MODULE:
         if (tag->bytes >= sizeof *module && module->end > module->start)
-            set_initrd(module->start, module->end - module->start);
+            boot_set_initrd(module->start, module->end - module->start);
         break;
     case TAG_MEMORY_MAP:
         if (tag->bytes >= sizeof(struct multiboot_map))
@@ -227,11 +166,11 @@ loader_parse(uint32_t magic, uint64_t information, uint64_t physical_limit)
 {
     bool understood = false;
 
-    memory_limit = physical_limit;
+    boot_info_reset(physical_limit);
     if (magic == BOOT_MAGIC_PVH)
         understood = parse_pvh(information);
     else if (magic == BOOT_MAGIC_MULTIBOOT2)
         understood = parse_multiboot2(information);
-    check_initrd();
+    boot_check_initrd();
     return understood && boot_info.region_count > 0;
 }

@@ -7,7 +7,7 @@
 #include <acpi.h>
 #include <boot.h>
 
-#include "../arch/x86_64/cpu.h"
+#include "cpu.h"
 #include <memory.h>
 
 #define LAPIC_DEFAULT_PA  0xfee00000u

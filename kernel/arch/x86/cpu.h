@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef KERNEL_X86_64_CPU_H
-#define KERNEL_X86_64_CPU_H
+#ifndef KERNEL_X86_CPU_H
+#define KERNEL_X86_CPU_H
 
 /**
  * @file
- * x86-64 instructions, control bits and the arch-private functions.
+ * x86 instructions, control bits and the arch-private functions.
  */
 
 #include <arch.h>

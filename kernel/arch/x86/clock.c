@@ -9,7 +9,7 @@
  *
  *      ns = (tsc - start) * multiplier >> 32
  */
-#include "../arch/x86_64/cpu.h"
+#include "cpu.h"
 
 #define PIT_HZ           1193182u
 #define PIT_CHANNEL2     0x42

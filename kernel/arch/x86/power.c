@@ -6,7 +6,7 @@
  * seven bits, so the whole status also goes to the log, as its last line.  Without
  * the device: the power-off port of QEMU's ACPI, Bochs' own, or a stopped CPU.
  */
-#include "../arch/x86_64/cpu.h"
+#include "cpu.h"
 
 #define DEBUG_EXIT_PORT 0xf4
 #define QEMU_ACPI_PORT  0x604
