@@ -12,6 +12,18 @@ set(quire_flags_i386 -m32 -march=i686 -mgeneral-regs-only)
 set(quire_flags_aarch64 -mgeneral-regs-only -mstrict-align -mno-outline-atomics)
 set(quire_flags_riscv64 -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medany)
 
+# The files of kernel/drivers/ for each.
+set(quire_drivers_x86_64 acpi apic clock power serial)
+set(quire_drivers_i386 ${quire_drivers_x86_64})
+set(quire_drivers_aarch64 fdt semihost)
+set(quire_drivers_riscv64 fdt semihost sbi plic ns16550 clock_riscv)
+
+# gcc's own helper functions; Debian's for RISC-V are of another ABI, and arch/riscv64 has the few.
+set(quire_compiler_library gcc)
+if(QUIRE_TARGET STREQUAL "riscv64")
+    set(quire_compiler_library)
+endif()
+
 if(NOT DEFINED quire_flags_${QUIRE_TARGET})
     message(FATAL_ERROR "QUIRE_TARGET=${QUIRE_TARGET}: not an architecture of cmake/Kernel.cmake")
 endif()
@@ -42,7 +54,7 @@ if(quire_family_${QUIRE_TARGET})
         ${PROJECT_SOURCE_DIR}/arch/${quire_family_${QUIRE_TARGET}})
 endif()
 
-# The kernel's sources: every folder of kernel/ but the parts for another
+# The kernel's sources: every folder of kernel/ but the parts and drivers for another
 # architecture, the user programs and the contract tests' main.
 function(quire_kernel_sources out)
     file(GLOB_RECURSE found CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}
@@ -55,6 +67,10 @@ function(quire_kernel_sources out)
         endif()
         if(path MATCHES "^(arch|kernel/arch|kernel/boot)/([a-z0-9_]+)/" AND
            NOT CMAKE_MATCH_2 IN_LIST quire_folders)
+            continue()
+        endif()
+        if(path MATCHES "^kernel/drivers/([a-z0-9_]+)\\.c$" AND
+           NOT CMAKE_MATCH_1 IN_LIST quire_drivers_${QUIRE_TARGET})
             continue()
         endif()
         list(APPEND sources ${PROJECT_SOURCE_DIR}/${path})
@@ -70,8 +86,12 @@ function(quire_add_image name)
     target_link_options(${name} PRIVATE
         -nostdlib -static -no-pie -Wl,-T,${script} -Wl,--build-id=none
         -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,-Map=${name}.map)
+    if(QUIRE_TARGET STREQUAL "aarch64") # the boot protocol's flat Image
+        add_custom_command(TARGET ${name} POST_BUILD
+            COMMAND ${CMAKE_OBJCOPY} -O binary $<TARGET_FILE:${name}> ${name}.img)
+    endif()
     target_link_libraries(${name} PRIVATE quire_flags
-        -Wl,--start-group ${quire_layer_targets} gcc -Wl,--end-group)
+        -Wl,--start-group ${quire_layer_targets} ${quire_compiler_library} -Wl,--end-group)
 endfunction()
 
 function(quire_add_kernel)
