@@ -65,7 +65,7 @@ null(void)
 static void
 bad_mapping(void)
 {
-    struct qr_va_range range = {.end = platform_dynamic_range().end};
+    struct qr_va_range range = {.end = platform_area(KERNEL_AREA_DEVICES).end};
     struct qr_frame *frame = qr_frame_alloc(memory.frames, 0);
     struct qr_cursor cursor;
     struct qr_leaf leaf;

@@ -8,13 +8,12 @@
  *      heap     from frames
  *      tables   the tree that the boot built is adopted as the kernel's
  *      tlb      shootdown; the kernel's space takes part in it
- *      vmalloc  kernel stacks, device windows
+ *      areas    large heap blocks, kernel stacks, device windows
  *      objects, vm   what user spaces are made of
  *
  * Nothing here can fail halfway and go on: a machine too small for this stops
  * with a message.
  */
-#include <acpi.h>
 #include <arch.h>
 #include <boot.h>
 #include <kstring.h>
@@ -63,13 +62,13 @@ memory_node_of_domain(uint32_t domain)
     unsigned node = 0;
 
     /* Domains are numbered freely; nodes in the order in which memory names them. */
-    for (unsigned i = 0; i < acpi_info.memory_count; i++) {
+    for (unsigned i = 0; i < boot_machine.memory_count; i++) {
         bool seen = false;
 
-        if (acpi_info.memory[i].domain == domain)
+        if (boot_machine.memory[i].domain == domain)
             return node < CONFIG_MAX_NODES ? node : 0;
         for (unsigned j = 0; j < i; j++)
-            seen |= acpi_info.memory[j].domain == acpi_info.memory[i].domain;
+            seen |= boot_machine.memory[j].domain == boot_machine.memory[i].domain;
         node += !seen;
     }
     return 0;
@@ -122,8 +121,8 @@ map_add_region(const struct boot_region *region)
         uint64_t next = end;
         unsigned node = 0;
 
-        for (unsigned i = 0; i < acpi_info.memory_count; i++) {
-            const struct acpi_memory *m = &acpi_info.memory[i];
+        for (unsigned i = 0; i < boot_machine.memory_count; i++) {
+            const struct boot_memory *m = &boot_machine.memory[i];
             uint64_t m_end = m->start + m->bytes;
 
             if (start >= m->start && start < m_end) {
@@ -170,7 +169,7 @@ instance_alloc(size_t bytes, const char *what)
 static unsigned
 possible_cpus(void)
 {
-    return acpi_info.cpu_count > 0 ? acpi_info.cpu_count : 1;
+    return boot_machine.cpu_count > 0 ? boot_machine.cpu_count : 1;
 }
 
 static void
@@ -223,15 +222,31 @@ reclaim(void *context, size_t frames_wanted, unsigned alloc_flags)
 }
 
 static void
-kernel_tables_init(void)
+areas_init(void)
 {
-    struct qr_vmalloc_config config = {
-        .frames = memory.frames,
-        .heap = memory.heap,
-        .kernel = &memory.kernel_space,
-        .range = platform_dynamic_range(),
+    static const char *const names[KERNEL_AREA_COUNT] = {
+        [KERNEL_AREA_HEAP] = "heap_area",
+        [KERNEL_AREA_STACKS] = "stacks_area",
+        [KERNEL_AREA_DEVICES] = "devices_area",
     };
 
+    for (enum kernel_area i = 0; i < KERNEL_AREA_COUNT; i++) {
+        struct qr_vmalloc_config config = {
+            .name = names[i],
+            .frames = memory.frames,
+            .heap = memory.heap,
+            .kernel = &memory.kernel_space,
+            .range = platform_area(i),
+        };
+
+        memory.areas[i] = instance_alloc(qr_vmalloc_size(), "kernel areas");
+        must(qr_vmalloc_init(memory.areas[i], &config), "kernel areas");
+    }
+}
+
+static void
+kernel_tables_init(void)
+{
     qr_epoch_init(&memory.epoch);
     must(qr_tables_adopt(&memory.kernel_tables, platform_format(), memory.frames, &memory.epoch,
                          platform_root()),
@@ -244,9 +259,6 @@ kernel_tables_init(void)
     memory.kernel_space.global = true;
     qr_tlb_set_kernel(memory.tlb, &memory.kernel_space);
     memory_cpu_online();
-
-    memory.vmalloc = instance_alloc(qr_vmalloc_size(), "kernel ranges");
-    must(qr_vmalloc_init(memory.vmalloc, &config), "kernel ranges");
 }
 
 static void
@@ -305,6 +317,7 @@ memory_init(void)
     frames_init();
     heap_init();
     kernel_tables_init();
+    areas_init();
     vm_init();
     qr_frames_set_reclaim(memory.frames, reclaim, NULL);
     qr_frames_stats(memory.frames, &stats);

@@ -22,13 +22,15 @@ struct qr_report_file {
     uint64_t inode;
 };
 
+#define QR_REPORT_VMALLOC_MAX 3
+
 /** What the reports are about.  Filled by the host; parts it does not run stay NULL. */
 struct qr_report {
     struct qr_frames *frames;
     struct qr_heap *heap;
     struct qr_objects *objects;
     struct qr_vm *vm;
-    struct qr_vmalloc *vmalloc;
+    struct qr_vmalloc *vmalloc[QR_REPORT_VMALLOC_MAX]; /**< by address */
     /** Describe @p file and write its path into @p name. */
     void (*describe_file)(void *file, struct qr_report_file *out_file, struct qr_writer *name);
     /** Name of an anonymous region that the host knows ("[vdso]"), or NULL. */

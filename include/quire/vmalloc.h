@@ -5,8 +5,8 @@
 /**
  * @file
  * The kernel's own virtual memory: large blocks out of scattered frames, kernel
- * stacks with guard pages, and windows onto device registers, all from one range
- * of the kernel half.
+ * stacks with guard pages, and windows onto device registers, from a range of the
+ * kernel half.  A kernel may have several, one a purpose.
  */
 
 #ifndef __cplusplus
@@ -17,6 +17,7 @@
 struct qr_vmalloc; /* src/space/vmalloc.c */
 
 struct qr_vmalloc_config {
+    const char *name; /**< of its slab cache; static text */
     struct qr_frames *frames;
     struct qr_heap *heap;
     struct qr_tlb_space *kernel; /**< the kernel's tables and their TLB side */

@@ -62,7 +62,7 @@ static void
 table_free(struct fd_table *table)
 {
     if (table->slots != table->first) {
-        kmem_free(table->slots);
+        kvmem_free(table->slots);
     }
     kmem_free(table);
 }
@@ -121,23 +121,25 @@ table_grow(struct fd_table *table, uint32_t fd)
         uint32_t capacity = capacity_for(fd + 1);
 
         qr_spin_unlock(&table->lock);
-        _Atomic uintptr_t *slots = kmem_calloc(capacity, sizeof *slots);
+        _Atomic uintptr_t *slots = kvmem_zalloc(capacity * sizeof *slots);
         qr_spin_lock(&table->lock);
         if (slots == NULL) {
             return false;
         }
-        if (capacity <= table->capacity) {
-            kmem_free(slots);
-            continue;
+        _Atomic uintptr_t *unused = slots;
+        if (capacity > table->capacity) {
+            for (uint32_t i = 0; i < table->capacity; i++) {
+                slots[i] = table->slots[i];
+            }
+            unused = table->slots;
+            table->slots = slots;
+            table->capacity = capacity;
         }
-        for (uint32_t i = 0; i < table->capacity; i++) {
-            slots[i] = table->slots[i];
+        if (unused != table->first) {
+            qr_spin_unlock(&table->lock);
+            kvmem_free(unused);
+            qr_spin_lock(&table->lock);
         }
-        if (table->slots != table->first) {
-            kmem_free(table->slots);
-        }
-        table->slots = slots;
-        table->capacity = capacity;
     }
     return true;
 }

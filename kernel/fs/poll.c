@@ -167,7 +167,7 @@ poll_files(struct pollfd *fds, size_t count, uint64_t deadline)
     struct file **files = few;
 
     if (count > QR_ARRAY_COUNT(few)) {
-        files = kmem_calloc(count, sizeof(struct file *));
+        files = kvmem_zalloc(count * sizeof(struct file *));
         if (files == NULL) {
             return -ENOMEM;
         }
@@ -182,7 +182,7 @@ poll_files(struct pollfd *fds, size_t count, uint64_t deadline)
         }
     }
     if (files != few) {
-        kmem_free(files);
+        kvmem_free(files);
     }
     return result;
 }
@@ -199,7 +199,7 @@ poll_user(uint64_t user_fds, uint64_t count, uint64_t deadline)
         return -EINVAL;
     }
     if (count > QR_ARRAY_COUNT(few)) {
-        fds = kmem_calloc((size_t)count, sizeof *fds);
+        fds = kvmem_zalloc((size_t)count * sizeof *fds);
         if (fds == NULL) {
             return -ENOMEM;
         }
@@ -212,7 +212,7 @@ poll_user(uint64_t user_fds, uint64_t count, uint64_t deadline)
         result = -EFAULT;
     }
     if (fds != few) {
-        kmem_free(fds);
+        kvmem_free(fds);
     }
     return result;
 }

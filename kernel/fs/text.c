@@ -337,7 +337,8 @@ kernel_report(void)
     report.heap = memory.heap;
     report.objects = memory.objects;
     report.vm = memory.vm;
-    report.vmalloc = memory.vmalloc;
+    for (unsigned i = 0; i < KERNEL_AREA_COUNT; i++)
+        report.vmalloc[i] = memory.areas[i];
     report.describe_file = describe_file;
     report.overcommit_ratio = 50;
     return &report;

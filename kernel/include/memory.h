@@ -11,6 +11,8 @@
 #include <quire/quire.h>
 #include <quire/vmalloc.h>
 
+#include <platform.h>
+
 struct memory {
     struct qr_frames *frames;
     struct qr_heap *heap;
@@ -18,7 +20,7 @@ struct memory {
     struct qr_tlb *tlb;
     struct qr_tables kernel_tables; /**< upper half: shared by every space */
     struct qr_tlb_space kernel_space;
-    struct qr_vmalloc *vmalloc; /**< kernel stacks, large blocks, device windows */
+    struct qr_vmalloc *areas[KERNEL_AREA_COUNT];
     struct qr_objects *objects;
     struct qr_vm *vm;
 };

@@ -113,7 +113,11 @@ int64_t user_write_u64(uint64_t user_to, uint64_t value);
 void *kmem_alloc(size_t bytes);
 void *kmem_zalloc(size_t bytes);
 void *kmem_calloc(size_t count, size_t bytes);
-void *kmem_realloc(void *block, size_t bytes);
 void kmem_free(void *block);
+
+/** Cleared, of any size, page-aligned above 16 KiB; NULL as above.  Context: thread, may sleep. */
+void *kvmem_zalloc(size_t bytes);
+/** Free what kvmem_zalloc() or kmem_*() gave.  Context: thread, may sleep; NULL is allowed. */
+void kvmem_free(void *block);
 
 #endif

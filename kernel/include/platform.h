@@ -43,7 +43,15 @@ unsigned platform_asid_count(void);
 /** The format of the kernel's and of user tables. */
 const struct qr_format *platform_format(void);
 
-/** The kernel half's range for vmalloc. */
-struct qr_va_range platform_dynamic_range(void);
+/** Parts of the kernel half that are mapped page by page. */
+enum kernel_area {
+    KERNEL_AREA_HEAP,    /**< large blocks of the kernel heap */
+    KERNEL_AREA_STACKS,  /**< kernel stacks */
+    KERNEL_AREA_DEVICES, /**< windows onto device registers */
+    KERNEL_AREA_COUNT,
+};
+
+/** Where an area lies; areas do not overlap. */
+struct qr_va_range platform_area(enum kernel_area area);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * User memory and the heap, in the kernel's terms: error numbers and strings.
- * The library does the copying; nothing here looks at a user pointer.
+ * User memory in the kernel's terms: error numbers and strings.  The library does
+ * the copying; nothing here looks at a user pointer.
  */
 #include "mm.h"
 
@@ -10,8 +10,6 @@
 #include "abi_errno.h"
 #include "arch.h"
 #include "kstring.h"
-#include "memory.h"
-#include "refuse.h"
 
 enum { STRING_PIECE = 64 };
 
@@ -125,51 +123,4 @@ int64_t
 user_write_u64(uint64_t user_to, uint64_t value)
 {
     return qr_put_user_u64(qr_va_of(user_to), value) == QR_OK ? 0 : -EFAULT;
-}
-
-/* ---- heap ------------------------------------------------------------------- */
-
-/* With interrupts off nothing may be reclaimed, but a part of the reserve is open. */
-static unsigned
-heap_flags(void)
-{
-    return irq_enabled() ? 0 : QR_ALLOC_ATOMIC;
-}
-
-void *
-kmem_alloc(size_t bytes)
-{
-    if (refuse_now())
-        return NULL;
-    return qr_kmalloc(memory.heap, bytes, heap_flags());
-}
-
-void *
-kmem_zalloc(size_t bytes)
-{
-    if (refuse_now())
-        return NULL;
-    return qr_kcalloc(memory.heap, 1, bytes, heap_flags());
-}
-
-void *
-kmem_calloc(size_t count, size_t bytes)
-{
-    if (refuse_now())
-        return NULL;
-    return qr_kcalloc(memory.heap, count, bytes, heap_flags());
-}
-
-void *
-kmem_realloc(void *block, size_t bytes)
-{
-    if (refuse_now())
-        return NULL;
-    return qr_krealloc(memory.heap, block, bytes, heap_flags());
-}
-
-void
-kmem_free(void *block)
-{
-    qr_kfree(memory.heap, block);
 }

@@ -111,9 +111,12 @@ strings_reserve(struct exec_strings *strings, size_t more)
         capacity *= 2;
     if (capacity == strings->capacity)
         return 0;
-    bytes = kmem_realloc(strings->bytes, capacity);
+    bytes = kvmem_zalloc(capacity);
     if (bytes == NULL)
         return -ENOMEM;
+    if (strings->used > 0)
+        memcpy(bytes, strings->bytes, strings->used);
+    kvmem_free(strings->bytes);
     strings->bytes = bytes;
     strings->capacity = capacity;
     return 0;
@@ -706,7 +709,7 @@ exec_discard(struct exec *exec)
         signal_actions_put(exec->actions);
     if (exec->files != NULL)
         fd_table_put(exec->files);
-    kmem_free(exec->strings.bytes);
+    kvmem_free(exec->strings.bytes);
 }
 
 static int64_t
@@ -911,7 +914,7 @@ exec_kernel(const char *path, const char *const *argv, const char *const *envp)
     int64_t error = strings_from_kernel(&exec.strings, argv, envp);
 
     if (error != 0) {
-        kmem_free(exec.strings.bytes);
+        kvmem_free(exec.strings.bytes);
         return error;
     }
     return exec_run(&exec, AT_FDCWD, 0);
@@ -932,7 +935,7 @@ exec_user(int dirfd, uint64_t path, uint64_t argv, uint64_t envp, uint32_t at_fl
             if (error == 0)
                 error = exec_run(&exec, dirfd, at_flags);
             else
-                kmem_free(exec.strings.bytes);
+                kvmem_free(exec.strings.bytes);
             kmem_free(exec.path);
         }
         return error;
@@ -943,7 +946,7 @@ exec_user(int dirfd, uint64_t path, uint64_t argv, uint64_t envp, uint32_t at_fl
     if (error == 0)
         error = exec_run(&exec, dirfd, at_flags);
     else
-        kmem_free(exec.strings.bytes);
+        kvmem_free(exec.strings.bytes);
     path_free(exec.path);
     return error;
 }

@@ -53,15 +53,19 @@ void
 qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
 {
     struct memory_facts facts = memory_facts(report);
-    struct qr_vmalloc_stats area = {0};
+    size_t vmalloc_bytes = 0;
     size_t anon = gauge(report, QR_PAGES_ANON);
     size_t shmem = gauge(report, QR_PAGES_SHMEM);
     size_t file = gauge(report, QR_PAGES_FILE);
     size_t slab = gauge(report, QR_PAGES_SLAB);
     size_t locked = gauge(report, QR_PAGES_LOCKED);
 
-    if (report->vmalloc != NULL)
-        qr_vmalloc_stats(report->vmalloc, &area);
+    for (unsigned i = 0; i < QR_REPORT_VMALLOC_MAX && report->vmalloc[i] != NULL; i++) {
+        struct qr_vmalloc_stats area;
+
+        qr_vmalloc_stats(report->vmalloc[i], &area);
+        vmalloc_bytes += area.range_bytes;
+    }
     line(writer, "MemTotal", facts.frames.total);
     line(writer, "MemFree", facts.frames.free);
     line(writer, "MemAvailable", facts.available);
@@ -95,7 +99,7 @@ qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
     line(writer, "WritebackTmp", 0);
     line(writer, "CommitLimit", facts.frames.total * report->overcommit_ratio / 100);
     line(writer, "Committed_AS", gauge(report, QR_PAGES_COMMITTED));
-    line(writer, "VmallocTotal", area.range_bytes >> QR_PAGE_SHIFT);
+    line(writer, "VmallocTotal", vmalloc_bytes >> QR_PAGE_SHIFT);
     line(writer, "VmallocUsed", gauge(report, QR_PAGES_VMALLOC));
     line(writer, "VmallocChunk", 0);
     line(writer, "Percpu", 0);

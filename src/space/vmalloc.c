@@ -87,7 +87,7 @@ enum qr_status
 qr_vmalloc_init(struct qr_vmalloc *area, const struct qr_vmalloc_config *config)
 {
     const struct qr_cache_config extents = {
-        .name = "vmalloc_extent",
+        .name = config->name,
         .object_bytes = sizeof(struct extent),
     };
 

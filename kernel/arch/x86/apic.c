@@ -201,8 +201,8 @@ ioapic_route(unsigned irq)
 static volatile uint32_t *
 map_registers(uint64_t pa, const char *name)
 {
-    void *window =
-        qr_vmalloc_device(memory.vmalloc, qr_pa_of(pa), QR_PAGE_SIZE, QR_CACHE_UNCACHED, name);
+    void *window = qr_vmalloc_device(memory.areas[KERNEL_AREA_DEVICES], qr_pa_of(pa), QR_PAGE_SIZE,
+                                     QR_CACHE_UNCACHED, name);
 
     if (window == NULL)
         panic("no memory to map the %s", name);

@@ -58,13 +58,13 @@ qr_port_this_cpu(void)
 static inline void *
 qr_port_window_open(qr_pa pa)
 {
-    return (void *)(uintptr_t)(pa.v + 0xffff888000000000u);
+    return (void *)(uintptr_t)(pa.v + 0xffff800000000000u);
 }
 
 static inline qr_pa
 qr_port_direct_pa(const void *pointer)
 {
-    return qr_pa_of((uint64_t)(uintptr_t)pointer - 0xffff888000000000u);
+    return qr_pa_of((uint64_t)(uintptr_t)pointer - 0xffff800000000000u);
 }
 
 static inline void

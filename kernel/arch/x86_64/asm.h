@@ -11,15 +11,21 @@
 
 /*
  *  0000000000000000 .. 00007fffffffefff  user
- *  ffff888000000000 .. ffffc87fffffffff  direct map of physical memory (64 TiB)
- *  ffffc90000000000 .. ffffe8ffffffffff  dynamic: kernel stacks, large heap blocks, devices
- *  ffffffff80000000 .. ffffffffbfffffff  kernel image
+ *  ffff800000000000 .. ffff8fffffffffff  direct map of physical memory (16 TiB)
+ *  ffffc00000000000 .. ffffcfffffffffff  kernel heap: blocks above the slab classes
+ *  ffffe00000000000 .. ffffefffffffffff  kernel stacks
+ *  fffff00000000000 .. ffffffffffffffff  device registers; the kernel image at the end
+ *  ffffffff80000000 .. ffffffffbfffffff      kernel image
+ *
+ * Of each mapped area the first 512 GiB, one top-level entry, are in use.
  */
 #define USER_LIMIT       0x00007ffffffff000
-#define DIRECT_MAP_BASE  0xffff888000000000
-#define DIRECT_MAP_BYTES 0x0000400000000000
-#define DYNAMIC_BASE     0xffffc90000000000
-#define DYNAMIC_BYTES    0x0000008000000000 /* one top-level entry */
+#define DIRECT_MAP_BASE  0xffff800000000000
+#define DIRECT_MAP_BYTES 0x0000100000000000
+#define HEAP_BASE        0xffffc00000000000
+#define STACKS_BASE      0xffffe00000000000
+#define DEVICES_BASE     0xfffff00000000000
+#define AREA_BYTES       0x0000008000000000
 #define KERNEL_BASE      0xffffffff80000000
 
 /** Where the start-up code of the other CPUs is copied: a page below 1 MiB. */

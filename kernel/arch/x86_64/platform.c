@@ -94,7 +94,13 @@ platform_asid_count(void)
 }
 
 struct qr_va_range
-platform_dynamic_range(void)
+platform_area(enum kernel_area area)
 {
-    return (struct qr_va_range){qr_va_of(DYNAMIC_BASE), qr_va_of(DYNAMIC_BASE + DYNAMIC_BYTES)};
+    static const uint64_t base[KERNEL_AREA_COUNT] = {
+        [KERNEL_AREA_HEAP] = HEAP_BASE,
+        [KERNEL_AREA_STACKS] = STACKS_BASE,
+        [KERNEL_AREA_DEVICES] = DEVICES_BASE,
+    };
+
+    return (struct qr_va_range){qr_va_of(base[area]), qr_va_of(base[area] + AREA_BYTES)};
 }

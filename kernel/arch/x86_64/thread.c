@@ -68,7 +68,8 @@ stacks_count(long stacks_more)
 static uintptr_t
 stack_map(void)
 {
-    void *stack = qr_vmalloc(memory.vmalloc, KERNEL_STACK_BYTES, 0, "kernel stack");
+    void *stack =
+        qr_vmalloc(memory.areas[KERNEL_AREA_STACKS], KERNEL_STACK_BYTES, 0, "kernel stack");
 
     if (stack != NULL)
         stacks_count(1);
@@ -78,7 +79,7 @@ stack_map(void)
 static void
 stack_unmap(uintptr_t stack)
 {
-    qr_vfree(memory.vmalloc, (void *)stack);
+    qr_vfree(memory.areas[KERNEL_AREA_STACKS], (void *)stack);
     stacks_count(-1);
 }
 

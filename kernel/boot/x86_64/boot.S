@@ -92,7 +92,7 @@ boot_entry:
 
     movl $boot_pd + PAGE_PRESENT_WRITE, boot_pdpt_image + 510 * 8
     movl $boot_pdpt + PAGE_PRESENT_WRITE, boot_pml4
-    movl $boot_pdpt + PAGE_PRESENT_WRITE, boot_pml4 + 273 * 8
+    movl $boot_pdpt + PAGE_PRESENT_WRITE, boot_pml4 + 256 * 8
     movl $boot_pdpt_image + PAGE_PRESENT_WRITE, boot_pml4 + 511 * 8
 
     movl $start_boot_cpu, %edi

@@ -25,6 +25,7 @@ boot(struct machine *machine)
     machine->kernel.global = true;
     machine->area = qr_kcalloc(sim_heap(machine->sim), 1, qr_vmalloc_size(), 0);
     const struct qr_vmalloc_config config = {
+        .name = "area",
         .frames = sim_frames(machine->sim),
         .heap = sim_heap(machine->sim),
         .kernel = &machine->kernel,
