@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -237,6 +238,43 @@ test_process_vm(void)
     close(ends[0]);
 }
 
+/* The kernel's own addresses: large heap blocks, stacks and devices have an area each. */
+static void
+test_kernel_areas(void)
+{
+    static const char *const areas[] = {"0xffffc", "0xffffe", "0xfffff"};
+    struct rlimit files = {20000, 20000};
+    struct utsname name;
+    char line[256];
+    int seen[3] = {0}, other = 0;
+
+    CHECK_EQ(uname(&name), 0);
+    if (strcmp(name.machine, "x86_64") != 0 || strstr(name.release, "quire") == NULL)
+        return;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+    CHECK_EQ(dup2(0, 19000), 19000); /* a table of descriptors above the slab classes */
+    FILE *info = fopen("/proc/vmallocinfo", "r");
+
+    CHECK(info != NULL);
+    while (info != NULL && fgets(line, sizeof(line), info) != NULL) {
+        int i = 0;
+
+        while (i < 3 && strncmp(line, areas[i], 7) != 0)
+            i++;
+        if (i == 3)
+            other++;
+        else
+            seen[i] += strstr(line, i == 0   ? "kernel heap"
+                                    : i == 1 ? "kernel stack"
+                                             : "ioremap") != NULL;
+    }
+    if (info != NULL)
+        fclose(info);
+    CHECK(seen[0] > 0 && seen[1] > 0 && seen[2] > 0);
+    CHECK_EQ(other, 0);
+    close(19000);
+}
+
 /* A stack grows on touch, up to its limit. */
 static void
 test_stack(void)
@@ -259,6 +297,7 @@ main(void)
     test_locks_and_mincore();
     test_shared_file();
     test_process_vm();
+    test_kernel_areas();
     test_stack();
     return check_done("memory_calls");
 }
