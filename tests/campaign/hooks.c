@@ -12,6 +12,7 @@
  * at a time, so weaker orders cannot show here.  That is what models (T7) and
  * the thread sanitizer are for.
  */
+#include <string.h>
 #include "sim.h"
 
 #include <stdbool.h>
@@ -167,4 +168,28 @@ __tsan_write_range(void *at, size_t bytes)
 {
     (void)at;
     (void)bytes;
+}
+
+/* ---- clang's, from version 15 on ------------------------------------------------------ */
+
+void *__tsan_memcpy(void *to, const void *from, size_t bytes);
+void *__tsan_memmove(void *to, const void *from, size_t bytes);
+void *__tsan_memset(void *at, int value, size_t bytes);
+
+void *
+__tsan_memcpy(void *to, const void *from, size_t bytes)
+{
+    return memcpy(to, from, bytes);
+}
+
+void *
+__tsan_memmove(void *to, const void *from, size_t bytes)
+{
+    return memmove(to, from, bytes);
+}
+
+void *
+__tsan_memset(void *at, int value, size_t bytes)
+{
+    return memset(at, value, bytes);
 }
