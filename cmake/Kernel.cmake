@@ -15,8 +15,8 @@ set(quire_flags_riscv64 -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medan
 # The files of kernel/drivers/ for each.
 set(quire_drivers_x86_64 acpi apic clock power serial)
 set(quire_drivers_i386 ${quire_drivers_x86_64})
-set(quire_drivers_aarch64 fdt semihost)
-set(quire_drivers_riscv64 fdt semihost sbi plic ns16550 clock_riscv)
+set(quire_drivers_aarch64 fdt fdt_boot semihost)
+set(quire_drivers_riscv64 fdt fdt_boot semihost sbi plic ns16550 clock_riscv)
 
 # gcc's own helper functions; Debian's for RISC-V are of another ABI, and arch/riscv64 has the few.
 set(quire_compiler_library gcc)

@@ -13,7 +13,6 @@
  *      files       the initial file system
  *      init        process 1
  */
-#include <acpi.h>
 #include <arch.h>
 #include <boot.h>
 #include <memory.h>
@@ -34,7 +33,7 @@ log_boot_info(void)
             usable += r->bytes;
     }
     printk("quire: booted by %s, %u memory regions, %lu MiB usable, %u CPUs reported, %s\n",
-           boot_info.protocol, boot_info.region_count, usable >> 20, acpi_info.cpu_count,
+           boot_info.protocol, boot_info.region_count, usable >> 20, boot_machine.cpu_count,
            arch_cpu_name());
     if (boot_info.regions_dropped)
         printk("boot: %u memory regions beyond %u are ignored\n", boot_info.regions_dropped,

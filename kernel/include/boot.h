@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <quire/config.h>
 #include <quire/types.h>
 
 /**
@@ -17,6 +18,7 @@
 #define BOOT_REGIONS_MAX 128
 #define BOOT_CMDLINE_MAX 2048
 #define BOOT_NODES_MAX   8
+#define BOOT_MEMORY_MAX  32
 
 /** The types of the memory map: those of the E820 interface. */
 enum boot_region_kind {
@@ -26,6 +28,7 @@ enum boot_region_kind {
     BOOT_REGION_ACPI_NVS = 4,
     BOOT_REGION_BAD = 5,
     BOOT_REGION_PERSISTENT = 7,
+    BOOT_REGION_NO_MAP = 16, /**< ours: not to be mapped at all, not even by the kernel */
 };
 
 /** One entry of the loader's map as it came: unsorted, perhaps overlapping or empty. */
@@ -46,6 +49,57 @@ struct boot_info {
 };
 
 extern struct boot_info boot_info;
+
+/** Forget everything; memory at or above @p physical_limit will not be believed in. */
+void boot_info_reset(uint64_t physical_limit);
+
+/**
+ * One entry of the map.  Empty ones go, what lies beyond reach is cut off, what
+ * finds no room is counted.
+ */
+void boot_add_region(uint64_t start, uint64_t bytes, uint32_t kind);
+
+/** At most @p limit bytes of @p text become the command line. */
+void boot_set_cmdline(const char *text, size_t limit);
+
+/** Only the first one counts. */
+void boot_set_initrd(uint64_t start, uint64_t bytes);
+
+/** After the last region: an initrd that is not in usable memory is forgotten, with a message. */
+void boot_check_initrd(void);
+
+/** A range of memory and the proximity domain that it belongs to. */
+struct boot_memory {
+    uint64_t start;
+    uint64_t bytes;
+    uint32_t domain;
+    bool hotplug;
+    bool non_volatile;
+};
+
+/** What ACPI or the device tree says of CPUs and memory nodes. */
+struct boot_machine {
+    uint64_t cpu_ids[CONFIG_MAX_CPUS];     /**< APIC identifiers, MPIDR affinities, hart numbers */
+    uint32_t cpu_domains[CONFIG_MAX_CPUS]; /**< proximity domain of each; 0 where not given */
+    unsigned cpu_count;
+    unsigned cpus_dropped; /**< usable CPUs beyond CONFIG_MAX_CPUS */
+    struct boot_memory memory[BOOT_MEMORY_MAX];
+    unsigned memory_count;
+    /** distances[i * BOOT_NODES_MAX + j] between domains, 10 = local; 0 where not given. */
+    uint8_t distances[BOOT_NODES_MAX * BOOT_NODES_MAX];
+    unsigned distance_count;
+};
+
+extern struct boot_machine boot_machine;
+
+/** A CPU that may be started.  @return false where it is known already or finds no room */
+bool boot_add_cpu(uint64_t id, uint32_t domain);
+
+/** A range and its domain; an empty or wrapping one, or one too many, goes. */
+void boot_add_memory(struct boot_memory memory);
+
+/** The distance from domain @p from to domain @p to; ignored beyond BOOT_NODES_MAX. */
+void boot_set_distance(uint64_t from, uint64_t to, uint64_t distance);
 
 /**
  * The value of `name=` on the kernel command line, copied to @p out.

@@ -8,7 +8,6 @@
  */
 #include "cpu.h"
 
-#include <acpi.h>
 #include <boot.h>
 #include <kstring.h>
 #include <memory.h>
@@ -48,9 +47,9 @@ cpu_count(void)
 static unsigned
 node_of_cpu(uint32_t apic_id)
 {
-    for (unsigned i = 0; i < acpi_info.cpu_count; i++) {
-        if (acpi_info.apic_ids[i] == apic_id)
-            return memory_node_of_domain(acpi_info.apic_domains[i]);
+    for (unsigned i = 0; i < boot_machine.cpu_count; i++) {
+        if (boot_machine.cpu_ids[i] == apic_id)
+            return memory_node_of_domain(boot_machine.cpu_domains[i]);
     }
     return 0;
 }
@@ -112,8 +111,8 @@ arch_start_cpus(void)
     if (!cpu_prepare(&cpus[0], 0, self))
         panic("no memory for the boot CPU's exception stacks");
     memcpy(direct_map(TRAMPOLINE_PA), direct_map(boot_pa_trampoline), boot_trampoline_bytes);
-    for (unsigned i = 0; i < acpi_info.cpu_count; i++) {
-        uint32_t apic_id = acpi_info.apic_ids[i];
+    for (unsigned i = 0; i < boot_machine.cpu_count; i++) {
+        uint32_t apic_id = (uint32_t)boot_machine.cpu_ids[i];
 
         if (apic_id == self)
             continue;

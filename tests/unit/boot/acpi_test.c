@@ -129,21 +129,21 @@ TEST(acpi, tells_cpus_controllers_and_nodes)
     put_all();
     acpi_init(RSDP);
     EXPECT_TRUE(acpi_info.found);
-    ASSERT_TRUE(acpi_info.cpu_count == 3);
-    EXPECT_EQ(acpi_info.apic_ids[1], 1u);
-    EXPECT_EQ(acpi_info.apic_ids[2], 300u);
+    ASSERT_TRUE(boot_machine.cpu_count == 3);
+    EXPECT_EQ(boot_machine.cpu_ids[1], 1u);
+    EXPECT_EQ(boot_machine.cpu_ids[2], 300u);
     EXPECT_EQ(acpi_info.lapic_pa, 0xfee00000u);
     EXPECT_EQ(acpi_info.ioapic_pa, 0xfec00000u);
     EXPECT_EQ(acpi_info.override_count, 1u);
     EXPECT_EQ(acpi_info.overrides[0].line, 2u);
-    EXPECT_EQ(acpi_info.apic_domains[0], 0u);
-    EXPECT_EQ(acpi_info.apic_domains[1], 1u);
-    ASSERT_TRUE(acpi_info.memory_count == 1);
-    EXPECT_EQ(acpi_info.memory[0].start, 0x8000000u);
-    EXPECT_EQ(acpi_info.memory[0].domain, 1u);
-    EXPECT_EQ(acpi_info.distance_count, 2u);
-    EXPECT_EQ(acpi_info.distances[1], 20u);
-    EXPECT_EQ(acpi_info.distances[BOOT_NODES_MAX], 21u);
+    EXPECT_EQ(boot_machine.cpu_domains[0], 0u);
+    EXPECT_EQ(boot_machine.cpu_domains[1], 1u);
+    ASSERT_TRUE(boot_machine.memory_count == 1);
+    EXPECT_EQ(boot_machine.memory[0].start, 0x8000000u);
+    EXPECT_EQ(boot_machine.memory[0].domain, 1u);
+    EXPECT_EQ(boot_machine.distance_count, 2u);
+    EXPECT_EQ(boot_machine.distances[1], 20u);
+    EXPECT_EQ(boot_machine.distances[BOOT_NODES_MAX], 21u);
     physical_release();
 }
 
@@ -153,8 +153,8 @@ TEST(acpi, a_table_with_a_wrong_checksum_is_skipped)
     *physical_at(MADT + 50) ^= 1;
     acpi_init(RSDP);
     EXPECT_TRUE(acpi_info.found);
-    EXPECT_EQ(acpi_info.cpu_count, 0u);
-    EXPECT_EQ(acpi_info.memory_count, 1u);
+    EXPECT_EQ(boot_machine.cpu_count, 0u);
+    EXPECT_EQ(boot_machine.memory_count, 1u);
     physical_release();
 }
 
@@ -183,7 +183,7 @@ TEST(acpi, lengths_that_leave_memory_are_refused)
             if (tables[t] + lengths[i] <= SIZE)
                 put_sum(tables[t], tables[t] + 9, lengths[i]);
             acpi_init(RSDP);
-            EXPECT_TRUE(acpi_info.cpu_count <= 3);
+            EXPECT_TRUE(boot_machine.cpu_count <= 3);
         }
     }
     physical_release();
@@ -207,8 +207,8 @@ TEST(acpi, any_wrong_byte_is_survived)
             put_sum(XSDT, XSDT + 9, 60);
             put_sum(RSDP, RSDP + 8, 20);
             acpi_init(RSDP);
-            EXPECT_TRUE(acpi_info.cpu_count <= CONFIG_MAX_CPUS);
-            EXPECT_TRUE(acpi_info.distance_count <= BOOT_NODES_MAX);
+            EXPECT_TRUE(boot_machine.cpu_count <= CONFIG_MAX_CPUS);
+            EXPECT_TRUE(boot_machine.distance_count <= BOOT_NODES_MAX);
         }
     }
     physical_release();

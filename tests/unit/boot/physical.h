@@ -11,7 +11,7 @@
  * The buffer is exactly that long, so the address sanitizer sees any read beyond.
  */
 
-/** Start afresh with @p bytes of zeros; forgets boot_info and acpi_info. */
+/** Start afresh with @p bytes of zeros; forgets boot_info, boot_machine and acpi_info. */
 void physical_reset(size_t bytes);
 size_t physical_bytes(void);
 /** Write into it, in little-endian order. */

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What was told at boot, collected: every loader protocol and every firmware
+ * table ends in these functions, so that what is not to be believed is refused
+ * in one place.  Boot CPU only.
+ */
+#include <boot.h>
+#include <kstring.h>
+#include <printk.h>
+
+struct boot_info boot_info;
+struct boot_machine boot_machine;
+
+static uint64_t memory_limit;
+
+void
+boot_info_reset(uint64_t physical_limit)
+{
+    memset(&boot_info, 0, sizeof boot_info);
+    memset(&boot_machine, 0, sizeof boot_machine);
+    memory_limit = physical_limit;
+}
+
+void
+boot_add_region(uint64_t start, uint64_t bytes, uint32_t kind)
+{
+    struct boot_region *region;
+
+    if (bytes == 0 || start >= memory_limit)
+        return;
+    if (bytes > memory_limit - start)
+        bytes = memory_limit - start;
+    if (boot_info.region_count == BOOT_REGIONS_MAX) {
+        boot_info.regions_dropped++;
+        return;
+    }
+    region = &boot_info.regions[boot_info.region_count++];
+    *region = (struct boot_region){start, bytes, kind};
+}
+
+void
+boot_set_cmdline(const char *text, size_t limit)
+{
+    size_t length = strnlen(text, limit < BOOT_CMDLINE_MAX ? limit : BOOT_CMDLINE_MAX - 1);
+
+    if (length >= BOOT_CMDLINE_MAX)
+        length = BOOT_CMDLINE_MAX - 1;
+    memcpy(boot_info.cmdline, text, length);
+    boot_info.cmdline[length] = '\0';
+}
+
+void
+boot_set_initrd(uint64_t start, uint64_t bytes)
+{
+    if (bytes == 0 || boot_info.initrd.end.v != 0)
+        return;
+    boot_info.initrd = (struct qr_pa_range){qr_pa_of(start), qr_pa_of(start + bytes)};
+}
+
+/* The direct map will show usable memory only. */
+void
+boot_check_initrd(void)
+{
+    uint64_t start = boot_info.initrd.start.v;
+    uint64_t end = boot_info.initrd.end.v;
+
+    for (unsigned i = 0; i < boot_info.region_count && end > start; i++) {
+        const struct boot_region *r = &boot_info.regions[i];
+
+        if (r->kind == BOOT_REGION_USABLE && start >= r->start && end <= r->start + r->bytes)
+            return;
+    }
+    if (end != 0)
+        printk("boot: initrd %lx-%lx is not usable memory: ignored\n", start, end);
+    boot_info.initrd = (struct qr_pa_range){{0}, {0}};
+}
+
+bool
+boot_add_cpu(uint64_t id, uint32_t domain)
+{
+    for (unsigned i = 0; i < boot_machine.cpu_count; i++) {
+        if (boot_machine.cpu_ids[i] == id)
+            return false;
+    }
+    if (boot_machine.cpu_count == CONFIG_MAX_CPUS) {
+        boot_machine.cpus_dropped++;
+        return false;
+    }
+    boot_machine.cpu_ids[boot_machine.cpu_count] = id;
+    boot_machine.cpu_domains[boot_machine.cpu_count++] = domain;
+    return true;
+}
+
+void
+boot_add_memory(struct boot_memory memory)
+{
+    if (memory.bytes == 0 || memory.start + memory.bytes < memory.start ||
+        boot_machine.memory_count == BOOT_MEMORY_MAX)
+        return;
+    boot_machine.memory[boot_machine.memory_count++] = memory;
+}
+
+void
+boot_set_distance(uint64_t from, uint64_t to, uint64_t distance)
+{
+    uint64_t larger = from > to ? from : to;
+
+    if (larger >= BOOT_NODES_MAX || distance > UINT8_MAX)
+        return;
+    boot_machine.distances[from * BOOT_NODES_MAX + to] = (uint8_t)distance;
+    if (boot_machine.distance_count <= larger)
+        boot_machine.distance_count = (unsigned)larger + 1;
+}
