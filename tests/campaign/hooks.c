@@ -12,11 +12,11 @@
  * at a time, so weaker orders cannot show here.  That is what models (T7) and
  * the thread sanitizer are for.
  */
-#include <string.h>
 #include "sim.h"
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #define ATOMIC(bits, type)                                                                         \
     type __tsan_atomic##bits##_load(const volatile type *at, int order);                           \
