@@ -6,41 +6,9 @@
 
 #include "fs.h"
 
-/* Layouts that stat(), statx() and statfs() write to user memory. */
+#include <arch_stat.h> /* struct abi_stat */
 
-/** struct stat. x86-64 has its own order; AArch64 and RISC-V share the generic one. */
-struct abi_stat {
-#ifdef __x86_64__
-    uint64_t st_dev;
-    uint64_t st_ino;
-    uint64_t st_nlink;
-    uint32_t st_mode;
-    uint32_t st_uid;
-    uint32_t st_gid;
-    uint32_t pad0;
-    uint64_t st_rdev;
-    int64_t st_size;
-    int64_t st_blksize;
-    int64_t st_blocks;
-    struct timespec st_atim, st_mtim, st_ctim;
-    int64_t unused[3];
-#else
-    uint64_t st_dev;
-    uint64_t st_ino;
-    uint32_t st_mode;
-    uint32_t st_nlink;
-    uint32_t st_uid;
-    uint32_t st_gid;
-    uint64_t st_rdev;
-    uint64_t pad0;
-    int64_t st_size;
-    int32_t st_blksize;
-    int32_t pad1;
-    int64_t st_blocks;
-    struct timespec st_atim, st_mtim, st_ctim;
-    uint32_t unused[2];
-#endif
-};
+/* Layouts that statx() and statfs() write to user memory. */
 
 struct abi_statx_timestamp {
     int64_t seconds;

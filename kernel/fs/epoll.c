@@ -16,6 +16,7 @@
 
 #include <quire/assert.h>
 
+#include "arch_abi.h"
 #include "fd_table.h"
 #include "fs.h"
 #include "poll.h"
@@ -35,15 +36,11 @@ enum {
     EVENTS_MAX = 4096
 };
 
-/* As programs see it: packed on x86-64 only. */
+/* As programs see it. */
 struct epoll_event {
     uint32_t events;
     uint64_t data;
-}
-#ifdef __x86_64__
-__attribute__((packed))
-#endif
-;
+} ARCH_EPOLL_EVENT_ATTRIBUTE;
 
 struct epoll {
     struct wait_queue wait;

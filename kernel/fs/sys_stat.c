@@ -9,11 +9,6 @@
 #include "syscall.h"
 #include "tmpfs.h"
 
-#ifdef __x86_64__
-_Static_assert(sizeof(struct abi_stat) == 144, "struct stat of x86-64");
-#else
-_Static_assert(sizeof(struct abi_stat) == 128, "generic struct stat");
-#endif
 _Static_assert(sizeof(struct abi_statx) == 256, "struct statx");
 _Static_assert(sizeof(struct abi_statfs) == 120, "struct statfs");
 

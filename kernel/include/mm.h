@@ -29,8 +29,9 @@ struct mm {
     struct file *exe;       /* constant after exec; one reference; NULL for none */
     uint64_t code_start, code_end, data_start, data_end; /* constant after exec */
     uint64_t stack_start;                                /* constant after exec */
-    uint64_t arg_start, arg_end, env_start, env_end;     /* lock */
-    uint64_t auxv[MM_AUXV_WORDS];                        /* constant after exec */
+    uint64_t sigreturn; /* constant after exec; arch_sigreturn_code()'s copy, or 0 */
+    uint64_t arg_start, arg_end, env_start, env_end; /* lock */
+    uint64_t auxv[MM_AUXV_WORDS];                    /* constant after exec */
     struct qr_spin lock;
     bool dumpable;
 };

@@ -151,7 +151,7 @@ struct signal_info {
     };
 };
 
-/** The kernel's struct sigaction on x86-64 (others have no restorer but keep the order). */
+/** What sigaction() sets; programs' form of it is struct abi_sigaction of <arch_sigaction.h>. */
 struct signal_action {
     uint64_t handler;
     uint64_t flags;
@@ -280,6 +280,13 @@ int64_t arch_signal_pop(struct trap_frame *frame, signal_set *out_mask);
 
 /** Back up so that the thread enters restart_syscall(2) next. */
 void arch_restart_block(struct trap_frame *frame);
+
+/**
+ * Code that handlers return to, which makes the system call rt_sigreturn: for
+ * architectures whose programs bring no restorer.  exec maps it, at mm->sigreturn.
+ * @return the code, at most a page; NULL where programs bring their own
+ */
+const void *arch_sigreturn_code(size_t *out_bytes);
 
 /** Bytes of the largest signal frame: AT_MINSIGSTKSZ. */
 size_t arch_signal_frame_bytes(void);

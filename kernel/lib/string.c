@@ -37,8 +37,8 @@ memset(void *to, int value, size_t bytes)
 
 #else
 
-/* Unaligned words through memcpy's own type: allowed to alias anything. */
-typedef uintptr_t __attribute__((may_alias, aligned(1))) any_word;
+/* May alias anything; used where both sides are aligned alike. */
+typedef uintptr_t __attribute__((may_alias)) any_word;
 
 void *
 memcpy(void *restrict to, const void *restrict from, size_t bytes)
@@ -46,10 +46,25 @@ memcpy(void *restrict to, const void *restrict from, size_t bytes)
     uint8_t *d = to;
     const uint8_t *s = from;
 
-    for (; bytes >= sizeof(any_word); bytes -= sizeof(any_word)) {
-        *(any_word *)d = *(const any_word *)s;
-        d += sizeof(any_word);
-        s += sizeof(any_word);
+    if (((uintptr_t)d - (uintptr_t)s) % sizeof(any_word) == 0) {
+        for (; bytes > 0 && (uintptr_t)d % sizeof(any_word) != 0; bytes--)
+            *d++ = *s++;
+        for (; bytes >= 4 * sizeof(any_word); bytes -= 4 * sizeof(any_word)) {
+            any_word a = ((const any_word *)s)[0], b = ((const any_word *)s)[1];
+            any_word c = ((const any_word *)s)[2], e = ((const any_word *)s)[3];
+
+            ((any_word *)d)[0] = a;
+            ((any_word *)d)[1] = b;
+            ((any_word *)d)[2] = c;
+            ((any_word *)d)[3] = e;
+            d += 4 * sizeof(any_word);
+            s += 4 * sizeof(any_word);
+        }
+        for (; bytes >= sizeof(any_word); bytes -= sizeof(any_word)) {
+            *(any_word *)d = *(const any_word *)s;
+            d += sizeof(any_word);
+            s += sizeof(any_word);
+        }
     }
     while (bytes-- > 0)
         *d++ = *s++;
@@ -62,6 +77,13 @@ memset(void *to, int value, size_t bytes)
     uint8_t *d = to;
     uintptr_t pattern = (uint8_t)value * (UINTPTR_MAX / 255);
 
+    for (; bytes > 0 && (uintptr_t)d % sizeof(any_word) != 0; bytes--)
+        *d++ = (uint8_t)value;
+    for (; bytes >= 4 * sizeof(any_word); bytes -= 4 * sizeof(any_word)) {
+        for (unsigned i = 0; i < 4; i++)
+            ((any_word *)d)[i] = pattern;
+        d += 4 * sizeof(any_word);
+    }
     for (; bytes >= sizeof(any_word); bytes -= sizeof(any_word)) {
         *(any_word *)d = pattern;
         d += sizeof(any_word);

@@ -116,6 +116,7 @@ mm_fork(struct mm *from, struct mm **out)
     mm->data_start = from->data_start;
     mm->data_end = from->data_end;
     mm->stack_start = from->stack_start;
+    mm->sigreturn = from->sigreturn;
     mm->arg_start = from->arg_start;
     mm->arg_end = from->arg_end;
     mm->env_start = from->env_start;

@@ -12,7 +12,7 @@
  *
  *      8 zero bytes
  *      file name, environment strings, argument strings
- *      "x86_64", 16 random bytes
+ *      the platform (such as "x86_64"), 16 random bytes
  *      auxiliary vector, 0, environment pointers, 0, argument pointers, count  <- sp, 16-aligned
  */
 #include "proc_private.h"
@@ -641,7 +641,7 @@ pointers_fill(uint64_t *at, const char *bytes, uint64_t address, unsigned count)
 }
 
 static bool
-stack_write(const struct exec *exec, uint64_t address, const void *bytes, size_t n)
+space_write(const struct exec *exec, uint64_t address, const void *bytes, size_t n)
 {
     return mm_access(exec->mm, address, (void *)(uintptr_t)bytes, n, MM_FORCE_WRITE) == n;
 }
@@ -680,11 +680,11 @@ exec_build_stack(struct exec *exec)
     memcpy(mm->auxv, at, aux_words * 8);
     qr_assert(aux_words <= AUX_WORDS);
 
-    written = stack_write(exec, name, exec->path, name_bytes) &&
-              stack_write(exec, block, strings->bytes, strings->used) &&
-              stack_write(exec, platform, ARCH_PLATFORM, sizeof(ARCH_PLATFORM)) &&
-              stack_write(exec, platform + 16, random, sizeof(random)) &&
-              stack_write(exec, sp, table, (size_t)((char *)(at + aux_words) - (char *)table));
+    written = space_write(exec, name, exec->path, name_bytes) &&
+              space_write(exec, block, strings->bytes, strings->used) &&
+              space_write(exec, platform, ARCH_PLATFORM, sizeof(ARCH_PLATFORM)) &&
+              space_write(exec, platform + 16, random, sizeof(random)) &&
+              space_write(exec, sp, table, (size_t)((char *)(at + aux_words) - (char *)table));
     kmem_free(table);
     if (!written)
         return -ENOMEM;
@@ -693,6 +693,25 @@ exec_build_stack(struct exec *exec)
     mm->arg_end = mm->env_start = block + strings->env_offset;
     mm->env_end = block + strings->used;
     exec->sp = sp;
+    return 0;
+}
+
+/* A page with the code that signal handlers return to, where programs bring none of their own. */
+static int64_t
+exec_map_sigreturn(struct exec *exec)
+{
+    struct qr_map_request request = {.prot = QR_PROT_READ | QR_PROT_EXEC, .bytes = QR_PAGE_SIZE};
+    size_t bytes;
+    const void *code = arch_sigreturn_code(&bytes);
+    qr_va va;
+
+    if (code == NULL)
+        return 0;
+    qr_assert(bytes <= QR_PAGE_SIZE);
+    if (qr_space_map(exec->mm->space, &request, &va) != QR_OK ||
+        !space_write(exec, va.v, code, bytes))
+        return -ENOMEM;
+    exec->mm->sigreturn = va.v;
     return 0;
 }
 
@@ -739,6 +758,8 @@ exec_prepare(struct exec *exec, int dirfd, uint32_t at_flags)
     error = exec_map_images(exec);
     if (error == 0)
         error = exec_build_stack(exec);
+    if (error == 0)
+        error = exec_map_sigreturn(exec);
     if (error == 0) {
         note_extents(exec->mm, &exec->program);
         mm_apply_limits(exec->mm, process);

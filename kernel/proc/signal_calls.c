@@ -4,6 +4,8 @@
  */
 #include "proc_private.h"
 
+#include <arch_sigaction.h>
+
 #include "abi_errno.h"
 #include "sched_private.h"
 #include "syscall.h"
@@ -37,12 +39,14 @@ sys_rt_sigaction(const struct syscall_args *args)
     struct signal_actions *actions = process->actions;
     int number = (int)args->arg[0];
     struct signal_action new_action, old_action;
+    struct abi_sigaction user;
 
     if (args->arg[3] != sizeof(signal_set) || !is_signal((uint32_t)number))
         return -EINVAL;
     if (args->arg[1] != 0) {
-        if (user_read(&new_action, args->arg[1], sizeof(new_action)) != 0)
+        if (user_read(&user, args->arg[1], sizeof(user)) != 0)
             return -EFAULT;
+        new_action = signal_action_of(&user);
         if (number == SIGKILL || number == SIGSTOP)
             return -EINVAL;
         new_action.mask &= ~(signal_bit(SIGKILL) | signal_bit(SIGSTOP));
@@ -54,7 +58,8 @@ sys_rt_sigaction(const struct syscall_args *args)
     qr_spin_unlock(&actions->lock);
     if (args->arg[1] != 0)
         discard_ignored(process, number, new_action.handler);
-    if (args->arg[2] != 0 && user_write(args->arg[2], &old_action, sizeof(old_action)) != 0)
+    user = abi_sigaction_of(&old_action);
+    if (args->arg[2] != 0 && user_write(args->arg[2], &user, sizeof(user)) != 0)
         return -EFAULT;
     return 0;
 }

@@ -11,6 +11,7 @@
 #include <quire/assert.h>
 
 #include "abi_errno.h"
+#include "arch_abi.h"
 #include "kstring.h"
 #include "printk.h"
 #include "sched_private.h"
@@ -480,7 +481,7 @@ sys_vfork(const struct syscall_args *args)
     return clone_run(&request);
 }
 
-/* x86-64's order: flags, stack, parent_tid, child_tid, tls. */
+/* flags, stack, parent_tid, and then child_tid and tls in the architecture's order. */
 int64_t
 sys_clone(const struct syscall_args *args)
 {
@@ -489,8 +490,8 @@ sys_clone(const struct syscall_args *args)
         .exit_signal = (int)(args->arg[0] & CSIGNAL),
         .stack = args->arg[1],
         .parent_tid = args->arg[2],
-        .child_tid = args->arg[3],
-        .tls = args->arg[4],
+        .child_tid = args->arg[ARCH_CLONE_CHILD_TID],
+        .tls = args->arg[ARCH_CLONE_TLS],
     };
 
     return clone_run(&request);

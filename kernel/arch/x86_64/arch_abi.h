@@ -10,4 +10,11 @@
 #define ARCH_PLATFORM        "x86_64"
 #define ARCH_SYSCALL_RESTART 219 /* restart_syscall */
 
+/* Which arguments of clone() these are. */
+#define ARCH_CLONE_CHILD_TID 3
+#define ARCH_CLONE_TLS       4
+
+/* struct epoll_event has no padding here. */
+#define ARCH_EPOLL_EVENT_ATTRIBUTE __attribute__((packed))
+
 #endif

@@ -248,6 +248,13 @@ arch_signal_push(struct trap_frame *frame, int number, const struct signal_actio
     return 0;
 }
 
+const void *
+arch_sigreturn_code(size_t *out_bytes)
+{
+    *out_bytes = 0;
+    return NULL;
+}
+
 /* ---- out -------------------------------------------------------------------------------- */
 
 static void
