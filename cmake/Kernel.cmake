@@ -16,7 +16,7 @@ set(quire_flags_riscv64 -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medan
 set(quire_drivers_x86_64 acpi apic clock power serial)
 set(quire_drivers_i386 ${quire_drivers_x86_64})
 set(quire_drivers_aarch64 fdt fdt_boot semihost)
-set(quire_drivers_riscv64 fdt fdt_boot semihost sbi plic ns16550 clock_riscv)
+set(quire_drivers_riscv64 clock_riscv console fdt fdt_boot ns16550 plic sbi semihost)
 
 # gcc's own helper functions; Debian's for RISC-V are of another ABI, and arch/riscv64 has the few.
 set(quire_compiler_library gcc)
