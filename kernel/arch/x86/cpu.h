@@ -9,6 +9,7 @@
 
 #include <arch.h>
 #include <asm.h>
+#include <kernel_stack.h>
 #include <printk.h>
 
 #define CR0_MP ((uint64_t)1 << 1)
@@ -192,12 +193,6 @@ void trap_return_work(struct trap_frame *frame);
 extern struct cpu cpus[CONFIG_MAX_CPUS];
 /** First code of an application CPU, from boot.S, on its own stack. */
 QR_NORETURN void ap_entry(struct cpu *cpu);
-
-/* ---- thread.c ---------------------------------------------------------------- */
-
-/** A kernel stack with its guard; 0 where memory is short.  Returns the lowest byte. */
-uintptr_t stack_alloc(void);
-void stack_free(uintptr_t stack);
 
 /* ---- kernel/drivers ----------------------------------------------------------- */
 

@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads: kernel stacks, switching, floating-point state.
- *
- * A kernel stack is a block of the kernel's dynamic range, with an unmapped page
- * on either side: an overflow faults instead of overwriting something.
+ * Threads: switching, floating-point state.  On a thread's kernel stack lie:
  *
  *      guard | stack, grows down ...  | user frame | fpu | guard
  *                                     stack_top ---^
- *
- * Freed stacks wait in a list for the next thread; unmapping a kernel page means
- * interrupting every CPU, which fork and exit must not pay.
  *
  * The kernel itself uses no floating-point registers.  They are saved and
  * restored at each switch between threads that have a user mode.
@@ -21,107 +15,12 @@
 #include <kstring.h>
 #include <memory.h>
 
-#define STACKS_KEPT 128u
-
 #define FXSAVE_BYTES       512u
 #define FXSAVE_MXCSR       24
 #define MXCSR_DEFAULT      0x1f80u
 #define MXCSR_MASK         0xffffu
 #define FCW_DEFAULT        0x37fu
 #define XSAVE_HEADER_BYTES 64u
-
-/** Lies in the lowest bytes of a stack that waits in the list. */
-struct free_stack {
-    struct free_stack *next;
-};
-
-static struct {
-    struct qr_spin lock;
-    struct free_stack *kept;
-    unsigned kept_count;
-} stacks = {.lock = QR_SPIN_INIT(QR_RANK_NONE)};
-
-/* ---- Kernel stacks ------------------------------------------------------------ */
-
-static uintptr_t
-kept_pop(void)
-{
-    struct free_stack *stack;
-
-    qr_spin_lock(&stacks.lock);
-    stack = stacks.kept;
-    if (stack != NULL) {
-        stacks.kept = stack->next;
-        stacks.kept_count--;
-    }
-    qr_spin_unlock(&stacks.lock);
-    return (uintptr_t)stack;
-}
-
-static void
-stacks_count(long stacks_more)
-{
-    qr_counter_add(qr_frames_counters(memory.frames), QR_PAGES_STACK,
-                   stacks_more * (long)(KERNEL_STACK_BYTES / QR_PAGE_SIZE));
-}
-
-static uintptr_t
-stack_map(void)
-{
-    void *stack =
-        qr_vmalloc(memory.areas[KERNEL_AREA_STACKS], KERNEL_STACK_BYTES, 0, "kernel stack");
-
-    if (stack != NULL)
-        stacks_count(1);
-    return (uintptr_t)stack;
-}
-
-static void
-stack_unmap(uintptr_t stack)
-{
-    qr_vfree(memory.areas[KERNEL_AREA_STACKS], (void *)stack);
-    stacks_count(-1);
-}
-
-uintptr_t
-stack_alloc(void)
-{
-    uintptr_t stack = kept_pop();
-
-    return stack != 0 ? stack : stack_map();
-}
-
-void
-stack_free(uintptr_t stack)
-{
-    struct free_stack *free = (struct free_stack *)stack;
-    bool may_sleep = irq_enabled();
-    bool keep;
-
-    qr_spin_lock(&stacks.lock);
-    keep = stacks.kept_count < STACKS_KEPT || !may_sleep;
-    if (keep) {
-        free->next = stacks.kept;
-        stacks.kept = free;
-        stacks.kept_count++;
-    }
-    qr_spin_unlock(&stacks.lock);
-    if (!keep)
-        stack_unmap(stack);
-}
-
-size_t
-arch_thread_reap_stacks(void)
-{
-    size_t frames = 0;
-    uintptr_t stack;
-
-    while ((stack = kept_pop()) != 0) {
-        stack_unmap(stack);
-        frames += KERNEL_STACK_BYTES / QR_PAGE_SIZE;
-    }
-    return frames;
-}
 
 /* ---- Floating-point state -------------------------------------------------------- */
 
