@@ -7,19 +7,15 @@
  * section (text executable, the rest not; only data writable).  Where the direct map shows the kernel's text and constants it is
  * read-only too.  Nothing of the lower half remains.
  *
- * The tables come from usable memory above the image, taken by a pointer that
- * only moves up; memory.c describes what it took as a reserved range, and the
- * library adopts the finished tree.
- *
- * The loader's map is not to be trusted: entries overlap, wrap, or lie beyond the
- * address width.  A page counts as memory only where an entry says usable and no
- * other entry contradicts.
+ * The tables come from usable memory above the image (boot_pages.h); the library
+ * adopts the finished tree.
  */
 #include "paging.h"
 
 #include "../x86/loader.h"
 
 #include <boot.h>
+#include <boot_pages.h>
 #include <kstring.h>
 #include <printk.h>
 
@@ -42,9 +38,7 @@ extern char text_start[], text_end[], rodata_start[], rodata_end[], data_start[]
 extern char boot_stack_guard[];
 extern const uint64_t image_range[2];
 
-static uint64_t root;       /* physical */
-static uint64_t next_table; /* the table allocator's pointer */
-static uint64_t first_table;
+static uint64_t root; /* physical */
 static uint64_t direct_end;
 
 const void *
@@ -62,53 +56,6 @@ table_at(uint64_t pa)
 }
 
 /* ---- Tables ------------------------------------------------------------------- */
-
-/** Whether a page is memory that nobody needs; else *@p next is where to look further. */
-static bool
-page_is_free(uint64_t pa, uint64_t *next)
-{
-    bool usable = false;
-
-    *next = pa + QR_PAGE_SIZE;
-    for (unsigned i = 0; i < boot_info.region_count; i++) {
-        const struct boot_region *r = &boot_info.regions[i];
-        uint64_t end = r->start + r->bytes;
-
-        if (r->kind == BOOT_REGION_USABLE) {
-            usable |= pa >= r->start && pa + QR_PAGE_SIZE <= end;
-        } else if (pa < end && pa + QR_PAGE_SIZE > r->start) {
-            *next = (end + QR_PAGE_MASK) & ~(uint64_t)QR_PAGE_MASK;
-            return false;
-        }
-    }
-    if (pa < boot_info.initrd.end.v && pa + QR_PAGE_SIZE > boot_info.initrd.start.v) {
-        *next = (boot_info.initrd.end.v + QR_PAGE_MASK) & ~(uint64_t)QR_PAGE_MASK;
-        return false;
-    }
-    return usable;
-}
-
-/** The physical address of @p pages free pages side by side, cleared. */
-static uint64_t
-boot_pages_alloc(uint64_t pages)
-{
-    uint64_t start = next_table;
-    uint64_t next = start;
-
-    while (next < BOOT_WINDOW_BYTES) {
-        uint64_t pa = next;
-
-        if (!page_is_free(pa, &next)) {
-            start = next;
-        } else if (next - start == pages * QR_PAGE_SIZE) {
-            next_table = next;
-            memset(table_at(start), 0, pages * QR_PAGE_SIZE);
-            return start;
-        }
-    }
-    panic("the loader's memory map has no %lu free pages side by side above the kernel at %lx",
-          pages, image_range[1]);
-}
 
 static uint64_t
 table_alloc(void)
@@ -228,7 +175,7 @@ map_direct(void)
 struct qr_pa_range
 paging_boot_frames(void)
 {
-    return (struct qr_pa_range){qr_pa_of(first_table), qr_pa_of(next_table)};
+    return boot_pages_taken();
 }
 
 uint64_t
@@ -240,12 +187,7 @@ paging_direct_end(void)
 void
 paging_init(void)
 {
-    uint64_t next;
-
-    next_table = (image_range[1] + QR_PAGE_MASK) & ~(uint64_t)QR_PAGE_MASK;
-    while (next_table < BOOT_WINDOW_BYTES && !page_is_free(next_table, &next))
-        next_table = next;
-    first_table = next_table;
+    boot_pages_init(image_range[1], BOOT_WINDOW_BYTES, DIRECT_MAP_BASE);
     root = table_alloc();
     map_image();
     map_direct();
