@@ -214,6 +214,24 @@ typedef bool (*qr_may_write_fn)(void *context, const struct qr_entry *entry);
 void qr_cursor_protect_range(struct qr_cursor *cursor, struct qr_va_range range, unsigned prot,
                              uint8_t pkey, qr_may_write_fn may_write, void *context);
 
+/** What qr_cursor_copy_range() asks and tells; the locks of both cursors are held. */
+struct qr_copy_ops {
+    /** Whether to copy @p entry.  Changes nothing: an answer may not be followed by a copy. */
+    bool (*wanted)(void *context, const struct qr_entry *entry);
+    /** @p entry was copied: take what the second entry refers to.  Cannot fail. */
+    void (*copied)(void *context, const struct qr_entry *entry);
+};
+
+/**
+ * Copy the wanted entries of @p range (inside both cursors') of @p from's tree to the same
+ * addresses of @p to's: another tree of the same format, empty there, which no CPU uses and
+ * nobody else reaches.  A copied leaf loses WRITE on both sides, which @p from's batch flushes.
+ * @return QR_OK; QR_ERR_NO_MEMORY some first entries were copied
+ */
+QR_MUST_USE enum qr_status qr_cursor_copy_range(struct qr_cursor *from, struct qr_cursor *to,
+                                                struct qr_va_range range,
+                                                const struct qr_copy_ops *ops, void *context);
+
 /** Every entry of the tree from @p from on, for dumps and validators: as find, without a range. */
 bool qr_tables_next(struct qr_tables *tables, qr_va from, struct qr_entry *out_entry);
 

@@ -16,8 +16,8 @@
  * references back, and the parent's write-protected pages are taken over again
  * by the next write fault, since their count is 1.
  *
- * The copy of entries is fork_chunk() alone: sharing page-table pages instead
- * (On-demand-fork) replaces that function.
+ * The copy of entries is qr_cursor_copy_range() alone: sharing page-table pages instead
+ * (On-demand-fork) replaces that.
  */
 #include "region.h"
 
@@ -63,63 +63,50 @@ fork_regions(const struct qr_space *space, struct qr_change *change)
 struct fork_copy {
     struct qr_space *child;
     const struct qr_region *region; /* of the parent */
-    struct qr_cursor from, to;
     struct qr_tlb_batch *batch;
+    struct qr_frame *frame; /* of the entry that is asked about; NULL: a mark */
     struct qr_tally tally;
 };
 
-static void
-fork_leaf(struct fork_copy *copy, const struct qr_entry *entry, struct qr_frame *frame)
+/* Private frames, and what stands for a private page that is not there. */
+static bool
+fork_wants(void *context, const struct qr_entry *entry)
 {
-    struct qr_leaf leaf = entry->leaf;
+    struct fork_copy *copy = context;
 
-    if ((leaf.prot & QR_PROT_WRITE) != 0) {
-        leaf.prot &= ~(unsigned)QR_PROT_WRITE;
-        qr_cursor_update(&copy->from, entry->start, leaf.prot, 0, 0);
-    }
-    qr_frame_get(frame);
-    qr_tally_leaf(&copy->tally, copy->region, frame, 1);
-    qr_cursor_map(&copy->to, entry->start, &leaf);
+    copy->frame = NULL;
+    if (entry->kind == QR_ENTRY_MARK)
+        return true;
+    copy->frame = qr_leaf_frame(copy->region, &entry->leaf);
+    return copy->frame != NULL && qr_frame_type(copy->frame) == QR_FRAME_ANON;
 }
 
-static enum qr_status
-fork_entry(struct fork_copy *copy, const struct qr_entry *entry)
+static void
+fork_copied(void *context, const struct qr_entry *entry)
 {
-    struct qr_frame *frame = NULL;
+    struct fork_copy *copy = context;
 
-    if (entry->kind == QR_ENTRY_LEAF) {
-        frame = qr_leaf_frame(copy->region, &entry->leaf);
-        if (frame == NULL || qr_frame_type(frame) != QR_FRAME_ANON)
-            return QR_OK;
-    }
-    enum qr_status status = qr_cursor_prepare(&copy->to, entry->start, entry->level);
-
-    if (status != QR_OK)
-        return status;
-    if (frame != NULL)
-        fork_leaf(copy, entry, frame);
-    else
-        qr_cursor_mark(&copy->to, entry->start, entry->level, entry->mark);
-    return QR_OK;
+    (void)entry;
+    if (copy->frame == NULL)
+        return;
+    qr_frame_get(copy->frame);
+    qr_tally_leaf(&copy->tally, copy->region, copy->frame, 1);
 }
 
 /* Copy the private entries of @chunk. */
 static enum qr_status
 fork_chunk(struct fork_copy *copy, struct qr_va_range chunk)
 {
-    enum qr_status status = QR_OK;
-    struct qr_entry entry;
-    qr_va at = chunk.start;
+    static const struct qr_copy_ops ops = {.wanted = fork_wants, .copied = fork_copied};
+    struct qr_cursor from, to;
 
-    qr_cursor_open(&copy->from, &copy->region->space->tables, chunk, copy->batch);
-    qr_cursor_open(&copy->to, &copy->child->tables, chunk, NULL);
-    while (status == QR_OK && at.v < chunk.end.v && qr_cursor_find(&copy->from, at, &entry)) {
-        status = fork_entry(copy, &entry);
-        at = qr_va_of(entry.start.v + QR_PAGE_SIZE);
-    }
+    qr_cursor_open(&from, &copy->region->space->tables, chunk, copy->batch);
+    qr_cursor_open(&to, &copy->child->tables, chunk, NULL);
+    enum qr_status status = qr_cursor_copy_range(&from, &to, chunk, &ops, copy);
+
     qr_tally_apply(&copy->tally, copy->child);
-    qr_cursor_close(&copy->to);
-    qr_cursor_close(&copy->from);
+    qr_cursor_close(&to);
+    qr_cursor_close(&from);
     return status;
 }
 

@@ -104,6 +104,13 @@ qr_cursor_protect_range(struct qr_cursor *cursor, struct qr_va_range range, unsi
     cursor->tables->format->protect_range(cursor, range, prot, pkey, may_write, context);
 }
 
+enum qr_status
+qr_cursor_copy_range(struct qr_cursor *from, struct qr_cursor *to, struct qr_va_range range,
+                     const struct qr_copy_ops *ops, void *context)
+{
+    return from->tables->format->copy_range(from, to, range, ops, context);
+}
+
 void
 qr_format_info(const struct qr_format *format, struct qr_format_info *out_info)
 {

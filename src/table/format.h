@@ -85,6 +85,9 @@ struct qr_format {
                         void *context);
     void (*protect_range)(struct qr_cursor *cursor, struct qr_va_range range, unsigned prot,
                           uint8_t pkey, qr_may_write_fn may_write, void *context);
+    enum qr_status (*copy_range)(struct qr_cursor *from, struct qr_cursor *to,
+                                 struct qr_va_range range, const struct qr_copy_ops *ops,
+                                 void *context);
 };
 
 #endif

@@ -896,6 +896,8 @@ walk_protect_range(walk_format f, struct qr_cursor *c, struct qr_va_range range,
     (void)walk_each(f, c, range, WALK_LOOK, walk_protect_visit, &state);
 }
 
+#include "table/walk_copy.h"
+
 /* ---- Instances -------------------------------------------------------------- */
 
 /* Defines qr_format_<name> from its traits, a constant of this file. */
@@ -970,6 +972,12 @@ walk_protect_range(walk_format f, struct qr_cursor *c, struct qr_va_range range,
     {                                                                                              \
         walk_protect_range(&traits_, c, range, prot, pkey, may_write, context);                    \
     }                                                                                              \
+    static enum qr_status name##_copy_range(struct qr_cursor *from, struct qr_cursor *to,          \
+                                            struct qr_va_range range,                              \
+                                            const struct qr_copy_ops *ops, void *context)          \
+    {                                                                                              \
+        return walk_copy_range(&traits_, from, to, range, ops, context);                           \
+    }                                                                                              \
     const struct qr_format qr_format_##name = {                                                    \
         .traits = &traits_,                                                                        \
         .open = name##_open,                                                                       \
@@ -984,6 +992,7 @@ walk_protect_range(walk_format f, struct qr_cursor *c, struct qr_va_range range,
         .split = name##_split,                                                                     \
         .unmap_range = name##_unmap_range,                                                         \
         .protect_range = name##_protect_range,                                                     \
+        .copy_range = name##_copy_range,                                                           \
     };
 
 #endif
