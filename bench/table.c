@@ -76,21 +76,34 @@ qr_port_ipi(const struct qr_cpu_set *cpus)
     (void)cpus;
 }
 
-void
-qr_arch_flush_page(unsigned asid, qr_va va, unsigned shift, bool global)
+bool
+qr_arch_flush_broadcasts(void)
 {
-    (void)asid, (void)va, (void)shift, (void)global;
+    return false;
 }
 
 void
-qr_arch_flush_asid(unsigned asid)
+qr_arch_flush_pages(const struct qr_flush *flush)
 {
-    (void)asid;
+    (void)flush;
 }
 
 void
-qr_arch_flush_all(void)
+qr_arch_flush_asid(unsigned asid, enum qr_flush_reach reach)
 {
+    (void)asid, (void)reach;
+}
+
+void
+qr_arch_flush_all(enum qr_flush_reach reach)
+{
+    (void)reach;
+}
+
+bool
+qr_arch_publish(void)
+{
+    return true;
 }
 
 void

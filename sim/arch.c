@@ -12,7 +12,11 @@
  *   everything (INVPCID type 2)       all of both
  *
  * SIM_LEAF_FLUSH promises less, as RISC-V's SFENCE.VMA with an address does: a
- * page flush leaves walk caches alone.
+ * page flush leaves walk caches alone, and where tables went too the whole ASID goes.
+ *
+ * SIM_BROADCAST: flushes reach every CPU, as AArch64's TLBI ...IS does; one by address
+ * drops leaves alone, or what would translate the address where tables went too.  An
+ * ASID must then mean the same everywhere: two CPUs may not run two roots under it.
  *
  * A flush that a mutation drops (sim_drop_flush) is one that mattered: it would
  * have removed an entry that is stale.  Dropping any other is no fault.
@@ -80,6 +84,28 @@ flush_do(struct sim_cpu *cpu, const struct flush *flush)
     }
 }
 
+static bool
+broadcasts(const struct sim *sim)
+{
+    return (sim->options.features & SIM_BROADCAST) != 0;
+}
+
+/* On @cpu, or on all of them. */
+static void
+flush_reach(struct sim_cpu *cpu, enum qr_flush_reach reach, const struct flush *flush)
+{
+    struct sim *sim = cpu->sim;
+
+    if (reach == QR_FLUSH_HERE || !broadcasts(sim)) {
+        flush_do(cpu, flush);
+        return;
+    }
+    if (sim->threaded)
+        sim_fail("host threads own their TLBs; machines that broadcast run seeded");
+    for (unsigned i = 0; i < sim->cpu_count; i++)
+        flush_do(&sim->cpus[i], flush);
+}
+
 static struct sim_cpu *
 flushing_cpu(void)
 {
@@ -97,43 +123,90 @@ sim_drop_flush(struct sim *sim, uint64_t n)
     atomic_store(&sim->drop_flush, n);
 }
 
-void
-qr_arch_flush_page(unsigned asid, qr_va va, unsigned shift, bool global)
+bool
+qr_arch_flush_broadcasts(void)
+{
+    struct sim_cpu *cpu = here();
+
+    return cpu != NULL && broadcasts(cpu->sim);
+}
+
+static void
+flush_page(const struct qr_flush *request, qr_va va)
 {
     struct sim_cpu *cpu = flushing_cpu();
+    bool leaf_only = (cpu->sim->options.features & SIM_LEAF_FLUSH) != 0;
     struct flush flush = {
         .by_asid = true,
-        .asid = asid,
-        .global = global,
+        .asid = request->asid,
+        .global = request->global,
         .by_va = true,
         .va = va.v,
-        .all_walks = asid == cpu->asid,
-        .no_walks = (cpu->sim->options.features & SIM_LEAF_FLUSH) != 0,
+        .all_walks = request->asid == cpu->asid && !broadcasts(cpu->sim),
+        .no_walks = leaf_only || (broadcasts(cpu->sim) && !request->tables),
     };
 
-    (void)shift; /* x86 needs none: whatever size contains the address goes */
     cpu->stats.flush_page++;
-    flush_do(cpu, &flush);
+    flush_reach(cpu, request->reach, &flush);
 }
 
 void
-qr_arch_flush_asid(unsigned asid)
+qr_arch_flush_pages(const struct qr_flush *flush)
+{
+    struct sim_cpu *cpu = here();
+
+    if (cpu != NULL && flush->tables && (cpu->sim->options.features & SIM_LEAF_FLUSH) != 0) {
+        if (flush->global)
+            qr_arch_flush_all(flush->reach);
+        else
+            qr_arch_flush_asid(flush->asid, flush->reach);
+        return;
+    }
+    for (unsigned i = 0; i < flush->run_count; i++) {
+        const struct qr_flush_run *run = &flush->runs[i];
+        uintptr_t last_step = (run->last.v - run->start.v) >> run->shift;
+
+        for (uintptr_t step = 0; step <= last_step; step++)
+            flush_page(flush, qr_va_of(run->start.v + (step << run->shift)));
+    }
+}
+
+void
+qr_arch_flush_asid(unsigned asid, enum qr_flush_reach reach)
 {
     struct sim_cpu *cpu = flushing_cpu();
     struct flush flush = {.by_asid = true, .asid = asid};
 
     cpu->stats.flush_asid++;
-    flush_do(cpu, &flush);
+    flush_reach(cpu, reach, &flush);
 }
 
 void
-qr_arch_flush_all(void)
+qr_arch_flush_all(enum qr_flush_reach reach)
 {
     struct sim_cpu *cpu = flushing_cpu();
     struct flush flush = {.global = true};
 
     cpu->stats.flush_all++;
-    flush_do(cpu, &flush);
+    flush_reach(cpu, reach, &flush);
+}
+
+/* AArch64: an ASID has the same meaning on all CPUs.  (With too few of them it cannot.) */
+static void
+check_asid_meaning(const struct sim_cpu *cpu, qr_pa root, unsigned asid)
+{
+    const struct sim *sim = cpu->sim;
+
+    if (!broadcasts(sim) || asid == 0 || sim->options.asids <= 2 * sim->cpu_count)
+        return;
+    for (unsigned i = 0; i < sim->cpu_count; i++) {
+        const struct sim_cpu *other = &sim->cpus[i];
+
+        if (other != cpu && other->root_loaded && other->asid == asid && other->root.v != root.v)
+            sim_fail("ASID %u means %#llx on CPU %u and %#llx on CPU %u", asid,
+                     (unsigned long long)root.v, cpu->qr.index, (unsigned long long)other->root.v,
+                     i);
+    }
 }
 
 void
@@ -148,10 +221,18 @@ qr_arch_root_switch(qr_pa root, unsigned asid, bool keep)
         sim_fail("a root is loaded with its entries kept, but CPUs here have no ASIDs");
     if (!bank_has(cpu->sim, root.v) || root.v % QR_PAGE_SIZE != 0)
         sim_fail("%#llx loaded as a root: there is no RAM", (unsigned long long)root.v);
+    check_asid_meaning(cpu, root, asid);
     cpu->stats.root_switches++;
     cpu->root = root;
     cpu->asid = asid;
     cpu->root_loaded = true;
     if (!keep)
         flush_do(cpu, &flush);
+}
+
+bool
+qr_arch_publish(void)
+{
+    (void)flushing_cpu();
+    return true;
 }

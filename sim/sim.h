@@ -63,6 +63,7 @@ enum sim_feature {
     SIM_LEAF_FLUSH = 1 << 10,  /**< a page flush leaves walk caches alone (RISC-V's promise) */
     SIM_NO_ORACLE = 1 << 11,   /**< stale hits are counted, not failed */
     SIM_NO_VALIDATE = 1 << 12, /**< sim_map() and friends do not validate after each operation */
+    SIM_BROADCAST = 1 << 14,   /**< flushes reach every CPU (AArch64); not for SIM_RUN_THREADS */
     SIM_KERNEL_HALF = 1 << 13, /**< the kernel's half has its top-level tables from the start */
 };
 

@@ -74,21 +74,45 @@ visit_asid(unsigned asid)
     qr_port_irq_restore(state);
 }
 
-void
-qr_arch_flush_page(unsigned asid, qr_va va, unsigned shift, bool global)
+bool
+qr_arch_flush_broadcasts(void)
 {
-    (void)shift; /* INVLPG drops the entry of any size that translates the address */
-    if (global || asid_is_current(asid))
-        invlpg(va);
-    else if (qr_x86_invpcid)
-        invpcid(INVPCID_ADDRESS, asid, va);
-    else
-        visit_asid(asid);
+    return false;
+}
+
+/*
+ * INVLPG drops the entry of any size that translates the address, and all walk caches of
+ * the current tag; INVPCID those that would be used for the address.  Either is more than
+ * enough where tables went.
+ */
+void
+qr_arch_flush_pages(const struct qr_flush *flush)
+{
+    bool here = flush->global || asid_is_current(flush->asid);
+
+    if (!here && !qr_x86_invpcid) {
+        visit_asid(flush->asid);
+        return;
+    }
+    for (unsigned i = 0; i < flush->run_count; i++) {
+        const struct qr_flush_run *run = &flush->runs[i];
+        uintptr_t last_step = (run->last.v - run->start.v) >> run->shift;
+
+        for (uintptr_t step = 0; step <= last_step; step++) {
+            qr_va va = qr_va_of(run->start.v + (step << run->shift));
+
+            if (here)
+                invlpg(va);
+            else
+                invpcid(INVPCID_ADDRESS, flush->asid, va);
+        }
+    }
 }
 
 void
-qr_arch_flush_asid(unsigned asid)
+qr_arch_flush_asid(unsigned asid, enum qr_flush_reach reach)
 {
+    (void)reach; /* no x86 CPU flushes another's TLB */
     if (asid_is_current(asid)) {
         uint64_t cr3 = cr3_read();
 
@@ -101,11 +125,12 @@ qr_arch_flush_asid(unsigned asid)
 }
 
 void
-qr_arch_flush_all(void)
+qr_arch_flush_all(enum qr_flush_reach reach)
 {
     uintptr_t state = qr_port_irq_save();
     uint64_t cr4;
 
+    (void)reach;
     if (qr_x86_invpcid) {
         invpcid(INVPCID_ALL_GLOBAL, 0, qr_va_of(0));
     } else {
@@ -126,4 +151,10 @@ qr_arch_root_switch(qr_pa root, unsigned asid, bool keep)
     if (qr_x86_pcid)
         cr3 |= asid | (keep ? CR3_KEEP : 0);
     cr3_write(cr3);
+}
+
+bool
+qr_arch_publish(void)
+{
+    return true; /* stores are seen in order, and what is not present is not remembered */
 }

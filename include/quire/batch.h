@@ -10,6 +10,7 @@
  */
 
 #ifndef __cplusplus
+#include <quire/arch.h>
 #include <quire/frame.h>
 
 struct qr_tlb;
@@ -20,9 +21,11 @@ struct qr_tlb_space {
     struct qr_tlb *tlb;          /* fixed; NULL: never active on any CPU */
     struct qr_tables *tables;    /* fixed */
     uint64_t id;                 /* fixed; never reused (64 bits) */
-    _Atomic uint64_t generation; /* grows with each change that needs a flush */
+    _Atomic uint64_t generation; /* grows with each change of which no hardware tells the CPUs */
+    _Atomic uint32_t asid;       /* its identifier; 0: never had one (src/tlb/asid.c) */
     _Atomic uint32_t pending;    /* batches that hold notes which nobody flushed yet */
-    struct qr_cpu_set active;    /* CPUs that may hold entries and must be told */
+    struct qr_cpu_set active;    /* CPUs that have it loaded and must be told */
+    struct qr_cpu_set held;      /* where hardware broadcasts: CPUs that may hold entries */
     bool global;                 /* fixed; the kernel's own: entries are global */
 };
 
@@ -35,18 +38,11 @@ struct qr_tlb_space {
 /** Up to so many pages are flushed one by one; beyond, the whole space (see docs/tlb.md). */
 #define QR_BATCH_PAGES 32
 
-/** Neighbouring entries of one size. */
-struct qr_batch_run {
-    qr_va start;
-    qr_va last;     /**< last byte */
-    unsigned shift; /**< log2 of the bytes of one entry */
-};
-
 struct qr_tlb_batch {
     struct qr_tlb_space *space;
     /** Flushes and releases everything noted so far; set by qr_tlb_batch_init(). */
     void (*flush)(struct qr_tlb_batch *batch);
-    struct qr_batch_run runs[QR_BATCH_RUNS];
+    struct qr_flush_run runs[QR_BATCH_RUNS];
     unsigned run_count;
     unsigned page_count; /**< entries in all runs */
     unsigned frame_count;

@@ -29,7 +29,7 @@ batch_append(struct qr_tlb_batch *batch, qr_va va, unsigned shift)
         batch->run_count = 0;
         return;
     }
-    struct qr_batch_run *run = &batch->runs[batch->run_count++];
+    struct qr_flush_run *run = &batch->runs[batch->run_count++];
 
     run->start = va;
     run->last = qr_va_of(va.v + (((uintptr_t)1 << shift) - 1));

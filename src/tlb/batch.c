@@ -68,7 +68,8 @@ batch_shoot(struct qr_tlb *tlb, struct qr_tlb_batch *batch, enum tlb_mode mode)
                                 .mode = mode,
                                 .tables_freed = batch->tables_freed,
                                 .runs = batch->runs,
-                                .run_count = batch->run_count};
+                                .run_count = batch->run_count,
+                                .page_count = batch->page_count};
 
     if (observer->begin != NULL)
         observer->begin(observer->context, batch);

@@ -2,6 +2,9 @@
 /*
  * Shootdown: make other CPUs forget.
  *
+ * Where hardware broadcasts its flushes (AArch64) one instruction does, and only the
+ * end of a space asks for more.  Elsewhere:
+ *
  *   initiator I                              target T
  *   clear entries (table lock)
  *   generation += 1                          (switching in)
@@ -42,40 +45,50 @@
 #include "tlb/tlb.h"
 
 static void
-flush_runs(struct qr_tlb *tlb, const struct tlb_change *change, unsigned asid)
+flush_pages(struct qr_tlb *tlb, const struct tlb_change *change, unsigned asid,
+            enum qr_flush_reach reach)
 {
-    long count = 0;
+    struct qr_flush flush = {.runs = change->runs,
+                             .run_count = change->run_count,
+                             .asid = asid,
+                             .global = change->space->global,
+                             .tables = change->tables_freed,
+                             .reach = reach};
 
-    for (unsigned i = 0; i < change->run_count; i++) {
-        const struct qr_batch_run *run = &change->runs[i];
-        uintptr_t step = (uintptr_t)1 << run->shift;
-        uintptr_t pages = ((run->last.v - run->start.v) >> run->shift) + 1;
+    qr_arch_flush_pages(&flush);
+    tlb_count(tlb, QR_EVENT_FLUSH_PAGE, change->page_count);
+}
 
-        for (uintptr_t page = 0; page < pages; page++)
-            qr_arch_flush_page(asid, qr_va_of(run->start.v + page * step), run->shift,
-                               change->space->global);
-        count += (long)pages;
-    }
-    tlb_count(tlb, QR_EVENT_FLUSH_PAGE, count);
+static void
+flush_space(struct qr_tlb *tlb, unsigned asid, enum qr_flush_reach reach)
+{
+    qr_arch_flush_asid(asid, reach);
+    tlb_count(tlb, QR_EVENT_FLUSH_SPACE, 1);
+}
+
+static void
+flush_all(struct qr_tlb *tlb, enum qr_flush_reach reach)
+{
+    qr_arch_flush_all(reach);
+    tlb_count(tlb, QR_EVENT_FLUSH_ALL, 1);
 }
 
 /* Bring the loaded space's entries up to @request, or further. */
 static void
 catch_up(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_request *request)
 {
-    struct tlb_slot *slot = &me->slots[me->slot];
+    struct tlb_slot *slot = &me->slots[me->asid];
 
     if (slot->generation >= request->generation)
         return;
     if (request->change->mode == TLB_PAGES && slot->generation + 1 == request->generation) {
-        flush_runs(tlb, request->change, qr_tlb_asid(tlb, me));
+        flush_pages(tlb, request->change, me->asid, QR_FLUSH_HERE);
         slot->generation = request->generation;
         return;
     }
     uint64_t generation = atomic_load(&request->change->space->generation);
 
-    qr_arch_flush_asid(qr_tlb_asid(tlb, me));
-    tlb_count(tlb, QR_EVENT_FLUSH_SPACE, 1);
+    flush_space(tlb, me->asid, QR_FLUSH_HERE);
     slot->generation = generation;
 }
 
@@ -86,10 +99,9 @@ serve(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_request *request)
     const struct tlb_change *change = request->change;
 
     if (change->mode == TLB_ALL) {
-        qr_arch_flush_all();
-        tlb_count(tlb, QR_EVENT_FLUSH_ALL, 1);
+        flush_all(tlb, QR_FLUSH_HERE);
     } else if (change->space->global) {
-        flush_runs(tlb, change, qr_tlb_asid(tlb, me));
+        flush_pages(tlb, change, me->asid, QR_FLUSH_HERE);
     } else if (me->loaded == change->space) {
         if (change->evict)
             qr_tlb_load_kernel(tlb, me);
@@ -150,16 +162,6 @@ targets_of_word(struct qr_tlb *tlb, const struct tlb_change *change, unsigned wo
     return bits & ~lazy;
 }
 
-static bool
-set_is_empty(const struct qr_cpu_set *set)
-{
-    uint64_t any = 0;
-
-    for (unsigned word = 0; word < QR_CPU_WORDS; word++)
-        any |= atomic_load(&set->bits[word]);
-    return any == 0;
-}
-
 /* Put our request into the queues of @targets, and interrupt them. */
 static void
 post(struct qr_tlb *tlb, const struct qr_cpu_set *targets, unsigned self)
@@ -176,17 +178,16 @@ post(struct qr_tlb *tlb, const struct qr_cpu_set *targets, unsigned self)
     tlb_count(tlb, QR_EVENT_IPI, count);
 }
 
-void
-qr_tlb_shoot(struct qr_tlb *tlb, const struct tlb_change *change)
+/* Ask the other CPUs concerned, do our own part, and wait for theirs. */
+static void
+shoot_by_request(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_change *change,
+                 struct qr_cpu *cpu)
 {
-    struct qr_cpu *cpu = qr_cpu_enter();
-    struct tlb_cpu *me = &tlb->cpus[cpu->index];
     struct tlb_request *request = &me->request;
     struct qr_cpu_set targets;
     uint64_t any = 0;
 
-    qr_assert(cpu->index < tlb->cpu_count);
-    qr_debug_assert(set_is_empty(&request->waiting));
+    qr_debug_assert(tlb_set_is_empty(&request->waiting));
     request->change = change;
     request->generation = atomic_fetch_add(&change->space->generation, 1) + 1;
     for (unsigned word = 0; word < QR_CPU_WORDS; word++) {
@@ -202,8 +203,54 @@ qr_tlb_shoot(struct qr_tlb *tlb, const struct tlb_change *change)
         post(tlb, &targets, cpu->index);
     serve(tlb, me, request);
     if (any != 0) {
-        while (!set_is_empty(&request->waiting))
+        while (!tlb_set_is_empty(&request->waiting))
             qr_cpu_relax(cpu);
     }
+}
+
+/* How far a broadcast has to go: no further than here where only this CPU has run the space. */
+static enum qr_flush_reach
+reach_of(const struct qr_tlb_space *space, unsigned self)
+{
+    uint64_t others = 0;
+
+    for (unsigned word = 0; word < QR_CPU_WORDS; word++) {
+        uint64_t bits = atomic_load(&space->held.bits[word]);
+
+        others |= word == self / 64 ? bits & ~((uint64_t)1 << (self % 64)) : bits;
+    }
+    return others == 0 ? QR_FLUSH_HERE : QR_FLUSH_EVERYWHERE;
+}
+
+/* Hardware tells the other CPUs, lazy ones too: nobody falls behind, so no generation passes. */
+static void
+shoot_by_broadcast(struct qr_tlb *tlb, const struct tlb_change *change, unsigned self)
+{
+    /* The entries are cleared before we look who may hold them (asid.c). */
+    atomic_thread_fence(memory_order_seq_cst);
+    unsigned asid = qr_asid_of(change->space);
+
+    if (change->mode == TLB_ALL)
+        flush_all(tlb, QR_FLUSH_EVERYWHERE);
+    else if (change->space->global)
+        flush_pages(tlb, change, tlb->cpus[self].asid, QR_FLUSH_EVERYWHERE);
+    else if (tlb->tagged && asid == 0)
+        return; /* no CPU has run it */
+    else if (change->mode == TLB_PAGES)
+        flush_pages(tlb, change, asid, reach_of(change->space, self));
+    else
+        flush_space(tlb, asid, reach_of(change->space, self));
+}
+
+void
+qr_tlb_shoot(struct qr_tlb *tlb, const struct tlb_change *change)
+{
+    struct qr_cpu *cpu = qr_cpu_enter();
+
+    qr_assert(cpu->index < tlb->cpu_count);
+    if (tlb->broadcast && !change->evict)
+        shoot_by_broadcast(tlb, change, cpu->index);
+    else
+        shoot_by_request(tlb, &tlb->cpus[cpu->index], change, cpu);
     qr_cpu_leave(cpu);
 }

@@ -2,13 +2,11 @@
 /*
  * Which space a CPU runs, and what its TLB may still hold of others.
  *
- * Where hardware tags entries (PCID, ASID), each CPU has a few slots; slot s is
- * tagged s + 1, and 0 is the kernel's tables alone.  A slot remembers the
- * identity of a space, a 64-bit number that is never given out twice, and the
- * generation up to which the entries are true.  Switching to a space whose slot
- * is current costs no flush.  Otherwise the slot is flushed by the switch, or
- * one is taken from another space in turn.  A dead space's slot needs no
- * clean-up: nobody will ever ask for its number again.
+ * Where hardware tags entries (PCID, ASID) each space has a number (asid.c), and a CPU
+ * has one slot for each number: the identity of the space whose entries it holds
+ * under it, and the generation up to which they are true.  Switching to a space whose
+ * slot agrees costs no flush; else the switch drops what is tagged so.  A
+ * dead space's slot needs no clean-up: nobody will ever ask for its identity again.
  *
  * Lazy mode.  A kernel thread needs no user space and keeps the tables of
  * whoever ran before.  The CPU stays in the space's `active` set but is not
@@ -30,14 +28,14 @@ qr_tlb_size(unsigned cpu_count)
 void
 qr_tlb_init(struct qr_tlb *tlb, struct qr_frames *frames, unsigned cpu_count, unsigned asid_count)
 {
-    unsigned usable = asid_count > 1 ? asid_count - 1 : 1;
-
     qr_assert(cpu_count > 0 && cpu_count <= CONFIG_MAX_CPUS);
     __builtin_memset(tlb, 0, qr_tlb_size(cpu_count));
     tlb->frames = frames;
     tlb->cpu_count = cpu_count;
-    tlb->slot_count = usable < TLB_SLOTS ? usable : TLB_SLOTS;
+    tlb->asid_count = asid_count < TLB_ASIDS ? asid_count : TLB_ASIDS;
     tlb->tagged = asid_count > 1;
+    tlb->broadcast = qr_arch_flush_broadcasts();
+    qr_spin_init(&tlb->asid_lock, QR_RANK_TLB);
     atomic_init(&tlb->next_id, 1);
 }
 
@@ -59,7 +57,7 @@ qr_tlb_cpu_online(struct qr_tlb *tlb)
     cpu->poll = qr_tlb_poll;
     qr_cpu_set_add(&tlb->online, cpu->index);
     /* Kernel mappings may have changed before we could be told. */
-    qr_arch_flush_all();
+    qr_arch_flush_all(QR_FLUSH_HERE);
     qr_cpu_leave(cpu);
 }
 
@@ -84,9 +82,12 @@ qr_tlb_space_init(struct qr_tlb_space *space, struct qr_tlb *tlb, struct qr_tabl
     space->tables = tables;
     space->id = tlb == NULL ? 0 : atomic_fetch_add(&tlb->next_id, 1);
     atomic_init(&space->generation, 1);
+    atomic_init(&space->asid, 0);
     atomic_init(&space->pending, 0);
-    for (unsigned word = 0; word < QR_CPU_WORDS; word++)
+    for (unsigned word = 0; word < QR_CPU_WORDS; word++) {
         atomic_init(&space->active.bits[word], 0);
+        atomic_init(&space->held.bits[word], 0);
+    }
     space->global = false;
 }
 
@@ -98,15 +99,10 @@ qr_tlb_space_fini(struct qr_tlb_space *space)
     qr_assert(atomic_load(&space->pending) == 0);
     if (space->tlb == NULL)
         return;
-    qr_tlb_shoot(space->tlb, &end);
-    for (unsigned word = 0; word < QR_CPU_WORDS; word++)
-        qr_assert(atomic_load(&space->active.bits[word]) == 0);
-}
-
-unsigned
-qr_tlb_asid(const struct qr_tlb *tlb, const struct tlb_cpu *me)
-{
-    return tlb->tagged && me->loaded != NULL ? me->slot + 1 : 0;
+    if (!tlb_set_is_empty(&space->active))
+        qr_tlb_shoot(space->tlb, &end);
+    qr_assert(tlb_set_is_empty(&space->active));
+    qr_asid_release(space->tlb, space);
 }
 
 /* This CPU's place in @tlb; interrupts are off. */
@@ -117,26 +113,20 @@ tlb_me(struct qr_tlb *tlb, struct qr_cpu *cpu)
     return &tlb->cpus[cpu->index];
 }
 
-/* Choose the slot of @space; whether its entries are still true. */
+/* From now on entries under @asid are those of @space; whether the ones held are true. */
 static bool
-slot_take(struct qr_tlb *tlb, struct tlb_cpu *me, const struct qr_tlb_space *space,
-          uint64_t generation)
+slot_enter(struct qr_tlb *tlb, struct tlb_cpu *me, struct qr_tlb_space *space, unsigned asid)
 {
-    for (unsigned i = 0; i < tlb->slot_count; i++) {
-        if (me->slots[i].space_id != space->id)
-            continue;
-        bool current = tlb->tagged && me->slots[i].generation == generation;
+    struct tlb_slot *slot = &me->slots[asid];
+    uint64_t generation = atomic_load(&space->generation);
 
-        me->slot = i;
-        me->slots[i].generation = generation;
-        return current;
-    }
-    qr_assert(tlb->slot_count > 0);
-    me->slot = me->next_victim;
-    if (++me->next_victim == tlb->slot_count)
-        me->next_victim = 0;
-    me->slots[me->slot].space_id = space->id;
-    me->slots[me->slot].generation = generation;
+    me->asid = asid;
+    if (qr_likely(slot->space_id == space->id && slot->generation == generation))
+        return tlb->tagged;
+    slot->space_id = space->id;
+    slot->generation = generation;
+    if (tlb->broadcast)
+        qr_cpu_set_add(&space->held, (unsigned)(me - tlb->cpus));
     return false;
 }
 
@@ -150,6 +140,7 @@ qr_tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me)
     if (previous == NULL)
         return;
     me->loaded = NULL;
+    me->asid = 0;
     atomic_store(&me->lazy, false);
     qr_arch_root_switch(tlb->kernel->tables->root_pa, 0, tlb->tagged);
     qr_cpu_set_remove(&previous->active, self);
@@ -160,7 +151,7 @@ qr_tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me)
 static void
 stop_being_lazy(struct qr_tlb *tlb, struct tlb_cpu *me)
 {
-    struct tlb_slot *slot = &me->slots[me->slot];
+    struct tlb_slot *slot = &me->slots[me->asid];
 
     atomic_store(&me->lazy, false);
 
@@ -168,7 +159,7 @@ stop_being_lazy(struct qr_tlb *tlb, struct tlb_cpu *me)
 
     if (slot->generation == generation)
         return;
-    qr_arch_flush_asid(qr_tlb_asid(tlb, me));
+    qr_arch_flush_asid(me->asid, QR_FLUSH_HERE);
     tlb_count(tlb, QR_EVENT_FLUSH_SPACE, 1);
     slot->generation = generation;
 }
@@ -189,11 +180,11 @@ qr_tlb_switch(struct qr_tlb_space *next)
     } else {
         qr_cpu_set_add(&next->active, cpu->index);
 
-        bool keep = slot_take(tlb, me, next, atomic_load(&next->generation));
+        bool keep = slot_enter(tlb, me, next, tlb->tagged ? qr_asid_get(tlb, next) : 0);
 
         me->loaded = next;
         atomic_store(&me->lazy, false);
-        qr_arch_root_switch(next->tables->root_pa, qr_tlb_asid(tlb, me), keep);
+        qr_arch_root_switch(next->tables->root_pa, me->asid, keep);
         if (previous != NULL)
             qr_cpu_set_remove(&previous->active, cpu->index);
         tlb_count(tlb, QR_EVENT_SWITCH, 1);

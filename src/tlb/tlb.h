@@ -2,10 +2,11 @@
 #ifndef QUIRE_TLB_TLB_H
 #define QUIRE_TLB_TLB_H
 
+#include <quire/lock.h>
 #include <quire/tlb.h>
 
-/* Spaces whose entries one CPU keeps apart by identifier. */
-#define TLB_SLOTS 6
+/* Identifiers that are used, 0 (the kernel's tables alone) included, if hardware has so many. */
+#define TLB_ASIDS 256
 
 /* What a flush does on a CPU, cheapest first. */
 enum tlb_mode {
@@ -21,8 +22,9 @@ struct tlb_change {
     enum tlb_mode mode;
     bool tables_freed; /* walk caches too: lazy CPUs as well */
     bool evict;        /* the space ends: leave it */
-    const struct qr_batch_run *runs;
+    const struct qr_flush_run *runs;
     unsigned run_count;
+    unsigned page_count; /* entries in all runs */
 };
 
 /* One shootdown.  Its initiator waits until nobody needs it. */
@@ -32,10 +34,10 @@ struct tlb_request {
     struct qr_cpu_set waiting; /* CPUs that have not acknowledged */
 };
 
-/* Up to which generation this CPU's entries of a space are true. */
+/* What the entries are that this CPU holds under one identifier. */
 struct tlb_slot {
-    uint64_t space_id; /* 0: none */
-    uint64_t generation;
+    uint64_t space_id;   /* whose; 0: none */
+    uint64_t generation; /* up to which they are true */
 };
 
 struct tlb_cpu {
@@ -46,21 +48,25 @@ struct tlb_cpu {
     /* This CPU alone, interrupts off; `lazy` is read by others. */
     struct qr_tlb_space *loaded; /* NULL: the kernel's tables */
     _Atomic bool lazy;
-    unsigned slot; /* of `loaded` */
-    unsigned next_victim;
-    struct tlb_slot slots[TLB_SLOTS];
+    unsigned asid; /* of `loaded`; 0 for the kernel's tables */
+    struct tlb_slot slots[TLB_ASIDS];
 } QR_CACHE_ALIGNED;
 
 struct qr_tlb {
     struct qr_frames *frames; /* fixed */
     unsigned cpu_count;       /* fixed */
-    unsigned slot_count;      /* fixed; slots that a CPU uses */
+    unsigned asid_count;      /* fixed; identifiers that are used, 0 included */
     bool tagged;              /* fixed; hardware has identifiers */
+    bool broadcast;           /* fixed; its flushes reach every CPU */
     _Atomic bool naive;
     struct qr_tlb_observer observer; /* fixed once CPUs run */
     struct qr_tlb_space *kernel;     /* fixed once set */
     _Atomic uint64_t next_id;
     struct qr_cpu_set online;
+
+    struct qr_spin asid_lock;              /* A: the two below, and every change of space->asid */
+    unsigned asid_hand;                    /* A: the identifier given out last */
+    struct qr_tlb_space *owner[TLB_ASIDS]; /* A: who has it; NULL: nobody */
     struct tlb_cpu cpus[];
 };
 
@@ -78,7 +84,21 @@ void qr_tlb_shoot(struct qr_tlb *tlb, const struct tlb_change *change);
 void qr_tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me);
 /* Serve what other CPUs ask of this one. */
 void qr_tlb_poll(struct qr_cpu *cpu);
-/* The identifier under which @me's loaded space is tagged. */
-unsigned qr_tlb_asid(const struct qr_tlb *tlb, const struct tlb_cpu *me);
+/* The identifier of @space, which this CPU is in `active` of. */
+unsigned qr_asid_get(struct qr_tlb *tlb, struct qr_tlb_space *space);
+/* The identifier under which hardware may hold entries of @space; 0: none. */
+unsigned qr_asid_of(const struct qr_tlb_space *space);
+/* @space ends. */
+void qr_asid_release(struct qr_tlb *tlb, struct qr_tlb_space *space);
+
+static inline bool
+tlb_set_is_empty(const struct qr_cpu_set *set)
+{
+    uint64_t any = 0;
+
+    for (unsigned word = 0; word < QR_CPU_WORDS; word++)
+        any |= atomic_load(&set->bits[word]);
+    return any == 0;
+}
 
 #endif

@@ -59,6 +59,15 @@ hand_boot(unsigned levels, unsigned features, uint64_t leaf)
     return hand;
 }
 
+static void
+flush_page(unsigned asid, qr_va va, bool global)
+{
+    struct qr_flush_run run = {va, qr_va_of(va.v + 4095), 12};
+    struct qr_flush flush = {.runs = &run, .run_count = 1, .asid = asid, .global = global};
+
+    qr_arch_flush_pages(&flush);
+}
+
 static unsigned
 try_access(uint64_t va, unsigned access, enum sim_mode mode)
 {
@@ -158,14 +167,14 @@ TEST(mmu, every_level_can_forbid)
 
         *hand.entry[level] = all & ~W;
         EXPECT_EQ(try_access(VA, WR, SIM_USER), FAULT(7));
-        qr_arch_flush_all();
+        qr_arch_flush_all(QR_FLUSH_HERE);
         *hand.entry[level] = all & ~U;
         EXPECT_EQ(try_access(VA, R, SIM_USER), FAULT(5));
         EXPECT_EQ(try_access(VA, R, SIM_KERNEL), 0);
-        qr_arch_flush_all();
+        qr_arch_flush_all(QR_FLUSH_HERE);
         *hand.entry[level] = all | XD;
         EXPECT_EQ(try_access(VA, X, SIM_USER), FAULT(0x15));
-        qr_arch_flush_all();
+        qr_arch_flush_all(QR_FLUSH_HERE);
         *hand.entry[level] = all & ~P;
         EXPECT_EQ(try_access(VA, R, SIM_USER), FAULT(4));
         *hand.entry[level] = all | (1ull << 50);
@@ -206,7 +215,7 @@ TEST(mmu, large_pages_map_their_whole_extent)
         /* One entry for all of it. */
         EXPECT_EQ(try_access(VA & ~mask, R, SIM_USER), 0);
         EXPECT_EQ(sim_tlb_count(hand.sim, 0), 1);
-        qr_arch_flush_all();
+        qr_arch_flush_all(QR_FLUSH_HERE);
         *hand.entry[level] |= 1ull << 13;
         EXPECT_EQ(try_access(VA, R, SIM_USER), FAULT(0xd));
         sim_shutdown(hand.sim);
@@ -225,7 +234,7 @@ TEST(mmu, accessed_and_dirty_are_set_when_and_only_when_used)
     EXPECT_EQ(*hand.entry[0] & (A | D), A | D);
     /* A fault sets nothing in the leaf. */
     *hand.entry[0] = DATA | P | U;
-    qr_arch_flush_all();
+    qr_arch_flush_all(QR_FLUSH_HERE);
     EXPECT_EQ(try_access(VA, WR, SIM_USER), FAULT(7));
     EXPECT_EQ(*hand.entry[0] & (A | D), 0);
     sim_shutdown(hand.sim);
@@ -260,7 +269,7 @@ TEST(mmu, an_entry_stays_until_it_is_flushed)
     for (unsigned i = 0; i < 100; i++)
         EXPECT_EQ(try_access(VA, WR, SIM_USER), 0);
     EXPECT_EQ(sim_stats(hand.sim).stale_hits, 100);
-    qr_arch_flush_page(1, qr_va_of(VA), 12, false);
+    flush_page(1, qr_va_of(VA), false);
     EXPECT_EQ(try_access(VA, WR, SIM_USER), FAULT(6));
     sim_shutdown(hand.sim);
 }
@@ -290,11 +299,11 @@ use_stale(void *context)
         break;
     case 5: /* a flush of another address */
         *hand.entry[0] = 0;
-        qr_arch_flush_page(1, qr_va_of(VA + 4096), 12, false);
+        flush_page(1, qr_va_of(VA + 4096), false);
         break;
     case 6: /* a flush of another space */
         *hand.entry[0] = 0;
-        qr_arch_flush_asid(2);
+        qr_arch_flush_asid(2, QR_FLUSH_HERE);
         break;
     case 7: /* a switch that keeps */
         *hand.entry[0] = 0;
@@ -303,7 +312,7 @@ use_stale(void *context)
     case 8: /* a flush on the other CPU */
         *hand.entry[0] = 0;
         sim_enter(hand.sim, 1);
-        qr_arch_flush_all();
+        qr_arch_flush_all(QR_FLUSH_HERE);
         sim_enter(hand.sim, 0);
         break;
     }
@@ -347,16 +356,16 @@ TEST(mmu, entries_are_apart_by_asid_and_global_ones_are_not)
     EXPECT_TRUE(sim_tlb_has(qr_va_of(VA)));
     EXPECT_FALSE(sim_tlb_has(qr_va_of(VA + 4096)));
     /* All of an ASID leaves global entries, and the other ASID. */
-    qr_arch_flush_asid(2);
+    qr_arch_flush_asid(2, QR_FLUSH_HERE);
     EXPECT_TRUE(sim_tlb_has(qr_va_of(VA)));
     qr_arch_root_switch(qr_pa_of(table_pa(3)), 1, true);
     EXPECT_TRUE(sim_tlb_has(qr_va_of(VA + 4096)));
     qr_arch_root_switch(qr_pa_of(table_pa(3)), 1, false);
     EXPECT_FALSE(sim_tlb_has(qr_va_of(VA + 4096)));
     EXPECT_TRUE(sim_tlb_has(qr_va_of(VA)));
-    qr_arch_flush_page(1, qr_va_of(VA), 12, false);
+    flush_page(1, qr_va_of(VA), false);
     EXPECT_TRUE(sim_tlb_has(qr_va_of(VA)));
-    qr_arch_flush_page(1, qr_va_of(VA), 12, true);
+    flush_page(1, qr_va_of(VA), true);
     EXPECT_FALSE(sim_tlb_has(qr_va_of(VA)));
     sim_shutdown(hand.sim);
 }
@@ -372,7 +381,7 @@ use_stale_table(void *context)
     EXPECT_EQ(try_access(VA, WR, SIM_USER), 0);
     *hand.entry[1] = 0;
     if (page_flush)
-        qr_arch_flush_page(1, qr_va_of(VA), 12, false);
+        flush_page(1, qr_va_of(VA), false);
     try_access(VA + 4096, R, SIM_USER);
 }
 
@@ -395,7 +404,7 @@ TEST(mmu, a_page_flush_of_the_running_asid_drops_its_walk_caches)
 
     EXPECT_EQ(try_access(VA, WR, SIM_USER), 0);
     *hand.entry[1] = 0;
-    qr_arch_flush_page(1, qr_va_of(VA), 12, false);
+    flush_page(1, qr_va_of(VA), false);
     EXPECT_EQ(try_access(VA + 4096, R, SIM_USER), FAULT(4));
     sim_shutdown(hand.sim);
 }
@@ -406,7 +415,7 @@ TEST(mmu, a_flush_of_one_page_of_a_large_one_drops_all_of_it)
 
     *hand.entry[1] = 0x40000000 | P | W | U | PS;
     EXPECT_EQ(try_access(VA, R, SIM_USER), 0);
-    qr_arch_flush_page(1, qr_va_of((VA & ~0x1fffffull) + 0x5000), 12, false);
+    flush_page(1, qr_va_of((VA & ~0x1fffffull) + 0x5000), false);
     EXPECT_FALSE(sim_tlb_has(qr_va_of(VA)));
     sim_shutdown(hand.sim);
 }
@@ -430,13 +439,13 @@ TEST(mmu, a_dropped_flush_is_found)
 
     EXPECT_EQ(try_access(VA, WR, SIM_USER), 0);
     sim_drop_flush(hand.sim, 2);
-    qr_arch_flush_all(); /* removes nothing stale: does not count */
+    qr_arch_flush_all(QR_FLUSH_HERE); /* removes nothing stale: does not count */
     EXPECT_EQ(try_access(VA, WR, SIM_USER), 0);
     *hand.entry[0] &= ~W;
-    qr_arch_flush_all(); /* the first that counts */
+    qr_arch_flush_all(QR_FLUSH_HERE); /* the first that counts */
     EXPECT_EQ(try_access(VA, R, SIM_USER), 0);
     *hand.entry[0] = 0;
-    qr_arch_flush_all(); /* the second: dropped */
+    qr_arch_flush_all(QR_FLUSH_HERE); /* the second: dropped */
     EXPECT_EQ(try_access(VA, R, SIM_USER), 0);
     EXPECT_EQ(sim_stats(hand.sim).flushes_dropped, 1);
     EXPECT_EQ(sim_stats(hand.sim).stale_hits, 1);

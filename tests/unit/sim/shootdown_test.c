@@ -52,8 +52,9 @@ world_options(uint64_t seed)
         .seed = seed,
         .mmu = (enum sim_mmu)(seed % SIM_MMU_COUNT),
         .asids = asids[seed / 3 % 4],
-        .features =
-            ((seed & 1) != 0 ? SIM_SPECULATE : 0u) | ((seed & 6) == 6 ? SIM_LEAF_FLUSH : 0u),
+        .features = ((seed & 1) != 0 ? SIM_SPECULATE : 0u) |
+                    ((seed & 6) == 6 ? SIM_LEAF_FLUSH : 0u) |
+                    (seed / 12 % 3 == 1 ? SIM_BROADCAST : 0u),
     };
 }
 
@@ -328,6 +329,7 @@ TEST_THREADS(shootdown, host_threads_agree)
         struct world world;
 
         options.cpus = 4;
+        options.features &= ~(unsigned)SIM_BROADCAST;
         world_boot(&world, options);
         world.rounds = 60;
         spawn(&world, 0, "changer", changer);

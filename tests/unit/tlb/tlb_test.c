@@ -20,7 +20,7 @@ struct space {
 
 struct world {
     struct sim *sim;
-    struct space spaces[TLB_SLOTS + 2];
+    struct space spaces[8];
     unsigned space_count;
 };
 
@@ -406,21 +406,28 @@ TEST(tlb, more_spaces_than_identifiers_take_turns)
 {
     struct world w;
 
-    world_boot(&w, 16);
-    for (unsigned i = 0; i < TLB_SLOTS + 1; i++) {
+    world_boot(&w, 4);
+    for (unsigned i = 0; i < 4; i++) {
         struct space *space = world_space(&w);
 
         map_pages(&w, space, i, i + 1);
         run_on(&w, space, 1);
         EXPECT_TRUE(touch(&w, 1, i));
     }
-    /* The first lost its identifier to the last; neither sees the other's page. */
+    /* The last took the first one's identifier; neither sees the other's page. */
+    EXPECT_EQ(qr_asid_of(&w.spaces[3].tlb), 1);
     EXPECT_FALSE(touch(&w, 1, 0));
     run_on(&w, &w.spaces[0], 1);
+    EXPECT_EQ(qr_asid_of(&w.spaces[0].tlb), 2);
     EXPECT_FALSE(sim_tlb_has(sim_page(0)));
     EXPECT_TRUE(touch(&w, 1, 0));
-    EXPECT_FALSE(touch(&w, 1, TLB_SLOTS));
+    EXPECT_FALSE(touch(&w, 1, 3));
     EXPECT_EQ(count(&w, QR_EVENT_SWITCH_NO_FLUSH), 0);
+
+    /* Who has kept his finds his entries. */
+    run_on(&w, &w.spaces[2], 1);
+    EXPECT_TRUE(sim_tlb_has(sim_page(2)));
+    EXPECT_EQ(count(&w, QR_EVENT_SWITCH_NO_FLUSH), 1);
     world_end(&w);
 }
 
