@@ -6,6 +6,7 @@
  * width.  A page counts as memory only where an entry says usable and no other entry
  * contradicts.  memory.c describes what was taken as a reserved range.
  */
+#include <arch.h>
 #include <boot.h>
 #include <boot_pages.h>
 #include <kstring.h>
@@ -14,7 +15,6 @@
 static uint64_t first;
 static uint64_t pointer;
 static uint64_t end;
-static uintptr_t base;
 
 /** Whether a page is memory that nobody needs; else *@p next is where to look further. */
 static bool
@@ -42,16 +42,26 @@ page_is_free(uint64_t pa, uint64_t *next)
 }
 
 void
-boot_pages_init(uint64_t start, uint64_t limit, uintptr_t window)
+boot_pages_init(uint64_t start, uint64_t limit)
 {
     uint64_t next;
 
     pointer = (start + QR_PAGE_MASK) & ~(uint64_t)QR_PAGE_MASK;
     end = limit;
-    base = window;
     while (pointer < end && !page_is_free(pointer, &next))
         pointer = next;
     first = pointer;
+}
+
+static void
+clear(uint64_t pa, uint64_t pa_end)
+{
+    for (; pa < pa_end; pa += QR_PAGE_SIZE) {
+        void *window = qr_port_window_open(qr_pa_of(pa));
+
+        memset(window, 0, QR_PAGE_SIZE);
+        qr_port_window_close(window);
+    }
 }
 
 uint64_t
@@ -67,7 +77,7 @@ boot_pages_alloc(uint64_t pages)
             start = next;
         } else if (next - start == pages * QR_PAGE_SIZE) {
             pointer = next;
-            memset((void *)(base + (uintptr_t)start), 0, pages * QR_PAGE_SIZE);
+            clear(start, next);
             return start;
         }
     }

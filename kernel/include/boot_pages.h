@@ -12,11 +12,8 @@
  * as the machine.  Boot CPU only.
  */
 
-/**
- * Take pages from usable memory of boot_info at or above @p start and below
- * @p limit, which is seen at @p window plus its physical address.
- */
-void boot_pages_init(uint64_t start, uint64_t limit, uintptr_t window);
+/** Take pages from usable memory of boot_info at or above @p start and below @p limit. */
+void boot_pages_init(uint64_t start, uint64_t limit);
 
 /** The physical address of @p pages free pages side by side, cleared, for good; panics else. */
 uint64_t boot_pages_alloc(uint64_t pages);

@@ -187,7 +187,7 @@ paging_direct_end(void)
 void
 paging_init(void)
 {
-    boot_pages_init(image_range[1], BOOT_WINDOW_BYTES, DIRECT_MAP_BASE);
+    boot_pages_init(image_range[1], BOOT_WINDOW_BYTES);
     root = table_alloc();
     map_image();
     map_direct();
