@@ -11,17 +11,25 @@
  *   an ASID (MOV CR3, INVPCID type 1) its non-global entries and walk caches
  *   everything (INVPCID type 2)       all of both
  *
- * SIM_LEAF_FLUSH promises less, as RISC-V's SFENCE.VMA with an address does: a
- * page flush leaves walk caches alone, and where tables went too the whole ASID goes.
+ * AArch64 (D8.13): flushes reach every CPU (TLBI ...IS); one by address drops entries of
+ * any size that contain it, and with `tables` the walk caches that would translate it.
+ * An ASID must then mean the same everywhere: two CPUs may not run two roots under it.
+ * SIM_BROADCAST makes any MMU so, SIM_NO_BROADCAST none.
  *
- * SIM_BROADCAST: flushes reach every CPU, as AArch64's TLBI ...IS does; one by address
- * drops leaves alone, or what would translate the address where tables went too.  An
- * ASID must then mean the same everywhere: two CPUs may not run two roots under it.
+ * RISC-V (SFENCE.VMA): with an address only what was read from leaves goes, of every
+ * size; where tables went too the whole ASID goes.  SIM_LEAF_FLUSH promises as little on
+ * any MMU.  Each 4 KiB of a NAPOT page has an entry of its own and needs its own fence.
+ * With SIM_CACHE_INVALID, absent entries are remembered, so that a new one is seen by a CPU
+ * only after a fence there: qr_arch_publish() says so.
+ *
+ * x86 with PAE reads the four entries of the root when CR3 is loaded: switches and the
+ * flushes that are done by loading CR3 or CR4 read them again, INVLPG does not.
  *
  * A flush that a mutation drops (sim_drop_flush) is one that mattered: it would
  * have removed an entry that is stale.  Dropping any other is no fault.
  */
 #include "machine.h"
+#include "mmu.h"
 
 struct flush {
     bool by_asid;
@@ -36,7 +44,7 @@ struct flush {
 static bool
 flush_covers(const struct flush *flush, const struct tlb_entry *entry)
 {
-    if (entry->kind == TLB_WALK && flush->no_walks)
+    if (entry->fixed || (entry->kind == TLB_WALK && flush->no_walks))
         return false;
     if (entry->global && !flush->global)
         return false;
@@ -53,7 +61,8 @@ flush_matters(struct sim_cpu *cpu, const struct flush *flush)
     for (struct tlb_entry *entry = tlb_next(cpu->tlb, NULL); entry != NULL;
          entry = tlb_next(cpu->tlb, entry)) {
         if (flush_covers(flush, entry) &&
-            (entry->root != cpu->root.v || oracle_is_stale(cpu->sim, entry, qr_pa_of(entry->root))))
+            (entry->root != mmu_root(cpu, (uintptr_t)(entry->page << entry->shift)).v ||
+             oracle_is_stale(cpu->sim, entry, qr_pa_of(entry->root))))
             return true;
     }
     return false;
@@ -87,7 +96,17 @@ flush_do(struct sim_cpu *cpu, const struct flush *flush)
 static bool
 broadcasts(const struct sim *sim)
 {
-    return (sim->options.features & SIM_BROADCAST) != 0;
+    unsigned features = sim->options.features;
+
+    return (features & SIM_BROADCAST) != 0 ||
+           (sim->mmu->broadcasts && (features & SIM_NO_BROADCAST) == 0);
+}
+
+/* A flush by address leaves walk caches alone. */
+static bool
+keeps_walks(const struct sim *sim)
+{
+    return sim->mmu->page_flush_keeps_walks || (sim->options.features & SIM_LEAF_FLUSH) != 0;
 }
 
 /* On @cpu, or on all of them. */
@@ -135,19 +154,31 @@ static void
 flush_page(const struct qr_flush *request, qr_va va)
 {
     struct sim_cpu *cpu = flushing_cpu();
-    bool leaf_only = (cpu->sim->options.features & SIM_LEAF_FLUSH) != 0;
+    const struct mmu_ops *mmu = cpu->sim->mmu;
     struct flush flush = {
         .by_asid = true,
         .asid = request->asid,
         .global = request->global,
         .by_va = true,
         .va = va.v,
-        .all_walks = request->asid == cpu->asid && !broadcasts(cpu->sim),
-        .no_walks = leaf_only || (broadcasts(cpu->sim) && !request->tables),
+        .all_walks =
+            request->asid == cpu->asid && mmu->page_flush_drops_walks && !broadcasts(cpu->sim),
+        .no_walks = keeps_walks(cpu->sim) || (broadcasts(cpu->sim) && !request->tables),
     };
 
     cpu->stats.flush_page++;
     flush_reach(cpu, request->reach, &flush);
+}
+
+/* How far one flush by address reaches of an entry of 1 << @shift bytes: a group has many. */
+static unsigned
+flush_shift(const struct sim *sim, unsigned shift)
+{
+    unsigned reach = shift;
+
+    for (unsigned level = 0; level < sim->mmu->levels && sim->mmu->shift(level) <= shift; level++)
+        reach = sim->mmu->shift(level);
+    return reach;
 }
 
 void
@@ -155,7 +186,7 @@ qr_arch_flush_pages(const struct qr_flush *flush)
 {
     struct sim_cpu *cpu = here();
 
-    if (cpu != NULL && flush->tables && (cpu->sim->options.features & SIM_LEAF_FLUSH) != 0) {
+    if (cpu != NULL && flush->tables && keeps_walks(cpu->sim)) {
         if (flush->global)
             qr_arch_flush_all(flush->reach);
         else
@@ -164,10 +195,11 @@ qr_arch_flush_pages(const struct qr_flush *flush)
     }
     for (unsigned i = 0; i < flush->run_count; i++) {
         const struct qr_flush_run *run = &flush->runs[i];
-        uintptr_t last_step = (run->last.v - run->start.v) >> run->shift;
+        unsigned shift = cpu != NULL ? flush_shift(cpu->sim, run->shift) : run->shift;
+        uintptr_t last_step = (run->last.v - run->start.v) >> shift;
 
         for (uintptr_t step = 0; step <= last_step; step++)
-            flush_page(flush, qr_va_of(run->start.v + (step << run->shift)));
+            flush_page(flush, qr_va_of(run->start.v + (step << shift)));
     }
 }
 
@@ -179,6 +211,7 @@ qr_arch_flush_asid(unsigned asid, enum qr_flush_reach reach)
 
     cpu->stats.flush_asid++;
     flush_reach(cpu, reach, &flush);
+    mmu_load_registers(cpu);
 }
 
 void
@@ -189,6 +222,7 @@ qr_arch_flush_all(enum qr_flush_reach reach)
 
     cpu->stats.flush_all++;
     flush_reach(cpu, reach, &flush);
+    mmu_load_registers(cpu);
 }
 
 /* AArch64: an ASID has the same meaning on all CPUs.  (With too few of them it cannot.) */
@@ -228,11 +262,17 @@ qr_arch_root_switch(qr_pa root, unsigned asid, bool keep)
     cpu->root_loaded = true;
     if (!keep)
         flush_do(cpu, &flush);
+    mmu_load_registers(cpu);
+}
+
+void
+sim_set_upper_root(qr_pa root)
+{
+    here()->upper_root = root;
 }
 
 bool
 qr_arch_publish(void)
 {
-    (void)flushing_cpu();
-    return true;
+    return (flushing_cpu()->sim->options.features & SIM_CACHE_INVALID) == 0;
 }

@@ -8,20 +8,18 @@
 
 #include <quire/tlb.h>
 
+static const struct qr_format *const formats[SIM_MMU_COUNT] = {
+    [SIM_MMU_X86_64] = &qr_format_x86_64,
+    [SIM_MMU_X86_64_LA57] = &qr_format_x86_64_la57,
+    [SIM_MMU_SCRAMBLED] = &qr_format_scrambled,
+};
+
 static const struct qr_format *
 format_of(enum sim_mmu mmu)
 {
-    switch (mmu) {
-    case SIM_MMU_X86_64:
-        return &qr_format_x86_64;
-    case SIM_MMU_X86_64_LA57:
-        return &qr_format_x86_64_la57;
-    case SIM_MMU_SCRAMBLED:
-        return &qr_format_scrambled;
-    case SIM_MMU_COUNT:
-        break;
-    }
-    sim_fail("no format for MMU %u", (unsigned)mmu);
+    if (!sim_mmu_fits(mmu))
+        sim_fail("%s has another page size than this build of the library", sim_mmu_name(mmu));
+    return formats[mmu];
 }
 
 /* ---- The oracle's view of a batch --------------------------------------------- */
@@ -30,6 +28,8 @@ static void
 flush_describe(struct sim *sim, const struct qr_tlb_batch *batch, struct sim_flush *out_flush)
 {
     struct sim_flush flush = {.whole = batch->whole};
+
+    flush.alone = atomic_load(&batch->space->pending) <= batch->registered;
 
     if (!batch->space->global)
         flush.root = batch->space->tables->root_pa;
@@ -156,6 +156,7 @@ sim_start_tables(struct sim *sim)
     kernel_tables_make(sim);
     for (unsigned i = sim->cpu_count; i-- > 0;) {
         sim_enter(sim, i);
+        sim_set_upper_root(sim->kernel_tables->root_pa);
         qr_arch_root_switch(sim->kernel_tables->root_pa, 0, false);
         qr_tlb_cpu_online(sim->tlb);
     }

@@ -250,7 +250,9 @@ sim_boot_ram(struct sim_options options)
     sim->copy_chunk = 8;
     sim->preempt_one_in = 8;
     sim->log = log != NULL && log[0] == '1';
-    sim->mmu = mmu_of(options.mmu);
+    if (sim->options.mmu == SIM_MMU_DEFAULT)
+        sim->options.mmu = sim_mmu_default();
+    sim->mmu = mmu_of(sim->options.mmu);
     sim->user_end = mmu_user_end(sim->mmu);
     pthread_mutex_init(&sim->wait_lock, NULL);
     pthread_cond_init(&sim->wait_changed, NULL);

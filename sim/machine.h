@@ -35,6 +35,7 @@ struct sim_cpu {
     atomic_uint pending; /* interrupts sent and not yet taken */
 
     qr_pa root;
+    qr_pa upper_root; /* of MMUs with two; 0: none */
     unsigned asid;
     bool root_loaded;
     uint32_t pkru;
@@ -177,20 +178,25 @@ void sched_describe(struct sim *sim, FILE *out);
 /* ---- tlb.c --------------------------------------------------------------- */
 
 enum tlb_kind {
-    TLB_LEAF, /* maps a page */
-    TLB_WALK, /* points to the table that translates what the entry covers */
+    TLB_LEAF,    /* maps a page */
+    TLB_WALK,    /* points to the table that translates what the entry covers */
+    TLB_NOTHING, /* remembers that nothing stands there */
+    TLB_KINDS,
 };
 
 struct tlb_entry {
     enum tlb_kind kind;
     unsigned asid;
-    unsigned shift; /* log2 of the bytes that it covers */
-    uint64_t page;  /* va >> shift */
-    uint64_t pa;    /* of the page, or of the table */
-    uint64_t root;  /* under which it was filled; no hardware knows it, the oracle does */
-    unsigned prot;  /* combined over the levels above and including */
+    unsigned shift;  /* log2 of the bytes that it covers */
+    uint64_t page;   /* va >> shift */
+    uint64_t pa;     /* of the page, or of the table */
+    uint64_t root;   /* under which it was filled; no hardware knows it, the oracle does */
+    unsigned rights; /* enum mmu_right, combined over the levels above and including */
     bool global, dirty;
-    uint8_t pkey;
+    bool global_below; /* of a table: what it holds is global */
+    bool fixed;        /* a register: only loading the root changes it */
+    uint8_t pkey, cache;
+    uint8_t extent;        /* log2 of the page's or group's bytes, as the tables had it */
     uint64_t stale_ticket; /* first flush that found it stale; 0: none */
     bool revoked;          /* that flush has ended */
     /* The table's own links. */
@@ -203,10 +209,13 @@ void tlb_destroy(struct tlb *tlb);
 size_t tlb_leaf_count(const struct tlb *tlb);
 struct tlb_entry *tlb_find(struct tlb *tlb, enum tlb_kind kind, unsigned asid, unsigned shift,
                            uintptr_t va);
+/** The entry of any size that covers @p va, the smallest first. */
+struct tlb_entry *tlb_find_any(struct tlb *tlb, enum tlb_kind kind, unsigned asid, uintptr_t va);
 void tlb_insert(struct tlb *tlb, const struct tlb_entry *entry);
 void tlb_remove(struct tlb *tlb, struct tlb_entry *entry);
 /** The next entry after @p entry (NULL: the first) or NULL; the current one may be removed. */
 struct tlb_entry *tlb_next(struct tlb *tlb, struct tlb_entry *entry);
+void tlb_drop_fixed(struct tlb *tlb);
 
 /* ---- mmu.c and oracle.c ---------------------------------------------------- */
 
@@ -215,15 +224,39 @@ struct sim_cpu *cpu_with_root(uintptr_t va);
 /** sim_translate() without its point of pre-emption. */
 bool cpu_translate(struct sim_cpu *cpu, struct sim_access access, uint64_t *out_pa,
                    unsigned *out_code);
-/** Drop what a page fault drops: whatever would translate @p va here. */
-void mmu_forget(struct sim_cpu *cpu, uintptr_t va);
 /** Fill something that nobody asked for. */
 void mmu_speculate(struct sim_cpu *cpu);
 /** The first leaf at or after *va and before @p end, as hardware sees it; *va becomes its start. */
 bool mmu_next_leaf(struct sim *sim, qr_pa root, uintptr_t *va, uintptr_t end,
                    struct sim_mapping *out);
-/** Does a walk under @p root still come by the table that @p entry (TLB_WALK) names, as allowed? */
-bool sim_walk_reaches(struct sim *sim, qr_pa root, const struct tlb_entry *entry);
+/** The root through which @p cpu translates @p va. */
+qr_pa mmu_root(const struct sim_cpu *cpu, uintptr_t va);
+/** After the root was loaded, or loaded again by a flush: the entries that CPUs keep of it. */
+void mmu_load_registers(struct sim_cpu *cpu);
+
+/** What a walk finds, in the format's own terms. */
+struct mmu_found {
+    uint64_t pa;     /* of the address itself */
+    unsigned shift;  /* of the entry where the walk ended */
+    unsigned extent; /* of the page, or of the group that it is in */
+    unsigned rights; /* enum mmu_right */
+    bool accessed, dirty, global;
+    uint8_t pkey, cache;
+};
+/** Walk the tables at @p root, changing nothing; false where no page stands. */
+bool mmu_find(struct sim *sim, qr_pa root, uintptr_t va, struct mmu_found *out_found);
+
+/** Does a walk under @p root still come by the table that @p cached (TLB_WALK) names? */
+enum mmu_reach {
+    MMU_REACH_SAME,
+    MMU_REACH_LESS,    /* yes, with fewer rights */
+    MMU_REACH_OTHER,   /* another table or a page stands there */
+    MMU_REACH_NOTHING, /* nothing stands there */
+};
+enum mmu_reach mmu_reaches(struct sim *sim, qr_pa root, const struct tlb_entry *cached);
+/** Would the tables, now, deny @p access, whatever the TLB says? */
+bool mmu_denies(struct sim_cpu *cpu, const struct mmu_found *found,
+                const struct sim_access *access);
 /** Does the hit @p entry, about to be used on @p cpu for @p access, break a promise?  Then fail. */
 void oracle_check_hit(struct sim_cpu *cpu, struct tlb_entry *entry,
                       const struct sim_access *access);

@@ -63,6 +63,7 @@ scrambled_decode(const struct mmu_state *state, unsigned level, uint64_t raw)
     uint64_t word = unscramble(level, raw);
     struct mmu_entry entry = {.kind = MMU_RESERVED};
     unsigned flags = (unsigned)(word >> 7) & 15;
+    unsigned prot;
 
     (void)state;
     if (raw == 0) {
@@ -74,9 +75,12 @@ scrambled_decode(const struct mmu_state *state, unsigned level, uint64_t raw)
     entry.pa = ((word >> 17) & 0xffffffffffull) << 12;
     switch (word & 3) {
     case 1:
-        entry.prot = (unsigned)(word >> 2) & 31;
-        entry.kind =
-            (entry.prot & (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC)) != 0 ? MMU_LEAF : MMU_NONE;
+        prot = (unsigned)(word >> 2) & 31;
+        entry.rights = prot & (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC);
+        entry.kind = entry.rights != 0 ? MMU_LEAF : MMU_NONE;
+        if ((prot & QR_PROT_USER) != 0)
+            entry.rights |= entry.rights << MMU_USER_SHIFT | MMU_USER_PAGE;
+        entry.global = (prot & QR_PROT_GLOBAL) != 0;
         entry.accessed = (flags & QR_LEAF_ACCESSED) != 0;
         entry.dirty = (flags & QR_LEAF_DIRTY) != 0;
         entry.cache = (uint8_t)((word >> 11) & 3);
@@ -86,7 +90,7 @@ scrambled_decode(const struct mmu_state *state, unsigned level, uint64_t raw)
         break;
     case 2:
         entry.kind = level == 0 ? MMU_RESERVED : MMU_TABLE;
-        entry.prot = QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC | QR_PROT_USER;
+        entry.rights = MMU_EVERYTHING;
         entry.accessed = true;
         break;
     case 3:
@@ -99,10 +103,11 @@ scrambled_decode(const struct mmu_state *state, unsigned level, uint64_t raw)
 }
 
 static uint64_t
-scrambled_mark(unsigned level, uint64_t raw, bool dirty)
+scrambled_mark(const struct mmu_state *state, unsigned level, uint64_t raw, bool dirty)
 {
     uint64_t word = unscramble(level, raw);
 
+    (void)state;
     if ((word & 3) != 1)
         return raw;
     word |= (uint64_t)(QR_LEAF_ACCESSED | (dirty ? QR_LEAF_DIRTY : 0)) << 7;
@@ -110,48 +115,36 @@ scrambled_mark(unsigned level, uint64_t raw, bool dirty)
 }
 
 static unsigned
-scrambled_code(const struct mmu_state *state, const struct sim_access *access, unsigned cause)
-{
-    unsigned code = cause;
-
-    (void)state;
-    if ((access->access & QR_ACCESS_WRITE) != 0)
-        code |= SIM_FAULT_WRITE;
-    if ((access->access & QR_ACCESS_EXEC) != 0)
-        code |= SIM_FAULT_FETCH;
-    if (access->mode == SIM_USER)
-        code |= SIM_FAULT_USER;
-    return code;
-}
-
-static unsigned
-scrambled_check(const struct mmu_state *state, const struct sim_access *access, unsigned prot,
+scrambled_check(const struct mmu_state *state, const struct sim_access *access, unsigned rights,
                 uint8_t pkey)
 {
     uint32_t key = state->pkru >> (2 * pkey);
-    bool user_page = (prot & QR_PROT_USER) != 0;
+    bool user_page = (rights & MMU_USER_PAGE) != 0;
     bool key_denies =
         user_page && (access->access & QR_ACCESS_EXEC) == 0 &&
         ((key & 1) != 0 || ((key & 2) != 0 && (access->access & QR_ACCESS_WRITE) != 0));
-    bool wrong_mode =
-        access->mode == SIM_USER ? !user_page : user_page && access->mode != SIM_KERNEL_COPY;
+    bool wrong_mode = access->mode == SIM_KERNEL && user_page;
 
-    if (!key_denies && !wrong_mode && (access->access & ~prot) == 0)
+    if (!key_denies && !wrong_mode && mmu_allows(access, rights))
         return 0;
-    return scrambled_code(state, access, SIM_FAULT_PRESENT | (key_denies ? SIM_FAULT_PKEY : 0u));
+    return mmu_code(state, access, SIM_FAULT_PRESENT | (key_denies ? SIM_FAULT_PKEY : 0u));
 }
 
 const struct mmu_ops mmu_scrambled = {
     .name = "scrambled",
+    .page_shift = 12,
     .levels = 4,
     .va_bits = 35,
-    .sign_extended = true,
+    .roots = MMU_ROOTS_SIGNED,
     .user_end = ((uintptr_t)1 << 34) - 4096,
     .entry_bytes = 8,
+    .canonical_code = SIM_FAULT_NONCANONICAL,
+    .fault_forgets = true,
+    .page_flush_drops_walks = true,
     .shift = scrambled_shift,
     .offset = scrambled_offset,
     .decode = scrambled_decode,
     .mark = scrambled_mark,
     .check = scrambled_check,
-    .code = scrambled_code,
+    .code = mmu_code,
 };

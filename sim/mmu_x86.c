@@ -21,7 +21,7 @@
  * or SMEP is in use.
  */
 #include "machine.h"
-#include "mmu.h"
+#include "mmu_x86.h"
 
 #define P          (1ull << 0)
 #define W          (1ull << 1)
@@ -49,8 +49,8 @@ x86_offset(unsigned level, uintptr_t va)
 
 /* The memory type that the PAT register gives, as the library asks for it:
  * WB WT UC- UC WB WT WC UC. */
-static uint8_t
-x86_cache(uint64_t raw, bool pat)
+uint8_t
+mmu_x86_cache(uint64_t raw, bool pat)
 {
     static const uint8_t types[8] = {
         QR_CACHE_WRITE_BACK, QR_CACHE_WRITE_THROUGH, QR_CACHE_UNCACHED,        QR_CACHE_UNCACHED,
@@ -60,10 +60,13 @@ x86_cache(uint64_t raw, bool pat)
     return types[((raw & PWT) != 0) | (((raw & PCD) != 0) << 1) | (pat << 2)];
 }
 
-static uint64_t
-bits(unsigned high, unsigned low)
+unsigned
+mmu_x86_rights(bool write, bool user, bool exec)
 {
-    return ((1ull << (high - low + 1)) - 1) << low;
+    unsigned kernel =
+        MMU_KERNEL_READ | (write ? MMU_KERNEL_WRITE : 0u) | (exec ? MMU_KERNEL_EXEC : 0u);
+
+    return user ? kernel | kernel << MMU_USER_SHIFT | MMU_USER_PAGE : kernel;
 }
 
 static bool
@@ -84,7 +87,7 @@ static struct mmu_entry
 x86_decode(const struct mmu_state *state, unsigned level, uint64_t raw)
 {
     struct mmu_entry entry = {.kind = MMU_NONE};
-    uint64_t must_be_clear = bits(51, MAXPHYADDR);
+    uint64_t must_be_clear = mmu_bits(51, MAXPHYADDR);
     bool reserved;
     bool leaf;
 
@@ -94,110 +97,108 @@ x86_decode(const struct mmu_state *state, unsigned level, uint64_t raw)
     if ((state->features & SIM_NO_NX) != 0)
         must_be_clear |= XD;
     if (leaf && level > 0)
-        must_be_clear |= bits(x86_shift(level) - 1, 13);
+        must_be_clear |= mmu_bits(x86_shift(level) - 1, 13);
     entry.kind = leaf ? MMU_LEAF : MMU_TABLE;
     if (reserved || (raw & must_be_clear) != 0)
         entry.kind = MMU_RESERVED;
-    entry.pa = raw & bits(MAXPHYADDR - 1, leaf ? x86_shift(level) : 12);
-    entry.prot = QR_PROT_READ;
-    entry.prot |= (raw & W) != 0 ? QR_PROT_WRITE : 0u;
-    entry.prot |= (raw & U) != 0 ? QR_PROT_USER : 0u;
-    entry.prot |= (raw & XD) == 0 ? QR_PROT_EXEC : 0u;
+    entry.pa = raw & mmu_bits(MAXPHYADDR - 1, leaf ? x86_shift(level) : 12);
+    entry.rights = mmu_x86_rights((raw & W) != 0, (raw & U) != 0, (raw & XD) == 0);
     entry.accessed = (raw & A) != 0;
     if (leaf) {
-        entry.prot |= (raw & G) != 0 ? QR_PROT_GLOBAL : 0u;
+        entry.global = (raw & G) != 0;
         entry.dirty = (raw & D) != 0;
         entry.pkey = (uint8_t)((raw >> 59) & 15);
-        entry.cache = x86_cache(raw, level == 0 ? (raw & PS) != 0 : (raw & (1ull << 12)) != 0);
+        entry.cache = mmu_x86_cache(raw, level == 0 ? (raw & PS) != 0 : (raw & (1ull << 12)) != 0);
     }
     return entry;
 }
 
 static uint64_t
-x86_mark(unsigned level, uint64_t raw, bool dirty)
+x86_mark(const struct mmu_state *state, unsigned level, uint64_t raw, bool dirty)
 {
+    (void)state;
     (void)level;
     return raw | A | (dirty ? D : 0);
 }
 
-static unsigned
-x86_code(const struct mmu_state *state, const struct sim_access *access, unsigned cause)
+unsigned
+mmu_x86_code(const struct mmu_state *state, const struct sim_access *access, unsigned cause)
 {
     bool reports_fetch = (state->features & (SIM_NO_NX | SIM_NO_SMEP)) != (SIM_NO_NX | SIM_NO_SMEP);
-    unsigned code = cause;
+    unsigned code = mmu_code(state, access, cause);
 
-    if ((access->access & QR_ACCESS_WRITE) != 0)
-        code |= SIM_FAULT_WRITE;
-    if (access->mode == SIM_USER)
-        code |= SIM_FAULT_USER;
-    if ((access->access & QR_ACCESS_EXEC) != 0 && reports_fetch)
-        code |= SIM_FAULT_FETCH;
-    return code;
+    return reports_fetch ? code : code & ~(unsigned)SIM_FAULT_FETCH;
 }
 
 static bool
-x86_key_denies(const struct mmu_state *state, const struct sim_access *access, unsigned prot,
+x86_key_denies(const struct mmu_state *state, const struct sim_access *access, unsigned rights,
                uint8_t pkey)
 {
     uint32_t key = state->pkru >> (2 * pkey);
 
-    if ((state->features & SIM_NO_PKU) != 0 || (prot & QR_PROT_USER) == 0 ||
+    if ((state->features & SIM_NO_PKU) != 0 || (rights & MMU_USER_PAGE) == 0 ||
         (access->access & QR_ACCESS_EXEC) != 0)
         return false;
     return (key & 1) != 0 || ((key & 2) != 0 && (access->access & QR_ACCESS_WRITE) != 0);
 }
 
 static bool
-x86_mode_denies(const struct mmu_state *state, const struct sim_access *access, unsigned prot)
+x86_mode_denies(const struct mmu_state *state, const struct sim_access *access, unsigned rights)
 {
-    bool user_page = (prot & QR_PROT_USER) != 0;
+    bool user_page = (rights & MMU_USER_PAGE) != 0;
 
-    if (access->mode == SIM_USER)
-        return !user_page;
-    if (!user_page)
-        return false;
+    if (access->mode == SIM_USER || !user_page)
+        return false; /* the rights say it */
     if ((access->access & QR_ACCESS_EXEC) != 0)
         return (state->features & SIM_NO_SMEP) == 0;
     return access->mode != SIM_KERNEL_COPY && (state->features & SIM_NO_SMAP) == 0;
 }
 
-static unsigned
-x86_check(const struct mmu_state *state, const struct sim_access *access, unsigned prot,
-          uint8_t pkey)
+unsigned
+mmu_x86_check(const struct mmu_state *state, const struct sim_access *access, unsigned rights,
+              uint8_t pkey)
 {
-    bool key = x86_key_denies(state, access, prot, pkey);
+    bool key = x86_key_denies(state, access, rights, pkey);
 
-    if (!key && !x86_mode_denies(state, access, prot) && (access->access & ~prot) == 0)
+    if (!key && !x86_mode_denies(state, access, rights) && mmu_allows(access, rights))
         return 0;
-    return x86_code(state, access, SIM_FAULT_PRESENT | (key ? SIM_FAULT_PKEY : 0u));
+    return mmu_x86_code(state, access, SIM_FAULT_PRESENT | (key ? SIM_FAULT_PKEY : 0u));
 }
 
 const struct mmu_ops mmu_x86_64 = {
-    .name = "x86-64",
+    .name = "x86_64",
+    .page_shift = 12,
     .levels = 4,
     .va_bits = 48,
-    .sign_extended = true,
+    .roots = MMU_ROOTS_SIGNED,
     .user_end = ((uintptr_t)1 << 47) - 4096,
     .entry_bytes = 8,
+    .canonical_code = SIM_FAULT_NONCANONICAL,
+    .fault_forgets = true,
+    .page_flush_drops_walks = true,
     .shift = x86_shift,
     .offset = x86_offset,
     .decode = x86_decode,
     .mark = x86_mark,
-    .check = x86_check,
-    .code = x86_code,
+    .check = mmu_x86_check,
+    .code = mmu_x86_code,
 };
 
 const struct mmu_ops mmu_x86_64_la57 = {
-    .name = "x86-64 with 5 levels",
+    .name = "x86_64_la57",
+    .page_shift = 12,
     .levels = 5,
     .va_bits = 57,
-    .sign_extended = true,
+    .roots = MMU_ROOTS_SIGNED,
     .user_end = ((uintptr_t)1 << 56) - 4096,
     .entry_bytes = 8,
+    .canonical_code = SIM_FAULT_NONCANONICAL,
+    .fault_forgets = true,
+    .page_flush_drops_walks = true,
     .shift = x86_shift,
     .offset = x86_offset,
     .decode = x86_decode,
     .mark = x86_mark,
-    .check = x86_check,
-    .code = x86_code,
+    .check = mmu_x86_check,
+    .code = mmu_x86_code,
 };

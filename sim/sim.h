@@ -44,11 +44,39 @@ struct sim_bank {
 };
 
 enum sim_mmu {
+    SIM_MMU_DEFAULT,     /**< what SIM_MMU in the environment names, else the first that fits */
     SIM_MMU_X86_64,      /**< 4 levels */
     SIM_MMU_X86_64_LA57, /**< 5 levels */
-    SIM_MMU_SCRAMBLED,   /**< the format of no hardware */
+    SIM_MMU_X86_32,      /**< 2 levels of 4-byte entries, 4 MiB pages, PSE-36 */
+    SIM_MMU_X86_PAE,     /**< 3 levels, the root's 4 entries in registers */
+    SIM_MMU_AARCH64_4K,  /**< 48 bits; as the library's formats are named */
+    SIM_MMU_AARCH64_4K_39,
+    SIM_MMU_AARCH64_4K_52,
+    SIM_MMU_AARCH64_16K, /**< 47 bits */
+    SIM_MMU_AARCH64_16K_48,
+    SIM_MMU_AARCH64_16K_52,
+    SIM_MMU_AARCH64_64K, /**< 48 bits */
+    SIM_MMU_AARCH64_64K_42,
+    SIM_MMU_AARCH64_64K_52,
+    SIM_MMU_RISCV64_SV39,
+    SIM_MMU_RISCV64_SV48,
+    SIM_MMU_RISCV64_SV57,
+    SIM_MMU_SCRAMBLED, /**< the format of no hardware */
     SIM_MMU_COUNT,
 };
+
+/** Whether the MMU's smallest page is this build's QR_PAGE_SIZE: only then the library runs on it. */
+bool sim_mmu_fits(enum sim_mmu mmu);
+/** As SIM_MMU in the environment names it: "x86_64", "riscv64_sv39". */
+const char *sim_mmu_name(enum sim_mmu mmu);
+enum sim_mmu sim_mmu_default(void);
+/** One of those that fit; where SIM_MMU names one, that. */
+enum sim_mmu sim_mmu_by_seed(uint64_t seed);
+
+/** Each MMU on which the library runs in this build. */
+#define sim_for_each_mmu(mmu)                                                                \
+    for (enum sim_mmu mmu = (enum sim_mmu)(SIM_MMU_DEFAULT + 1); mmu < SIM_MMU_COUNT; mmu++) \
+        if (sim_mmu_fits(mmu))
 
 /** How the CPUs of a machine differ from the default; a set of bits. */
 enum sim_feature {
@@ -57,7 +85,9 @@ enum sim_feature {
     SIM_NO_SMAP = 1 << 2,
     SIM_NO_PKU = 1 << 3,
     SIM_NO_1G = 1 << 4,
-    SIM_NO_AD = 1 << 5,        /**< (formats that fault for A/D) software sets them */
+    SIM_NO_AD = 1 << 5,        /**< (AArch64, RISC-V) software sets accessed and dirty, by faults */
+    SIM_NO_DIRTY = 1 << 6,     /**< (AArch64) hardware sets accessed, software dirty */
+    SIM_MXR = 1 << 7,          /**< (RISC-V) what may be executed may be read */
     SIM_SPECULATE = 1 << 8,    /**< TLBs and walk caches fill by themselves, as the seed says */
     SIM_EVICT = 1 << 9,        /**< and lose entries, as the seed says; without it: never */
     SIM_LEAF_FLUSH = 1 << 10,  /**< a page flush leaves walk caches alone (RISC-V's promise) */
@@ -65,6 +95,9 @@ enum sim_feature {
     SIM_NO_VALIDATE = 1 << 12, /**< sim_map() and friends do not validate after each operation */
     SIM_BROADCAST = 1 << 14,   /**< flushes reach every CPU (AArch64); not for SIM_RUN_THREADS */
     SIM_KERNEL_HALF = 1 << 13, /**< the kernel's half has its top-level tables from the start */
+    SIM_NO_BROADCAST = 1 << 15,  /**< (AArch64) they do not: the library interrupts the others */
+    SIM_BBM2 = 1 << 16,          /**< (AArch64) FEAT_BBM level 2: sizes may change while live */
+    SIM_CACHE_INVALID = 1 << 17, /**< TLBs remember that nothing stood there (RISC-V may) */
 };
 
 /** All zero is a machine of one CPU and 4 MiB. */
@@ -151,6 +184,7 @@ enum sim_fault_code {
     SIM_FAULT_RESERVED = 1 << 3,
     SIM_FAULT_FETCH = 1 << 4,
     SIM_FAULT_PKEY = 1 << 5,
+    SIM_FAULT_STATE = 1 << 6,         /**< software must set accessed or dirty */
     SIM_FAULT_NONCANONICAL = 1 << 16, /**< a general protection fault on x86 */
 };
 
@@ -191,6 +225,9 @@ bool sim_tlb_has(qr_va va);
 /** Entries that CPU @p cpu holds, walk caches not counted. */
 size_t sim_tlb_count(struct sim *sim, unsigned cpu);
 
+/** The root of the upper half, on MMUs that have one of its own; sim_boot_tables() sets it. */
+void sim_set_upper_root(qr_pa root);
+
 /** PKRU of the current CPU: two bits a key, access-disable and write-disable. */
 void sim_set_pkru(uint32_t pkru);
 
@@ -198,6 +235,7 @@ void sim_set_pkru(uint32_t pkru);
 struct sim_flush {
     qr_pa root; /**< of the changed tree; 0: the kernel's, shared by all */
     bool whole; /**< all of it; else the ranges */
+    bool alone; /**< no other flush of this tree is pending */
     unsigned range_count;
     struct qr_va_range ranges[8];
     unsigned table_count; /**< page tables that were unlinked */

@@ -20,12 +20,14 @@ struct tlb {
     unsigned capacity, high; /* slots [0, high) were used at some time */
     unsigned free;           /* list of unused slots below high */
     size_t leaves;
+    unsigned counts[TLB_KINDS][64]; /* entries by kind and shift */
+    uint64_t shifts[TLB_KINDS];     /* bit s: counts[kind][s] is not 0 */
 };
 
 static unsigned
 bucket_of(enum tlb_kind kind, unsigned shift, uint64_t page)
 {
-    uint64_t hash = (page * 2 + kind) * 64 + shift;
+    uint64_t hash = (page * TLB_KINDS + kind) * 64 + shift;
 
     hash *= 0x9e3779b97f4a7c15ull;
     return (unsigned)(hash >> 32) % BUCKETS;
@@ -71,6 +73,31 @@ tlb_find(struct tlb *tlb, enum tlb_kind kind, unsigned asid, unsigned shift, uin
     return NULL;
 }
 
+struct tlb_entry *
+tlb_find_any(struct tlb *tlb, enum tlb_kind kind, unsigned asid, uintptr_t va)
+{
+    for (uint64_t shifts = tlb->shifts[kind]; shifts != 0; shifts &= shifts - 1) {
+        struct tlb_entry *entry = tlb_find(tlb, kind, asid, (unsigned)__builtin_ctzll(shifts), va);
+
+        if (entry != NULL)
+            return entry;
+    }
+    return NULL;
+}
+
+static void
+count_add(struct tlb *tlb, const struct tlb_entry *entry, int change)
+{
+    unsigned *count = &tlb->counts[entry->kind][entry->shift];
+
+    *count += (unsigned)change;
+    tlb->leaves += (size_t)(entry->kind == TLB_LEAF ? change : 0);
+    if (*count == 0)
+        tlb->shifts[entry->kind] &= ~(1ull << entry->shift);
+    else
+        tlb->shifts[entry->kind] |= 1ull << entry->shift;
+}
+
 static unsigned
 slot_take(struct tlb *tlb)
 {
@@ -100,7 +127,7 @@ tlb_insert(struct tlb *tlb, const struct tlb_entry *entry)
     tlb->slots[slot].used = true;
     tlb->slots[slot].next = *bucket;
     *bucket = slot;
-    tlb->leaves += entry->kind == TLB_LEAF;
+    count_add(tlb, entry, 1);
 }
 
 void
@@ -112,7 +139,7 @@ tlb_remove(struct tlb *tlb, struct tlb_entry *entry)
     while (*link != slot)
         link = &tlb->slots[*link].next;
     *link = entry->next;
-    tlb->leaves -= entry->kind == TLB_LEAF;
+    count_add(tlb, entry, -1);
     entry->used = false;
     entry->next = tlb->free;
     tlb->free = slot;
@@ -128,4 +155,14 @@ tlb_next(struct tlb *tlb, struct tlb_entry *entry)
             return &tlb->slots[slot];
     }
     return NULL;
+}
+
+void
+tlb_drop_fixed(struct tlb *tlb)
+{
+    for (struct tlb_entry *entry = tlb_next(tlb, NULL); entry != NULL;
+         entry = tlb_next(tlb, entry)) {
+        if (entry->fixed)
+            tlb_remove(tlb, entry);
+    }
 }

@@ -224,7 +224,7 @@ one_seed(void *context)
     struct sim *sim = sim_boot((struct sim_options){
         .cpus = 2 + (unsigned)(seed % 3),
         .asids = seed % 2 == 0 ? 8 : 2,
-        .mmu = seed % 5 == 0 ? SIM_MMU_SCRAMBLED : SIM_MMU_X86_64,
+        .mmu = sim_mmu_by_seed(seed / 2),
         .features = SIM_NO_VALIDATE | (seed % 4 < 2 ? (unsigned)SIM_SPECULATE : 0u),
         .seed = seed,
     });

@@ -6,7 +6,7 @@
 
 TEST(boot, tables_come_and_go)
 {
-    for (unsigned mmu = 0; mmu < SIM_MMU_COUNT; mmu++) {
+    sim_for_each_mmu(mmu) {
         struct sim *sim =
             sim_boot_tables((struct sim_options){.cpus = 4, .mmu = (enum sim_mmu)mmu});
 

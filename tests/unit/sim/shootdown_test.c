@@ -50,7 +50,7 @@ world_options(uint64_t seed)
     return (struct sim_options){
         .cpus = 2 + (unsigned)(seed % 11 % 3),
         .seed = seed,
-        .mmu = (enum sim_mmu)(seed % SIM_MMU_COUNT),
+        .mmu = sim_mmu_by_seed(seed),
         .asids = asids[seed / 3 % 4],
         .features = ((seed & 1) != 0 ? SIM_SPECULATE : 0u) |
                     ((seed & 6) == 6 ? SIM_LEAF_FLUSH : 0u) |

@@ -906,7 +906,7 @@ TEST(space, random_calls_agree_step_by_step)
 
 TEST(space, random_calls_agree_on_every_format)
 {
-    for (enum sim_mmu mmu = 0; mmu < SIM_MMU_COUNT; mmu++)
+    sim_for_each_mmu(mmu)
         run_campaign((struct sim_options){.seed = test_seed(),
                                           .mmu = mmu,
                                           .asids = 2,
