@@ -17,13 +17,15 @@ scan_enter(struct table_scan *scan, qr_pa pa, uintptr_t base, unsigned level)
     scan->path[level].pa = pa;
     scan->path[level].base = base;
     scan->path[level].index = 0;
+    scan->path[level].left = scan->counted ? table_live(scan->frame) : SIZE_MAX;
 }
 
 void
-qr_scan_start(struct table_scan *scan, const struct qr_tables *tables)
+qr_scan_start(struct table_scan *scan, const struct qr_tables *tables, enum scan_trust trust)
 {
     scan->tables = tables;
     scan->started = false;
+    scan->counted = trust == SCAN_COUNTED;
 }
 
 /* How many entries of a table at @level belong to this tree. */
@@ -43,11 +45,19 @@ scan_find_entry(struct table_scan *scan, size_t *out_index)
     walk_format f = scan->tables->format->traits;
     unsigned level = scan->level;
     size_t limit = scan_limit(scan, level);
-    void *table = qr_port_window_open(scan->path[level].pa);
     size_t index = scan->path[level].index;
 
-    while (index < limit && (scan->pte = pte_load(f, table, index)) == 0)
-        index++;
+    if (scan->path[level].left-- == 0)
+        return false;
+    void *table = qr_port_window_open(scan->path[level].pa);
+
+    if (f->entry_bytes == 8) {
+        while (index < limit && (scan->pte = pte_load_8(table, index)) == 0)
+            index++;
+    } else {
+        while (index < limit && (scan->pte = pte_load_4(table, index)) == 0)
+            index++;
+    }
     qr_port_window_close(table);
     scan->path[level].index = index + 1;
     *out_index = index;

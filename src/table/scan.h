@@ -25,15 +25,22 @@ struct table_scan {
 
     /* The path to where the scan stands. */
     bool started;
+    bool counted; /* fixed */
     struct {
         struct qr_frame *frame;
         qr_pa pa;
         uintptr_t base;
         size_t index; /* next entry to look at */
+        size_t left;  /* entries still to be met; SIZE_MAX: unknown */
     } path[QR_LEVELS_MAX];
 };
 
-void qr_scan_start(struct table_scan *scan, const struct qr_tables *tables);
+enum scan_trust {
+    SCAN_EVERYTHING, /* look at every entry */
+    SCAN_COUNTED,    /* leave a table after as many entries as its descriptor says it has */
+};
+
+void qr_scan_start(struct table_scan *scan, const struct qr_tables *tables, enum scan_trust trust);
 /* The next event; false at the end. */
 bool qr_scan_next(struct table_scan *scan);
 

@@ -188,13 +188,12 @@ tables_setup(struct qr_tables *tables, const struct qr_format *format, struct qr
 static void
 copy_upper_half(struct qr_tables *tables, const struct qr_tables *kernel)
 {
-    walk_format f = tables->format->traits;
-    size_t count = root_entries(tables);
-    void *from = qr_port_window_open(kernel->root_pa);
-    void *to = qr_port_window_open(tables->root_pa);
+    size_t words = root_entries(tables) * tables->format->traits->entry_bytes / sizeof(uint64_t);
+    uint64_t *from = qr_port_window_open(kernel->root_pa);
+    uint64_t *to = qr_port_window_open(tables->root_pa);
 
-    for (size_t i = count / 2; i < count; i++)
-        pte_store(f, to, i, pte_load(f, from, i));
+    for (size_t i = words / 2; i < words; i++)
+        to[i] = from[i];
     qr_port_window_close(to);
     qr_port_window_close(from);
 }
@@ -223,7 +222,7 @@ adopt_check(struct qr_tables *tables)
 {
     struct table_scan scan;
 
-    qr_scan_start(&scan, tables);
+    qr_scan_start(&scan, tables, SCAN_EVERYTHING);
     while (qr_scan_next(&scan)) {
         if (scan.event != SCAN_ENTER)
             continue;
@@ -239,7 +238,7 @@ adopt_mark(struct qr_tables *tables)
 {
     struct table_scan scan;
 
-    qr_scan_start(&scan, tables);
+    qr_scan_start(&scan, tables, SCAN_EVERYTHING);
     while (qr_scan_next(&scan)) {
         switch (scan.event) {
         case SCAN_ENTER:
@@ -320,7 +319,7 @@ qr_tables_fini(struct qr_tables *tables)
         qr_cpu_relax(cpu);
         qr_cpu_leave(cpu);
     }
-    qr_scan_start(&scan, tables);
+    qr_scan_start(&scan, tables, SCAN_COUNTED);
     while (qr_scan_next(&scan)) {
         if (scan.event == SCAN_ENTRY)
             qr_panic("a page-table tree ends with an entry at %p; unmap everything first",

@@ -93,7 +93,7 @@ qr_tables_validate(struct qr_tables *tables, char *out_message, size_t bytes)
     struct validation v = {.table_count = 0};
     const char *broken = NULL;
 
-    qr_scan_start(&v.scan, tables);
+    qr_scan_start(&v.scan, tables, SCAN_EVERYTHING);
     while (broken == NULL && qr_scan_next(&v.scan))
         broken = validate_step(&v);
     if (broken != NULL) {

@@ -48,11 +48,21 @@ typedef const struct format_traits *walk_format;
 /* ---- Entries ------------------------------------------------------------- */
 
 static QR_ALWAYS_INLINE qr_pte
+pte_load_4(void *table, size_t index)
+{
+    return atomic_load_explicit((_Atomic uint32_t *)table + index, memory_order_acquire);
+}
+
+static QR_ALWAYS_INLINE qr_pte
+pte_load_8(void *table, size_t index)
+{
+    return atomic_load_explicit((_Atomic uint64_t *)table + index, memory_order_acquire);
+}
+
+static QR_ALWAYS_INLINE qr_pte
 pte_load(walk_format f, void *table, size_t index)
 {
-    if (f->entry_bytes == 4)
-        return atomic_load_explicit((_Atomic uint32_t *)table + index, memory_order_acquire);
-    return atomic_load_explicit((_Atomic uint64_t *)table + index, memory_order_acquire);
+    return f->entry_bytes == 4 ? pte_load_4(table, index) : pte_load_8(table, index);
 }
 
 static QR_ALWAYS_INLINE void
