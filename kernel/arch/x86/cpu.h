@@ -8,29 +8,30 @@
  */
 
 #include <arch.h>
+#include <arch_cpu.h>
 #include <asm.h>
 #include <kernel_stack.h>
 #include <printk.h>
 
-#define CR0_MP ((uint64_t)1 << 1)
-#define CR0_EM ((uint64_t)1 << 2)
-#define CR0_TS ((uint64_t)1 << 3)
-#define CR0_NE ((uint64_t)1 << 5)
-#define CR0_WP ((uint64_t)1 << 16)
-#define CR0_AM ((uint64_t)1 << 18)
+#define CR0_MP ((uintptr_t)1 << 1)
+#define CR0_EM ((uintptr_t)1 << 2)
+#define CR0_TS ((uintptr_t)1 << 3)
+#define CR0_NE ((uintptr_t)1 << 5)
+#define CR0_WP ((uintptr_t)1 << 16)
+#define CR0_AM ((uintptr_t)1 << 18)
 
-#define CR4_PGE        ((uint64_t)1 << 7)
-#define CR4_OSFXSR     ((uint64_t)1 << 9)
-#define CR4_OSXMMEXCPT ((uint64_t)1 << 10)
-#define CR4_UMIP       ((uint64_t)1 << 11)
-#define CR4_LA57       ((uint64_t)1 << 12)
-#define CR4_FSGSBASE   ((uint64_t)1 << 16)
-#define CR4_PCIDE      ((uint64_t)1 << 17)
-#define CR4_OSXSAVE    ((uint64_t)1 << 18)
-#define CR4_SMEP       ((uint64_t)1 << 20)
-#define CR4_SMAP       ((uint64_t)1 << 21)
+#define CR4_PGE        ((uintptr_t)1 << 7)
+#define CR4_OSFXSR     ((uintptr_t)1 << 9)
+#define CR4_OSXMMEXCPT ((uintptr_t)1 << 10)
+#define CR4_UMIP       ((uintptr_t)1 << 11)
+#define CR4_LA57       ((uintptr_t)1 << 12)
+#define CR4_FSGSBASE   ((uintptr_t)1 << 16)
+#define CR4_PCIDE      ((uintptr_t)1 << 17)
+#define CR4_OSXSAVE    ((uintptr_t)1 << 18)
+#define CR4_SMEP       ((uintptr_t)1 << 20)
+#define CR4_SMAP       ((uintptr_t)1 << 21)
 
-#define DR6_STEP  ((uint64_t)1 << 14)
+#define DR6_STEP  ((uintptr_t)1 << 14)
 #define DR6_CLEAR 0xffff0ff0u
 
 #define MSR_APIC_BASE      0x1bu
@@ -48,11 +49,11 @@
 #define EFER_SCE ((uint64_t)1 << 0)
 #define EFER_NXE ((uint64_t)1 << 11)
 
-#define RFLAGS_TF ((uint64_t)1 << 8)
-#define RFLAGS_DF ((uint64_t)1 << 10)
-#define RFLAGS_NT ((uint64_t)1 << 14)
-#define RFLAGS_RF ((uint64_t)1 << 16)
-#define RFLAGS_AC ((uint64_t)1 << 18)
+#define RFLAGS_TF ((uintptr_t)1 << 8)
+#define RFLAGS_DF ((uintptr_t)1 << 10)
+#define RFLAGS_NT ((uintptr_t)1 << 14)
+#define RFLAGS_RF ((uintptr_t)1 << 16)
+#define RFLAGS_AC ((uintptr_t)1 << 18)
 
 static inline void
 outb(uint16_t port, uint8_t value)
@@ -104,16 +105,16 @@ tsc_read(void)
     return (uint64_t)high << 32 | low;
 }
 
-#define DEFINE_CONTROL_REGISTER(name)                                    \
-    static inline uint64_t name##_read(void)                             \
-    {                                                                    \
-        uint64_t value;                                                  \
-        __asm__ volatile("movq %%" #name ", %0" : "=r"(value));          \
-        return value;                                                    \
-    }                                                                    \
-    static inline void name##_write(uint64_t value)                      \
-    {                                                                    \
-        __asm__ volatile("movq %0, %%" #name : : "r"(value) : "memory"); \
+#define DEFINE_CONTROL_REGISTER(name)                                   \
+    static inline uintptr_t name##_read(void)                           \
+    {                                                                   \
+        uintptr_t value;                                                \
+        __asm__ volatile("mov %%" #name ", %0" : "=r"(value));          \
+        return value;                                                   \
+    }                                                                   \
+    static inline void name##_write(uintptr_t value)                    \
+    {                                                                   \
+        __asm__ volatile("mov %0, %%" #name : : "r"(value) : "memory"); \
     }
 
 DEFINE_CONTROL_REGISTER(cr0)
@@ -141,8 +142,8 @@ cpuid(uint32_t leaf, uint32_t subleaf)
 
 /** What the boot CPU has; the others are expected to have it too. */
 struct cpu_features {
-    bool nx, pge, pcid, smep, smap, umip, fsgsbase, invpcid, xsave, xsaveopt, x2apic, rdrand,
-        gib_pages, la57, pat;
+    bool pae, pse, fxsr, sse, cx8, tsc, nx, pge, pcid, smep, smap, umip, fsgsbase, invpcid, xsave,
+        xsaveopt, x2apic, rdrand, gib_pages, la57, pat;
     unsigned physical_bits;
     uint64_t xcr0; /**< the state components that XSAVE keeps */
     unsigned fpu_bytes;
@@ -159,26 +160,14 @@ void features_enable(void);
 
 /* ---- descriptors.c ---------------------------------------------------------- */
 
-struct __attribute__((packed)) x86_tss {
-    uint32_t reserved0;
-    uint64_t rsp[3];
-    uint64_t reserved1;
-    uint64_t ist[7];
-    uint64_t reserved2;
-    uint16_t reserved3;
-    uint16_t io_map;
-};
-
-/** Load GDT, TSS, IDT, GS and the SYSCALL registers of the calling CPU, which is @p cpu. */
+/** Load GDT, TSS, IDT and the way of system calls of the calling CPU, which is @p cpu. */
 void descriptors_load(struct cpu *cpu);
-/** Give the exceptions of the Interrupt Stack Table the stack pages that end at @p top. */
-void descriptors_set_ist(struct cpu *cpu, uintptr_t top, size_t bytes_each);
+/** Give the exceptions that cannot use the thread's stack the one at @p stack. */
+void descriptors_set_fault_stack(struct cpu *cpu, uintptr_t stack);
 
 /* ---- entry.S, switch.S ------------------------------------------------------ */
 
 extern const uintptr_t vector_stubs[256];
-void syscall_entry(void);
-void syscall_entry32(void);
 void switch_stacks(uintptr_t *save_sp, uintptr_t next_sp);
 void thread_start_kernel(void);
 void thread_start_user(void);
@@ -194,7 +183,20 @@ extern struct cpu cpus[CONFIG_MAX_CPUS];
 /** First code of an application CPU, from boot.S, on its own stack. */
 QR_NORETURN void ap_entry(struct cpu *cpu);
 
-/* ---- kernel/drivers ----------------------------------------------------------- */
+/* ---- fpu.c -------------------------------------------------------------------- */
+
+/** For a switch of threads, interrupts off; only fpu_restore() reads what this saves. */
+void fpu_save_fast(void *image);
+void fpu_restore(const void *image);
+/** The state that a program starts with. */
+void fpu_image_init(void *image);
+
+/* ---- trap.c ------------------------------------------------------------------- */
+
+/** A double fault whose registers are in @p frame, with the stack pointer at @p sp. */
+QR_NORETURN void trap_double_fault(struct trap_frame *frame, uintptr_t sp);
+
+/* ---- devices ------------------------------------------------------------------- */
 
 /** Set up the first and second serial port; prints work after this. */
 void serial_init(void);

@@ -4,17 +4,18 @@
  *
  * The boot CPU's CPUID answers decide for the machine: every CPU enables the same
  * set, so that a thread may run anywhere.  A CPU without a feature still boots;
- * only long mode is needed, and boot.S checks that.
+ * what the kernel cannot do without is checked where the boot begins.
  */
 #include "cpu.h"
 
 #include <kstring.h>
-#include <quire_x86_64.h>
+#include <quire_x86.h>
 
 #define XCR0_X87_SSE  0x3u
 #define XCR0_AVX      0x4u
 #define XCR0_AVX512   0xe0u
 #define XCR0_WANTED   (XCR0_X87_SSE | XCR0_AVX | XCR0_AVX512)
+#define FNSAVE_BYTES  108u
 #define FXSAVE_BYTES  512u
 #define FPU_BYTES_MAX 4096u
 
@@ -51,7 +52,7 @@ xsave_bytes(uint64_t xcr0)
 static void
 detect_fpu(struct cpu_features *f)
 {
-    f->fpu_bytes = FXSAVE_BYTES;
+    f->fpu_bytes = f->fxsr ? FXSAVE_BYTES : FNSAVE_BYTES;
     if (!f->xsave)
         return;
     f->xcr0 = xcr0_usable();
@@ -120,21 +121,36 @@ detect_flags(struct cpu_features *f, const uint32_t words[WORDS])
     }
 }
 
+/** The last leaf of 0x80000000 and up; a CPU without these answers for another leaf. */
+static uint32_t
+extended_leaves(void)
+{
+    uint32_t max = cpuid(0x80000000, 0).eax;
+
+    return max >= 0x80000000 && max <= 0x8000ffff ? max : 0;
+}
+
 void
 features_detect(void)
 {
     struct cpu_features *f = &cpu_features;
     uint32_t max_basic = cpuid(0, 0).eax;
-    uint32_t max_extended = cpuid(0x80000000, 0).eax;
+    uint32_t max_extended = extended_leaves();
     struct cpuid basic = cpuid(1, 0);
     struct cpuid seven = max_basic >= 7 ? cpuid(7, 0) : (struct cpuid){0};
-    struct cpuid extended = cpuid(0x80000001, 0);
+    struct cpuid extended = max_extended >= 0x80000001 ? cpuid(0x80000001, 0) : (struct cpuid){0};
     const uint32_t words[WORDS] = {
         [WORD_1_EDX] = basic.edx, [WORD_1_ECX] = basic.ecx,      [WORD_7_EBX] = seven.ebx,
         [WORD_7_ECX] = seven.ecx, [WORD_EXT_EDX] = extended.edx, [WORD_EXT_ECX] = extended.ecx,
     };
 
+    f->pse = basic.edx >> 3 & 1;
+    f->tsc = basic.edx >> 4 & 1;
+    f->pae = basic.edx >> 6 & 1;
+    f->cx8 = basic.edx >> 8 & 1;
     f->pge = basic.edx >> 13 & 1;
+    f->fxsr = basic.edx >> 24 & 1;
+    f->sse = f->fxsr && (basic.edx >> 25 & 1);
     f->pat = basic.edx >> 16 & 1;
     f->pcid = basic.ecx >> 17 & 1;
     f->x2apic = basic.ecx >> 21 & 1;
@@ -149,6 +165,8 @@ features_detect(void)
     f->nx = extended.edx >> 20 & 1;
     f->gib_pages = extended.edx >> 26 & 1;
     f->physical_bits = max_extended >= 0x80000008 ? cpuid(0x80000008, 0).eax & 0xff : 36;
+    if (sizeof(uintptr_t) == 4) /* these need 64-bit mode */
+        f->pcid = f->invpcid = f->fsgsbase = f->la57 = f->gib_pages = false;
     detect_fpu(f);
     detect_name(f, max_extended);
     detect_flags(f, words);
@@ -164,9 +182,11 @@ void
 features_enable(void)
 {
     const struct cpu_features *f = &cpu_features;
-    uint64_t cr4 = cr4_read() | CR4_OSFXSR | CR4_OSXMMEXCPT;
+    uintptr_t cr4 = cr4_read();
 
     cr0_write((cr0_read() & ~(CR0_EM | CR0_TS)) | CR0_WP | CR0_NE | CR0_MP | CR0_AM);
+    cr4 |= f->fxsr ? CR4_OSFXSR : 0;
+    cr4 |= f->sse ? CR4_OSXMMEXCPT : 0;
     cr4 |= f->pge ? CR4_PGE : 0;
     cr4 |= f->smep ? CR4_SMEP : 0;
     cr4 |= f->smap ? CR4_SMAP : 0;
@@ -178,7 +198,7 @@ features_enable(void)
     if (f->xsave)
         xcr0_write(f->xcr0);
     if (f->pat)
-        msr_write(MSR_PAT, QR_X86_64_PAT);
+        msr_write(MSR_PAT, QR_X86_PAT);
 }
 
 const char *
@@ -206,15 +226,25 @@ arch_hwcap2(void)
     return cpu_features.fsgsbase ? 2 : 0;
 }
 
+static uintptr_t
+hardware_random(void)
+{
+    uintptr_t value = 0;
+    uint8_t ok = 0;
+
+    for (int i = 0; cpu_features.rdrand && !ok && i < 10; i++)
+        __asm__ volatile("rdrand %0; setc %1" : "=r"(value), "=q"(ok));
+    return value;
+}
+
 uint64_t
 arch_random(void)
 {
     static _Atomic uint64_t state;
     uint64_t value = 0;
-    uint8_t ok = 0;
 
-    for (int i = 0; cpu_features.rdrand && !ok && i < 10; i++)
-        __asm__ volatile("rdrand %0; setc %1" : "=r"(value), "=q"(ok));
+    for (size_t i = 0; i < sizeof value / sizeof(uintptr_t); i++)
+        value = value << 16 << 16 ^ hardware_random();
     /* splitmix64 over the counter and whatever the hardware gave. */
     value ^= tsc_read() + atomic_fetch_add(&state, 0x9e3779b97f4a7c15u);
     value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9u;

@@ -7,8 +7,8 @@
  */
 
 #include <arch_port.h>
-
 #include <asm.h>
+#include <irq_inline.h>
 
 /* The offsets in asm.h. */
 _Static_assert(offsetof(struct cpu, arch.self) == 0, "entry.S");
@@ -44,49 +44,6 @@ thread_current(void)
     /* Not volatile: one thread reads the same value on every CPU. */
     __asm__("movq %%gs:%c1, %0" : "=r"(thread) : "i"(CPU_CURRENT));
     return thread;
-}
-
-static inline uintptr_t
-irq_save(void)
-{
-    return qr_port_irq_save();
-}
-
-static inline void
-irq_restore(uintptr_t state)
-{
-    qr_port_irq_restore(state);
-}
-
-static inline void
-irq_enable(void)
-{
-    __asm__ volatile("sti" : : : "memory");
-}
-
-static inline void
-irq_disable(void)
-{
-    __asm__ volatile("cli" : : : "memory");
-}
-
-static inline bool
-irq_enabled(void)
-{
-    return (flags_read() & RFLAGS_IF) != 0;
-}
-
-static inline void
-cpu_relax(void)
-{
-    qr_port_relax();
-}
-
-static inline void
-cpu_idle(void)
-{
-    /* `sti` holds interrupts off for one more instruction: none is lost before `hlt`. */
-    __asm__ volatile("sti; hlt; cli" : : : "memory");
 }
 
 static inline bool

@@ -46,6 +46,7 @@
 #define VECTOR_DEBUG         1
 #define VECTOR_NMI           2
 #define VECTOR_DOUBLE_FAULT  8
+#define VECTOR_TSS           10
 #define VECTOR_PROTECTION    13
 #define VECTOR_PAGE_FAULT    14
 #define VECTOR_MACHINE_CHECK 18
@@ -80,10 +81,5 @@
 #define FRAME_RSP    160
 
 #define SYSCALL_VECTOR 256
-
-/* ---- Entry magic of boot.S ----------------------------------------------- */
-
-#define BOOT_MAGIC_PVH        0x50564800
-#define BOOT_MAGIC_MULTIBOOT2 0x36d76289
 
 #endif

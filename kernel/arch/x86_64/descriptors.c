@@ -139,8 +139,11 @@ descriptors_load(struct cpu *cpu)
 }
 
 void
-descriptors_set_ist(struct cpu *cpu, uintptr_t top, size_t bytes_each)
+descriptors_set_fault_stack(struct cpu *cpu, uintptr_t stack)
 {
+    uintptr_t top = stack + KERNEL_STACK_BYTES;
+    size_t bytes_each = KERNEL_STACK_BYTES / IST_COUNT;
+
     for (unsigned i = 0; i < IST_COUNT; i++)
         descriptor_tables[cpu->index].tss.ist[i] = top - i * bytes_each;
     if (cpu->index == 0)

@@ -1,153 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads: switching, floating-point state.  On a thread's kernel stack lie:
+ * Threads: first steps, switching, thread pointers.  On a thread's kernel stack lie:
  *
  *      guard | stack, grows down ...  | user frame | fpu | guard
  *                                     stack_top ---^
- *
- * The kernel itself uses no floating-point registers.  They are saved and
- * restored at each switch between threads that have a user mode.
  */
 #include "cpu.h"
-
-#include <quire/lock.h>
-
-#include <kstring.h>
-#include <memory.h>
-
-#define FXSAVE_BYTES       512u
-#define FXSAVE_MXCSR       24
-#define MXCSR_DEFAULT      0x1f80u
-#define MXCSR_MASK         0xffffu
-#define FCW_DEFAULT        0x37fu
-#define XSAVE_HEADER_BYTES 64u
-
-/* ---- Floating-point state -------------------------------------------------------- */
-
-size_t
-arch_fpu_bytes(void)
-{
-    return cpu_features.fpu_bytes;
-}
-
-void
-arch_fpu_save(void *image)
-{
-    uint32_t low = (uint32_t)cpu_features.xcr0;
-
-    if (cpu_features.xsave) {
-        /* XSAVE leaves the header's reserved part and XCOMP_BV as they are: clear them. */
-        memset((char *)image + FXSAVE_BYTES, 0, XSAVE_HEADER_BYTES);
-        __asm__ volatile("xsave64 (%0)" : : "r"(image), "a"(low), "d"(0) : "memory");
-    } else {
-        __asm__ volatile("fxsave64 (%0)" : : "r"(image) : "memory");
-    }
-}
-
-/** Save where only fpu_restore() will read it: what did not change may be skipped. */
-static void
-fpu_save_fast(void *image)
-{
-    uint32_t low = (uint32_t)cpu_features.xcr0;
-
-    if (cpu_features.xsaveopt)
-        __asm__ volatile("xsaveopt64 (%0)" : : "r"(image), "a"(low), "d"(0) : "memory");
-    else if (cpu_features.xsave)
-        __asm__ volatile("xsave64 (%0)" : : "r"(image), "a"(low), "d"(0) : "memory");
-    else
-        __asm__ volatile("fxsave64 (%0)" : : "r"(image) : "memory");
-}
-
-static void
-fpu_restore(const void *image)
-{
-    uint32_t low = (uint32_t)cpu_features.xcr0;
-
-    if (cpu_features.xsave)
-        __asm__ volatile("xrstor64 (%0)" : : "r"(image), "a"(low), "d"(0) : "memory");
-    else
-        __asm__ volatile("fxrstor64 (%0)" : : "r"(image) : "memory");
-}
-
-/** XRSTOR and FXRSTOR raise #GP on what this refuses. */
-static bool
-fpu_image_is_valid(const uint8_t *image)
-{
-    uint32_t mxcsr;
-    uint64_t header[XSAVE_HEADER_BYTES / 8];
-    uint64_t rest = 0;
-
-    memcpy(&mxcsr, image + FXSAVE_MXCSR, sizeof mxcsr);
-    if (mxcsr & ~MXCSR_MASK)
-        return false;
-    if (!cpu_features.xsave)
-        return true;
-    memcpy(header, image + FXSAVE_BYTES, sizeof header);
-    for (size_t i = 1; i < XSAVE_HEADER_BYTES / 8; i++)
-        rest |= header[i];
-    return (header[0] & ~cpu_features.xcr0) == 0 && rest == 0;
-}
-
-bool
-arch_fpu_load(const void *image)
-{
-    if (!fpu_image_is_valid(image))
-        return false;
-    fpu_restore(image);
-    return true;
-}
-
-static void
-fpu_image_init(void *image)
-{
-    static const uint16_t fcw = FCW_DEFAULT;
-    static const uint32_t mxcsr = MXCSR_DEFAULT;
-
-    memset(image, 0, cpu_features.fpu_bytes);
-    memcpy(image, &fcw, sizeof fcw);
-    memcpy((char *)image + FXSAVE_MXCSR, &mxcsr, sizeof mxcsr);
-}
-
-void
-arch_fpu_reset(void)
-{
-    struct arch_thread *thread = (struct arch_thread *)thread_current();
-    uintptr_t state = irq_save();
-
-    fpu_image_init(thread->fpu);
-    fpu_restore(thread->fpu);
-    irq_restore(state);
-}
-
-int
-frame_float_code(const struct trap_frame *frame)
-{
-    uint32_t raised;
-    uint32_t mxcsr;
-    uint16_t fsw;
-    uint16_t fcw;
-
-    if (frame->vector == 16) {
-        __asm__ volatile("fnstsw %0; fnstcw %1" : "=m"(fsw), "=m"(fcw));
-        raised = fsw & ~fcw;
-    } else {
-        __asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
-        raised = mxcsr & ~(mxcsr >> 7);
-    }
-    if (raised & 0x01)
-        return 7; /* FPE_FLTINV */
-    if (raised & 0x04)
-        return 3; /* FPE_FLTDIV */
-    if (raised & 0x08)
-        return 4; /* FPE_FLTOVF */
-    if (raised & 0x12)
-        return 5; /* FPE_FLTUND */
-    if (raised & 0x20)
-        return 6; /* FPE_FLTRES */
-    return 0;
-}
-
-/* ---- Threads ---------------------------------------------------------------------- */
 
 bool
 arch_thread_create(struct arch_thread *thread)
@@ -320,4 +178,16 @@ arch_thread_set_tls(struct arch_thread *thread, uintptr_t base)
     if (thread == (struct arch_thread *)thread_current())
         fs_write(base);
     irq_restore(state);
+}
+
+void
+frame_dump(const struct trap_frame *f)
+{
+    printk("  rip %016lx  cs %04lx  rflags %08lx  rsp %016lx  ss %04lx\n", f->rip, f->cs, f->rflags,
+           f->rsp, f->ss);
+    printk("  rax %016lx  rbx %016lx  rcx %016lx  rdx %016lx\n", f->rax, f->rbx, f->rcx, f->rdx);
+    printk("  rsi %016lx  rdi %016lx  rbp %016lx  r8  %016lx\n", f->rsi, f->rdi, f->rbp, f->r8);
+    printk("  r9  %016lx  r10 %016lx  r11 %016lx  r12 %016lx\n", f->r9, f->r10, f->r11, f->r12);
+    printk("  r13 %016lx  r14 %016lx  r15 %016lx  cr2 %016lx\n", f->r13, f->r14, f->r15,
+           cr2_read());
 }

@@ -18,6 +18,8 @@
  */
 #include <asm.h>
 
+#include "../x86/boot_magic.h"
+
 #define PHYS(symbol) ((symbol) - KERNEL_BASE)
 
 #define PAGE_PRESENT_WRITE 0x003

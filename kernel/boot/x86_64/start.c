@@ -9,16 +9,29 @@
 
 #include "cpu.h"
 #include "../x86/loader.h"
-#include "paging.h"
+#include "../x86/paging.h"
 
 #include <quire_x86_64.h>
 
 void boot_main(uint32_t magic, const void *information);
 QR_NORETURN void kernel_main(void);
 
+/* The boot tables show the first 4 GiB where the direct map will be. */
+#define BOOT_WINDOW_BYTES ((uint64_t)4 << 30)
+
+const void *
+boot_window(uint64_t pa, uint64_t bytes)
+{
+    if (pa == 0 || pa >= BOOT_WINDOW_BYTES || bytes > BOOT_WINDOW_BYTES - pa)
+        return NULL;
+    return (const void *)(pa + DIRECT_MAP_BASE);
+}
+
 void
 boot_main(uint32_t magic, const void *information)
 {
+    static const struct paging_geometry geometry = {
+        .levels = 4, .index_bits = 9, .nx = true, .boot_window = BOOT_WINDOW_BYTES};
     uint64_t pa = (uintptr_t)information - DIRECT_MAP_BASE;
 
     descriptors_load(&cpus[0]);
@@ -34,6 +47,6 @@ boot_main(uint32_t magic, const void *information)
     if (!loader_parse(magic, pa, platform_physical_limit()))
         panic("boot loader not understood (magic %x): boot by PVH or Multiboot2", magic);
     acpi_init(boot_info.rsdp);
-    paging_init();
+    cr3_write(paging_init(&geometry));
     kernel_main();
 }

@@ -19,7 +19,7 @@
  * bits set, where no cacheable memory is.
  *
  * Cache attributes go through the PAT register, which the kernel sets to
- * QR_X86_64_PAT.  Slot 6 is write-combining there and uncached in the power-on
+ * QR_X86_PAT.  Slot 6 is write-combining there and uncached in the power-on
  * value, so that forgetting to set it is slow, not wrong.
  *
  * Table entries grant everything and leave the decision to the leaf; their

@@ -15,7 +15,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "arch/x86_64/quire_x86_64.h"
+#include "arch/x86/quire_x86.h"
 #include "harness.h"
 
 #include <quire/arch.h>

@@ -5,7 +5,7 @@
 #include <memory.h>
 #include <platform.h>
 
-#include "../../boot/x86_64/paging.h"
+#include "../../boot/x86/paging.h"
 #include "cpu.h"
 
 extern const uint64_t image_range[2];
@@ -34,26 +34,20 @@ platform_start(void)
 void
 platform_overflow_stack(void)
 {
-    __asm__ volatile("1: pushq $0; jmp 1b");
+    __asm__ volatile("1: push $0; jmp 1b");
     __builtin_unreachable();
 }
 
 qr_pa
 platform_root(void)
 {
-    return qr_pa_of(cr3_read() & ~(uint64_t)QR_PAGE_MASK);
+    return qr_pa_of(cr3_read() & ~(uintptr_t)QR_PAGE_MASK);
 }
 
 void *
 platform_boot_alloc(size_t bytes)
 {
     return paging_boot_alloc(bytes);
-}
-
-const struct qr_format *
-platform_format(void)
-{
-    return &qr_format_x86_64;
 }
 
 struct qr_pa_range
@@ -77,30 +71,4 @@ platform_describe_memory(void (*add)(struct qr_pa_range range, enum qr_memory_ki
         "CPU start-up code");
     add(range_of(0x9f000, 0x100000), QR_MEMORY_RESERVED, "BIOS area");
     add(range_of(image_range[0], image_range[1]), QR_MEMORY_KERNEL, "Kernel image");
-}
-
-uint64_t
-platform_physical_limit(void)
-{
-    uint64_t limit = (uint64_t)1 << cpu_features.physical_bits;
-
-    return limit < DIRECT_MAP_BYTES ? limit : DIRECT_MAP_BYTES;
-}
-
-unsigned
-platform_asid_count(void)
-{
-    return cpu_features.pcid ? 4096 : 1;
-}
-
-struct qr_va_range
-platform_area(enum kernel_area area)
-{
-    static const uint64_t base[KERNEL_AREA_COUNT] = {
-        [KERNEL_AREA_HEAP] = HEAP_BASE,
-        [KERNEL_AREA_STACKS] = STACKS_BASE,
-        [KERNEL_AREA_DEVICES] = DEVICES_BASE,
-    };
-
-    return (struct qr_va_range){qr_va_of(base[area]), qr_va_of(base[area] + AREA_BYTES)};
 }

@@ -11,7 +11,7 @@
 
 #include <memory.h>
 
-#include <quire_x86_64.h>
+#include <quire_x86.h>
 
 static const char *const exception_names[32] = {
     "divide error",
@@ -38,47 +38,49 @@ static const char *const exception_names[32] = {
     "control protection",
 };
 
-void
-frame_dump(const struct trap_frame *f)
-{
-    printk("  rip %016lx  cs %04lx  rflags %08lx  rsp %016lx  ss %04lx\n", f->rip, f->cs, f->rflags,
-           f->rsp, f->ss);
-    printk("  rax %016lx  rbx %016lx  rcx %016lx  rdx %016lx\n", f->rax, f->rbx, f->rcx, f->rdx);
-    printk("  rsi %016lx  rdi %016lx  rbp %016lx  r8  %016lx\n", f->rsi, f->rdi, f->rbp, f->r8);
-    printk("  r9  %016lx  r10 %016lx  r11 %016lx  r12 %016lx\n", f->r9, f->r10, f->r11, f->r12);
-    printk("  r13 %016lx  r14 %016lx  r15 %016lx  cr2 %016lx\n", f->r13, f->r14, f->r15,
-           cr2_read());
-}
-
 /** Return addresses along the frame pointers, while these point into one stack. */
 static void
-backtrace(uintptr_t rbp)
+backtrace(uintptr_t bp)
 {
     printk("  called from:");
-    for (int i = 0; i < 16 && rbp >= DIRECT_MAP_BASE && (rbp & 7) == 0; i++) {
-        const uintptr_t *link = (const uintptr_t *)rbp;
+    for (int i = 0; i < 16 && bp >= DIRECT_MAP_BASE && bp % sizeof bp == 0; i++) {
+        const uintptr_t *link = (const uintptr_t *)bp;
 
-        printk(" %lx", link[1]);
-        if (link[0] <= rbp || link[0] - rbp > KERNEL_STACK_BYTES)
+        printk(" %zx", link[1]);
+        if (link[0] <= bp || link[0] - bp > KERNEL_STACK_BYTES)
             break;
-        rbp = link[0];
+        bp = link[0];
     }
     printk("\n");
 }
 
-static QR_NORETURN QR_COLD void
-die(struct trap_frame *frame, const char *what, uintptr_t address)
+static QR_COLD void
+report(const struct trap_frame *frame, const char *what, uintptr_t address)
 {
     serial_panic();
-    printk("kernel: %s, vector %lu, error %lx, address %lx, cpu %u\n", what, frame->vector,
-           frame->code, address, cpu_this()->index);
+    printk("kernel: %s, vector %u, error %x, address %zx, cpu %u\n", what, (unsigned)frame->vector,
+           (unsigned)frame->code, address, cpu_this()->index);
     frame_dump(frame);
-    /* A double fault follows a page fault that had no stack left to report itself on. */
-    if (frame->vector == VECTOR_DOUBLE_FAULT &&
-        address - (frame->rsp - QR_PAGE_SIZE) < 2 * QR_PAGE_SIZE)
-        panic("kernel stack overflow on cpu %u", cpu_this()->index);
-    backtrace(frame->rbp);
-    panic("%s in kernel mode at %lx, address %lx", what, frame->rip, address);
+}
+
+static QR_NORETURN QR_COLD void
+die(const struct trap_frame *frame, const char *what, uintptr_t address)
+{
+    report(frame, what, address);
+    backtrace(frame_bp(frame));
+    panic("%s in kernel mode at %zx, address %zx", what, frame_ip(frame), address);
+}
+
+/* A double fault follows a page fault that had no stack left to report itself on. */
+void
+trap_double_fault(struct trap_frame *frame, uintptr_t sp)
+{
+    uintptr_t address = cr2_read();
+
+    if (address - (sp - QR_PAGE_SIZE) >= 2 * QR_PAGE_SIZE)
+        die(frame, exception_names[VECTOR_DOUBLE_FAULT], address);
+    report(frame, exception_names[VECTOR_DOUBLE_FAULT], address);
+    panic("kernel stack overflow on cpu %u", cpu_this()->index);
 }
 
 /* ---- Page faults ------------------------------------------------------------ */
@@ -123,11 +125,11 @@ fault_text(uint64_t code)
 static void
 page_fault_kernel(struct trap_frame *frame, uintptr_t va, unsigned access)
 {
-    uintptr_t fixup = qr_x86_fixup(frame->rip);
+    uintptr_t fixup = qr_x86_fixup(frame_ip(frame));
 
     if (va >= USER_LIMIT || fixup == 0)
         die(frame, fault_text(frame->code), va);
-    if (frame->rflags & RFLAGS_IF) {
+    if (*frame_flags(frame) & RFLAGS_IF) {
         irq_enable();
         if (mm_page_fault(frame, va, access) == PAGE_FAULT_DONE) {
             irq_disable();
@@ -135,7 +137,7 @@ page_fault_kernel(struct trap_frame *frame, uintptr_t va, unsigned access)
         }
         irq_disable();
     }
-    frame->rip = fixup;
+    frame_set_ip(frame, fixup);
 }
 
 static void
@@ -191,7 +193,7 @@ is_step_into_kernel(struct trap_frame *frame)
     if (frame->vector != VECTOR_DEBUG || frame_from_user(frame) || !(dr6_read() & DR6_STEP))
         return false;
     dr6_write(DR6_CLEAR);
-    frame->rflags &= ~RFLAGS_TF;
+    *frame_flags(frame) &= ~RFLAGS_TF;
     return true;
 }
 
@@ -202,22 +204,24 @@ exception(struct trap_frame *frame)
 
     if (frame->vector == VECTOR_NMI || is_step_into_kernel(frame))
         return;
-    if (frame->vector == VECTOR_DOUBLE_FAULT || frame->vector == VECTOR_MACHINE_CHECK)
+    if (frame->vector == VECTOR_DOUBLE_FAULT)
+        trap_double_fault(frame, frame_sp(frame));
+    if (frame->vector == VECTOR_MACHINE_CHECK)
         die(frame, name, cr2_read());
     if (frame_from_user(frame)) {
         irq_enable();
-        trap_user_fault(frame, trap_kind_of_vector(frame->vector), frame->rip);
+        trap_user_fault(frame, trap_kind_of_vector(frame->vector), frame_ip(frame));
         return;
     }
-    if (frame->vector == VECTOR_PROTECTION) {
-        uintptr_t fixup = qr_x86_fixup(frame->rip);
+    if (frame->vector >= VECTOR_TSS && frame->vector <= VECTOR_PROTECTION) {
+        uintptr_t fixup = qr_x86_fixup(frame_ip(frame));
 
         if (fixup != 0) {
-            frame->rip = fixup;
+            frame_set_ip(frame, fixup);
             return;
         }
     }
-    die(frame, name ? name : "exception", frame->rip);
+    die(frame, name ? name : "exception", frame_ip(frame));
 }
 
 /* ---- Interrupts ----------------------------------------------------------------- */
@@ -281,9 +285,9 @@ trap_return_work(struct trap_frame *frame)
             irq_enable();
             thread_return_work(frame);
             irq_disable();
-        } else if (frame->rip >= (uint64_t)1 << 47) {
+        } else if (!frame_can_return(frame)) {
             irq_enable();
-            trap_user_fault(frame, TRAP_PROTECTION, frame->rip);
+            trap_user_fault(frame, TRAP_PROTECTION, frame_ip(frame));
             irq_disable();
         } else {
             return;

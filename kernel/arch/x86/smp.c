@@ -11,7 +11,6 @@
 #include <boot.h>
 #include <kstring.h>
 #include <memory.h>
-#include <quire_x86_64.h>
 
 #define START_WAIT_NS  200000000u
 #define START_RETRY_NS 1000000u
@@ -27,8 +26,8 @@ extern const uint64_t boot_pa_trampoline, boot_trampoline_bytes, boot_pa_ap_bloc
 
 /** As boot.S reads it. */
 struct ap_block {
-    uint64_t cr3;
-    uint64_t stack_top;
+    uintptr_t cr3;
+    uintptr_t stack_top;
     struct cpu *cpu;
 };
 
@@ -57,15 +56,15 @@ node_of_cpu(uint32_t apic_id)
 static bool
 cpu_prepare(struct cpu *cpu, unsigned index, uint32_t apic_id)
 {
-    uintptr_t ist = stack_alloc();
+    uintptr_t fault_stack = stack_alloc();
 
-    if (ist == 0)
+    if (fault_stack == 0)
         return false;
     cpu->index = index;
     cpu->quire.index = index;
     cpu->quire.node = node_of_cpu(apic_id);
     cpu->arch.apic_id = apic_id;
-    descriptors_set_ist(cpu, ist + KERNEL_STACK_BYTES, KERNEL_STACK_BYTES / IST_COUNT);
+    descriptors_set_fault_stack(cpu, fault_stack);
     return true;
 }
 
@@ -91,7 +90,7 @@ cpu_start(unsigned index, uint32_t apic_id)
 
     if (stack == 0 || !cpu_prepare(cpu, index, apic_id))
         return false;
-    *block = (struct ap_block){cr3_read() & ~(uint64_t)0xfff, stack + KERNEL_STACK_BYTES, cpu};
+    *block = (struct ap_block){cr3_read() & ~(uintptr_t)0xfff, stack + KERNEL_STACK_BYTES, cpu};
 
     lapic_send(apic_id, LAPIC_INIT);
     clock_spin_ns(20000);

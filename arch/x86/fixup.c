@@ -6,7 +6,7 @@
  * the table is constant and the same wherever the kernel is loaded.  It has a
  * handful of entries and is searched only for faults that could not be resolved.
  */
-#include "quire_x86_64.h"
+#include "quire_x86.h"
 
 uint8_t qr_x86_smap;
 

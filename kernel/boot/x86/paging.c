@@ -12,16 +12,12 @@
  */
 #include "paging.h"
 
-#include "../x86/loader.h"
-
 #include <boot.h>
 #include <boot_pages.h>
 #include <kstring.h>
 #include <printk.h>
 
 #include "cpu.h"
-
-#define BOOT_WINDOW_BYTES ((uint64_t)4 << 30)
 
 #define ENTRY_PRESENT ((uint64_t)1 << 0)
 #define ENTRY_WRITE   ((uint64_t)1 << 1)
@@ -31,31 +27,42 @@
 #define ENTRY_NX      ((uint64_t)1 << 63)
 #define ENTRY_ADDRESS 0x000ffffffffff000u
 
-#define TABLE_ENTRIES 512u
-#define LEVELS        4u
+#define LEVELS_MAX 4u
 
 extern char text_start[], text_end[], rodata_start[], rodata_end[], data_start[], data_end[];
 extern char boot_stack_guard[];
 extern const uint64_t image_range[2];
 
+static struct paging_geometry shape;
 static uint64_t root; /* physical */
-static uint64_t direct_end;
-
-const void *
-boot_window(uint64_t pa, uint64_t bytes)
-{
-    if (pa == 0 || pa >= BOOT_WINDOW_BYTES || bytes > BOOT_WINDOW_BYTES - pa)
-        return NULL;
-    return (const void *)(pa + DIRECT_MAP_BASE);
-}
-
-static uint64_t *
-table_at(uint64_t pa)
-{
-    return (uint64_t *)(pa + DIRECT_MAP_BASE);
-}
 
 /* ---- Tables ------------------------------------------------------------------- */
+
+static void *
+table_at(uint64_t pa)
+{
+    return (void *)((uintptr_t)pa + DIRECT_MAP_BASE);
+}
+
+static uint64_t
+entry_read(uint64_t table, unsigned index)
+{
+    if (shape.index_bits == 10)
+        return ((const uint32_t *)table_at(table))[index];
+    return ((const uint64_t *)table_at(table))[index];
+}
+
+/** Before anybody runs on the tables. */
+static void
+entry_write(uint64_t table, unsigned index, uint64_t entry)
+{
+    if (!shape.nx)
+        entry &= ~ENTRY_NX;
+    if (shape.index_bits == 10)
+        ((uint32_t *)table_at(table))[index] = (uint32_t)entry;
+    else
+        ((uint64_t *)table_at(table))[index] = entry;
+}
 
 static uint64_t
 table_alloc(void)
@@ -72,7 +79,21 @@ paging_boot_alloc(size_t bytes)
 static unsigned
 level_shift(unsigned level)
 {
-    return 12 + 9 * level;
+    return 12 + shape.index_bits * level;
+}
+
+static unsigned
+entry_index(uint64_t va, unsigned level)
+{
+    return (unsigned)(va >> level_shift(level)) & ((1u << shape.index_bits) - 1);
+}
+
+static uint64_t
+table_entry(uint64_t table, unsigned level)
+{
+    bool bare = shape.root_is_bare && level == shape.levels - 1;
+
+    return table | ENTRY_PRESENT | (bare ? 0 : ENTRY_WRITE);
 }
 
 static bool
@@ -96,19 +117,22 @@ map_leaf(uint64_t va, uint64_t pa, uint64_t bytes, uint64_t flags)
 {
     uint64_t table = root;
 
-    for (unsigned level = LEVELS - 1;; level--) {
+    for (unsigned level = shape.levels - 1;; level--) {
         uint64_t size = (uint64_t)1 << level_shift(level);
-        uint64_t *entry = &table_at(table)[va >> level_shift(level) & (TABLE_ENTRIES - 1)];
+        unsigned index = entry_index(va, level);
+        uint64_t entry = entry_read(table, index);
 
-        if ((*entry & ENTRY_PRESENT) && (level == 0 || (*entry & ENTRY_LARGE)))
+        if ((entry & ENTRY_PRESENT) && (level == 0 || (entry & ENTRY_LARGE)))
             return size - (va & (size - 1));
-        if (!(*entry & ENTRY_PRESENT) && leaf_fits(level, va, pa, bytes)) {
-            *entry = pa | flags | ENTRY_PRESENT | (level ? ENTRY_LARGE : 0);
+        if (!(entry & ENTRY_PRESENT) && leaf_fits(level, va, pa, bytes)) {
+            entry_write(table, index, pa | flags | ENTRY_PRESENT | (level ? ENTRY_LARGE : 0));
             return size;
         }
-        if (!(*entry & ENTRY_PRESENT))
-            *entry = table_alloc() | ENTRY_PRESENT | ENTRY_WRITE;
-        table = *entry & ENTRY_ADDRESS;
+        if (!(entry & ENTRY_PRESENT)) {
+            entry = table_entry(table_alloc(), level);
+            entry_write(table, index, entry);
+        }
+        table = entry & ENTRY_ADDRESS;
     }
 }
 
@@ -125,6 +149,36 @@ map_range(uint64_t va, uint64_t pa, uint64_t bytes, uint64_t flags)
         pa += step;
         bytes -= step;
     }
+}
+
+/** Take the leaf of four KiB at @p va out again, where there is one. */
+static void
+unmap_page(uint64_t va)
+{
+    uint64_t table = root;
+
+    for (unsigned level = shape.levels - 1; level > 0; level--)
+        table = entry_read(table, entry_index(va, level)) & ENTRY_ADDRESS;
+    entry_write(table, entry_index(va, 0), 0);
+}
+
+uint64_t
+paging_top_table(uintptr_t va)
+{
+    return entry_read(root, entry_index(va, shape.levels - 1)) & ENTRY_ADDRESS;
+}
+
+uint64_t
+paging_reserve_tables(uintptr_t va, size_t bytes)
+{
+    uint64_t count = bytes >> level_shift(1);
+    uint64_t first = boot_pages_alloc(count);
+    uint64_t above = shape.levels > 2 ? paging_top_table(va) : root;
+
+    for (uint64_t i = 0; i < count; i++)
+        entry_write(above, entry_index(va, 1) + (unsigned)i,
+                    table_entry(first + i * QR_PAGE_SIZE, 1));
+    return first;
 }
 
 /* ---- What is mapped -------------------------------------------------------------- */
@@ -163,10 +217,10 @@ map_direct(void)
         uint64_t start = r->start & ~(uint64_t)QR_PAGE_MASK;
         uint64_t end = (r->start + r->bytes + QR_PAGE_MASK) & ~(uint64_t)QR_PAGE_MASK;
 
-        if (!region_is_mapped(r))
-            continue;
-        map_range(start + DIRECT_MAP_BASE, start, end - start, ENTRY_NX | ENTRY_WRITE);
-        direct_end = end > direct_end ? end : direct_end;
+        if (end > DIRECT_MAP_BYTES)
+            end = DIRECT_MAP_BYTES;
+        if (region_is_mapped(r) && start < end)
+            map_range(start + DIRECT_MAP_BASE, start, end - start, ENTRY_NX | ENTRY_WRITE);
     }
     /* The first MiB whole: the trampoline and the BIOS area lie there. */
     map_range(DIRECT_MAP_BASE, 0, 0x100000, ENTRY_NX | ENTRY_WRITE);
@@ -179,19 +233,16 @@ paging_boot_frames(void)
 }
 
 uint64_t
-paging_direct_end(void)
+paging_init(const struct paging_geometry *geometry)
 {
-    return direct_end;
-}
-
-void
-paging_init(void)
-{
-    boot_pages_init(image_range[1], BOOT_WINDOW_BYTES);
+    shape = *geometry;
+    boot_pages_init(image_range[1], geometry->boot_window);
     root = table_alloc();
     map_image();
     map_direct();
-    cr3_write(root);
+    /* On 32 bits the image lies in the direct map, and with it the guard. */
+    unmap_page((uintptr_t)boot_stack_guard);
+    return root;
 }
 
 /* ---- Audit ------------------------------------------------------------------------ */
@@ -203,12 +254,12 @@ struct audit {
 static void
 audit_leaf(struct audit *audit, uint64_t va, uint64_t entry, bool write, bool user, bool execute)
 {
-    bool kernel_half = va >> 63;
+    bool kernel_half = va >= USER_LIMIT;
     const char *wrong = NULL;
 
     audit->leaves++;
     audit->executable += execute;
-    if (write && execute)
+    if (write && execute && shape.nx)
         wrong = "writable and executable";
     else if (kernel_half && user)
         wrong = "user access to a kernel page";
@@ -217,7 +268,8 @@ audit_leaf(struct audit *audit, uint64_t va, uint64_t entry, bool write, bool us
     if (wrong == NULL)
         return;
     if (audit->violations++ < 10)
-        printk("audit: %016lx: entry %016lx: %s\n", va, entry, wrong);
+        printk("audit: %016llx: entry %016llx: %s\n", (unsigned long long)va,
+               (unsigned long long)entry, wrong);
 }
 
 /* One frame of the walk a level: the depth of the tree is fixed, so no recursion. */
@@ -232,7 +284,7 @@ audit_va(const struct audit_level *path, unsigned level)
 {
     uint64_t va = 0;
 
-    for (unsigned l = level; l < LEVELS; l++)
+    for (unsigned l = level; l < shape.levels; l++)
         va |= (uint64_t)path[l].index << level_shift(l);
     return va >> 47 ? va | 0xffff000000000000u : va;
 }
@@ -241,23 +293,24 @@ unsigned
 paging_audit(uint64_t audited_root)
 {
     struct audit audit = {0};
-    struct audit_level path[LEVELS];
-    unsigned level = LEVELS - 1;
+    struct audit_level path[LEVELS_MAX];
+    unsigned level = shape.levels - 1;
 
     path[level] = (struct audit_level){audited_root, 0, true, true, true};
-    while (level < LEVELS) {
+    while (level < shape.levels) {
         struct audit_level *at = &path[level];
         uint64_t entry;
+        bool bare = shape.root_is_bare && level == shape.levels - 1;
         bool write, user, execute;
 
-        if (at->index == TABLE_ENTRIES) {
-            if (++level < LEVELS)
+        if (at->index == 1u << shape.index_bits) {
+            if (++level < shape.levels)
                 path[level].index++;
             continue;
         }
-        entry = table_at(at->table)[at->index];
-        write = at->write && (entry & ENTRY_WRITE);
-        user = at->user && (entry & ENTRY_USER);
+        entry = entry_read(at->table, at->index);
+        write = at->write && (bare || (entry & ENTRY_WRITE));
+        user = at->user && (bare || (entry & ENTRY_USER));
         execute = at->execute && !(entry & ENTRY_NX);
         if (!(entry & ENTRY_PRESENT)) {
             at->index++;

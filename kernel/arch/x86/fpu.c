@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Floating-point state.
+ *
+ * The kernel itself uses no floating-point registers.  They are saved and
+ * restored at each switch between threads that have a user mode.
+ *
+ * XSAVE where the CPU has it, else FXSAVE, else (a Pentium) FNSAVE, which empties
+ * the registers as it saves them: they are loaded back where they live on.
+ */
+#include "cpu.h"
+
+#include <kstring.h>
+
+#define FXSAVE_BYTES       512u
+#define FXSAVE_MXCSR       24
+#define MXCSR_DEFAULT      0x1f80u
+#define MXCSR_MASK         0xffffu
+#define FCW_DEFAULT        0x37fu
+#define XSAVE_HEADER_BYTES 64u
+
+size_t
+arch_fpu_bytes(void)
+{
+    return cpu_features.fpu_bytes;
+}
+
+void
+arch_fpu_save(void *image)
+{
+    uint32_t low = (uint32_t)cpu_features.xcr0;
+
+    if (cpu_features.xsave) {
+        /* XSAVE leaves the header's reserved part and XCOMP_BV as they are: clear them. */
+        memset((char *)image + FXSAVE_BYTES, 0, XSAVE_HEADER_BYTES);
+        __asm__ volatile("xsave" FPU_SUFFIX " (%0)" : : "r"(image), "a"(low), "d"(0) : "memory");
+    } else if (cpu_features.fxsr) {
+        __asm__ volatile("fxsave" FPU_SUFFIX " (%0)" : : "r"(image) : "memory");
+    } else {
+        __asm__ volatile("fnsave (%0); frstor (%0)" : : "r"(image) : "memory");
+    }
+}
+
+/** Save where only fpu_restore() will read it: what did not change may be skipped. */
+void
+fpu_save_fast(void *image)
+{
+    uint32_t low = (uint32_t)cpu_features.xcr0;
+
+    if (cpu_features.xsaveopt)
+        __asm__ volatile("xsaveopt" FPU_SUFFIX " (%0)" : : "r"(image), "a"(low), "d"(0) : "memory");
+    else if (cpu_features.xsave)
+        __asm__ volatile("xsave" FPU_SUFFIX " (%0)" : : "r"(image), "a"(low), "d"(0) : "memory");
+    else if (cpu_features.fxsr)
+        __asm__ volatile("fxsave" FPU_SUFFIX " (%0)" : : "r"(image) : "memory");
+    else
+        __asm__ volatile("fnsave (%0)" : : "r"(image) : "memory");
+}
+
+void
+fpu_restore(const void *image)
+{
+    uint32_t low = (uint32_t)cpu_features.xcr0;
+
+    if (cpu_features.xsave)
+        __asm__ volatile("xrstor" FPU_SUFFIX " (%0)" : : "r"(image), "a"(low), "d"(0) : "memory");
+    else if (cpu_features.fxsr)
+        __asm__ volatile("fxrstor" FPU_SUFFIX " (%0)" : : "r"(image) : "memory");
+    else
+        __asm__ volatile("frstor (%0)" : : "r"(image) : "memory");
+}
+
+/** XRSTOR and FXRSTOR raise #GP on what this refuses. */
+static bool
+fpu_image_is_valid(const uint8_t *image)
+{
+    uint32_t mxcsr;
+    uint64_t header[XSAVE_HEADER_BYTES / 8];
+    uint64_t rest = 0;
+
+    if (!cpu_features.fxsr)
+        return true; /* FRSTOR takes any */
+    memcpy(&mxcsr, image + FXSAVE_MXCSR, sizeof mxcsr);
+    if (mxcsr & ~MXCSR_MASK)
+        return false;
+    if (!cpu_features.xsave)
+        return true;
+    memcpy(header, image + FXSAVE_BYTES, sizeof header);
+    for (size_t i = 1; i < XSAVE_HEADER_BYTES / 8; i++)
+        rest |= header[i];
+    return (header[0] & ~cpu_features.xcr0) == 0 && rest == 0;
+}
+
+bool
+arch_fpu_load(const void *image)
+{
+    if (!fpu_image_is_valid(image))
+        return false;
+    fpu_restore(image);
+    return true;
+}
+
+void
+fpu_image_init(void *image)
+{
+    static const uint16_t fcw = FCW_DEFAULT;
+    static const uint32_t mxcsr = MXCSR_DEFAULT;
+    static const uint32_t fnsave[3] = {0xffff0000u | FCW_DEFAULT, 0xffff0000u, 0xffffffffu};
+
+    memset(image, 0, cpu_features.fpu_bytes);
+    if (!cpu_features.fxsr) {
+        memcpy(image, fnsave, sizeof fnsave);
+        return;
+    }
+    memcpy(image, &fcw, sizeof fcw);
+    memcpy((char *)image + FXSAVE_MXCSR, &mxcsr, sizeof mxcsr);
+}
+
+void
+arch_fpu_reset(void)
+{
+    struct arch_thread *thread = (struct arch_thread *)thread_current();
+    uintptr_t state = irq_save();
+
+    fpu_image_init(thread->fpu);
+    fpu_restore(thread->fpu);
+    irq_restore(state);
+}
+
+int
+frame_float_code(const struct trap_frame *frame)
+{
+    uint32_t raised;
+    uint32_t mxcsr;
+    uint16_t fsw;
+    uint16_t fcw;
+
+    if (frame->vector == 16) {
+        __asm__ volatile("fnstsw %0; fnstcw %1" : "=m"(fsw), "=m"(fcw));
+        raised = fsw & ~fcw;
+    } else {
+        __asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+        raised = mxcsr & ~(mxcsr >> 7);
+    }
+    if (raised & 0x01)
+        return 7; /* FPE_FLTINV */
+    if (raised & 0x04)
+        return 3; /* FPE_FLTDIV */
+    if (raised & 0x08)
+        return 4; /* FPE_FLTOVF */
+    if (raised & 0x12)
+        return 5; /* FPE_FLTUND */
+    if (raised & 0x20)
+        return 6; /* FPE_FLTRES */
+    return 0;
+}

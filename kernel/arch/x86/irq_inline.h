@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_X86_IRQ_INLINE_H
+#define KERNEL_X86_IRQ_INLINE_H
+
+/*
+ * x86: the interrupt switches of arch.h.  Include arch.h instead.
+ */
+
+#include <arch_port.h>
+
+static inline uintptr_t
+irq_save(void)
+{
+    return qr_port_irq_save();
+}
+
+static inline void
+irq_restore(uintptr_t state)
+{
+    qr_port_irq_restore(state);
+}
+
+static inline void
+irq_enable(void)
+{
+    __asm__ volatile("sti" : : : "memory");
+}
+
+static inline void
+irq_disable(void)
+{
+    __asm__ volatile("cli" : : : "memory");
+}
+
+static inline bool
+irq_enabled(void)
+{
+    return (flags_read() & RFLAGS_IF) != 0;
+}
+
+static inline void
+cpu_relax(void)
+{
+    qr_port_relax();
+}
+
+static inline void
+cpu_idle(void)
+{
+    /* `sti` holds interrupts off for one more instruction: none is lost before `hlt`. */
+    __asm__ volatile("sti; hlt; cli" : : : "memory");
+}
+
+#endif
