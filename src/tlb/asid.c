@@ -42,16 +42,14 @@
 
 #include "tlb/tlb.h"
 
-#define ASID_TAKEN (1u << 31)
-
 /* Take its number from @space, unless some CPU runs it. */
 static bool
 asid_take(struct qr_tlb_space *space)
 {
-    atomic_fetch_or(&space->asid, ASID_TAKEN);
+    atomic_fetch_or(&space->asid, TLB_ASID_TAKEN);
     if (tlb_set_is_empty(&space->active))
         return true;
-    atomic_fetch_and(&space->asid, ~ASID_TAKEN);
+    atomic_fetch_and(&space->asid, ~TLB_ASID_TAKEN);
     return false;
 }
 
@@ -70,13 +68,13 @@ asid_find(struct qr_tlb *tlb)
     return asid;
 }
 
-static QR_NOINLINE unsigned
-asid_assign(struct qr_tlb *tlb, struct qr_tlb_space *space)
+unsigned
+qr_asid_assign(struct qr_tlb *tlb, struct qr_tlb_space *space)
 {
     qr_spin_lock(&tlb->asid_lock);
     unsigned asid = atomic_load(&space->asid);
 
-    if (asid == 0 || (asid & ASID_TAKEN) != 0) {
+    if (asid == 0 || (asid & TLB_ASID_TAKEN) != 0) {
         asid = asid_find(tlb);
         tlb->owner[asid] = space;
         for (unsigned word = 0; word < QR_CPU_WORDS; word++)
@@ -86,22 +84,6 @@ asid_assign(struct qr_tlb *tlb, struct qr_tlb_space *space)
     }
     qr_spin_unlock(&tlb->asid_lock);
     return asid;
-}
-
-unsigned
-qr_asid_get(struct qr_tlb *tlb, struct qr_tlb_space *space)
-{
-    unsigned asid = atomic_load(&space->asid);
-
-    if (qr_unlikely(asid == 0 || (asid & ASID_TAKEN) != 0))
-        return asid_assign(tlb, space);
-    return asid;
-}
-
-unsigned
-qr_asid_of(const struct qr_tlb_space *space)
-{
-    return atomic_load(&space->asid) & ~ASID_TAKEN;
 }
 
 void

@@ -84,10 +84,29 @@ void qr_tlb_shoot(struct qr_tlb *tlb, const struct tlb_change *change);
 void qr_tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me);
 /* Serve what other CPUs ask of this one. */
 void qr_tlb_poll(struct qr_cpu *cpu);
-/* The identifier of @space, which this CPU is in `active` of. */
-unsigned qr_asid_get(struct qr_tlb *tlb, struct qr_tlb_space *space);
-/* The identifier under which hardware may hold entries of @space; 0: none. */
-unsigned qr_asid_of(const struct qr_tlb_space *space);
+/* In a space's asid: taken away; somebody else may have the number by now. */
+#define TLB_ASID_TAKEN (1u << 31)
+/* Give @space, in whose `active` this CPU is, a number, unless it has one after all. */
+unsigned qr_asid_assign(struct qr_tlb *tlb, struct qr_tlb_space *space);
+
+/* The number of @space, in whose `active` this CPU is. */
+static inline unsigned
+qr_asid_get(struct qr_tlb *tlb, struct qr_tlb_space *space)
+{
+    unsigned asid = atomic_load(&space->asid);
+
+    if (qr_unlikely(asid == 0 || (asid & TLB_ASID_TAKEN) != 0))
+        return qr_asid_assign(tlb, space);
+    return asid;
+}
+
+/* The number under which hardware may hold entries of @space; 0: none. */
+static inline unsigned
+qr_asid_of(const struct qr_tlb_space *space)
+{
+    return atomic_load(&space->asid) & ~TLB_ASID_TAKEN;
+}
+
 /* @space ends. */
 void qr_asid_release(struct qr_tlb *tlb, struct qr_tlb_space *space);
 
