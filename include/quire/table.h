@@ -28,9 +28,36 @@
 
 struct qr_format; /* one hardware format; src/table/format.h */
 
-extern const struct qr_format qr_format_x86_64;      /**< 4 levels, 48 bits */
-extern const struct qr_format qr_format_x86_64_la57; /**< 5 levels, 57 bits */
-extern const struct qr_format qr_format_scrambled;   /**< no hardware: for tests */
+extern const struct qr_format qr_format_x86_32;         /**< 2 levels, 4 MiB pages, no NX */
+extern const struct qr_format qr_format_x86_pae;        /**< 3 levels, 52 physical bits, NX */
+extern const struct qr_format qr_format_x86_64;         /**< 4 levels, 48 bits */
+extern const struct qr_format qr_format_x86_64_la57;    /**< 5 levels, 57 bits */
+extern const struct qr_format qr_format_aarch64_4k;     /**< 4 levels, 48 bits */
+extern const struct qr_format qr_format_aarch64_4k_39;  /**< 3 levels, 39 bits */
+extern const struct qr_format qr_format_aarch64_4k_52;  /**< 5 levels, 52 bits (LPA2) */
+extern const struct qr_format qr_format_aarch64_16k;    /**< 3 levels, 47 bits */
+extern const struct qr_format qr_format_aarch64_16k_48; /**< 4 levels, 48 bits */
+extern const struct qr_format qr_format_aarch64_16k_52; /**< 4 levels, 52 bits (LPA2) */
+extern const struct qr_format qr_format_aarch64_64k;    /**< 3 levels, 48 bits */
+extern const struct qr_format qr_format_aarch64_64k_42; /**< 2 levels, 42 bits */
+extern const struct qr_format qr_format_aarch64_64k_52; /**< 3 levels, 52 bits (LVA, LPA) */
+extern const struct qr_format qr_format_riscv64_sv39;   /**< 3 levels */
+extern const struct qr_format qr_format_riscv64_sv48;   /**< 4 levels */
+extern const struct qr_format qr_format_riscv64_sv57;   /**< 5 levels */
+extern const struct qr_format qr_format_scrambled;      /**< no hardware: for tests */
+
+/** What MAIR_EL1 holds while tables of an aarch64 format are in use: write-back, write-through,
+ *  write-combining, device, and write-back again for QR_PROT_TAGGED.  A CPU with MTE takes
+ *  QR_AARCH64_MAIR_TAGGED. */
+#define QR_AARCH64_MAIR        ((uint64_t)0x000000ff0444bbff)
+#define QR_AARCH64_MAIR_TAGGED ((uint64_t)0x000000f00444bbff)
+
+/** How the addresses of users and of the kernel share roots. */
+enum qr_roots {
+    QR_ROOTS_SIGNED, /**< one root: a lower half and a sign-extended upper half */
+    QR_ROOTS_FLAT,   /**< one root, no sign: the kernel's part starts at a split (3 GiB) */
+    QR_ROOTS_TWO,    /**< a root each, of va_bits each: users from 0 up, the kernel at the top */
+};
 
 /** What callers may know of a format. */
 struct qr_format_info {
@@ -39,7 +66,10 @@ struct qr_format_info {
     unsigned page_shift;  /**< of level 0 */
     unsigned leaf_levels; /**< bit L set: a leaf may stand at level L */
     unsigned va_bits, pa_bits;
-    unsigned mark_bits; /**< bits of a mark's value that survive */
+    unsigned mark_bits;  /**< bits of a mark's value that survive */
+    unsigned prot_mask;  /**< enum qr_prot bits that survive */
+    unsigned cache_mask; /**< bit C set: cacheability C exists; another becomes a weaker one */
+    enum qr_roots roots;
     bool no_execute, protection_keys, hardware_access_dirty;
 };
 void qr_format_info(const struct qr_format *format, struct qr_format_info *out_info);
@@ -100,6 +130,8 @@ struct qr_tables {
     struct qr_frame *root;          /* fixed */
     qr_pa root_pa;                  /* fixed */
     bool upper_shared;              /* fixed; the root's upper half is the kernel's */
+    uintptr_t lower_end;            /* fixed; end of the users' addresses; 0: it has none */
+    uintptr_t upper_start;          /* fixed; start of the kernel's addresses; 0: it has none */
     _Atomic size_t table_count;     /* tables of this tree, root included */
     struct qr_spin retired_lock;
     struct qr_frame *retired_head; /* [retired_lock] unlinked, perhaps still being read */
@@ -109,18 +141,30 @@ struct qr_tables {
 /**
  * An empty tree.  With @p kernel, the upper half of the new root is the
  * kernel's: the kernel's own top-level entries must all be present before the
- * first such call and never change afterwards.
+ * first such call and never change afterwards.  Where users and the kernel have
+ * a root each (QR_ROOTS_TWO), the tree is the users' and shares nothing.
  * @return QR_OK; QR_ERR_NO_MEMORY
  */
 QR_MUST_USE enum qr_status qr_tables_init(struct qr_tables *tables, const struct qr_format *format,
                                           struct qr_frames *frames, struct qr_epoch *epoch,
                                           const struct qr_tables *kernel);
-/** Adopt a root built by boot code; counts and locks start from what stands there. */
+/** Adopt a root built by boot code; counts and locks start from what stands there.  Of two
+ *  roots, it is the kernel's. */
 QR_MUST_USE enum qr_status qr_tables_adopt(struct qr_tables *tables, const struct qr_format *format,
                                            struct qr_frames *frames, struct qr_epoch *epoch,
                                            qr_pa root);
-/** Allocate every top-level table of the upper half, so that spaces can share them. */
+/**
+ * Allocate every top-level table of the upper half, so that spaces can share them.  Of two roots,
+ * make this, which is empty, the kernel's.  A 32-bit CPU with PAE must load the root again
+ * afterwards if it is in use.
+ * @return QR_OK; QR_ERR_NO_MEMORY
+ */
 QR_MUST_USE enum qr_status qr_tables_fill_upper_half(struct qr_tables *tables);
+/**
+ * Where a kernel's tree of a flat format (QR_ROOTS_FLAT) is split between users and the kernel:
+ * a multiple of what a top-level entry maps; 3 GiB unless it is set.  Before anything shares it.
+ */
+void qr_tables_set_split(struct qr_tables *tables, qr_va split);
 /** Give back unlinked tables that no walker reads any more; whether some are left.  Every
  *  batch does so for its own tree; a host may call it from its tick for the kernel's. */
 bool qr_tables_collect(struct qr_tables *tables);

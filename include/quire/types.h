@@ -142,8 +142,10 @@ enum qr_prot {
     QR_PROT_READ = 1 << 0,
     QR_PROT_WRITE = 1 << 1,
     QR_PROT_EXEC = 1 << 2,
-    QR_PROT_USER = 1 << 3,   /**< reachable from user mode */
-    QR_PROT_GLOBAL = 1 << 4, /**< survives a switch of spaces; kernel half only */
+    QR_PROT_USER = 1 << 3,    /**< reachable from user mode */
+    QR_PROT_GLOBAL = 1 << 4,  /**< survives a switch of spaces; kernel half only */
+    QR_PROT_GUARDED = 1 << 5, /**< indirect branches must meet a landing pad (BTI) */
+    QR_PROT_TAGGED = 1 << 6,  /**< memory with tags (MTE) */
 };
 
 /** What an access wants.  The values of READ, WRITE, EXEC and USER equal those of enum qr_prot. */

@@ -121,5 +121,5 @@ unsigned
 qr_format_shift(const struct qr_format *format, unsigned level)
 {
     qr_assert(level < format->traits->info.levels);
-    return format->traits->shift(level);
+    return format->traits->shift(format->traits, level);
 }

@@ -28,22 +28,29 @@ enum pte_kind {
     PTE_MARK,
 };
 
+struct format_traits;
+typedef const struct format_traits *walk_format;
+
 struct format_traits {
     struct qr_format_info info;
     unsigned entry_bytes;   /* 4 or 8 */
     bool break_before_make; /* a live entry may not be replaced by another live one */
+    bool dirty_is_a_right;  /* protect() depends on the dirty bit, which hardware may set */
+    bool root_is_loaded;    /* the CPU reads the root once: its entries are all made with it */
+    unsigned options;       /* of the format's own functions */
 
-    unsigned (*shift)(unsigned level);      /* log2 of the bytes that an entry maps */
-    unsigned (*index_bits)(unsigned level); /* log2 of the entries of a table */
+    unsigned (*shift)(walk_format f, unsigned level); /* log2 of the bytes that an entry maps */
+    unsigned (*index_bits)(walk_format f, unsigned level); /* log2 of the entries of a table */
 
-    enum pte_kind (*kind)(qr_pte pte, unsigned level);
-    bool (*present)(qr_pte pte, unsigned level); /* of a leaf: hardware may have cached it */
+    enum pte_kind (*kind)(walk_format f, qr_pte pte, unsigned level);
+    bool (*present)(walk_format f, qr_pte pte,
+                    unsigned level); /* of a leaf: hardware may have cached it */
 
-    qr_pte (*make_table)(qr_pa pa, unsigned level);
-    qr_pa (*read_table)(qr_pte pte, unsigned level);
+    qr_pte (*make_table)(walk_format f, qr_pa pa, unsigned level);
+    qr_pa (*read_table)(walk_format f, qr_pte pte, unsigned level);
 
-    qr_pte (*make_leaf)(const struct qr_leaf *leaf, unsigned level);
-    struct qr_leaf (*read_leaf)(qr_pte pte, unsigned level);
+    qr_pte (*make_leaf)(walk_format f, const struct qr_leaf *leaf, unsigned level);
+    struct qr_leaf (*read_leaf)(walk_format f, qr_pte pte, unsigned level);
 
     /*
      * All bits of a leaf but those that hold the address; never all zero in an entry that is not
@@ -51,20 +58,48 @@ struct format_traits {
      * XORs both with the same value, and address_change() turns the XOR of both into that of
      * their addresses.
      */
-    qr_pte (*attribute_mask)(unsigned level);
-    uint64_t (*address_change)(qr_pte difference, unsigned level);
+    qr_pte (*attribute_mask)(walk_format f, unsigned level);
+    uint64_t (*address_change)(walk_format f, qr_pte difference, unsigned level);
 
-    qr_pte (*make_mark)(struct qr_mark mark, unsigned level);
-    struct qr_mark (*read_mark)(qr_pte pte, unsigned level);
+    qr_pte (*make_mark)(walk_format f, struct qr_mark mark, unsigned level);
+    struct qr_mark (*read_mark)(walk_format f, qr_pte pte, unsigned level);
 
     /* A leaf with other rights; everything else as it was. */
-    qr_pte (*protect)(qr_pte pte, unsigned level, unsigned prot, uint8_t pkey);
-    bool (*writable)(qr_pte pte, unsigned level);
+    qr_pte (*protect)(walk_format f, qr_pte pte, unsigned level, unsigned prot, uint8_t pkey);
+    bool (*writable)(walk_format f, qr_pte pte, unsigned level);
     /* A leaf with other flags (enum qr_leaf_flag). */
-    qr_pte (*flag)(qr_pte pte, unsigned level, unsigned set_flags, unsigned clear_flags);
+    qr_pte (*flag)(walk_format f, qr_pte pte, unsigned level, unsigned set_flags,
+                   unsigned clear_flags);
     /* Hardware that cached @old could allow what @new does not, or miss setting a flag. */
-    bool (*stricter)(qr_pte old, qr_pte new, unsigned level);
+    bool (*stricter)(walk_format f, qr_pte old, qr_pte new, unsigned level);
 };
+
+/* What every hardware can express of enum qr_prot. */
+#define FORMAT_PROT (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC | QR_PROT_USER | QR_PROT_GLOBAL)
+
+/*
+ * shift and index_bits of a format whose tables are as large as a page, but for the root,
+ * which has what is left of the address.
+ */
+static QR_ALWAYS_INLINE unsigned
+format_step(walk_format f)
+{
+    return f->info.page_shift - (f->entry_bytes == 4 ? 2 : 3);
+}
+
+static QR_ALWAYS_INLINE unsigned
+format_shift(walk_format f, unsigned level)
+{
+    return f->info.page_shift + format_step(f) * level;
+}
+
+static QR_ALWAYS_INLINE unsigned
+format_index_bits(walk_format f, unsigned level)
+{
+    unsigned root_bits = f->info.va_bits - format_shift(f, f->info.levels - 1);
+
+    return level + 1 < f->info.levels || root_bits == format_step(f) ? format_step(f) : root_bits;
+}
 
 /* The walker's instance for one format. */
 struct qr_format {

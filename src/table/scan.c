@@ -33,9 +33,23 @@ static size_t
 scan_limit(const struct table_scan *scan, unsigned level)
 {
     walk_format f = scan->tables->format->traits;
-    size_t count = (size_t)1 << f->index_bits(level);
+    size_t count = (size_t)1 << f->index_bits(f, level);
 
-    return scan->tables->upper_shared && level + 1 == f->info.levels ? count / 2 : count;
+    if (!scan->tables->upper_shared || level + 1 < f->info.levels)
+        return count;
+    return walk_index(f, scan->tables->lower_end - 1, level) + 1;
+}
+
+uintptr_t
+qr_scan_root_base(const struct qr_tables *tables, size_t index)
+{
+    walk_format f = tables->format->traits;
+    unsigned level = f->info.levels - 1;
+    uintptr_t low = (uintptr_t)index << f->shift(f, level);
+
+    if (f->info.roots == QR_ROOTS_FLAT || (tables->lower_end != 0 && low < tables->lower_end))
+        return low;
+    return low | walk_upper_bits(f);
 }
 
 /* Move to the next entry of the current table that is not empty. */
@@ -70,8 +84,8 @@ scan_address(const struct table_scan *scan, size_t index)
     walk_format f = scan->tables->format->traits;
 
     if (scan->level + 1 == f->info.levels)
-        return scan_root_base(f, index);
-    return scan->path[scan->level].base + ((uintptr_t)index << f->shift(scan->level));
+        return qr_scan_root_base(scan->tables, index);
+    return scan->path[scan->level].base + ((uintptr_t)index << f->shift(f, scan->level));
 }
 
 bool
@@ -94,8 +108,8 @@ qr_scan_next(struct table_scan *scan)
         return true;
     }
     scan->va = scan_address(scan, index);
-    if (f->kind(scan->pte, scan->level) == PTE_TABLE) {
-        scan_enter(scan, f->read_table(scan->pte, scan->level), scan->va, scan->level - 1);
+    if (f->kind(f, scan->pte, scan->level) == PTE_TABLE) {
+        scan_enter(scan, f->read_table(f, scan->pte, scan->level), scan->va, scan->level - 1);
         return true;
     }
     scan->event = SCAN_ENTRY;

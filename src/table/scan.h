@@ -52,13 +52,6 @@ scan_parent(const struct table_scan *scan)
 }
 
 /* The first address under entry @index of the root. */
-static inline uintptr_t
-scan_root_base(walk_format f, size_t index)
-{
-    unsigned unused = (unsigned)(sizeof(uintptr_t) * 8) - f->info.va_bits;
-    uintptr_t high = (uintptr_t)index << f->shift(f->info.levels - 1) << unused;
-
-    return (uintptr_t)((intptr_t)high >> unused);
-}
+uintptr_t qr_scan_root_base(const struct qr_tables *tables, size_t index);
 
 #endif

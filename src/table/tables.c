@@ -18,16 +18,28 @@
 
 #include "table/scan.h"
 
+/* A table is as large as a page of its format, which may be several of ours. */
+static unsigned
+table_order(const struct qr_tables *tables)
+{
+    return tables->format->traits->info.page_shift - QR_PAGE_SHIFT;
+}
+
 struct qr_frame *
 qr_table_alloc(struct qr_tables *tables)
 {
-    return qr_frame_alloc(tables->frames, QR_ALLOC_ZERO | QR_ALLOC_ATOMIC);
+    unsigned order = table_order(tables);
+
+    if (order == 0)
+        return qr_frame_alloc(tables->frames, QR_ALLOC_ZERO | QR_ALLOC_ATOMIC);
+    return qr_frame_alloc_block(tables->frames, order, QR_ALLOC_ZERO | QR_ALLOC_ATOMIC);
 }
 
 static void
 table_count_pages(struct qr_tables *tables, long delta)
 {
-    qr_counter_add(qr_frames_counters(tables->frames), QR_PAGES_TABLE, delta);
+    qr_counter_add(qr_frames_counters(tables->frames), QR_PAGES_TABLE,
+                   delta * (1L << table_order(tables)));
 }
 
 void
@@ -156,6 +168,11 @@ qr_tables_retire(struct qr_tables *tables, struct qr_frame *const *list, size_t 
 
 /* ---- Trees ------------------------------------------------------------------ */
 
+#define UINTPTR_BITS (sizeof(uintptr_t) * 8)
+
+/* Where flat formats are split unless they are told otherwise. */
+#define SPLIT_DEFAULT ((uintptr_t)3 << 30)
+
 static unsigned
 root_level(const struct qr_tables *tables)
 {
@@ -165,7 +182,66 @@ root_level(const struct qr_tables *tables)
 static size_t
 root_entries(const struct qr_tables *tables)
 {
-    return (size_t)1 << tables->format->traits->index_bits(root_level(tables));
+    return (size_t)1 << tables->format->traits->index_bits(tables->format->traits,
+                                                           root_level(tables));
+}
+
+/* A tree of its own has both halves where one root can; of two roots it is the users'. */
+static void
+tables_set_halves(struct qr_tables *tables)
+{
+    const struct qr_format_info *info = &tables->format->traits->info;
+
+    switch (info->roots) {
+    case QR_ROOTS_SIGNED:
+        tables->lower_end = (uintptr_t)1 << (info->va_bits - 1);
+        tables->upper_start = -tables->lower_end;
+        break;
+    case QR_ROOTS_FLAT:
+        tables->lower_end = SPLIT_DEFAULT;
+        tables->upper_start = SPLIT_DEFAULT;
+        break;
+    case QR_ROOTS_TWO:
+        tables->lower_end = (uintptr_t)1 << info->va_bits;
+        tables->upper_start = 0;
+        break;
+    }
+}
+
+/* Of two roots, this one is the kernel's. */
+static void
+tables_make_upper(struct qr_tables *tables)
+{
+    tables->lower_end = 0;
+    tables->upper_start = walk_upper_bits(tables->format->traits);
+}
+
+void
+qr_tables_set_split(struct qr_tables *tables, qr_va split)
+{
+    walk_format f = tables->format->traits;
+
+    qr_assert(f->info.roots == QR_ROOTS_FLAT && !tables->upper_shared);
+    qr_assert(split.v != 0 && (split.v & walk_entry_mask(f, root_level(tables))) == 0);
+    qr_assert((uint64_t)split.v >> f->info.va_bits == 0);
+    tables->lower_end = split.v;
+    tables->upper_start = split.v;
+}
+
+/* The root's first entry of the upper half. */
+static size_t
+upper_index(const struct qr_tables *tables)
+{
+    walk_format f = tables->format->traits;
+
+    return walk_index(f, tables->lower_end - 1, root_level(tables)) + 1;
+}
+
+/* How many of the root's entries are this tree's own. */
+static size_t
+root_own(const struct qr_tables *tables)
+{
+    return tables->upper_shared ? upper_index(tables) : root_entries(tables);
 }
 
 static void
@@ -173,11 +249,13 @@ tables_setup(struct qr_tables *tables, const struct qr_format *format, struct qr
              struct qr_epoch *epoch)
 {
     qr_assert(format->traits->info.levels <= QR_LEVELS_MAX);
+    qr_assert(format->traits->info.page_shift >= QR_PAGE_SHIFT);
     tables->format = format;
     tables->frames = frames;
     tables->epoch = epoch;
     tables->root = NULL;
     tables->upper_shared = false;
+    tables_set_halves(tables);
     atomic_init(&tables->table_count, 0);
     qr_spin_init(&tables->retired_lock, QR_RANK_TLB);
     tables->retired_head = NULL;
@@ -188,14 +266,53 @@ tables_setup(struct qr_tables *tables, const struct qr_format *format, struct qr
 static void
 copy_upper_half(struct qr_tables *tables, const struct qr_tables *kernel)
 {
-    size_t words = root_entries(tables) * tables->format->traits->entry_bytes / sizeof(uint64_t);
-    uint64_t *from = qr_port_window_open(kernel->root_pa);
-    uint64_t *to = qr_port_window_open(tables->root_pa);
+    walk_format f = tables->format->traits;
+    size_t count = root_entries(tables);
+    void *from = qr_port_window_open(kernel->root_pa);
+    void *to = qr_port_window_open(tables->root_pa);
 
-    for (size_t i = words / 2; i < words; i++)
-        to[i] = from[i];
+    tables->lower_end = kernel->lower_end;
+    tables->upper_start = 0;
+    tables->upper_shared = true;
+    for (size_t i = upper_index(tables); i < count; i++) {
+        if (f->entry_bytes == 8)
+            ((uint64_t *)to)[i] = ((const uint64_t *)from)[i];
+        else
+            ((uint32_t *)to)[i] = ((const uint32_t *)from)[i];
+    }
     qr_port_window_close(to);
     qr_port_window_close(from);
+}
+
+/* Make the tables under the root's entries [index, end) that are empty; they stay. */
+static enum qr_status
+fill_root(struct qr_tables *tables, size_t index, size_t end)
+{
+    walk_format f = tables->format->traits;
+    unsigned level = root_level(tables);
+    enum qr_status status = QR_OK;
+
+    table_lock(tables->root);
+    for (; index < end && status == QR_OK; index++) {
+        void *root = qr_port_window_open(tables->root_pa);
+
+        if (pte_load(f, root, index) == 0) {
+            struct qr_frame *frame = qr_table_alloc(tables);
+
+            if (frame != NULL) {
+                qr_table_init(tables, frame, qr_scan_root_base(tables, index), level - 1);
+                atomic_fetch_or_explicit(&frame->flags, QR_FRAME_PINNED, memory_order_relaxed);
+                pte_store(f, root, index,
+                          f->make_table(f, qr_frame_pa(tables->frames, frame), level));
+                table_live_add(tables->root, 1);
+            } else {
+                status = QR_ERR_NO_MEMORY;
+            }
+        }
+        qr_port_window_close(root);
+    }
+    table_unlock(tables->root);
+    return status;
 }
 
 enum qr_status
@@ -208,10 +325,12 @@ qr_tables_init(struct qr_tables *tables, const struct qr_format *format, struct 
         return QR_ERR_NO_MEMORY;
     tables->root_pa = qr_frame_pa(frames, tables->root);
     qr_table_init(tables, tables->root, 0, root_level(tables));
-    if (kernel != NULL) {
-        qr_assert(kernel->format == format);
+    qr_assert(kernel == NULL || kernel->format == format);
+    if (kernel != NULL && format->traits->info.roots != QR_ROOTS_TWO)
         copy_upper_half(tables, kernel);
-        tables->upper_shared = true;
+    if (format->traits->root_is_loaded && fill_root(tables, 0, root_own(tables)) != QR_OK) {
+        qr_tables_fini(tables);
+        return QR_ERR_NO_MEMORY;
     }
     return QR_OK;
 }
@@ -263,6 +382,8 @@ qr_tables_adopt(struct qr_tables *tables, const struct qr_format *format, struct
                 struct qr_epoch *epoch, qr_pa root)
 {
     tables_setup(tables, format, frames, epoch);
+    if (format->traits->info.roots == QR_ROOTS_TWO)
+        tables_make_upper(tables);
     tables->root = qr_frame_find(frames, qr_pa_to_pfn(root));
     tables->root_pa = root;
 
@@ -276,31 +397,12 @@ qr_tables_adopt(struct qr_tables *tables, const struct qr_format *format, struct
 enum qr_status
 qr_tables_fill_upper_half(struct qr_tables *tables)
 {
-    walk_format f = tables->format->traits;
-    unsigned level = root_level(tables);
-    size_t count = root_entries(tables);
-    enum qr_status status = QR_OK;
-
-    table_lock(tables->root);
-    for (size_t i = count / 2; i < count && status == QR_OK; i++) {
-        void *root = qr_port_window_open(tables->root_pa);
-
-        if (pte_load(f, root, i) == 0) {
-            struct qr_frame *frame = qr_table_alloc(tables);
-
-            if (frame != NULL) {
-                qr_table_init(tables, frame, scan_root_base(f, i), level - 1);
-                atomic_fetch_or_explicit(&frame->flags, QR_FRAME_PINNED, memory_order_relaxed);
-                pte_store(f, root, i, f->make_table(qr_frame_pa(tables->frames, frame), level));
-                table_live_add(tables->root, 1);
-            } else {
-                status = QR_ERR_NO_MEMORY;
-            }
-        }
-        qr_port_window_close(root);
+    if (tables->format->traits->info.roots == QR_ROOTS_TWO) {
+        qr_assert(tables->lower_end == 0 || table_live(tables->root) == 0);
+        tables_make_upper(tables);
+        return QR_OK;
     }
-    table_unlock(tables->root);
-    return status;
+    return fill_root(tables, upper_index(tables), root_entries(tables));
 }
 
 void
@@ -348,15 +450,17 @@ find_in_half(struct qr_tables *tables, uintptr_t from, uintptr_t end, struct qr_
 bool
 qr_tables_next(struct qr_tables *tables, qr_va from, struct qr_entry *out_entry)
 {
-    uintptr_t lower_end = (uintptr_t)1 << (tables->format->traits->info.va_bits - 1);
-    uintptr_t upper_start = -lower_end;
-    uintptr_t start = qr_va_page_down(from.v);
-
-    if (find_in_half(tables, start, lower_end, out_entry))
-        return true;
-    if (tables->upper_shared)
-        return false;
+    walk_format f = tables->format->traits;
+    uintptr_t start = from.v & ~walk_entry_mask(f, 0);
     /* The last page of all has no address after it, so no range ends there. */
-    return find_in_half(tables, start > upper_start ? start : upper_start, -(uintptr_t)QR_PAGE_SIZE,
-                        out_entry);
+    uintptr_t upper_end = f->info.roots == QR_ROOTS_FLAT && f->info.va_bits < UINTPTR_BITS
+                              ? (uintptr_t)1 << f->info.va_bits
+                              : -(walk_entry_mask(f, 0) + 1);
+
+    if (find_in_half(tables, start, tables->lower_end, out_entry))
+        return true;
+    if (tables->upper_start == 0)
+        return false;
+    return find_in_half(tables, start > tables->upper_start ? start : tables->upper_start,
+                        upper_end, out_entry);
 }

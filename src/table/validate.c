@@ -43,26 +43,26 @@ check_table(const struct validation *v)
 static const char *
 check_leaf(walk_format f, qr_pte pte, unsigned level)
 {
-    struct qr_leaf leaf = f->read_leaf(pte, level);
+    struct qr_leaf leaf = f->read_leaf(f, pte, level);
 
     if ((f->info.leaf_levels >> level & 1) == 0)
         return "a leaf at a level that has none";
     if ((leaf.pa.v & walk_entry_mask(f, level)) != 0)
         return "a misaligned leaf";
-    return f->make_leaf(&leaf, level) == pte ? NULL : "a leaf with unknown bits";
+    return f->make_leaf(f, &leaf, level) == pte ? NULL : "a leaf with unknown bits";
 }
 
 static const char *
 check_entry(walk_format f, qr_pte pte, unsigned level)
 {
-    if (f->kind(pte, level) == PTE_LEAF)
+    if (f->kind(f, pte, level) == PTE_LEAF)
         return check_leaf(f, pte, level);
 
-    struct qr_mark mark = f->read_mark(pte, level);
+    struct qr_mark mark = f->read_mark(f, pte, level);
 
     if (mark.kind == QR_MARK_NONE || mark.kind >= QR_MARK_KIND_COUNT)
         return "a mark of no kind";
-    return f->make_mark(mark, level) == pte ? NULL : "a mark with unknown bits";
+    return f->make_mark(f, mark, level) == pte ? NULL : "a mark with unknown bits";
 }
 
 static const char *

@@ -43,8 +43,6 @@
 #include "table/decide.h"
 #include "table/tables.h"
 
-typedef const struct format_traits *walk_format;
-
 /* ---- Entries ------------------------------------------------------------- */
 
 static QR_ALWAYS_INLINE qr_pte
@@ -104,20 +102,20 @@ pte_swap(walk_format f, void *table, size_t index, qr_pte *old, qr_pte new)
 static QR_ALWAYS_INLINE size_t
 walk_index(walk_format f, uintptr_t va, unsigned level)
 {
-    return (va >> f->shift(level)) & (((size_t)1 << f->index_bits(level)) - 1);
+    return (va >> f->shift(f, level)) & (((size_t)1 << f->index_bits(f, level)) - 1);
 }
 
 static QR_ALWAYS_INLINE uintptr_t
 walk_entry_mask(walk_format f, unsigned level)
 {
-    return ((uintptr_t)1 << f->shift(level)) - 1;
+    return ((uintptr_t)1 << f->shift(f, level)) - 1;
 }
 
 /* Whether one table at @level covers both addresses (which lie in one half). */
 static QR_ALWAYS_INLINE bool
 walk_same_table(walk_format f, uintptr_t a, uintptr_t b, unsigned level)
 {
-    return level + 1 >= f->info.levels || (a ^ b) >> f->shift(level + 1) == 0;
+    return level + 1 >= f->info.levels || (a ^ b) >> f->shift(f, level + 1) == 0;
 }
 
 static QR_ALWAYS_INLINE uintptr_t
@@ -131,14 +129,14 @@ walk_decode(walk_format f, qr_pte pte, unsigned level, uintptr_t va, struct qr_e
 {
     out_entry->level = level;
     out_entry->start = qr_va_of(va & ~walk_entry_mask(f, level));
-    switch (f->kind(pte, level)) {
+    switch (f->kind(f, pte, level)) {
     case PTE_LEAF:
         out_entry->kind = QR_ENTRY_LEAF;
-        out_entry->leaf = f->read_leaf(pte, level);
+        out_entry->leaf = f->read_leaf(f, pte, level);
         break;
     case PTE_MARK:
         out_entry->kind = QR_ENTRY_MARK;
-        out_entry->mark = f->read_mark(pte, level);
+        out_entry->mark = f->read_mark(f, pte, level);
         break;
     default:
         out_entry->kind = QR_ENTRY_NONE;
@@ -240,9 +238,9 @@ walk_sink(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned wanted)
     while (c->level > wanted) {
         qr_pte pte = walk_load(f, c, va);
 
-        if (f->kind(pte, c->level) != PTE_TABLE)
+        if (f->kind(f, pte, c->level) != PTE_TABLE)
             return;
-        qr_pa pa = f->read_table(pte, c->level);
+        qr_pa pa = f->read_table(f, pte, c->level);
         struct qr_frame *frame = qr_frame_of(c->tables->frames, qr_pa_to_pfn(pa));
 
         table_lock(frame);
@@ -261,13 +259,22 @@ walk_go(walk_format f, struct qr_cursor *c, qr_va va, unsigned wanted)
 
 /* ---- Open ----------------------------------------------------------------- */
 
-/* Whether @va is sign-extended from the format's width. */
-static QR_ALWAYS_INLINE bool
-walk_is_canonical(walk_format f, uintptr_t va)
+/* What the kernel's addresses have above those that are translated. */
+static QR_ALWAYS_INLINE uintptr_t
+walk_upper_bits(walk_format f)
 {
-    uintptr_t high = (uintptr_t)((intptr_t)va >> (f->info.va_bits - 1));
+    return f->info.roots == QR_ROOTS_FLAT ? 0 : ~(uintptr_t)0 << f->info.va_bits;
+}
 
-    return high + 1 <= 1;
+/* Whether [first, last] lies in one half, and in one that belongs to this tree. */
+static QR_ALWAYS_INLINE bool
+walk_is_canonical(walk_format f, const struct qr_tables *tables, uintptr_t first, uintptr_t last)
+{
+    uint64_t all = (uint64_t)walk_upper_bits(f) | (((uint64_t)1 << f->info.va_bits) - 1);
+
+    if (tables->lower_end != 0 && last < tables->lower_end)
+        return true;
+    return tables->upper_start != 0 && first >= tables->upper_start && last <= all;
 }
 
 /*
@@ -280,7 +287,7 @@ walk_top_level(walk_format f, uintptr_t first, uintptr_t last)
     uintptr_t difference = first ^ last;
     unsigned level = 0;
 
-    if (qr_likely(difference <= QR_PAGE_MASK))
+    if (qr_likely(difference <= walk_entry_mask(f, 0)))
         return 0;
     while (level + 1 < f->info.levels) {
         uintptr_t mask = walk_entry_mask(f, level + 1);
@@ -309,9 +316,9 @@ walk_covering(walk_format f, struct qr_cursor *c, unsigned top)
         qr_pte pte = pte_load(f, table, walk_index(f, first, level));
 
         qr_port_window_close(table);
-        if (qr_unlikely(f->kind(pte, level) != PTE_TABLE))
+        if (qr_unlikely(f->kind(f, pte, level) != PTE_TABLE))
             break;
-        pa = f->read_table(pte, level);
+        pa = f->read_table(f, pte, level);
     }
     c->level = level;
     c->top = level;
@@ -352,9 +359,8 @@ walk_open(walk_format f, struct qr_cursor *c, struct qr_tables *tables, struct q
     unsigned top = walk_top_level(f, first, last);
     struct qr_cpu *cpu = qr_cpu_enter();
 
-    qr_assert(first <= last && ((first | (last + 1)) & QR_PAGE_MASK) == 0);
-    qr_debug_assert((first ^ last) >> (f->info.va_bits - 1) == 0 && walk_is_canonical(f, first));
-    qr_debug_assert(!tables->upper_shared || (intptr_t)first >= 0);
+    qr_assert(first <= last && ((first | (last + 1)) & walk_entry_mask(f, 0)) == 0);
+    qr_debug_assert(walk_is_canonical(f, tables, first, last));
     c->tables = tables;
     c->batch = batch;
     c->range.start.v = first;
@@ -362,7 +368,7 @@ walk_open(walk_format f, struct qr_cursor *c, struct qr_tables *tables, struct q
     c->at.v = first;
     c->noted = false;
     /* More than one page: its holder may call addresses unmapped that it did not note. */
-    if (batch != NULL && last - first > QR_PAGE_MASK)
+    if (batch != NULL && last - first > walk_entry_mask(f, 0))
         batch->gaps = true;
     /* Each retry follows an unlinking, which is visible to the next walk. */
     while (qr_unlikely(!walk_lock_covering(f, c, top, cpu)))
@@ -380,7 +386,7 @@ static QR_ALWAYS_INLINE void
 walk_note_in_batch(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
 {
     c->noted = true;
-    qr_tlb_batch_note(c->batch, qr_va_of(va & ~walk_entry_mask(f, level)), f->shift(level));
+    qr_tlb_batch_note(c->batch, qr_va_of(va & ~walk_entry_mask(f, level)), f->shift(f, level));
 }
 
 static QR_ALWAYS_INLINE void
@@ -426,6 +432,7 @@ walk_build(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
     struct qr_frame *fresh[QR_LEVELS_MAX];
     unsigned count = c->level - level;
 
+    qr_assert(!f->root_is_loaded || c->level + 1 < f->info.levels);
     for (unsigned i = 0; i < count; i++) {
         fresh[i] = qr_table_alloc(c->tables);
         if (fresh[i] == NULL) {
@@ -440,7 +447,7 @@ walk_build(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
 
         qr_table_init(c->tables, fresh[i], walk_table_base(f, va, child_level), child_level);
         table_lock(fresh[i]);
-        walk_store(f, c, va, f->make_table(pa, c->level));
+        walk_store(f, c, va, f->make_table(f, pa, c->level));
         table_live_add(c->path[c->level], 1);
         walk_push(c, fresh[i], pa, va);
     }
@@ -478,7 +485,7 @@ walk_prepare(walk_format f, struct qr_cursor *c, qr_va va, unsigned level)
     }
     walk_sink(f, c, va.v, level);
 
-    enum pte_kind kind = f->kind(walk_load(f, c, va.v), c->level);
+    enum pte_kind kind = f->kind(f, walk_load(f, c, va.v), c->level);
 
     switch (decide_prepare(kind, c->level, level)) {
     case PREPARE_DONE:
@@ -503,7 +510,7 @@ walk_set_at(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level, qr
     if (qr_likely(old == 0))
         table_live_add(c->path[level], 1);
     else
-        qr_assert(f->kind(old, level) == PTE_MARK);
+        qr_assert(f->kind(f, old, level) == PTE_MARK);
     pte_store(f, table, index, pte);
     qr_port_window_close(table);
 }
@@ -512,7 +519,7 @@ static QR_ALWAYS_INLINE void
 walk_map_near(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)
 {
     qr_assert(((va.v | leaf->pa.v) & walk_entry_mask(f, 0)) == 0);
-    walk_set_at(f, c, va.v, 0, f->make_leaf(leaf, 0));
+    walk_set_at(f, c, va.v, 0, f->make_leaf(f, leaf, 0));
 }
 
 static QR_ALWAYS_INLINE void
@@ -523,7 +530,7 @@ walk_map_far(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf 
     qr_assert(((va.v | leaf->pa.v) & walk_entry_mask(f, level)) == 0);
     walk_go(f, c, va, level);
     qr_assert(c->level == level);
-    walk_set_at(f, c, va.v, level, f->make_leaf(leaf, level));
+    walk_set_at(f, c, va.v, level, f->make_leaf(f, leaf, level));
 }
 
 static QR_ALWAYS_INLINE void
@@ -533,7 +540,7 @@ walk_mark(walk_format f, struct qr_cursor *c, qr_va va, unsigned level, struct q
     qr_assert(mark.kind != QR_MARK_NONE && mark.value >> f->info.mark_bits == 0);
     walk_go(f, c, va, level);
     qr_assert(c->level == level);
-    walk_set_at(f, c, va.v, level, f->make_mark(mark, level));
+    walk_set_at(f, c, va.v, level, f->make_mark(f, mark, level));
 }
 
 static QR_ALWAYS_INLINE struct qr_entry
@@ -548,7 +555,7 @@ walk_unmap(walk_format f, struct qr_cursor *c, qr_va va)
     walk_decode(f, old, c->level, va.v, &entry);
     qr_assert(entry.kind != QR_ENTRY_NONE);
     table_live_add(c->path[c->level], -1);
-    if (entry.kind == QR_ENTRY_LEAF && f->present(old, c->level))
+    if (entry.kind == QR_ENTRY_LEAF && f->present(f, old, c->level))
         walk_note(f, c, va.v, c->level);
     return entry;
 }
@@ -557,7 +564,7 @@ static QR_ALWAYS_INLINE struct qr_entry
 walk_replace(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)
 {
     unsigned level = leaf->level;
-    qr_pte new = f->make_leaf(leaf, level);
+    qr_pte new = f->make_leaf(f, leaf, level);
     struct qr_entry entry;
 
     qr_assert((leaf->pa.v & walk_entry_mask(f, level)) == 0);
@@ -568,7 +575,7 @@ walk_replace(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf 
 
     walk_decode(f, old, level, va.v, &entry);
     qr_assert(entry.kind == QR_ENTRY_LEAF);
-    if (f->present(old, level)) {
+    if (f->present(f, old, level)) {
         walk_note(f, c, va.v, level);
         if (f->break_before_make)
             c->batch->flush(c->batch);
@@ -590,13 +597,13 @@ walk_update(walk_format f, struct qr_cursor *c, qr_va va, unsigned prot, unsigne
     qr_pte old = pte_load(f, table, index);
     qr_pte new;
 
-    qr_assert(f->kind(old, level) == PTE_LEAF);
+    qr_assert(f->kind(f, old, level) == PTE_LEAF);
     do {
-        new = f->flag(old, level, set_flags, clear_flags);
-        new = f->protect(new, level, prot, f->read_leaf(old, level).pkey);
+        new = f->flag(f, old, level, set_flags, clear_flags);
+        new = f->protect(f, new, level, prot, f->read_leaf(f, old, level).pkey);
     } while (!pte_swap(f, table, index, &old, new));
     qr_port_window_close(table);
-    if (f->stricter(old, new, level))
+    if (f->stricter(f, old, new, level))
         walk_note(f, c, va.v, level);
 }
 
@@ -607,22 +614,22 @@ static QR_ALWAYS_INLINE void
 walk_split_fill(walk_format f, void *table, qr_pte pte, unsigned level)
 {
     unsigned below = level - 1;
-    size_t count = (size_t)1 << f->index_bits(below);
+    size_t count = (size_t)1 << f->index_bits(f, below);
 
-    if (f->kind(pte, level) == PTE_LEAF) {
-        struct qr_leaf leaf = f->read_leaf(pte, level);
+    if (f->kind(f, pte, level) == PTE_LEAF) {
+        struct qr_leaf leaf = f->read_leaf(f, pte, level);
 
         leaf.level = (uint8_t)below;
         for (size_t i = 0; i < count; i++) {
-            pte_store(f, table, i, f->make_leaf(&leaf, below));
-            leaf.pa.v += (uint64_t)1 << f->shift(below);
+            pte_store(f, table, i, f->make_leaf(f, &leaf, below));
+            leaf.pa.v += (uint64_t)1 << f->shift(f, below);
         }
     } else {
-        struct qr_mark mark = f->read_mark(pte, level);
-        size_t pages = (size_t)1 << (f->shift(below) - f->info.page_shift);
+        struct qr_mark mark = f->read_mark(f, pte, level);
+        size_t pages = (size_t)1 << (f->shift(f, below) - f->info.page_shift);
 
         for (size_t i = 0; i < count; i++)
-            pte_store(f, table, i, f->make_mark(decide_split_mark(mark, i, pages), below));
+            pte_store(f, table, i, f->make_mark(f, decide_split_mark(mark, i, pages), below));
     }
 }
 
@@ -642,15 +649,15 @@ walk_split(walk_format f, struct qr_cursor *c, qr_va va)
     if (child == NULL)
         return QR_ERR_NO_MEMORY;
     qr_table_init(c->tables, child, walk_table_base(f, va.v, level - 1), level - 1);
-    table_live_add(child, 1 << f->index_bits(level - 1));
+    table_live_add(child, 1 << f->index_bits(f, level - 1));
     table_lock(child);
 
     qr_pa pa = qr_frame_pa(c->tables->frames, child);
-    qr_pte new = f->make_table(pa, level);
+    qr_pte new = f->make_table(f, pa, level);
     void *below = qr_port_window_open(pa);
     void *table = qr_port_window_open(c->pa[level]);
     size_t index = walk_index(f, va.v, level);
-    bool noted = f->kind(old, level) == PTE_LEAF && f->present(old, level);
+    bool noted = f->kind(f, old, level) == PTE_LEAF && f->present(f, old, level);
 
     if (noted && f->break_before_make) {
         old = pte_exchange(f, table, index, 0);
@@ -719,7 +726,7 @@ walk_segment(walk_format f, struct qr_cursor *c, uintptr_t *io_va, uintptr_t las
 
         if (place.pte == 0)
             continue;
-        if (level > 0 && f->kind(place.pte, level) == PTE_TABLE) {
+        if (level > 0 && f->kind(f, place.pte, level) == PTE_TABLE) {
             result = WALK_TABLE;
             break;
         }
@@ -797,17 +804,17 @@ walk_unmap_visit(walk_format f, struct qr_cursor *c, struct walk_place place, vo
     unsigned level = place.level;
 
     qr_assert(level == 0 ||
-              decide_cover(unmap->range, qr_va_of(place.va), f->shift(level)) == COVER_WHOLE);
+              decide_cover(unmap->range, qr_va_of(place.va), f->shift(f, level)) == COVER_WHOLE);
 
     qr_pte old = pte_exchange(f, place.table, place.index, 0);
 
-    if (qr_likely(level == 0 && ((old ^ unmap->last) & f->attribute_mask(0)) == 0)) {
-        unmap->entry.leaf.pa.v ^= f->address_change(old ^ unmap->last, 0);
+    if (qr_likely(level == 0 && ((old ^ unmap->last) & f->attribute_mask(f, 0)) == 0)) {
+        unmap->entry.leaf.pa.v ^= f->address_change(f, old ^ unmap->last, 0);
         unmap->entry.start = qr_va_of(place.va);
         unmap->last = old;
     } else {
         walk_decode(f, old, level, place.va, &unmap->entry);
-        unmap->present = unmap->entry.kind == QR_ENTRY_LEAF && f->present(old, level);
+        unmap->present = unmap->entry.kind == QR_ENTRY_LEAF && f->present(f, old, level);
         unmap->last = level == 0 && unmap->entry.kind == QR_ENTRY_LEAF ? old : 0;
     }
     if (unmap->present)
@@ -856,14 +863,14 @@ static QR_ALWAYS_INLINE void
 walk_protect_work_out(walk_format f, struct walk_place place, struct walk_protect_state *protect)
 {
     unsigned level = place.level;
-    bool writable = f->writable(place.pte, level);
+    bool writable = f->writable(f, place.pte, level);
     bool ask = (protect->prot & QR_PROT_WRITE) != 0 && !writable;
     unsigned prot =
         decide_protect(protect->prot, writable, ask && walk_may_write(f, place, protect));
-    qr_pte new = f->protect(place.pte, level, prot, protect->pkey);
+    qr_pte new = f->protect(f, place.pte, level, prot, protect->pkey);
 
     protect->change = place.pte ^ new;
-    protect->stricter = f->stricter(place.pte, new, level);
+    protect->stricter = f->stricter(f, place.pte, new, level);
     protect->last = ask && protect->may_write != NULL ? 0 : place.pte;
     if (level > 0)
         protect->last = 0;
@@ -875,20 +882,24 @@ walk_protect_visit(walk_format f, struct qr_cursor *c, struct walk_place place, 
     struct walk_protect_state *protect = state;
     unsigned level = place.level;
 
-    if (qr_unlikely(level > 0 || ((place.pte ^ protect->last) & f->attribute_mask(0)) != 0)) {
-        if (f->kind(place.pte, level) != PTE_LEAF)
+    if (qr_unlikely(level > 0 || ((place.pte ^ protect->last) & f->attribute_mask(f, 0)) != 0)) {
+        if (f->kind(f, place.pte, level) != PTE_LEAF)
             return true;
-        qr_assert(level == 0 ||
-                  decide_cover(protect->range, qr_va_of(place.va), f->shift(level)) == COVER_WHOLE);
+        qr_assert(level == 0 || decide_cover(protect->range, qr_va_of(place.va),
+                                             f->shift(f, level)) == COVER_WHOLE);
         walk_protect_work_out(f, place, protect);
     }
     if (protect->change == 0)
         return true;
-    /* Hardware may set the accessed or dirty bit meanwhile; they change neither of the two. */
+    /* Hardware may set the accessed or dirty bit meanwhile; mostly they change neither of the two. */
     qr_pte old = place.pte;
 
-    while (!pte_swap(f, place.table, place.index, &old, old ^ protect->change))
-        continue;
+    while (!pte_swap(f, place.table, place.index, &old, old ^ protect->change)) {
+        if (!f->dirty_is_a_right)
+            continue;
+        place.pte = old;
+        walk_protect_work_out(f, place, protect);
+    }
     if (protect->stricter)
         walk_note_in_batch(f, c, place.va, level);
     return true;

@@ -70,11 +70,11 @@ walk_copy_work_out(walk_format f, struct walk_place place, struct walk_copy_stat
     if (copy->entry.kind != QR_ENTRY_LEAF)
         return;
     qr_pte shared =
-        f->protect(place.pte, place.level, copy->entry.leaf.prot & ~(unsigned)QR_PROT_WRITE,
+        f->protect(f, place.pte, place.level, copy->entry.leaf.prot & ~(unsigned)QR_PROT_WRITE,
                    copy->entry.leaf.pkey);
 
     copy->change = place.pte ^ shared;
-    copy->stricter = f->stricter(place.pte, shared, place.level);
+    copy->stricter = f->stricter(f, place.pte, shared, place.level);
     if (place.level == 0)
         copy->last = place.pte;
 }
@@ -84,8 +84,8 @@ walk_copy_visit(walk_format f, struct qr_cursor *from, struct walk_place place, 
 {
     struct walk_copy_state *copy = state;
 
-    if (qr_likely(place.level == 0 && ((place.pte ^ copy->last) & f->attribute_mask(0)) == 0)) {
-        copy->entry.leaf.pa.v ^= f->address_change(place.pte ^ copy->last, 0);
+    if (qr_likely(place.level == 0 && ((place.pte ^ copy->last) & f->attribute_mask(f, 0)) == 0)) {
+        copy->entry.leaf.pa.v ^= f->address_change(f, place.pte ^ copy->last, 0);
         copy->entry.start = qr_va_of(place.va);
         copy->last = place.pte;
     } else {
@@ -101,8 +101,12 @@ walk_copy_visit(walk_format f, struct qr_cursor *from, struct walk_place place, 
 
     if (copy->change != 0) {
         /* Hardware may set the accessed or dirty bit meanwhile; both sides have it then. */
-        while (!pte_swap(f, place.table, place.index, &old, old ^ copy->change))
-            continue;
+        while (!pte_swap(f, place.table, place.index, &old, old ^ copy->change)) {
+            if (!f->dirty_is_a_right)
+                continue;
+            place.pte = old;
+            walk_copy_work_out(f, place, copy);
+        }
         if (copy->stricter)
             walk_note_in_batch(f, from, place.va, place.level);
     }

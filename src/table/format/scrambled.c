@@ -38,18 +38,20 @@
 #define ANY_RIGHT (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC)
 
 static QR_ALWAYS_INLINE unsigned
-scrambled_shift(unsigned level)
+scrambled_shift(walk_format f, unsigned level)
 {
     static const unsigned char shift[] = {12, 17, 26, 29};
 
+    (void)f;
     return shift[level];
 }
 
 static QR_ALWAYS_INLINE unsigned
-scrambled_index_bits(unsigned level)
+scrambled_index_bits(walk_format f, unsigned level)
 {
     static const unsigned char bits[] = {5, 9, 3, 6};
 
+    (void)f;
     return bits[level];
 }
 
@@ -88,8 +90,9 @@ scrambled_field(qr_pte plain)
 }
 
 static QR_ALWAYS_INLINE enum pte_kind
-scrambled_kind(qr_pte pte, unsigned level)
+scrambled_kind(walk_format f, qr_pte pte, unsigned level)
 {
+    (void)f;
     if (pte == 0)
         return PTE_EMPTY;
     switch (scrambled_decode(pte, level) & 3) {
@@ -103,56 +106,63 @@ scrambled_kind(qr_pte pte, unsigned level)
 }
 
 static QR_ALWAYS_INLINE bool
-scrambled_present(qr_pte pte, unsigned level)
+scrambled_present(walk_format f, qr_pte pte, unsigned level)
 {
+    (void)f;
     return (scrambled_decode(pte, level) >> PROT_SHIFT & ANY_RIGHT) != 0;
 }
 
 static QR_ALWAYS_INLINE qr_pte
-scrambled_make_table(qr_pa pa, unsigned level)
+scrambled_make_table(walk_format f, qr_pa pa, unsigned level)
 {
+    (void)f;
     return scrambled_encode(scrambled_word(TAG_TABLE, pa.v >> 12), level);
 }
 
 static QR_ALWAYS_INLINE qr_pa
-scrambled_read_table(qr_pte pte, unsigned level)
+scrambled_read_table(walk_format f, qr_pte pte, unsigned level)
 {
+    (void)f;
     return qr_pa_of(scrambled_field(scrambled_decode(pte, level)) << 12);
 }
 
 static QR_ALWAYS_INLINE qr_pte
-scrambled_make_leaf(const struct qr_leaf *leaf, unsigned level)
+scrambled_make_leaf(walk_format f, const struct qr_leaf *leaf, unsigned level)
 {
     qr_pte plain = scrambled_word(TAG_LEAF, leaf->pa.v >> 12);
 
+    (void)f;
     plain |= (qr_pte)(leaf->prot & 31) << PROT_SHIFT | (qr_pte)(leaf->flags & 15) << FLAG_SHIFT;
     plain |= (qr_pte)(leaf->cache & 3) << CACHE_SHIFT | (qr_pte)(leaf->pkey & 15) << KEY_SHIFT;
     return scrambled_encode(plain, level);
 }
 
 static QR_ALWAYS_INLINE qr_pte
-scrambled_attribute_mask(unsigned level)
+scrambled_attribute_mask(walk_format f, unsigned level)
 {
     unsigned turn = 7 * level + 3;
     qr_pte address = FIELD_MASK << FIELD_SHIFT;
 
+    (void)f;
     return ~(address << turn | address >> (64 - turn));
 }
 
 static QR_ALWAYS_INLINE uint64_t
-scrambled_address_change(qr_pte difference, unsigned level)
+scrambled_address_change(walk_format f, qr_pte difference, unsigned level)
 {
     unsigned turn = 7 * level + 3;
 
+    (void)f;
     return scrambled_field(difference >> turn | difference << (64 - turn)) << 12;
 }
 
 static QR_ALWAYS_INLINE struct qr_leaf
-scrambled_read_leaf(qr_pte pte, unsigned level)
+scrambled_read_leaf(walk_format f, qr_pte pte, unsigned level)
 {
     qr_pte plain = scrambled_decode(pte, level);
     struct qr_leaf leaf;
 
+    (void)f;
     leaf.pa = qr_pa_of(scrambled_field(plain) << 12);
     leaf.prot = (unsigned)(plain >> PROT_SHIFT & 31);
     leaf.flags = (unsigned)(plain >> FLAG_SHIFT & 15);
@@ -163,54 +173,60 @@ scrambled_read_leaf(qr_pte pte, unsigned level)
 }
 
 static QR_ALWAYS_INLINE qr_pte
-scrambled_make_mark(struct qr_mark mark, unsigned level)
+scrambled_make_mark(walk_format f, struct qr_mark mark, unsigned level)
 {
     qr_pte plain = scrambled_word(TAG_MARK, mark.value) | (qr_pte)mark.kind << KEY_SHIFT;
 
+    (void)f;
     return scrambled_encode(plain, level);
 }
 
 static QR_ALWAYS_INLINE struct qr_mark
-scrambled_read_mark(qr_pte pte, unsigned level)
+scrambled_read_mark(walk_format f, qr_pte pte, unsigned level)
 {
     qr_pte plain = scrambled_decode(pte, level);
     struct qr_mark mark;
 
+    (void)f;
     mark.kind = (enum qr_mark_kind)(plain >> KEY_SHIFT & 15);
     mark.value = scrambled_field(plain);
     return mark;
 }
 
 static QR_ALWAYS_INLINE qr_pte
-scrambled_protect(qr_pte pte, unsigned level, unsigned prot, uint8_t pkey)
+scrambled_protect(walk_format f, qr_pte pte, unsigned level, unsigned prot, uint8_t pkey)
 {
     qr_pte plain = scrambled_decode(pte, level) & ~RIGHTS;
 
+    (void)f;
     plain |= (qr_pte)(prot & 31) << PROT_SHIFT | (qr_pte)(pkey & 15) << KEY_SHIFT;
     return scrambled_encode(plain, level);
 }
 
 static QR_ALWAYS_INLINE bool
-scrambled_writable(qr_pte pte, unsigned level)
+scrambled_writable(walk_format f, qr_pte pte, unsigned level)
 {
+    (void)f;
     return (scrambled_decode(pte, level) >> PROT_SHIFT & QR_PROT_WRITE) != 0;
 }
 
 static QR_ALWAYS_INLINE qr_pte
-scrambled_flag(qr_pte pte, unsigned level, unsigned set_flags, unsigned clear_flags)
+scrambled_flag(walk_format f, qr_pte pte, unsigned level, unsigned set_flags, unsigned clear_flags)
 {
     qr_pte plain = scrambled_decode(pte, level) & ~((qr_pte)(clear_flags & 15) << FLAG_SHIFT);
 
+    (void)f;
     return scrambled_encode(plain | (qr_pte)(set_flags & 15) << FLAG_SHIFT, level);
 }
 
 static QR_ALWAYS_INLINE bool
-scrambled_stricter(qr_pte old, qr_pte new, unsigned level)
+scrambled_stricter(walk_format f, qr_pte old, qr_pte new, unsigned level)
 {
     qr_pte before = scrambled_decode(old, level);
     qr_pte after = scrambled_decode(new, level);
     qr_pte may_shrink = (qr_pte)31 << PROT_SHIFT | (qr_pte)3 << FLAG_SHIFT;
 
+    (void)f;
     return (before >> PROT_SHIFT & ANY_RIGHT) != 0 &&
            ((before & ~after & may_shrink) | ((before ^ after) & (qr_pte)15 << KEY_SHIFT)) != 0;
 }
@@ -223,6 +239,8 @@ static const struct format_traits scrambled_traits = {
              .va_bits = 35,
              .pa_bits = 52,
              .mark_bits = 40,
+             .prot_mask = FORMAT_PROT,
+             .cache_mask = (1 << QR_CACHE_COUNT) - 1,
              .no_execute = true,
              .protection_keys = true,
              .hardware_access_dirty = true},

@@ -2,11 +2,15 @@
 #include "tests/unit/table/rig.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 const struct qr_format *const rig_formats[] = {
-    &qr_format_x86_64,
-    &qr_format_x86_64_la57,
-    &qr_format_scrambled,
+    &qr_format_x86_32,         &qr_format_x86_pae,      &qr_format_x86_64,
+    &qr_format_x86_64_la57,    &qr_format_aarch64_4k,   &qr_format_aarch64_4k_39,
+    &qr_format_aarch64_4k_52,  &qr_format_aarch64_16k,  &qr_format_aarch64_16k_48,
+    &qr_format_aarch64_16k_52, &qr_format_aarch64_64k,  &qr_format_aarch64_64k_42,
+    &qr_format_aarch64_64k_52, &qr_format_riscv64_sv39, &qr_format_riscv64_sv48,
+    &qr_format_riscv64_sv57,   &qr_format_scrambled,
 };
 const size_t rig_format_count = QR_ARRAY_COUNT(rig_formats);
 
@@ -53,6 +57,9 @@ rig_boot(const struct qr_format *format, unsigned cpus)
 
     rig->format = format;
     rig->f = format->traits;
+    rig->page = rig_size(rig, 0);
+    if (rig->page > QR_PAGE_SIZE)
+        options.bytes = 64 * MIB;
     rig->machine = machine_boot(options);
     rig->epoch = aligned_alloc(QR_CACHE_LINE, sizeof(*rig->epoch));
     qr_epoch_init(rig->epoch);
@@ -60,6 +67,7 @@ rig_boot(const struct qr_format *format, unsigned cpus)
     rig->space.tables = &rig->tables;
     rig_batch(rig, &rig->batch);
     ASSERT_EQ(qr_tables_init(&rig->tables, format, rig->machine->frames, rig->epoch, NULL), QR_OK);
+    rig->base_tables = rig->tables.table_count;
     return rig;
 }
 
@@ -81,6 +89,51 @@ rig_validate(struct rig *rig)
 
     (void)qr_tables_validate(&rig->tables, message, sizeof(message));
     ASSERT_STR(message, "");
+}
+
+bool
+rig_has_leaf(const struct rig *rig, unsigned level)
+{
+    return (rig->f->info.leaf_levels >> level & 1) != 0;
+}
+
+unsigned
+rig_granted(walk_format f, unsigned prot)
+{
+    const char *name = f->info.name;
+
+    prot &= f->info.prot_mask;
+    if ((prot & (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC)) == 0)
+        return prot;
+    if (name[0] == 'x' || name[0] == 'a')
+        prot |= QR_PROT_READ; /* nothing withholds reading alone */
+    if (name[0] == 'r' && (prot & QR_PROT_WRITE) != 0)
+        prot |= QR_PROT_READ; /* write-only is reserved */
+    if (strcmp(name, "x86_32") == 0)
+        prot |= QR_PROT_EXEC;
+    return prot;
+}
+
+uint8_t
+rig_cache(walk_format f, unsigned cache)
+{
+    if ((f->info.cache_mask >> cache & 1) != 0)
+        return (uint8_t)cache;
+    return cache == QR_CACHE_WRITE_THROUGH ? QR_CACHE_WRITE_COMBINING : QR_CACHE_WRITE_BACK;
+}
+
+uint8_t
+rig_key(walk_format f, unsigned pkey)
+{
+    return f->info.protection_keys ? (uint8_t)pkey : 0;
+}
+
+size_t
+rig_tables(const struct rig *rig, unsigned level)
+{
+    size_t below_root = rig->f->info.levels - 1 - level;
+
+    return rig->base_tables + below_root - (rig->base_tables > 1 && below_root > 0);
 }
 
 uintptr_t
@@ -110,7 +163,7 @@ rig_query(struct rig *rig, uintptr_t va)
 {
     struct qr_cursor cursor;
 
-    qr_cursor_open(&cursor, &rig->tables, rig_range(va, QR_PAGE_SIZE), NULL);
+    qr_cursor_open(&cursor, &rig->tables, rig_range(va, rig->page), NULL);
     struct qr_entry entry = qr_cursor_query(&cursor, qr_va_of(va));
     qr_cursor_close(&cursor);
     return entry;
@@ -145,4 +198,10 @@ rig_unmap(struct rig *rig, struct qr_va_range range)
     qr_cursor_unmap_range(&cursor, range, rig_ignore, NULL);
     qr_cursor_close(&cursor);
     rig->batch.flush(&rig->batch);
+}
+
+void
+rig_unmap_all(struct rig *rig)
+{
+    rig_unmap(rig, rig_range(0, rig->tables.lower_end));
 }

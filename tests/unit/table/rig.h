@@ -27,6 +27,8 @@ struct rig {
     struct qr_tables tables;
     struct qr_tlb_space space; /* of no tlb */
     struct qr_tlb_batch batch;
+    uintptr_t page;     /* bytes of the format's smallest page */
+    size_t base_tables; /* that an empty tree has */
     size_t free_frames; /* before the tree was made */
     _Atomic unsigned flushes;
     /* Called for every run that is flushed; NULL: nobody cares. */
@@ -41,6 +43,15 @@ void rig_validate(struct rig *rig);
 /* Make @batch an empty batch of the rig. */
 void rig_batch(struct rig *rig, struct qr_tlb_batch *batch);
 
+/* Whether the format has leaves at @level. */
+bool rig_has_leaf(const struct rig *rig, unsigned level);
+/* What hardware grants where @prot is asked for. */
+unsigned rig_granted(walk_format f, unsigned prot);
+/* What becomes of a cacheability and a key. */
+uint8_t rig_cache(walk_format f, unsigned cache);
+uint8_t rig_key(walk_format f, unsigned pkey);
+/* How many tables a tree has with one entry at @level. */
+size_t rig_tables(const struct rig *rig, unsigned level);
 /* The bytes that an entry of @level maps. */
 uintptr_t rig_size(const struct rig *rig, unsigned level);
 struct qr_va_range rig_range(uintptr_t start, uintptr_t bytes);
@@ -50,6 +61,8 @@ struct qr_leaf rig_leaf(uint64_t pa, unsigned prot, unsigned level);
 struct qr_entry rig_query(struct rig *rig, uintptr_t va);
 enum qr_status rig_map(struct rig *rig, uintptr_t va, struct qr_leaf leaf);
 void rig_unmap(struct rig *rig, struct qr_va_range range);
+/* Everything below the kernel's half. */
+void rig_unmap_all(struct rig *rig);
 
 void rig_ignore(void *context, const struct qr_entry *entry);
 

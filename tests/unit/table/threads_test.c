@@ -31,14 +31,15 @@ random_range(struct worker *w)
 
     if (first + count > w->pages)
         count = w->pages - first;
-    return rig_range(w->base + first * QR_PAGE_SIZE, count * QR_PAGE_SIZE);
+    return rig_range(w->base + first * w->rig->page, count * w->rig->page);
 }
 
 static void
 work_map(struct worker *w, struct qr_tlb_batch *batch)
 {
     struct qr_va_range range = random_range(w);
-    struct qr_frame *frame = qr_frame_alloc(w->rig->machine->frames, 0);
+    struct qr_frame *frame = qr_frame_alloc_block(w->rig->machine->frames,
+                                                  w->rig->f->info.page_shift - QR_PAGE_SHIFT, 0);
     struct qr_cursor c;
 
     if (frame == NULL)
@@ -143,6 +144,15 @@ worker_main(void *context)
     return NULL;
 }
 
+/* Up to the end of an entry of level 2, where there is one. */
+static uintptr_t
+arena(const struct rig *rig)
+{
+    uintptr_t span = rig_size(rig, 1);
+
+    return rig->f->info.levels > 2 ? rig_size(rig, 2) - span : span;
+}
+
 TEST_THREADS(table, cursors_of_four_cpus_overlap)
 {
     EVERY_FORMAT(format)
@@ -152,15 +162,15 @@ TEST_THREADS(table, cursors_of_four_cpus_overlap)
 
         for (unsigned i = 0; i < CPUS; i++) {
             workers[i] = (struct worker){.rig = rig, .cpu = i, .random = test_seed() + i};
-            workers[i].base = rig_size(rig, 2) - rig_size(rig, 1);
-            workers[i].pages = 3 * rig_size(rig, 1) / QR_PAGE_SIZE;
+            workers[i].base = arena(rig);
+            workers[i].pages = 3 * rig_size(rig, 1) / rig->page;
             ASSERT_EQ(pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]), 0);
         }
         for (unsigned i = 0; i < CPUS; i++)
             ASSERT_EQ(pthread_join(workers[i].thread, NULL), 0);
 
         struct taking taking = {&workers[0], &rig->batch};
-        struct qr_va_range all = rig_range(0, (uintptr_t)1 << (rig->f->info.va_bits - 1));
+        struct qr_va_range all = rig_range(0, rig->tables.lower_end);
         struct qr_cursor c;
 
         rig_validate(rig);
@@ -168,7 +178,7 @@ TEST_THREADS(table, cursors_of_four_cpus_overlap)
         qr_cursor_unmap_range(&c, all, take, &taking);
         qr_cursor_close(&c);
         rig->batch.flush(&rig->batch);
-        EXPECT_EQ(rig->tables.table_count, 1);
+        EXPECT_EQ(rig->tables.table_count, rig->base_tables);
         rig_shutdown(rig);
     }
 }
@@ -180,7 +190,7 @@ open_same_page(void *context)
     struct qr_cursor c;
 
     machine_enter(w->rig->machine, w->cpu);
-    qr_cursor_open(&c, &w->rig->tables, rig_range(w->base, QR_PAGE_SIZE), NULL);
+    qr_cursor_open(&c, &w->rig->tables, rig_range(w->base, w->rig->page), NULL);
     qr_cursor_close(&c);
     return NULL;
 }
@@ -195,8 +205,8 @@ TEST_THREADS(table, a_cursor_is_in_a_section_until_it_holds_its_table)
         struct qr_cursor c;
         bool seen = false;
 
-        ASSERT_STATUS(rig_map(rig, w.base, rig_leaf(0x1000, RW, 0)), QR_OK);
-        qr_cursor_open(&c, &rig->tables, rig_range(w.base, QR_PAGE_SIZE), NULL);
+        ASSERT_STATUS(rig_map(rig, w.base, rig_leaf(rig->page, RW, 0)), QR_OK);
+        qr_cursor_open(&c, &rig->tables, rig_range(w.base, rig->page), NULL);
         EXPECT_EQ(atomic_load(&rig->epoch->cpus[0].seen), 0);
         ASSERT_EQ(pthread_create(&w.thread, NULL, open_same_page, &w), 0);
         for (unsigned i = 0; i < 20000 && !seen; i++) {
@@ -207,7 +217,7 @@ TEST_THREADS(table, a_cursor_is_in_a_section_until_it_holds_its_table)
         qr_cursor_close(&c);
         ASSERT_EQ(pthread_join(w.thread, NULL), 0);
         EXPECT_EQ(atomic_load(&rig->epoch->cpus[1].seen), 0);
-        rig_unmap(rig, rig_range(0, (uintptr_t)1 << (rig->f->info.va_bits - 1)));
+        rig_unmap_all(rig);
         rig_shutdown(rig);
     }
 }
