@@ -11,6 +11,20 @@
 static const struct qr_format *const formats[SIM_MMU_COUNT] = {
     [SIM_MMU_X86_64] = &qr_format_x86_64,
     [SIM_MMU_X86_64_LA57] = &qr_format_x86_64_la57,
+    [SIM_MMU_X86_32] = &qr_format_x86_32,
+    [SIM_MMU_X86_PAE] = &qr_format_x86_pae,
+    [SIM_MMU_AARCH64_4K] = &qr_format_aarch64_4k,
+    [SIM_MMU_AARCH64_4K_39] = &qr_format_aarch64_4k_39,
+    [SIM_MMU_AARCH64_4K_52] = &qr_format_aarch64_4k_52,
+    [SIM_MMU_AARCH64_16K] = &qr_format_aarch64_16k,
+    [SIM_MMU_AARCH64_16K_48] = &qr_format_aarch64_16k_48,
+    [SIM_MMU_AARCH64_16K_52] = &qr_format_aarch64_16k_52,
+    [SIM_MMU_AARCH64_64K] = &qr_format_aarch64_64k,
+    [SIM_MMU_AARCH64_64K_42] = &qr_format_aarch64_64k_42,
+    [SIM_MMU_AARCH64_64K_52] = &qr_format_aarch64_64k_52,
+    [SIM_MMU_RISCV64_SV39] = &qr_format_riscv64_sv39,
+    [SIM_MMU_RISCV64_SV48] = &qr_format_riscv64_sv48,
+    [SIM_MMU_RISCV64_SV57] = &qr_format_riscv64_sv57,
     [SIM_MMU_SCRAMBLED] = &qr_format_scrambled,
 };
 

@@ -66,8 +66,7 @@ sim_mmu_name(enum sim_mmu mmu)
 bool
 sim_mmu_fits(enum sim_mmu mmu)
 {
-    return mmu_of(mmu)->page_shift == QR_PAGE_SHIFT &&
-           (mmu <= SIM_MMU_X86_64_LA57 || mmu == SIM_MMU_SCRAMBLED);
+    return mmu_of(mmu)->page_shift == QR_PAGE_SHIFT;
 }
 
 enum sim_mmu
@@ -628,13 +627,20 @@ sim_tlb_count(struct sim *sim, unsigned cpu)
 static void
 mmu_forget(struct sim_cpu *cpu, uintptr_t va)
 {
-    struct tlb_entry *entry;
+    const struct mmu_ops *mmu = cpu->sim->mmu;
 
-    if (!cpu->sim->mmu->fault_forgets)
+    if (!mmu->fault_forgets)
         return;
-    for (unsigned kind = TLB_LEAF; kind <= TLB_WALK; kind++) {
-        while ((entry = tlb_find_any(cpu->tlb, (enum tlb_kind)kind, cpu->asid, va)) != NULL)
-            tlb_remove(cpu->tlb, entry);
+    for (unsigned level = 0; level < mmu->levels; level++) {
+        for (unsigned kind = TLB_LEAF; kind <= TLB_WALK; kind++) {
+            struct tlb_entry *entry;
+
+            if (kind == TLB_WALK && level != 0 && level == mmu->register_level)
+                continue;
+            while ((entry = tlb_find(cpu->tlb, (enum tlb_kind)kind, cpu->asid, mmu->shift(level),
+                                     va)) != NULL)
+                tlb_remove(cpu->tlb, entry);
+        }
     }
 }
 

@@ -54,10 +54,6 @@
 #define AP_TABLE_NO_EL0   (1ull << 61)
 #define AP_TABLE_NO_WRITE (1ull << 62)
 
-#ifndef QR_AARCH64_MAIR
-#define QR_AARCH64_MAIR ((uint64_t)0x000000ff0444bbff)
-#endif
-
 /* What one geometry has. */
 struct geometry {
     unsigned granule; /* log2 of the bytes */

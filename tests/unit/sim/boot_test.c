@@ -6,7 +6,8 @@
 
 TEST(boot, tables_come_and_go)
 {
-    sim_for_each_mmu(mmu) {
+    sim_for_each_mmu(mmu)
+    {
         struct sim *sim =
             sim_boot_tables((struct sim_options){.cpus = 4, .mmu = (enum sim_mmu)mmu});
 
