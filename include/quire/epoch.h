@@ -39,6 +39,20 @@ struct qr_epoch {
 
 void qr_epoch_init(struct qr_epoch *epoch);
 
+/*
+ * Say in which epoch a section begins, before it reads anything.  The fence, not the order of
+ * the store, keeps the reads behind it: on AArch64 and RISC-V a load passes an earlier store of
+ * any order unless it is sequentially consistent itself (src/base/epoch.c has the argument).
+ */
+static inline void
+qr_epoch_announce(struct qr_epoch *epoch, struct qr_epoch_cpu *slot)
+{
+    uint64_t current = atomic_load_explicit(&epoch->current, memory_order_relaxed);
+
+    atomic_store_explicit(&slot->seen, current, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
 /** Open a reader section: what it finds is not released before the section closes. */
 static inline struct qr_cpu *
 qr_epoch_enter(struct qr_epoch *epoch)
@@ -46,11 +60,8 @@ qr_epoch_enter(struct qr_epoch *epoch)
     struct qr_cpu *cpu = qr_cpu_enter();
     struct qr_epoch_cpu *slot = &epoch->cpus[cpu->index];
 
-    if (qr_likely(slot->depth++ == 0)) {
-        uint64_t current = atomic_load_explicit(&epoch->current, memory_order_relaxed);
-
-        atomic_store_explicit(&slot->seen, current, memory_order_seq_cst);
-    }
+    if (qr_likely(slot->depth++ == 0))
+        qr_epoch_announce(epoch, slot);
     return cpu;
 }
 
@@ -76,11 +87,8 @@ qr_epoch_begin(struct qr_epoch *epoch, struct qr_cpu *cpu)
     struct qr_epoch_cpu *slot = &epoch->cpus[cpu->index];
     bool outermost = slot->depth == 0;
 
-    if (qr_likely(outermost)) {
-        uint64_t current = atomic_load_explicit(&epoch->current, memory_order_relaxed);
-
-        atomic_store_explicit(&slot->seen, current, memory_order_seq_cst);
-    }
+    if (qr_likely(outermost))
+        qr_epoch_announce(epoch, slot);
     return outermost;
 }
 
@@ -94,6 +102,12 @@ qr_epoch_end(struct qr_epoch *epoch, struct qr_cpu *cpu, bool outermost)
 /** Release @p node once no reader can see it; the node is unreachable already. */
 void qr_epoch_retire(struct qr_epoch *epoch, struct qr_epoch_node *node,
                      void (*release)(struct qr_epoch_node *node));
+
+/**
+ * The oldest epoch that some section may still be in: what was retired in an earlier one, and
+ * made unreachable before this call, nobody can see.
+ */
+uint64_t qr_epoch_oldest(struct qr_epoch *epoch);
 
 /**
  * Release what has become safe.  Called by retire too; a host calls it from its

@@ -79,21 +79,6 @@ qr_table_free(struct qr_tables *tables, struct qr_frame *frame)
 
 /* ---- Retirement ----------------------------------------------------------- */
 
-/* The oldest epoch that some section may still be in. */
-static uint64_t
-oldest_section(struct qr_epoch *epoch)
-{
-    uint64_t oldest = atomic_load_explicit(&epoch->current, memory_order_seq_cst);
-
-    for (unsigned i = 0; i < CONFIG_MAX_CPUS; i++) {
-        uint64_t seen = atomic_load_explicit(&epoch->cpus[i].seen, memory_order_seq_cst);
-
-        if (seen != 0 && seen < oldest)
-            oldest = seen;
-    }
-    return oldest;
-}
-
 static struct qr_frame *
 retired_next(const struct qr_frame *frame)
 {
@@ -106,7 +91,7 @@ retired_take_ready(struct qr_tables *tables)
 {
     struct qr_frame *ready = tables->retired_head;
     struct qr_frame *last = NULL;
-    uintptr_t oldest = (uintptr_t)oldest_section(tables->epoch);
+    uintptr_t oldest = (uintptr_t)qr_epoch_oldest(tables->epoch);
 
     for (struct qr_frame *frame = ready; frame != NULL; frame = retired_next(frame)) {
         uintptr_t epoch = atomic_load_explicit(&frame->index, memory_order_relaxed);
@@ -158,7 +143,7 @@ void
 qr_tables_retire(struct qr_tables *tables, struct qr_frame *const *list, size_t count)
 {
     qr_spin_lock(&tables->retired_lock);
-    uint64_t epoch = atomic_fetch_add_explicit(&tables->epoch->current, 1, memory_order_seq_cst);
+    uint64_t epoch = atomic_fetch_add_explicit(&tables->epoch->current, 1, memory_order_acq_rel);
 
     for (size_t i = 0; i < count; i++)
         retired_push(tables, list[i], epoch);
