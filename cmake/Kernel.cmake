@@ -10,12 +10,14 @@ set(quire_kernel_flags
 set(quire_flags_x86_64 -m64 -mno-red-zone -mgeneral-regs-only -mcmodel=kernel)
 set(quire_flags_i386 -m32 -march=i686 -mgeneral-regs-only)
 set(quire_flags_aarch64 -mgeneral-regs-only -mstrict-align -mno-outline-atomics)
-set(quire_flags_riscv64 -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medany)
+# gcc's <limits.h> would go on to that of a C library, which Debian lacks for this ABI.
+set(quire_flags_riscv64 -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medany
+    -D_LIBC_LIMITS_H_)
 
 # The files of kernel/drivers/ for each.
 set(quire_drivers_x86_64 acpi apic clock power serial)
 set(quire_drivers_i386 ${quire_drivers_x86_64})
-set(quire_drivers_aarch64 fdt fdt_boot semihost)
+set(quire_drivers_aarch64 arm_timer console fdt fdt_boot gic pl011 psci semihost)
 set(quire_drivers_riscv64 clock_riscv console fdt fdt_boot ns16550 plic sbi semihost)
 
 # gcc's own helper functions; Debian's for RISC-V are of another ABI, and arch/riscv64 has the few.

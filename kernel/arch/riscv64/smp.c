@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Starting the other CPUs, and interrupts between CPUs: both by the firmware (SBI).
+ *
+ * One CPU at a time: the boot CPU leaves the block and the stack of the next one
+ * for boot.S to find, has the firmware start the hart, and waits until it reports.  A
+ * hart that does not is left out, with a line in the log.  CPU indices stay dense,
+ * whichever hart booted.
+ *
+ * An interrupt between CPUs has no number: what it is about stands in the receiver's
+ * arch.ipi, one bit a kind, set before and taken after.
+ */
+#include "cpu.h"
+
+#include <boot.h>
+#include <memory.h>
+#include <sbi.h>
+
+#include <quire_riscv64.h>
+
+#define START_WAIT_NS 500000000u
+
+struct cpu cpus[CONFIG_MAX_CPUS] QR_CACHE_ALIGNED;
+
+static _Atomic unsigned online_count = 1;
+
+extern const uint64_t boot_pa_secondary_entry;
+
+/** As boot.S reads it. */
+struct ap_block {
+    uint64_t satp;
+    uint64_t stack_top;
+    struct cpu *cpu;
+};
+
+static struct ap_block ap_block;
+
+struct cpu *
+cpu_of(unsigned index)
+{
+    return &cpus[index];
+}
+
+unsigned
+cpu_count(void)
+{
+    return atomic_load_explicit(&online_count, memory_order_acquire);
+}
+
+static unsigned
+node_of_hart(uint64_t hart)
+{
+    for (unsigned i = 0; i < boot_machine.cpu_count; i++) {
+        if (boot_machine.cpu_ids[i] == hart)
+            return memory_node_of_domain(boot_machine.cpu_domains[i]);
+    }
+    return 0;
+}
+
+static bool
+wait_online(unsigned count, uint64_t ns)
+{
+    uint64_t end = clock_monotonic_ns() + ns;
+
+    while (cpu_count() < count) {
+        if (clock_monotonic_ns() >= end)
+            return false;
+        cpu_relax();
+    }
+    return true;
+}
+
+static bool
+cpu_start(unsigned index, uint64_t hart)
+{
+    struct cpu *cpu = &cpus[index];
+    uintptr_t stack = stack_alloc();
+
+    if (stack == 0)
+        return false;
+    cpu->index = index;
+    cpu->quire.index = index;
+    cpu->quire.node = node_of_hart(hart);
+    cpu->arch.quire = &cpu->quire;
+    cpu->arch.hart = hart;
+    cpu->arch.boot_stack = cpu->arch.stack_low = stack;
+    ap_block =
+        (struct ap_block){satp_of(memory.kernel_tables.root_pa.v), stack + KERNEL_STACK_BYTES, cpu};
+    atomic_thread_fence(memory_order_seq_cst);
+    /* On failure the stack is not taken back: the hart may come up late. */
+    return sbi_hart_start(hart, boot_pa_secondary_entry, (uintptr_t)&ap_block - KERNEL_OFFSET) &&
+           wait_online(index + 1, START_WAIT_NS);
+}
+
+void
+arch_start_cpus(void)
+{
+    unsigned index = 1;
+
+    cpus[0].quire.node = node_of_hart(cpus[0].arch.hart);
+    for (unsigned i = 0; i < boot_machine.cpu_count; i++) {
+        uint64_t hart = boot_machine.cpu_ids[i];
+
+        if (hart == cpus[0].arch.hart)
+            continue;
+        if (cpu_start(index, hart)) {
+            index++;
+        } else {
+            printk("smp: hart %lu does not start; continuing without the rest\n", hart);
+            break;
+        }
+    }
+    printk("smp: %u CPU%s\n", index, index == 1 ? "" : "s");
+}
+
+void
+ap_entry(struct cpu *cpu)
+{
+    features_enable();
+    clock_tick_start();
+    memory_cpu_online();
+    atomic_fetch_add_explicit(&online_count, 1, memory_order_release);
+    (void)cpu;
+    cpu_main();
+}
+
+/* ---- Interrupts between CPUs ------------------------------------------------------- */
+
+void
+arch_ipi_send(unsigned cpu_index, enum ipi_kind kind)
+{
+    struct cpu *cpu = &cpus[cpu_index];
+
+    /* What is pending already has an interrupt on its way that will see this bit. */
+    if (atomic_fetch_or(&cpu->arch.ipi, 1u << kind) == 0)
+        sbi_ipi_send(cpu->arch.hart);
+}
+
+void
+ipi_interrupt(void)
+{
+    uint32_t kinds;
+
+    csr_clear(sip, 1u << IRQ_SOFTWARE);
+    kinds = atomic_exchange(&cpu_this()->arch.ipi, 0);
+    if (kinds & 1u << IPI_STOP) {
+        for (;;)
+            __asm__ volatile("wfi");
+    }
+    if (kinds & 1u << IPI_TLB)
+        mm_tlb_interrupt();
+    /* IPI_RESCHEDULE: the way out of the interrupt looks at need_resched. */
+}
