@@ -16,15 +16,11 @@
  * Truncation, which takes the mapping lock for its unmap, thus finds each leaf at
  * one of two linked places, and never frees a frame that a CPU still reaches
  * through the old one (invariants 7, 9).  Faults wait for the space's lock.
- * Leaves in flight are held in a buffer, since two cursors of one tree could
- * meet in the same table.
  *
  * With FIXED, what stands at the destination is unmapped first and stays so when
  * step 2 fails, as in Linux.
  */
 #include "region.h"
-
-#define MOVE_ENTRIES 32
 
 struct remap {
     struct qr_change change;
@@ -42,92 +38,41 @@ moved_va(const struct remap *remap, qr_va va)
     return qr_va_of(va.v - remap->old.start.v + remap->new_start.v);
 }
 
-/* Collect up to MOVE_ENTRIES entries of @range; take them out where @batch is given. */
-static size_t
-move_collect(struct qr_tables *tables, struct qr_va_range *range, struct qr_tlb_batch *batch,
-             struct qr_entry *entries)
-{
-    struct qr_cursor cursor;
-    size_t count = 0;
-
-    qr_cursor_open(&cursor, tables, *range, batch);
-    while (count < MOVE_ENTRIES && range->start.v < range->end.v) {
-        struct qr_entry *entry = &entries[count];
-
-        if (!qr_cursor_find(&cursor, range->start, entry)) {
-            range->start = range->end;
-            break;
-        }
-        if (batch != NULL)
-            *entry = qr_cursor_unmap(&cursor, entry->start);
-        range->start = qr_va_of(entry->start.v + QR_PAGE_SIZE);
-        count++;
-    }
-    qr_cursor_close(&cursor);
-    return count;
-}
-
 static void
-move_set(struct qr_cursor *cursor, const struct qr_region *region, qr_va va,
-         const struct qr_entry *entry)
+moved(void *context, const struct qr_entry *entry, qr_va to)
 {
-    if (entry->kind == QR_ENTRY_MARK) {
-        qr_cursor_mark(cursor, va, entry->level, entry->mark);
+    const struct qr_region *region = context;
+
+    if (entry->kind != QR_ENTRY_LEAF)
         return;
-    }
     struct qr_frame *frame = qr_leaf_frame(region, &entry->leaf);
 
     if (frame != NULL && qr_frame_type(frame) == QR_FRAME_ANON)
-        atomic_store_explicit(&frame->index, va.v >> QR_PAGE_SHIFT, memory_order_relaxed);
-    qr_cursor_map(cursor, va, &entry->leaf);
-}
-
-/* What is done at the destination with some collected entries. */
-enum move_pass { MOVE_PREPARE, MOVE_COMMIT };
-
-static enum qr_status
-move_deliver(const struct remap *remap, const struct qr_region *region, enum move_pass pass,
-             const struct qr_entry *entries, size_t count)
-{
-    struct qr_tables *tables = &remap->change.space->tables;
-    qr_va first = moved_va(remap, entries[0].start);
-    qr_va last = moved_va(remap, entries[count - 1].start);
-    enum qr_status status = QR_OK;
-    struct qr_cursor cursor;
-
-    qr_cursor_open(&cursor, tables, qr_range_of(first.v, last.v + QR_PAGE_SIZE), NULL);
-    for (size_t i = 0; i < count && status == QR_OK; i++) {
-        qr_va va = moved_va(remap, entries[i].start);
-
-        status = qr_cursor_prepare(&cursor, va, entries[i].level);
-        if (pass == MOVE_COMMIT) {
-            qr_assert(status == QR_OK);
-            move_set(&cursor, region, va, &entries[i]);
-        }
-    }
-    qr_cursor_close(&cursor);
-    return status;
+        atomic_store_explicit(&frame->index, to.v >> QR_PAGE_SHIFT, memory_order_relaxed);
 }
 
 static enum qr_status
-move_entries(const struct remap *remap, const struct qr_region *region, enum move_pass pass,
-             struct qr_tlb_batch *batch)
+move_build(const struct remap *remap)
 {
     struct qr_tables *tables = &remap->change.space->tables;
-    struct qr_entry entries[MOVE_ENTRIES];
     struct qr_va_range rest = remap->old;
     struct qr_va_range chunk;
     enum qr_status status = QR_OK;
 
-    while (status == QR_OK && qr_chunk_next(tables, &rest, &chunk)) {
-        while (status == QR_OK && chunk.start.v < chunk.end.v) {
-            size_t count = move_collect(tables, &chunk, batch, entries);
-
-            if (count > 0)
-                status = move_deliver(remap, region, pass, entries, count);
-        }
-    }
+    while (status == QR_OK && qr_chunk_next(tables, &rest, &chunk))
+        status = qr_tables_move_prepare(tables, chunk, moved_va(remap, chunk.start));
     return status;
+}
+
+static void
+move_entries(const struct remap *remap, struct qr_region *region, struct qr_tlb_batch *batch)
+{
+    struct qr_tables *tables = &remap->change.space->tables;
+    struct qr_va_range rest = remap->old;
+    struct qr_va_range chunk;
+
+    while (qr_chunk_next(tables, &rest, &chunk))
+        qr_tables_move(tables, chunk, moved_va(remap, chunk.start), batch, moved, region);
 }
 
 /* Build the destination's tables.  What a failure leaves behind is empty, and dropped. */
@@ -135,7 +80,7 @@ static enum qr_status
 move_prepare(struct remap *remap, const struct qr_region *region)
 {
     struct qr_space *space = remap->change.space;
-    enum qr_status status = move_entries(remap, region, MOVE_PREPARE, NULL);
+    enum qr_status status = move_build(remap);
     struct qr_tlb_batch batch;
 
     if (status == QR_OK)
@@ -160,7 +105,7 @@ move_commit(struct remap *remap, struct qr_region *region)
     qr_tlb_batch_init(&batch, &remap->change.space->tlb);
     if (object != NULL)
         qr_object_lock_mappings(object);
-    (void)!move_entries(remap, region, MOVE_COMMIT, &batch);
+    move_entries(remap, region, &batch);
     qr_tlb_batch_cover(&batch);
     qr_tlb_batch_finish(&batch);
     if (object != NULL)

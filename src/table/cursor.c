@@ -111,6 +111,19 @@ qr_cursor_copy_range(struct qr_cursor *from, struct qr_cursor *to, struct qr_va_
     return from->tables->format->copy_range(from, to, range, ops, context);
 }
 
+enum qr_status
+qr_tables_move_prepare(struct qr_tables *tables, struct qr_va_range range, qr_va to)
+{
+    return tables->format->move_prepare(tables, range, to);
+}
+
+void
+qr_tables_move(struct qr_tables *tables, struct qr_va_range range, qr_va to,
+               struct qr_tlb_batch *batch, qr_move_fn fn, void *context)
+{
+    tables->format->move(tables, range, to, batch, fn, context);
+}
+
 void
 qr_format_info(const struct qr_format *format, struct qr_format_info *out_info)
 {

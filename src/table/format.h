@@ -123,6 +123,9 @@ struct qr_format {
     enum qr_status (*copy_range)(struct qr_cursor *from, struct qr_cursor *to,
                                  struct qr_va_range range, const struct qr_copy_ops *ops,
                                  void *context);
+    enum qr_status (*move_prepare)(struct qr_tables *tables, struct qr_va_range range, qr_va to);
+    void (*move)(struct qr_tables *tables, struct qr_va_range range, qr_va to,
+                 struct qr_tlb_batch *batch, qr_move_fn fn, void *context);
 };
 
 #endif

@@ -999,6 +999,16 @@ walk_protect_range(walk_format f, struct qr_cursor *c, struct qr_va_range range,
     {                                                                                              \
         return walk_copy_range(&traits_, from, to, range, ops, context);                           \
     }                                                                                              \
+    static enum qr_status name##_move_prepare(struct qr_tables *tables, struct qr_va_range range,  \
+                                              qr_va to)                                            \
+    {                                                                                              \
+        return walk_move_prepare(&traits_, tables, range, to);                                     \
+    }                                                                                              \
+    static void name##_move(struct qr_tables *tables, struct qr_va_range range, qr_va to,          \
+                            struct qr_tlb_batch *batch, qr_move_fn fn, void *context)              \
+    {                                                                                              \
+        walk_move_range(&traits_, tables, range, to, batch, fn, context);                          \
+    }                                                                                              \
     const struct qr_format qr_format_##name = {                                                    \
         .traits = &traits_,                                                                        \
         .open = name##_open,                                                                       \
@@ -1014,6 +1024,8 @@ walk_protect_range(walk_format f, struct qr_cursor *c, struct qr_va_range range,
         .unmap_range = name##_unmap_range,                                                         \
         .protect_range = name##_protect_range,                                                     \
         .copy_range = name##_copy_range,                                                           \
+        .move_prepare = name##_move_prepare,                                                       \
+        .move = name##_move,                                                                       \
     };
 
 #endif
