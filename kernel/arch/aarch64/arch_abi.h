@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_AARCH64_ARCH_ABI_H
+#define KERNEL_AARCH64_ARCH_ABI_H
+
+/*
+ * What programs see of the architecture, for kernel/proc and kernel/fs.
+ */
+
+#define ARCH_ELF_MACHINE     183 /* EM_AARCH64 */
+#define ARCH_PLATFORM        "aarch64"
+#define ARCH_SYSCALL_RESTART 128 /* restart_syscall */
+
+/* Which arguments of clone() these are. */
+#define ARCH_CLONE_TLS       3
+#define ARCH_CLONE_CHILD_TID 4
+
+#define ARCH_EPOLL_EVENT_ATTRIBUTE
+
+#endif

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From the boot loader to C.
+ *
+ * The image begins with the header of Linux's arm64 boot protocol and is entered
+ * with the MMU off, at EL2 or EL1, with the device tree's address in x0.  The
+ * other CPUs enter by PSCI at secondary_entry, with the address of a struct
+ * ap_block in x0.  Both drop to EL1 and turn the MMU on with
+ *
+ *      TTBR0   identity: the 2 MiB in which this code lies; read-only
+ *      TTBR1   boot CPU: the image at KERNEL_BASE in 2 MiB blocks, and whatever
+ *              start.c adds below DIRECT_MAP_BASE; paging.c replaces it by the
+ *              real tables
+ *              other CPUs: the kernel's tables
+ *
+ * Memory was written with the caches off, so what the caches may have held of it
+ * before is dropped.
+ */
+#include <asm.h>
+
+#define KERNEL_ROOT_INDEX   511
+#define KERNEL_LEVEL2_INDEX 510
+
+    .section .head, "ax"
+    .globl image_start
+image_start:
+    b boot_entry
+    .long 0
+    .quad 0                     /* offset from a 2 MiB boundary */
+    .quad image_bytes
+    .quad 0xa                   /* little-endian, 4 KiB pages, anywhere in memory */
+    .quad 0, 0, 0
+    .ascii "ARM\x64"
+    .long 0
+
+boot_entry:
+    mov x20, x0
+    bl drop_to_el1
+    adrp x0, bss_start
+    add x0, x0, :lo12:bss_start
+    adrp x1, bss_end
+    add x1, x1, :lo12:bss_end
+    mov x2, x0
+1:  stp xzr, xzr, [x2], #16
+    cmp x2, x1
+    b.lo 1b
+
+    /* Identity: one block. */
+    adrp x21, image_start       /* physical; a multiple of 2 MiB */
+    adrp x3, idmap_level3
+    adrp x4, idmap_level2
+    adrp x5, idmap_level1
+    mov x6, #ENTRY_TABLE_BOOT
+    ubfx x7, x21, #39, #9
+    orr x8, x4, x6
+    str x8, [x3, x7, lsl #3]
+    ubfx x7, x21, #30, #9
+    orr x8, x5, x6
+    str x8, [x4, x7, lsl #3]
+    ubfx x7, x21, #21, #9
+    mov x9, #(ENTRY_BLOCK_BOOT | ENTRY_READ_ONLY)
+    orr x8, x21, x9
+    str x8, [x5, x7, lsl #3]
+
+    /* The image, writable and executable until paging.c has built better tables. */
+    adrp x3, boot_root
+    adrp x4, boot_image_level2
+    adrp x5, boot_image_level1
+    orr x8, x4, x6
+    str x8, [x3, #KERNEL_ROOT_INDEX * 8]
+    orr x8, x5, x6
+    str x8, [x4, #KERNEL_LEVEL2_INDEX * 8]
+    mov x9, #ENTRY_BLOCK_BOOT
+    orr x8, x21, x9
+    adrp x7, data_end
+    add x7, x7, :lo12:data_end
+    mov x9, #BLOCK_BYTES
+2:  str x8, [x5], #8
+    add x8, x8, x9
+    cmp x8, x7
+    b.lo 2b
+
+    /* Drop what caches held of the memory just written. */
+    dmb sy
+3:  dc ivac, x0
+    add x0, x0, #16             /* the smallest line there is */
+    cmp x0, x1
+    b.lo 3b
+    dsb sy
+
+    adrp x0, boot_root
+    bl mmu_on
+    ldr x30, =boot_continue
+    br x30
+
+/* A CPU woken by PSCI. */
+    .globl secondary_entry
+secondary_entry:
+    mov x20, x0
+    bl drop_to_el1
+    ldr x0, [x20, #AP_ROOT]
+    ldr x21, [x20, #AP_STACK]
+    ldr x22, [x20, #AP_CPU]
+    bl mmu_on
+    ldr x30, =secondary_continue
+    br x30
+
+/* From EL2: let EL1 use the timer and the interrupt controller, trap nothing, go on at EL1. */
+drop_to_el1:
+    mrs x9, CurrentEL
+    cmp x9, #(2 << 2)
+    b.eq 1f
+    mov x9, #PSR_MASK_ALL       /* a loader may have left interrupts on */
+    msr daif, x9
+    ret
+1:  mov x9, #(1 << 31)          /* HCR_EL2.RW: EL1 is 64-bit */
+    msr hcr_el2, x9
+    isb
+    mrs x9, cnthctl_el2
+    orr x9, x9, #3
+    msr cnthctl_el2, x9
+    msr cntvoff_el2, xzr
+    mrs x9, midr_el1
+    msr vpidr_el2, x9
+    mrs x9, mpidr_el1
+    msr vmpidr_el2, x9
+    mov x9, #0x33ff             /* CPTR_EL2: no trap of floating point */
+    msr cptr_el2, x9
+    msr hstr_el2, xzr
+    msr vttbr_el2, xzr
+    mrs x9, pmcr_el0
+    ubfx x9, x9, #11, #5
+    msr mdcr_el2, x9            /* every counter is EL1's */
+    mrs x9, id_aa64pfr0_el1
+    ubfx x9, x9, #24, #4
+    cbz x9, 2f
+    mrs x9, S3_4_C12_C9_5       /* ICC_SRE_EL2 */
+    orr x9, x9, #1              /* SRE */
+    orr x9, x9, #8              /* Enable: EL1 may ask */
+    msr S3_4_C12_C9_5, x9
+    isb
+    msr S3_4_C12_C11_0, xzr     /* ICH_HCR_EL2 */
+2:  ldr x9, =SCTLR_RES1
+    msr sctlr_el1, x9
+    mov x9, #(PSR_MASK_ALL | PSR_MODE_EL1H)
+    msr spsr_el2, x9
+    msr elr_el2, x30
+    eret
+
+/*
+ * Turn the MMU on with the root x0; returns still at the physical address.
+ * The ID registers decide the sizes of addresses and of ASIDs.
+ */
+mmu_on:
+    mrs x9, id_aa64mmfr0_el1
+    ubfx x10, x9, #28, #4       /* 4 KiB granule: 15 where there is none */
+    cmp x10, #15
+    b.eq no_granule
+    ldr x11, =TCR_VALUE
+    and x10, x9, #7
+    cmp x10, #5                 /* 48 bits are the most without 52-bit descriptors */
+    mov x12, #5
+    csel x10, x10, x12, lo
+    orr x11, x11, x10, lsl #TCR_IPS_SHIFT
+    ubfx x10, x9, #4, #4
+    cmp x10, #2                 /* 16-bit ASIDs */
+    cset x10, eq
+    orr x11, x11, x10, lsl #TCR_AS_SHIFT
+    msr tcr_el1, x11
+    ldr x11, =BOOT_MAIR
+    msr mair_el1, x11
+    adrp x10, idmap_level3
+    msr ttbr0_el1, x10
+    msr ttbr1_el1, x0
+    isb
+    tlbi vmalle1
+    ic iallu
+    dsb nsh
+    isb
+    ldr x11, =SCTLR_VALUE
+    mrs x9, id_aa64mmfr1_el1
+    ubfx x9, x9, #20, #4
+    cbz x9, 1f
+    bic x11, x11, #SCTLR_SPAN   /* PAN: set at every entry */
+1:  msr sctlr_el1, x11
+    isb
+    ret
+
+/* A CPU without 4 KiB granules: there is nothing to say it with. */
+no_granule:
+    wfe
+    b no_granule
+
+/*
+ * void replace_root(uint64_t root): called at its physical address, for the tables
+ * under the caller's feet go away.  No two of their translations exist at once.
+ */
+    .globl replace_root
+replace_root:
+    adrp x9, empty_root
+    msr ttbr1_el1, x9
+    isb
+    tlbi vmalle1
+    dsb nsh
+    isb
+    msr ttbr1_el1, x0
+    isb
+    ret
+
+    .ltorg
+
+    .text
+boot_continue:
+    ldr x9, =boot_stack_top
+    mov sp, x9
+    mov x29, xzr
+    ldr x9, =exception_vectors
+    msr vbar_el1, x9
+    mov x0, x20
+    mov x1, x21
+    bl boot_main
+    brk #0
+
+secondary_continue:
+    mov sp, x21
+    mov x29, xzr
+    ldr x9, =exception_vectors
+    msr vbar_el1, x9
+    msr tpidr_el1, x22
+    mov x0, x22
+    bl ap_entry
+    brk #0
+
+    .section .tables, "aw", @nobits
+    .balign 4096
+    .globl boot_root, empty_root
+idmap_level3:
+    .skip 4096
+idmap_level2:
+    .skip 4096
+idmap_level1:
+    .skip 4096
+boot_root:
+    .skip 4096
+boot_image_level2:
+    .skip 4096
+boot_image_level1:
+    .skip 4096
+empty_root:
+    .skip 4096
+
+/* The boot CPU's stack; paging.c leaves the page below it unmapped. */
+    .section .stack, "aw", @nobits
+    .balign 4096
+    .globl boot_stack_guard, boot_stack_top
+boot_stack_guard:
+    .skip 4096
+    .skip 16384
+boot_stack_top:
+
+    .section .note.GNU-stack, "", @progbits
