@@ -8,21 +8,23 @@ set(quire_kernel_flags
     -fno-omit-frame-pointer -fcf-protection=none)
 
 set(quire_flags_x86_64 -m64 -mno-red-zone -mgeneral-regs-only -mcmodel=kernel)
-set(quire_flags_i386 -m32 -march=i686 -mgeneral-regs-only)
+set(quire_flags_i386 -m32 -march=i586 -mtune=generic -mgeneral-regs-only -Wno-psabi)
 set(quire_flags_aarch64 -mgeneral-regs-only -mstrict-align -mno-outline-atomics)
 # gcc's <limits.h> would go on to that of a C library, which Debian lacks for this ABI.
 set(quire_flags_riscv64 -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medany
     -D_LIBC_LIMITS_H_)
 
 # The files of kernel/drivers/ for each.
-set(quire_drivers_x86_64 acpi apic clock power serial)
-set(quire_drivers_i386 ${quire_drivers_x86_64})
+set(quire_drivers_x86_64 acpi)
+set(quire_drivers_i386 acpi)
 set(quire_drivers_aarch64 arm_timer console fdt fdt_boot gic pl011 psci semihost)
 set(quire_drivers_riscv64 clock_riscv console fdt fdt_boot ns16550 plic sbi semihost)
 
-# gcc's own helper functions; Debian's for RISC-V are of another ABI, and arch/riscv64 has the few.
+# gcc's own helper functions; Debian's for RISC-V are of another ABI, and a 64-bit x86 compiler
+# has none for 32 bits: arch/riscv64 and arch/i386 have the few.
 set(quire_compiler_library gcc)
-if(QUIRE_TARGET STREQUAL "riscv64")
+set(quire_link_flags_i386 -m32)
+if(QUIRE_TARGET MATCHES "riscv64|i386")
     set(quire_compiler_library)
 endif()
 
@@ -86,7 +88,7 @@ function(quire_add_image name)
     add_executable(${name} $<TARGET_OBJECTS:quire_kernel> ${ARGN})
     set_target_properties(${name} PROPERTIES OUTPUT_NAME ${name}.elf LINK_DEPENDS ${script})
     target_link_options(${name} PRIVATE
-        -nostdlib -static -no-pie -Wl,-T,${script} -Wl,--build-id=none
+        ${quire_link_flags_${QUIRE_TARGET}} -nostdlib -static -no-pie -Wl,-T,${script} -Wl,--build-id=none
         -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,-Map=${name}.map)
     if(QUIRE_TARGET STREQUAL "aarch64") # the boot protocol's flat Image
         add_custom_command(TARGET ${name} POST_BUILD

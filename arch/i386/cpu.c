@@ -27,29 +27,44 @@ cr3_write(uintptr_t value)
     __asm__ volatile("movl %0, %%cr3" : : "r"(value) : "memory");
 }
 
-void
-qr_arch_flush_page(unsigned asid, qr_va va, unsigned shift, bool global)
+bool
+qr_arch_flush_broadcasts(void)
 {
-    (void)asid;
-    (void)global;
-    (void)shift; /* INVLPG drops the entry of any size that translates the address */
-    __asm__ volatile("invlpg (%0)" : : "r"(va.v) : "memory");
+    return false;
+}
+
+/*
+ * INVLPG drops the entry of any size that translates the address, and all walk caches.
+ * The root's entries with PAE, which it does not drop, never change.
+ */
+void
+qr_arch_flush_pages(const struct qr_flush *flush)
+{
+    for (unsigned i = 0; i < flush->run_count; i++) {
+        const struct qr_flush_run *run = &flush->runs[i];
+        uintptr_t last_step = (run->last.v - run->start.v) >> run->shift;
+
+        for (uintptr_t step = 0; step <= last_step; step++)
+            __asm__ volatile("invlpg (%0)" : : "r"(run->start.v + (step << run->shift)) : "memory");
+    }
 }
 
 void
-qr_arch_flush_asid(unsigned asid)
+qr_arch_flush_asid(unsigned asid, enum qr_flush_reach reach)
 {
     (void)asid;
+    (void)reach; /* no x86 CPU flushes another's TLB */
     cr3_write(cr3_read());
 }
 
 /* A change of PGE drops everything; without global pages a load of CR3 does. */
 void
-qr_arch_flush_all(void)
+qr_arch_flush_all(enum qr_flush_reach reach)
 {
     uintptr_t state = qr_port_irq_save();
     uintptr_t cr4;
 
+    (void)reach;
     __asm__ volatile("movl %%cr4, %0" : "=r"(cr4));
     if (cr4 & CR4_PGE) {
         __asm__ volatile("movl %0, %%cr4" : : "r"(cr4 ^ CR4_PGE) : "memory");
@@ -67,4 +82,10 @@ qr_arch_root_switch(qr_pa root, unsigned asid, bool keep)
     (void)keep;
     qr_assert((root.v & QR_PAGE_MASK) == 0 && root.v <= UINT32_MAX);
     cr3_write((uintptr_t)root.v);
+}
+
+bool
+qr_arch_publish(void)
+{
+    return true; /* x86 does not remember that an entry was empty */
 }

@@ -71,7 +71,8 @@ boot_check_initrd(void)
             return;
     }
     if (end != 0)
-        printk("boot: initrd %lx-%lx is not usable memory: ignored\n", start, end);
+        printk("boot: initrd %llx-%llx is not usable memory: ignored\n", (unsigned long long)start,
+               (unsigned long long)end);
     boot_info.initrd = (struct qr_pa_range){{0}, {0}};
 }
 

@@ -67,11 +67,13 @@ table_find(uint64_t pa)
 
     if (table == NULL || table->bytes < sizeof *table || table->bytes > TABLE_BYTES_MAX ||
         boot_window(pa, table->bytes) == NULL) {
-        printk("acpi: table at %lx is out of reach or of impossible length: skipped\n", pa);
+        printk("acpi: table at %llx is out of reach or of impossible length: skipped\n",
+               (unsigned long long)pa);
         return NULL;
     }
     if (!sum_is_zero(table, table->bytes)) {
-        printk("acpi: table %.4s at %lx has a wrong checksum: skipped\n", table->signature, pa);
+        printk("acpi: table %.4s at %llx has a wrong checksum: skipped\n", table->signature,
+               (unsigned long long)pa);
         return NULL;
     }
     return table;

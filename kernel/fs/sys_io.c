@@ -78,7 +78,7 @@ rw_call(const struct syscall_args *args, enum direction direction)
     if (result != 0) {
         return result;
     }
-    if ((int64_t)bytes < 0) {
+    if ((intptr_t)bytes < 0) {
         result = -EFAULT; /* no buffer is that long */
     } else {
         io_init_user(&io, args->arg[1], bytes < RW_LIMIT ? bytes : RW_LIMIT);
@@ -118,7 +118,7 @@ prw_call(const struct syscall_args *args, enum direction direction)
     }
     if (file->mode & FILE_STREAM) {
         result = -ESPIPE;
-    } else if ((int64_t)bytes < 0) {
+    } else if ((intptr_t)bytes < 0) {
         result = -EFAULT;
     } else {
         io_init_user(&io, args->arg[1], bytes < RW_LIMIT ? bytes : RW_LIMIT);
@@ -173,7 +173,7 @@ vector_read(struct vector *vector, uint64_t user, uint64_t count)
     int64_t error = user_read(vector->pieces, user, (size_t)count * sizeof *vector->pieces);
     vector->total = 0;
     for (size_t i = 0; error == 0 && i < count; i++) {
-        if ((int64_t)vector->pieces[i].length < 0) {
+        if ((intptr_t)vector->pieces[i].length < 0) {
             error = -EINVAL;
         } else if (vector->pieces[i].length > RW_LIMIT - vector->total) {
             vector->pieces[i].length = RW_LIMIT - vector->total;
@@ -294,7 +294,7 @@ sys_lseek(const struct syscall_args *args)
 static int64_t
 size_check(uint64_t bytes)
 {
-    if ((int64_t)bytes < 0) {
+    if ((intptr_t)bytes < 0) {
         return -EINVAL;
     }
     if (bytes > process_limit(RLIMIT_FSIZE)) {

@@ -10,4 +10,11 @@
 #define ARCH_PLATFORM        "i686"
 #define ARCH_SYSCALL_RESTART 0 /* restart_syscall */
 
+/* Which arguments of clone() these are. */
+#define ARCH_CLONE_CHILD_TID 4
+#define ARCH_CLONE_TLS       3
+
+/* As on x86-64, struct epoll_event has no padding. */
+#define ARCH_EPOLL_EVENT_ATTRIBUTE __attribute__((packed))
+
 #endif

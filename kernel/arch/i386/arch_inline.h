@@ -61,7 +61,8 @@ frame_ip(const struct trap_frame *frame)
 static inline uintptr_t
 frame_sp(const struct trap_frame *frame)
 {
-    return frame->esp;
+    /* The CPU pushes no stack pointer for its own mode: the frame is where it was. */
+    return frame_from_user(frame) ? frame->esp : (uintptr_t)&frame->esp;
 }
 
 static inline void

@@ -11,7 +11,7 @@
 
 #include <asm.h>
 
-#define EFLAGS_IF ((uintptr_t)1 << 9)
+#define RFLAGS_IF ((uintptr_t)1 << 9)
 
 struct qr_cpu;
 
@@ -36,7 +36,7 @@ qr_port_irq_save(void)
 static inline void
 qr_port_irq_restore(uintptr_t state)
 {
-    if (state & EFLAGS_IF)
+    if (state & RFLAGS_IF)
         __asm__ volatile("sti" : : : "memory");
 }
 

@@ -27,7 +27,11 @@ static uint64_t realtime_start; /* nanoseconds since 1970 at tsc_start */
 uint64_t
 clock_monotonic_ns(void)
 {
-    return (uint64_t)((unsigned __int128)(tsc_read() - tsc_start) * tsc_multiplier >> 32);
+    uint64_t counts = tsc_read() - tsc_start;
+
+    /* The product has up to 128 bits; the multiplier has 36 at most (a counter of 62 MHz). */
+    return (counts >> 32) * tsc_multiplier + ((counts & UINT32_MAX) * (tsc_multiplier >> 32)) +
+           ((counts & UINT32_MAX) * (tsc_multiplier & UINT32_MAX) >> 32);
 }
 
 uint64_t

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef KERNEL_X86_64_ARCH_STAT_H
-#define KERNEL_X86_64_ARCH_STAT_H
+#ifndef KERNEL_X86_ARCH_STAT_H
+#define KERNEL_X86_ARCH_STAT_H
 
 #include <stdint.h>
 
-/** struct stat of x86-64, which has an order of its own. */
+/** struct stat of x86-64, which has an order of its own; 32-bit layouts are made from it. */
 struct abi_stat {
     uint64_t st_dev;
     uint64_t st_ino;

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What platform.h asks for that depends on the address layout.
+ */
+#include <platform.h>
+
+#include "cpu.h"
+
+/* 32-bit CPUs with PAE address 64 GiB; descriptors of more would not fit the direct map. */
+#define PAE_BITS 36u
+
+const struct qr_format *
+platform_format(void)
+{
+    return cpu_features.pae ? &qr_format_x86_pae : &qr_format_x86_32;
+}
+
+uint64_t
+platform_physical_limit(void)
+{
+    unsigned bits = cpu_features.pae ? PAE_BITS : 32;
+
+    return (uint64_t)1 << (bits < cpu_features.physical_bits ? bits : cpu_features.physical_bits);
+}
+
+unsigned
+platform_asid_count(void)
+{
+    return 1;
+}
+
+struct qr_va_range
+platform_area(enum kernel_area area)
+{
+    static const struct {
+        uint32_t start, end;
+    } areas[KERNEL_AREA_COUNT] = {
+        [KERNEL_AREA_HEAP] = {HEAP_BASE, STACKS_BASE},
+        [KERNEL_AREA_STACKS] = {STACKS_BASE, DEVICES_BASE},
+        [KERNEL_AREA_DEVICES] = {DEVICES_BASE, DEVICES_END},
+    };
+
+    return (struct qr_va_range){qr_va_of(areas[area].start), qr_va_of(areas[area].end)};
+}
