@@ -32,7 +32,7 @@ qr_tlb_choose(const struct qr_tlb_batch *batch, bool others_pending)
 
     if (batch->naive)
         return batch->registered ? TLB_ALL : TLB_NOTHING;
-    if (batch->whole || batch->tables_freed || (batch->gaps && others_pending))
+    if (batch->whole || (batch->gaps && others_pending))
         return most;
     return batch->page_count > 0 ? TLB_PAGES : TLB_NOTHING;
 }

@@ -329,7 +329,7 @@ TEST_THREADS(shootdown, host_threads_agree)
         struct world world;
 
         options.cpus = 4;
-        options.features &= ~(unsigned)SIM_BROADCAST;
+        options.features = (options.features & ~(unsigned)SIM_BROADCAST) | SIM_NO_BROADCAST;
         world_boot(&world, options);
         world.rounds = 60;
         spawn(&world, 0, "changer", changer);

@@ -216,7 +216,46 @@ TEST(tlb, a_lazy_cpu_is_told_when_tables_are_freed)
     sim_enter(w.sim, 0);
     unmap_pages(space, 0, 512);
     EXPECT_EQ(count(&w, QR_EVENT_IPI), 1);
-    EXPECT_EQ(count(&w, QR_EVENT_FLUSH_SPACE), 1);
+    EXPECT_EQ(count(&w, QR_EVENT_FLUSH_PAGE), 1);
+    EXPECT_EQ(count(&w, QR_EVENT_FLUSH_SPACE), 0);
+    world_end(&w);
+}
+
+TEST(tlb, a_table_is_flushed_with_its_last_page_or_by_an_address_of_its_own)
+{
+    struct world w;
+    struct qr_va_range range = {sim_page(0), sim_page(512)};
+    struct qr_tlb_batch batch;
+    struct qr_cursor c;
+
+    world_boot(&w, 8);
+    struct space *space = world_space(&w);
+
+    run_on(&w, space, 0);
+    map_pages(&w, space, 3, 5);
+    qr_tlb_batch_init(&batch, &space->tlb);
+    qr_cursor_open(&c, &space->tables, range, &batch);
+    qr_cursor_unmap_range(&c, range, ignore, NULL);
+    qr_cursor_close(&c);
+    EXPECT_EQ(batch.table_count, 1);
+    EXPECT_EQ(batch.run_count, 1);
+    EXPECT_EQ(batch.page_count, 2);
+    qr_tlb_batch_finish(&batch);
+
+    /* Emptied before, and flushed: only the table is left to go. */
+    map_pages(&w, space, 3, 4);
+    unmap_pages(space, 3, 4);
+    qr_tlb_batch_init(&batch, &space->tlb);
+    qr_cursor_open(&c, &space->tables, range, &batch);
+    qr_cursor_unmap_range(&c, range, ignore, NULL);
+    qr_cursor_close(&c);
+    EXPECT_EQ(batch.table_count, 1);
+    EXPECT_EQ(batch.run_count, 1);
+    EXPECT_EQ(batch.runs[0].start.v, sim_page(0).v);
+    EXPECT_EQ(batch.runs[0].last.v, sim_page(512).v - 1);
+    qr_tlb_batch_finish(&batch);
+    EXPECT_EQ(count(&w, QR_EVENT_FLUSH_SPACE), 0);
+    EXPECT_EQ(count(&w, QR_EVENT_FLUSH_PAGE), 4);
     world_end(&w);
 }
 
@@ -258,8 +297,8 @@ TEST(tlb, the_mode_follows_from_what_was_noted)
     EXPECT_EQ(qr_tlb_choose(&b, false), TLB_ALL);
     b.whole = false;
     EXPECT_EQ(qr_tlb_choose(&b, false), TLB_PAGES);
-    b.tables_freed = true;
-    EXPECT_EQ(qr_tlb_choose(&b, false), TLB_ALL);
+    b.tables_freed = true; /* their pages' flush drops walk caches, too */
+    EXPECT_EQ(qr_tlb_choose(&b, false), TLB_PAGES);
     b = (struct qr_tlb_batch){.space = &user, .naive = true, .registered = true, .page_count = 1};
     EXPECT_EQ(qr_tlb_choose(&b, false), TLB_ALL);
 }
