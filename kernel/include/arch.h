@@ -269,10 +269,12 @@ enum trap_kind {
     TRAP_ALIGNMENT,  /**< SIGBUS BUS_ADRALN */
     TRAP_STACK,      /**< SIGBUS SI_KERNEL: stack segment, non-canonical */
     TRAP_ILLEGAL,    /**< SIGILL ILL_ILLOPN */
+    TRAP_OPCODE,     /**< SIGILL ILL_ILLOPC */
     TRAP_DIVIDE,     /**< SIGFPE FPE_INTDIV */
     TRAP_OVERFLOW,   /**< SIGSEGV SI_KERNEL: INTO, BOUND */
     TRAP_FLOAT,      /**< SIGFPE; the code is in the state: frame_float_code() */
     TRAP_BREAKPOINT, /**< SIGTRAP SI_KERNEL */
+    TRAP_BRKPT,      /**< SIGTRAP TRAP_BRKPT */
     TRAP_STEP,       /**< SIGTRAP TRAP_TRACE */
 };
 

@@ -66,6 +66,7 @@ enum {
     SI_ASYNCIO = -4,
     SI_SIGIO = -5,
     SI_TKILL = -6,
+    ILL_ILLOPC = 1,
     ILL_ILLOPN = 2,
     FPE_INTDIV = 1,
     FPE_INTOVF = 2,

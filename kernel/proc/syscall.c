@@ -107,10 +107,12 @@ static const struct fault_row fault_rows[] = {
     [TRAP_ALIGNMENT] = {SIGBUS, BUS_ADRALN, false},
     [TRAP_STACK] = {SIGBUS, SI_KERNEL, false},
     [TRAP_ILLEGAL] = {SIGILL, ILL_ILLOPN, true},
+    [TRAP_OPCODE] = {SIGILL, ILL_ILLOPC, true},
     [TRAP_DIVIDE] = {SIGFPE, FPE_INTDIV, true},
     [TRAP_OVERFLOW] = {SIGSEGV, SI_KERNEL, false},
     [TRAP_FLOAT] = {SIGFPE, 0, true},
     [TRAP_BREAKPOINT] = {SIGTRAP, SI_KERNEL, false},
+    [TRAP_BRKPT] = {SIGTRAP, 1, true},
     [TRAP_STEP] = {SIGTRAP, 2, true},
 };
 
@@ -127,7 +129,7 @@ trap_user_fault(struct trap_frame *frame, enum trap_kind kind, uintptr_t va)
     }
     if (kind == TRAP_FLOAT)
         info.code = frame_float_code(frame);
-    if (kind == TRAP_ILLEGAL || kind == TRAP_DIVIDE || kind == TRAP_FLOAT)
+    if (kind == TRAP_ILLEGAL || kind == TRAP_OPCODE || kind == TRAP_DIVIDE || kind == TRAP_FLOAT)
         va = frame_ip(frame);
     if (row->has_address)
         info.fault.address = va;

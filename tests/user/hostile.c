@@ -66,15 +66,17 @@ static const int left_out[] = {
     SYS_tkill,
     SYS_tgkill,
     SYS_rt_sigqueueinfo,
+#ifdef SYS_fork
     SYS_fork,
     SYS_vfork,
+    SYS_pause,
+#endif
     SYS_clone,
     SYS_clone3,
     SYS_rt_tgsigqueueinfo,
     SYS_vhangup,
     SYS_exit_group,
     SYS_exit,
-    SYS_pause,
     SYS_pidfd_send_signal,
     SYS_mount,
     SYS_umount2,

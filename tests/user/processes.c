@@ -4,7 +4,6 @@
  * credentials, timers.
  */
 #define _GNU_SOURCE
-#include <elf.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -23,6 +22,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "machine.h"
 
 extern char **environ;
 static volatile sig_atomic_t hits;
@@ -252,8 +252,8 @@ run_bytes(const void *bytes, size_t n, int *out_errno)
 }
 
 struct tiny {
-    Elf64_Ehdr header;
-    Elf64_Phdr segments[2];
+    ElfW(Ehdr) header;
+    ElfW(Phdr) segments[2];
     unsigned char code[16];
 };
 
@@ -264,14 +264,14 @@ tiny_program(void)
     struct tiny tiny = {
         .header =
             {
-                .e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+                .e_ident = {0x7f, 'E', 'L', 'F', MACHINE_ELF_CLASS, ELFDATA2LSB, EV_CURRENT},
                 .e_type = ET_EXEC,
-                .e_machine = EM_X86_64,
+                .e_machine = MACHINE_ELF,
                 .e_version = EV_CURRENT,
                 .e_entry = 0x400000 + offsetof(struct tiny, code),
                 .e_phoff = offsetof(struct tiny, segments),
-                .e_ehsize = sizeof(Elf64_Ehdr),
-                .e_phentsize = sizeof(Elf64_Phdr),
+                .e_ehsize = sizeof(ElfW(Ehdr)),
+                .e_phentsize = sizeof(ElfW(Phdr)),
                 .e_phnum = 1,
             },
         .segments = {{
@@ -282,8 +282,7 @@ tiny_program(void)
             .p_memsz = sizeof(struct tiny),
             .p_align = 4096,
         }},
-        /* mov $60, %eax; mov $55, %edi; syscall */
-        .code = {0xb8, 60, 0, 0, 0, 0xbf, 55, 0, 0, 0, 0x0f, 0x05},
+        .code = {MACHINE_EXIT_55},
     };
 
     return tiny;
@@ -319,16 +318,16 @@ test_hostile_programs(void)
         expect_exec(text, &bad, sizeof(bad), ENOEXEC); \
     } while (0)
     BAD("the wrong magic", bad.header.e_ident[0] = 0);
-    BAD("another machine", bad.header.e_machine = EM_AARCH64);
+    BAD("another machine", bad.header.e_machine = MACHINE_ELF_OTHER);
     BAD("a relocatable file", bad.header.e_type = ET_REL);
     BAD("no program headers", bad.header.e_phnum = 0);
     BAD("very many program headers", bad.header.e_phnum = 65535);
     BAD("odd program headers", bad.header.e_phentsize = 55);
     BAD("program headers beyond the file", bad.header.e_phoff = 1 << 20);
-    BAD("program headers at the end of the world", bad.header.e_phoff = ~0ull - 8);
+    BAD("program headers at the end of the world", bad.header.e_phoff = ~(uintptr_t)0 - 8);
     BAD("more bytes in the file than in memory", bad.segments[0].p_memsz = 1);
-    BAD("a segment in the kernel's half", bad.segments[0].p_vaddr = 0xffffffff80000000ull);
-    BAD("a segment that wraps", bad.segments[0].p_memsz = ~0ull - 4096);
+    BAD("a segment in the kernel's half", bad.segments[0].p_vaddr = MACHINE_KERNEL_VA & ~4095ul);
+    BAD("a segment that wraps", bad.segments[0].p_memsz = ~(uintptr_t)0 - 4096);
     BAD("a segment out of step with its offset", bad.segments[0].p_vaddr = 0x400010);
     expect_exec("a truncated header", &good, 40, ENOEXEC);
     expect_exec("an empty file", &good, 0, ENOEXEC);
@@ -338,7 +337,7 @@ test_hostile_programs(void)
     status = run_bytes(&bad, sizeof(bad), &error);
     CHECK_EQ(status, 1000 + SIGSEGV);
     bad = good;
-    bad.header.e_entry = 0xffffffff80000000ull;
+    bad.header.e_entry = MACHINE_KERNEL_VA;
     status = run_bytes(&bad, sizeof(bad), &error);
     CHECK_EQ(status, 1000 + SIGSEGV);
     status = run_bytes(zeros, sizeof(zeros), &error);
@@ -557,7 +556,7 @@ test_identity(void)
     pid_t child;
 
     CHECK_EQ(uname(&name), 0);
-    CHECK(strcmp(name.sysname, "Linux") == 0 && strcmp(name.machine, "x86_64") == 0);
+    CHECK(strcmp(name.sysname, "Linux") == 0 && strcmp(name.machine, MACHINE_NAME) == 0);
     CHECK_EQ(prctl(PR_SET_NAME, "new-name", 0, 0, 0), 0);
     CHECK_EQ(prctl(PR_GET_NAME, comm, 0, 0, 0), 0);
     CHECK(strcmp(comm, "new-name") == 0);

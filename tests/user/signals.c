@@ -402,6 +402,69 @@ test_registers(void)
     CHECK_EQ(rbx, 0x1234);
     CHECK(out == 1.5);
 }
+#elif defined(__riscv)
+static void
+test_cpu_faults(void)
+{
+    static volatile long nowhere;
+
+    handle(SIGILL, keep_and_escape, SA_NODEFER);
+    handle(SIGTRAP, keep_and_escape, SA_NODEFER);
+    hits = 0;
+    if (sigsetjmp(escape, 1) == 0)
+        __asm__ volatile("unimp");
+    CHECK(last.si_signo == SIGILL && last.si_code == ILL_ILLOPC);
+    if (sigsetjmp(escape, 1) == 0)
+        __asm__ volatile("csrr %0, sstatus" : "=r"(nowhere));
+    CHECK(last.si_signo == SIGILL && last.si_code == ILL_ILLOPC);
+    if (sigsetjmp(escape, 1) == 0)
+        __asm__ volatile("ebreak");
+    CHECK(last.si_signo == SIGTRAP && last.si_code == TRAP_BRKPT);
+    CHECK_EQ(hits, 3);
+}
+
+/* A handler changes the interrupted registers, floating-point ones included. */
+static void
+patch_registers(int number, siginfo_t *info, void *context)
+{
+    ucontext_t *user = context;
+    double patched = 2.5, clobber = 3.0;
+
+    (void)number;
+    (void)info;
+    user->uc_mcontext.__gregs[REG_S0 + 1] = 0x1234; /* s1 */
+    memcpy(&user->uc_mcontext.__fpregs.__d.__f[9], &patched, sizeof(patched));
+    __asm__ volatile("fld fs2, %0; fld fs1, %0" : : "m"(clobber) : "fs1", "fs2");
+    hits++;
+}
+
+static void
+test_registers(void)
+{
+    double in = 1.5, patched = 0, kept = 0;
+    long s1 = 0;
+
+    handle(SIGUSR1, patch_registers, 0);
+    hits = 0;
+    __asm__ volatile(
+        "fld fs1, %[in]\n\t"
+        "fld fs2, %[in]\n\t"
+        "li s1, 0x99\n\t"
+        "li a7, %[kill]\n\t"
+        "mv a0, %[self]\n\t"
+        "li a1, %[signal]\n\t"
+        "ecall\n\t"
+        "mv %[s1], s1\n\t"
+        "fsd fs1, %[patched]\n\t"
+        "fsd fs2, %[kept]"
+        : [patched] "=m"(patched), [kept] "=m"(kept), [s1] "=r"(s1)
+        : [in] "m"(in), [kill] "i"(SYS_kill), [self] "r"((long)getpid()), [signal] "i"(SIGUSR1)
+        : "a0", "a1", "a7", "s1", "fs1", "fs2", "memory");
+    CHECK_EQ(hits, 1);
+    CHECK_EQ(s1, 0x1234);
+    CHECK(patched == 2.5);
+    CHECK(kept == 1.5);
+}
 #endif
 
 static void
@@ -623,7 +686,7 @@ main(void)
     test_stop_continue();
     test_kill_stopped();
     test_faults();
-#ifdef __x86_64__
+#if defined(__x86_64__) || defined(__riscv)
     test_cpu_faults();
     test_registers();
 #endif

@@ -191,9 +191,9 @@ trap_kind_of_cause(uint64_t cause)
     case EXCEPTION_STORE_ACCESS:
         return TRAP_BUS;
     case EXCEPTION_ILLEGAL:
-        return TRAP_ILLEGAL;
+        return TRAP_OPCODE;
     case EXCEPTION_BREAKPOINT:
-        return TRAP_BREAKPOINT;
+        return TRAP_BRKPT;
     default:
         return TRAP_PROTECTION;
     }
