@@ -271,7 +271,15 @@ qr_chunk_next(struct qr_tables *tables, struct qr_va_range *rest, struct qr_va_r
 }
 
 /* The frame that a leaf of @region holds a reference to; NULL: the zero frame or a device. */
-struct qr_frame *qr_leaf_frame(const struct qr_region *region, const struct qr_leaf *leaf);
+static inline struct qr_frame *
+qr_leaf_frame(const struct qr_region *region, const struct qr_leaf *leaf)
+{
+    struct qr_vm *vm = region->space->vm;
+
+    if (leaf->pa.v == vm->zero_pa.v || qr_region_is_device(region))
+        return NULL;
+    return qr_frame_of(vm->config.frames, qr_pa_to_pfn(leaf->pa));
+}
 
 /* What taking out or adding leaves changes in the counts; applied at once. */
 struct qr_tally {

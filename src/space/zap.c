@@ -51,16 +51,6 @@ qr_chunk_cut(struct qr_tables *tables, struct qr_va_range *rest, struct qr_va_ra
     return true;
 }
 
-struct qr_frame *
-qr_leaf_frame(const struct qr_region *region, const struct qr_leaf *leaf)
-{
-    struct qr_vm *vm = region->space->vm;
-
-    if (leaf->pa.v == vm->zero_pa.v || qr_region_is_device(region))
-        return NULL;
-    return qr_frame_of(vm->config.frames, qr_pa_to_pfn(leaf->pa));
-}
-
 void
 qr_tally_leaf(struct qr_tally *tally, const struct qr_region *region, struct qr_frame *frame,
               int delta)
