@@ -28,29 +28,51 @@
 
 struct qr_format; /* one hardware format; src/table/format.h */
 
-extern const struct qr_format qr_format_x86_32;         /**< 2 levels, 4 MiB pages, no NX */
-extern const struct qr_format qr_format_x86_pae;        /**< 3 levels, 52 physical bits, NX */
-extern const struct qr_format qr_format_x86_64;         /**< 4 levels, 48 bits */
-extern const struct qr_format qr_format_x86_64_la57;    /**< 5 levels, 57 bits */
-extern const struct qr_format qr_format_aarch64_4k;     /**< 4 levels, 48 bits */
-extern const struct qr_format qr_format_aarch64_4k_39;  /**< 3 levels, 39 bits */
-extern const struct qr_format qr_format_aarch64_4k_52;  /**< 5 levels, 52 bits (LPA2) */
-extern const struct qr_format qr_format_aarch64_16k;    /**< 3 levels, 47 bits */
-extern const struct qr_format qr_format_aarch64_16k_48; /**< 4 levels, 48 bits */
-extern const struct qr_format qr_format_aarch64_16k_52; /**< 4 levels, 52 bits (LPA2) */
-extern const struct qr_format qr_format_aarch64_64k;    /**< 3 levels, 48 bits */
-extern const struct qr_format qr_format_aarch64_64k_42; /**< 2 levels, 42 bits */
-extern const struct qr_format qr_format_aarch64_64k_52; /**< 3 levels, 52 bits (LVA, LPA) */
-extern const struct qr_format qr_format_riscv64_sv39;   /**< 3 levels */
-extern const struct qr_format qr_format_riscv64_sv48;   /**< 4 levels */
-extern const struct qr_format qr_format_riscv64_sv57;   /**< 5 levels */
-extern const struct qr_format qr_format_scrambled;      /**< no hardware: for tests */
+/**
+ * The formats: X(name) for each qr_format_<name>; docs/formats/ has a page for each family.
+ * _bbm2: for CPUs with FEAT_BBM at level 2; _basic: for CPUs without Svpbmt.
+ */
+#define QR_FORMATS(X)                                       \
+    X(x86_32)         /* 2 levels, 4 MiB pages, no NX */    \
+    X(x86_pae)        /* 3 levels, 52 physical bits, NX */  \
+    X(x86_64)         /* 4 levels, 48 bits */               \
+    X(x86_64_la57)    /* 5 levels, 57 bits */               \
+    X(aarch64_4k)     /* 4 levels, 48 bits */               \
+    X(aarch64_4k_39)  /* 3 levels, 39 bits */               \
+    X(aarch64_4k_52)  /* 5 levels, 52 bits (LPA2) */        \
+    X(aarch64_16k)    /* 3 levels, 47 bits */               \
+    X(aarch64_16k_48) /* 4 levels, 48 bits */               \
+    X(aarch64_16k_52) /* 4 levels, 52 bits (LPA2) */        \
+    X(aarch64_64k)    /* 3 levels, 48 bits */               \
+    X(aarch64_64k_42) /* 2 levels, 42 bits */               \
+    X(aarch64_64k_52) /* 3 levels, 52 bits (LVA and LPA) */ \
+    X(aarch64_4k_bbm2)                                      \
+    X(aarch64_4k_39_bbm2)                                   \
+    X(aarch64_4k_52_bbm2)                                   \
+    X(aarch64_16k_bbm2)                                     \
+    X(aarch64_16k_48_bbm2)                                  \
+    X(aarch64_16k_52_bbm2)                                  \
+    X(aarch64_64k_bbm2)                                     \
+    X(aarch64_64k_42_bbm2)                                  \
+    X(aarch64_64k_52_bbm2)                                  \
+    X(riscv64_sv39) /* 3 levels */                          \
+    X(riscv64_sv48) /* 4 levels */                          \
+    X(riscv64_sv57) /* 5 levels */                          \
+    X(riscv64_sv39_basic)                                   \
+    X(riscv64_sv48_basic)                                   \
+    X(riscv64_sv57_basic)                                   \
+    X(scrambled) /* no hardware: for tests */
+
+#define QR_FORMAT_DECLARE(name) extern const struct qr_format qr_format_##name;
+QR_FORMATS(QR_FORMAT_DECLARE)
 
 /** What MAIR_EL1 holds while tables of an aarch64 format are in use: write-back, write-through,
  *  write-combining, device, and write-back again for QR_PROT_TAGGED.  A CPU with MTE takes
  *  QR_AARCH64_MAIR_TAGGED. */
 #define QR_AARCH64_MAIR        ((uint64_t)0x000000ff0444bbff)
 #define QR_AARCH64_MAIR_TAGGED ((uint64_t)0x000000f00444bbff)
+
+#define QR_LEVELS_MAX 5
 
 /** How the addresses of users and of the kernel share roots. */
 enum qr_roots {
@@ -70,14 +92,14 @@ struct qr_format_info {
     unsigned prot_mask;  /**< enum qr_prot bits that survive */
     unsigned cache_mask; /**< bit C set: cacheability C exists; another becomes a weaker one */
     enum qr_roots roots;
-    bool no_execute, protection_keys, hardware_access_dirty;
+    uint8_t group_bits[QR_LEVELS_MAX]; /**< by level: log2 of a group's leaves; 0: no groups */
+    bool no_execute, protection_keys;
+    bool hardware_access_dirty; /**< false: only some CPUs set them, for others a fault handler */
 };
 void qr_format_info(const struct qr_format *format, struct qr_format_info *out_info);
 
 /** log2 of the bytes that one entry at @p level maps. */
 unsigned qr_format_shift(const struct qr_format *format, unsigned level);
-
-#define QR_LEVELS_MAX 5
 
 /** Bits that hardware or upper layers keep in a leaf. */
 enum qr_leaf_flag {
@@ -213,6 +235,19 @@ QR_MUST_USE enum qr_status qr_cursor_prepare(struct qr_cursor *cursor, qr_va va,
 
 /** Set a leaf where prepare succeeded and nothing or a mark stands. */
 void qr_cursor_map(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);
+
+/**
+ * Set a group of leaves at once: from @p va on as many as the format's group_bits say, the first
+ * with @p leaf's address.  The TLB can keep the group as one entry (the contiguous hint of
+ * AArch64, Svnapot of RISC-V, which the CPUs must have).  Prepare succeeded for the first, nothing
+ * or marks stand in all of them, both addresses are multiples of the group's size, and the leaf
+ * has some right.
+ *
+ * Each member is queried and changed as any leaf.  The first change of one breaks the group up,
+ * which flushes at once, so even qr_cursor_update() needs a batch then.  What hardware noted
+ * (accessed, dirty) of one member holds for all of them.
+ */
+void qr_cursor_map_group(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);
 
 /** Set a mark where prepare succeeded and nothing or another mark stands. */
 void qr_cursor_mark(struct qr_cursor *cursor, qr_va va, unsigned level, struct qr_mark mark);

@@ -35,6 +35,7 @@ struct format_traits {
     struct qr_format_info info;
     unsigned entry_bytes;   /* 4 or 8 */
     bool break_before_make; /* a live entry may not be replaced by another live one */
+    bool split_live;        /* ... but by a table that means the same; read at run time */
     bool dirty_is_a_right;  /* protect() depends on the dirty bit, which hardware may set */
     bool root_is_loaded;    /* the CPU reads the root once: its entries are all made with it */
     unsigned options;       /* of the format's own functions */
@@ -70,6 +71,16 @@ struct format_traits {
     /* A leaf with other flags (enum qr_leaf_flag). */
     qr_pte (*flag)(walk_format f, qr_pte pte, unsigned level, unsigned set_flags,
                    unsigned clear_flags);
+    /*
+     * Groups: aligned runs of 1 << info.group_bits[level] leaves that say of each other that they
+     * differ in consecutive addresses alone.  grouped() is false for anything else; group() makes
+     * a member of a plain leaf, ungroup() the plain leaf of the member at @index of its table.
+     * NULL where a format has no groups.
+     */
+    bool (*grouped)(walk_format f, qr_pte pte);
+    qr_pte (*group)(walk_format f, qr_pte pte);
+    qr_pte (*ungroup)(walk_format f, qr_pte pte, size_t index);
+
     /* Hardware that cached @old could allow what @new does not, or miss setting a flag. */
     bool (*stricter)(walk_format f, qr_pte old, qr_pte new, unsigned level);
 };
@@ -110,6 +121,7 @@ struct qr_format {
     bool (*find)(struct qr_cursor *cursor, qr_va from, struct qr_entry *out_entry);
     enum qr_status (*prepare)(struct qr_cursor *cursor, qr_va va, unsigned level);
     void (*map)(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);
+    void (*map_group)(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);
     void (*mark)(struct qr_cursor *cursor, qr_va va, unsigned level, struct qr_mark mark);
     struct qr_entry (*unmap)(struct qr_cursor *cursor, qr_va va);
     struct qr_entry (*replace)(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);

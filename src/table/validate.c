@@ -9,7 +9,8 @@
  *  4 it counts its entries that are not empty
  *  5 every leaf stands at a level where the format has leaves, and is aligned
  *  6 every entry decodes and encodes to itself: no reserved or unknown bit is set
- *  7 the tree knows how many tables it has
+ *  7 the members of a group are all there and differ in consecutive addresses alone
+ *  8 the tree knows how many tables it has
  */
 #include <quire/writer.h>
 
@@ -52,9 +53,56 @@ check_leaf(walk_format f, qr_pte pte, unsigned level)
     return f->make_leaf(f, &leaf, level) == pte ? NULL : "a leaf with unknown bits";
 }
 
+/* Compare the member at @index with the first of its group. */
 static const char *
-check_entry(walk_format f, qr_pte pte, unsigned level)
+check_member(walk_format f, void *table, size_t index, unsigned level)
 {
+    size_t first = index & ~(walk_group_count(f, level) - 1);
+    qr_pte head = pte_load(f, table, first);
+    qr_pte pte = pte_load(f, table, index);
+
+    if (!f->grouped(f, head) || f->info.group_bits[level] == 0)
+        return "a member without its group";
+    struct qr_leaf wanted = f->read_leaf(f, f->ungroup(f, head, first), level);
+    struct qr_leaf leaf = f->read_leaf(f, f->ungroup(f, pte, index), level);
+
+    wanted.pa.v += (uint64_t)(index - first) << f->shift(f, level);
+    wanted.flags = leaf.flags;
+    if (f->group(f, f->make_leaf(f, &wanted, level)) != pte)
+        return "a member unlike its group";
+    return NULL;
+}
+
+/* A whole group, when the scan meets any of it. */
+static const char *
+check_group(const struct table_scan *scan)
+{
+    walk_format f = scan->tables->format->traits;
+    size_t count = walk_group_count(f, scan->level);
+    size_t first = walk_index(f, scan->va, scan->level) & ~(count - 1);
+    void *table = qr_port_window_open(scan->path[scan->level].pa);
+    const char *broken = NULL;
+
+    for (size_t i = first; i < first + count && broken == NULL; i++)
+        broken = check_member(f, table, i, scan->level);
+    qr_port_window_close(table);
+    return broken;
+}
+
+static const char *
+check_entry(const struct table_scan *scan)
+{
+    walk_format f = scan->tables->format->traits;
+    unsigned level = scan->level;
+    qr_pte pte = scan->pte;
+
+    if (walk_is_grouped(f, pte)) {
+        const char *broken = check_group(scan);
+
+        if (broken != NULL)
+            return broken;
+        pte = f->ungroup(f, pte, walk_index(f, scan->va, level));
+    }
     if (f->kind(f, pte, level) == PTE_LEAF)
         return check_leaf(f, pte, level);
 
@@ -80,7 +128,7 @@ validate_step(struct validation *v)
         return check_table(v);
     case SCAN_ENTRY:
         v->live[scan->level]++;
-        return check_entry(f, scan->pte, scan->level);
+        return check_entry(scan);
     case SCAN_LEAVE:
         return table_live(scan->frame) == v->live[scan->level] ? NULL : "a table that counts wrong";
     }

@@ -396,6 +396,8 @@ walk_note(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
     walk_note_in_batch(f, c, va, level);
 }
 
+#include "table/walk_group.h"
+
 /*
  * The operations that a fault needs come in two: near, where the cursor stands on one table of
  * level 0 (a page whose table exists), and far, which is anything else and not inlined twice.
@@ -411,7 +413,7 @@ walk_query_near(walk_format f, struct qr_cursor *c, qr_va va)
 {
     struct qr_entry entry;
 
-    walk_decode(f, walk_load_at(f, c, va.v, 0), 0, va.v, &entry);
+    walk_decode(f, walk_load_plain(f, c, va.v, 0), 0, va.v, &entry);
     return entry;
 }
 
@@ -421,8 +423,29 @@ walk_query_far(walk_format f, struct qr_cursor *c, qr_va va)
     struct qr_entry entry;
 
     walk_go(f, c, va, 0);
-    walk_decode(f, walk_load(f, c, va.v), c->level, va.v, &entry);
+    walk_decode(f, walk_load_plain(f, c, va.v, c->level), c->level, va.v, &entry);
     return entry;
+}
+
+/*
+ * Before something live is put where nothing stands: who took out what stood there may not
+ * have flushed it yet.  Formats that want it forgotten before the next one comes flush it here.
+ * We saw the empty entry under its table's lock, so we see the other's batch counted, or
+ * its flush is over.  That is rare: a page is given up and touched at the same time.
+ */
+static QR_ALWAYS_INLINE void
+walk_settle(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
+{
+    struct qr_tlb_batch *batch = c->batch;
+
+    if (!f->break_before_make || batch == NULL)
+        return;
+    if (qr_likely(atomic_load_explicit(&batch->space->pending, memory_order_acquire) == 0))
+        return;
+    qr_tlb_batch_note(batch, qr_va_of(va & ~walk_entry_mask(f, level)), f->shift(f, level));
+    if (level > 0)
+        batch->tables_freed = true;
+    batch->flush(batch);
 }
 
 /* Build the tables from the cursor's place down to @level. */
@@ -447,6 +470,8 @@ walk_build(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
 
         qr_table_init(c->tables, fresh[i], walk_table_base(f, va, child_level), child_level);
         table_lock(fresh[i]);
+        if (i == 0)
+            walk_settle(f, c, va, c->level);
         walk_store(f, c, va, f->make_table(f, pa, c->level));
         table_live_add(c->path[c->level], 1);
         walk_push(c, fresh[i], pa, va);
@@ -519,6 +544,7 @@ static QR_ALWAYS_INLINE void
 walk_map_near(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)
 {
     qr_assert(((va.v | leaf->pa.v) & walk_entry_mask(f, 0)) == 0);
+    walk_settle(f, c, va.v, 0);
     walk_set_at(f, c, va.v, 0, f->make_leaf(f, leaf, 0));
 }
 
@@ -530,7 +556,30 @@ walk_map_far(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf 
     qr_assert(((va.v | leaf->pa.v) & walk_entry_mask(f, level)) == 0);
     walk_go(f, c, va, level);
     qr_assert(c->level == level);
+    walk_settle(f, c, va.v, level);
     walk_set_at(f, c, va.v, level, f->make_leaf(f, leaf, level));
+}
+
+static QR_ALWAYS_INLINE void
+walk_map_group(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)
+{
+    unsigned level = leaf->level;
+    struct qr_leaf member = *leaf;
+    uintptr_t size = (uintptr_t)1 << f->shift(f, level);
+    uintptr_t last = va.v + (walk_group_count(f, level) - 1) * size;
+
+    qr_assert(f->grouped != NULL && f->info.group_bits[level] != 0);
+    qr_assert(((va.v | leaf->pa.v) & (last - va.v + size - 1)) == 0);
+    qr_assert(qr_va_range_contains(c->range, qr_va_of(last)));
+    walk_go(f, c, va, level);
+    qr_assert(c->level == level);
+    for (uintptr_t at = va.v; at <= last; at += size) {
+        qr_pte pte = f->make_leaf(f, &member, level);
+
+        qr_assert(f->present(f, pte, level));
+        walk_set_at(f, c, at, level, f->group(f, pte));
+        member.pa.v += size;
+    }
 }
 
 static QR_ALWAYS_INLINE void
@@ -549,6 +598,7 @@ walk_unmap(walk_format f, struct qr_cursor *c, qr_va va)
     struct qr_entry entry;
 
     walk_go(f, c, va, 0);
+    walk_leave_group_at(f, c, va.v);
 
     qr_pte old = walk_exchange(f, c, va.v, 0);
 
@@ -570,6 +620,7 @@ walk_replace(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf 
     qr_assert((leaf->pa.v & walk_entry_mask(f, level)) == 0);
     walk_go(f, c, va, level);
     qr_assert(c->level == level);
+    walk_leave_group_at(f, c, va.v);
 
     qr_pte old = walk_exchange(f, c, va.v, f->break_before_make ? 0 : new);
 
@@ -590,6 +641,7 @@ walk_update(walk_format f, struct qr_cursor *c, qr_va va, unsigned prot, unsigne
             unsigned clear_flags)
 {
     walk_go(f, c, va, 0);
+    walk_leave_group_at(f, c, va.v);
 
     unsigned level = c->level;
     void *table = qr_port_window_open(c->pa[level]);
@@ -637,6 +689,7 @@ static QR_ALWAYS_INLINE enum qr_status
 walk_split(walk_format f, struct qr_cursor *c, qr_va va)
 {
     walk_go(f, c, va, 0);
+    walk_leave_group_at(f, c, va.v);
 
     unsigned level = c->level;
     qr_pte old = walk_load(f, c, va.v);
@@ -659,7 +712,7 @@ walk_split(walk_format f, struct qr_cursor *c, qr_va va)
     size_t index = walk_index(f, va.v, level);
     bool noted = f->kind(f, old, level) == PTE_LEAF && f->present(f, old, level);
 
-    if (noted && f->break_before_make) {
+    if (noted && f->break_before_make && !c->tables->format->traits->split_live) {
         old = pte_exchange(f, table, index, 0);
         walk_note(f, c, va.v, level);
         c->batch->flush(c->batch);
@@ -705,8 +758,20 @@ enum walk_end { WALK_STOPPED, WALK_TABLE, WALK_LAST };
 /* What a visitor does to the tables. */
 enum walk_purpose {
     WALK_LOOK,
+    WALK_CHANGE,
     WALK_TAKE, /* every entry that it visits is gone afterwards; drop tables left empty */
 };
+
+/* The plain leaf of a member of a group, which stands alone if it is to be changed. */
+static QR_ALWAYS_INLINE qr_pte
+walk_take_member(walk_format f, struct qr_cursor *c, struct walk_place place,
+                 enum walk_purpose purpose)
+{
+    if (purpose == WALK_LOOK)
+        return walk_member(f, place.table, place.index, place.level);
+    walk_leave_group(f, c, place.table, place.va, place.level);
+    return pte_load(f, place.table, place.index);
+}
 
 /* Visit the entries of the lowest table from *io_va to @last, up to the first table. */
 static QR_ALWAYS_INLINE enum walk_end
@@ -731,6 +796,8 @@ walk_segment(walk_format f, struct qr_cursor *c, uintptr_t *io_va, uintptr_t las
             break;
         }
         visited++;
+        if (walk_is_grouped(f, place.pte))
+            place.pte = walk_take_member(f, c, place, purpose);
         if (!visit(f, c, place, state)) {
             result = WALK_STOPPED;
             break;
@@ -914,7 +981,7 @@ walk_protect_range(walk_format f, struct qr_cursor *c, struct qr_va_range range,
     struct walk_protect_state state = {
         .range = range, .prot = prot, .pkey = pkey, .may_write = may_write, .context = context};
 
-    (void)walk_each(f, c, range, WALK_LOOK, walk_protect_visit, &state);
+    (void)walk_each(f, c, range, WALK_CHANGE, walk_protect_visit, &state);
 }
 
 #include "table/walk_copy.h"
@@ -960,6 +1027,10 @@ walk_protect_range(walk_format f, struct qr_cursor *c, struct qr_va_range range,
             walk_map_near(&traits_, c, va, leaf);                                                  \
         else                                                                                       \
             name##_map_far(c, va, leaf);                                                           \
+    }                                                                                              \
+    static void name##_map_group(struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)        \
+    {                                                                                              \
+        walk_map_group(&traits_, c, va, leaf);                                                     \
     }                                                                                              \
     static void name##_mark(struct qr_cursor *c, qr_va va, unsigned level, struct qr_mark mark)    \
     {                                                                                              \
@@ -1009,23 +1080,28 @@ walk_protect_range(walk_format f, struct qr_cursor *c, struct qr_va_range range,
     {                                                                                              \
         walk_move_range(&traits_, tables, range, to, batch, fn, context);                          \
     }                                                                                              \
-    const struct qr_format qr_format_##name = {                                                    \
-        .traits = &traits_,                                                                        \
-        .open = name##_open,                                                                       \
-        .query = name##_query,                                                                     \
-        .find = name##_find,                                                                       \
-        .prepare = name##_prepare,                                                                 \
-        .map = name##_map,                                                                         \
-        .mark = name##_mark,                                                                       \
-        .unmap = name##_unmap,                                                                     \
-        .replace = name##_replace,                                                                 \
-        .update = name##_update,                                                                   \
-        .split = name##_split,                                                                     \
-        .unmap_range = name##_unmap_range,                                                         \
-        .protect_range = name##_protect_range,                                                     \
-        .copy_range = name##_copy_range,                                                           \
-        .move_prepare = name##_move_prepare,                                                       \
-        .move = name##_move,                                                                       \
+    WALK_VARIANT(name, name, traits_)
+
+/* Defines qr_format_<name> with the code of <base>, whose traits differ in nothing that it folds. */
+#define WALK_VARIANT(name, base, traits_)       \
+    const struct qr_format qr_format_##name = { \
+        .traits = &traits_,                     \
+        .open = base##_open,                    \
+        .query = base##_query,                  \
+        .find = base##_find,                    \
+        .prepare = base##_prepare,              \
+        .map = base##_map,                      \
+        .map_group = base##_map_group,          \
+        .mark = base##_mark,                    \
+        .unmap = base##_unmap,                  \
+        .replace = base##_replace,              \
+        .update = base##_update,                \
+        .split = base##_split,                  \
+        .unmap_range = base##_unmap_range,      \
+        .protect_range = base##_protect_range,  \
+        .copy_range = base##_copy_range,        \
+        .move_prepare = base##_move_prepare,    \
+        .move = base##_move,                    \
     };
 
 #endif

@@ -141,7 +141,7 @@ walk_copy_range(walk_format f, struct qr_cursor *from, struct qr_cursor *to,
 
     qr_assert(from->batch != NULL && from->tables != to->tables);
     qr_assert(from->tables->format == to->tables->format);
-    (void)walk_each(f, from, range, WALK_LOOK, walk_copy_visit, &state);
+    (void)walk_each(f, from, range, WALK_CHANGE, walk_copy_visit, &state);
     walk_copy_leave(&state);
     return state.status;
 }
@@ -254,9 +254,13 @@ walk_move_piece(walk_format f, struct walk_move *move, qr_move_fn fn, void *cont
     for (size_t i = 0; i < count; i++) {
         uintptr_t offset = i << f->info.page_shift;
 
-        if (pte_load(f, source, index + i) == 0)
+        qr_pte pte = pte_load(f, source, index + i);
+
+        if (pte == 0)
             continue;
-        qr_pte pte = pte_exchange(f, source, index + i, 0);
+        if (walk_is_grouped(f, pte))
+            walk_leave_group(f, from, source, move->va + offset, 0);
+        pte = pte_exchange(f, source, index + i, 0);
 
         walk_move_decode(f, pte, move->va + offset, &memory);
         if (memory.present)

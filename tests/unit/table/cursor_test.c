@@ -301,8 +301,10 @@ TEST(cursor, a_split_leaf_means_the_same)
                 ASSERT_EQ(entry.leaf.cache, rig_cache(rig->f, leaf.cache));
                 ASSERT_EQ(entry.leaf.pkey, rig_key(rig->f, leaf.pkey));
             }
+            bool breaks = rig->f->break_before_make && !rig->f->split_live;
+
             EXPECT_EQ(rig->batch.page_count + rig->flushes,
-                      rig->f->break_before_make ? rig->flushes : 1 + rig->flushes);
+                      breaks ? rig->flushes : 1 + rig->flushes);
             qr_cursor_close(&c);
             rig_validate(rig);
             rig_unmap(rig, rig_range(va, size));
@@ -493,7 +495,7 @@ TEST(cursor, break_before_make_flushes_while_nothing_stands_there)
             EXPECT_EQ(broken.flushes, 1);
             EXPECT_EQ(qr_cursor_query(&c, qr_va_of(size)).leaf.pa.v, 3 * size);
             ASSERT_STATUS(qr_cursor_split(&c, qr_va_of(size)), QR_OK);
-            EXPECT_EQ(broken.flushes, 2);
+            EXPECT_EQ(broken.flushes, rig->f->split_live ? 1 : 2);
             EXPECT_EQ(qr_cursor_query(&c, qr_va_of(size)).leaf.pa.v, 3 * size);
             qr_cursor_close(&c);
             rig->flushed = NULL;

@@ -273,6 +273,30 @@ step_set(struct model *m)
     qr_cursor_close(&c);
 }
 
+/* A group of leaves at once, which nothing but the flushes tells from as many leaves. */
+static void
+step_set_group(struct model *m)
+{
+    unsigned count = 1u << m->rig->f->info.group_bits[0];
+    unsigned first = draw(m, m->pages / count) * count;
+    struct model_page value = {.kind = QR_ENTRY_LEAF, .leaf = random_leaf(m, 0)};
+    struct qr_cursor c;
+
+    if (count == 1 || !is_free(m, first, count, 0) || (value.leaf.prot & QR_PROT_READ) == 0)
+        return;
+    value.leaf.pa.v &= ~((uint64_t)(count - 1) << m->page_shift);
+    open_around(m, &c, first, count);
+    if (qr_cursor_prepare(&c, va_of(m, first), 0) == QR_OK) {
+        qr_cursor_map_group(&c, va_of(m, first), &value.leaf);
+        for (unsigned i = first; i < first + count; i++) {
+            value.first = i;
+            model_set(m, i, 1, value);
+            value.leaf.pa.v += (uint64_t)1 << m->page_shift;
+        }
+    }
+    qr_cursor_close(&c);
+}
+
 static void
 step_unmap(struct model *m)
 {
@@ -474,6 +498,9 @@ model_step(struct model *m)
             (void)model_split(m, page);
         break;
     }
+    case 8:
+        step_set_group(m);
+        break;
     default:
         step_set(m);
         break;

@@ -4,14 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct qr_format *const rig_formats[] = {
-    &qr_format_x86_32,         &qr_format_x86_pae,      &qr_format_x86_64,
-    &qr_format_x86_64_la57,    &qr_format_aarch64_4k,   &qr_format_aarch64_4k_39,
-    &qr_format_aarch64_4k_52,  &qr_format_aarch64_16k,  &qr_format_aarch64_16k_48,
-    &qr_format_aarch64_16k_52, &qr_format_aarch64_64k,  &qr_format_aarch64_64k_42,
-    &qr_format_aarch64_64k_52, &qr_format_riscv64_sv39, &qr_format_riscv64_sv48,
-    &qr_format_riscv64_sv57,   &qr_format_scrambled,
-};
+#define FORMAT_ADDRESS(name) &qr_format_##name,
+
+const struct qr_format *const rig_formats[] = {QR_FORMATS(FORMAT_ADDRESS)};
 const size_t rig_format_count = QR_ARRAY_COUNT(rig_formats);
 
 static void
@@ -119,7 +114,9 @@ rig_cache(walk_format f, unsigned cache)
 {
     if ((f->info.cache_mask >> cache & 1) != 0)
         return (uint8_t)cache;
-    return cache == QR_CACHE_WRITE_THROUGH ? QR_CACHE_WRITE_COMBINING : QR_CACHE_WRITE_BACK;
+    if (cache == QR_CACHE_WRITE_THROUGH && f->info.cache_mask != 1 << QR_CACHE_WRITE_BACK)
+        return QR_CACHE_WRITE_COMBINING;
+    return QR_CACHE_WRITE_BACK;
 }
 
 uint8_t

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_TABLE_FORMAT_AARCH64_H
+#define QUIRE_TABLE_FORMAT_AARCH64_H
+
 /*
  * AArch64 stage 1 (VMSAv8-64): granules of 4, 16 and 64 KiB, 39 to 52 bits.
  *
@@ -23,6 +26,11 @@
  * attr is an index into MAIR_EL1, which holds QR_AARCH64_MAIR.  Table entries restrict nothing.
  *
  * A live entry is never replaced by one that maps other memory, or a table: break, flush, make.
+ * CPUs with FEAT_BBM at level 2 allow the table where it means the same (split_live).  Whether
+ * memory has tags counts as a right, not as another memory type, and may change in place.
+ *
+ * CONT says that this entry and its neighbours, an aligned group, differ in nothing but consecutive
+ * addresses.
  */
 #include "table/walk.h"
 
@@ -296,40 +304,63 @@ a64_stricter(walk_format f, qr_pte old, qr_pte new, unsigned level)
            ((lost | gained | other) != 0 || (a64_is_dirty(old) && !a64_is_dirty(new)));
 }
 
-#define A64_TRAITS(name_, page_shift_, levels_, va_bits_, pa_bits_, leaf_levels_)           \
-    {                                                                                       \
-        .info = {.name = name_,                                                             \
-                 .levels = levels_,                                                         \
-                 .page_shift = page_shift_,                                                 \
-                 .leaf_levels = leaf_levels_,                                               \
-                 .va_bits = va_bits_,                                                       \
-                 .pa_bits = pa_bits_,                                                       \
-                 .mark_bits = 40,                                                           \
-                 .prot_mask = FORMAT_PROT | QR_PROT_GUARDED | QR_PROT_TAGGED,               \
-                 .cache_mask = (1 << QR_CACHE_COUNT) - 1,                                   \
-                 .roots = QR_ROOTS_TWO,                                                     \
-                 .no_execute = true},                                                       \
-        .entry_bytes = 8, .break_before_make = true, .dirty_is_a_right = true,              \
-        .shift = format_shift, .index_bits = format_index_bits, .kind = a64_kind,           \
-        .present = a64_present, .make_table = a64_make_table, .read_table = a64_read_table, \
-        .make_leaf = a64_make_leaf, .read_leaf = a64_read_leaf,                             \
-        .attribute_mask = a64_attribute_mask, .address_change = a64_address_change,         \
-        .make_mark = a64_make_mark, .read_mark = a64_read_mark, .protect = a64_protect,     \
-        .writable = a64_writable, .flag = a64_flag, .stricter = a64_stricter,               \
+/* ---- Groups ---------------------------------------------------------------------- */
+
+static QR_ALWAYS_INLINE bool
+a64_grouped(walk_format f, qr_pte pte)
+{
+    (void)f;
+    return (pte & (PTE_CONT | PTE_VALID)) == (PTE_CONT | PTE_VALID);
+}
+
+static QR_ALWAYS_INLINE qr_pte
+a64_group(walk_format f, qr_pte pte)
+{
+    (void)f;
+    return pte | PTE_CONT;
+}
+
+static QR_ALWAYS_INLINE qr_pte
+a64_ungroup(walk_format f, qr_pte pte, size_t index)
+{
+    (void)f, (void)index;
+    return pte & ~PTE_CONT;
+}
+
+/*
+ * name, granule (log2), levels, address bits, physical bits, levels with leaves, and the log2 of
+ * a group's entries at levels 0, 1 and 2.
+ */
+#define A64_TRAITS(name_, split_live_, page_shift_, levels_, va_, pa_, leaves_, g0_, g1_, g2_) \
+    {                                                                                          \
+        .info = {.name = name_,                                                                \
+                 .levels = levels_,                                                            \
+                 .page_shift = page_shift_,                                                    \
+                 .leaf_levels = leaves_,                                                       \
+                 .va_bits = va_,                                                               \
+                 .pa_bits = pa_,                                                               \
+                 .mark_bits = 40,                                                              \
+                 .prot_mask = FORMAT_PROT | QR_PROT_GUARDED | QR_PROT_TAGGED,                  \
+                 .cache_mask = (1 << QR_CACHE_COUNT) - 1,                                      \
+                 .group_bits = {g0_, g1_, g2_},                                                \
+                 .roots = QR_ROOTS_TWO,                                                        \
+                 .no_execute = true},                                                          \
+        .entry_bytes = 8, .break_before_make = true, .split_live = split_live_,                \
+        .dirty_is_a_right = true, .shift = format_shift, .index_bits = format_index_bits,      \
+        .kind = a64_kind, .present = a64_present, .make_table = a64_make_table,                \
+        .read_table = a64_read_table, .make_leaf = a64_make_leaf, .read_leaf = a64_read_leaf,  \
+        .attribute_mask = a64_attribute_mask, .address_change = a64_address_change,            \
+        .make_mark = a64_make_mark, .read_mark = a64_read_mark, .protect = a64_protect,        \
+        .writable = a64_writable, .flag = a64_flag, .stricter = a64_stricter,                  \
+        .grouped = a64_grouped, .group = a64_group, .ungroup = a64_ungroup,                    \
     }
 
-/* Levels with leaves: 4 KiB, 2 MiB, 1 GiB (LPA2: 512 GiB); 16 KiB, 32 MiB (64 GiB); 64 KiB,
- * 512 MiB (LPA: 4 TiB). */
-#define A64_FORMAT(name, ...)                                                         \
-    static const struct format_traits name##_traits = A64_TRAITS(#name, __VA_ARGS__); \
-    WALK_INSTANTIATE(name, name##_traits)
+/* A format, and the one for CPUs that split live leaves; the code is the same. */
+#define A64_FORMAT(name, ...)                                                                \
+    static const struct format_traits name##_traits = A64_TRAITS(#name, false, __VA_ARGS__); \
+    static const struct format_traits name##_bbm2_traits =                                   \
+        A64_TRAITS(#name "_bbm2", true, __VA_ARGS__);                                        \
+    WALK_INSTANTIATE(name, name##_traits)                                                    \
+    WALK_VARIANT(name##_bbm2, name, name##_bbm2_traits)
 
-A64_FORMAT(aarch64_4k, 12, 4, 48, 48, 7)
-A64_FORMAT(aarch64_4k_39, 12, 3, 39, 48, 7)
-A64_FORMAT(aarch64_4k_52, 12, 5, 52, 52, 15)
-A64_FORMAT(aarch64_16k, 14, 3, 47, 48, 3)
-A64_FORMAT(aarch64_16k_48, 14, 4, 48, 48, 3)
-A64_FORMAT(aarch64_16k_52, 14, 4, 52, 52, 7)
-A64_FORMAT(aarch64_64k, 16, 3, 48, 48, 3)
-A64_FORMAT(aarch64_64k_42, 16, 2, 42, 48, 3)
-A64_FORMAT(aarch64_64k_52, 16, 3, 52, 52, 7)
+#endif
