@@ -123,19 +123,22 @@ place_map(struct worker *worker, size_t page)
     struct place *place = worker->place;
     struct qr_frame *frame = qr_frame_alloc(sim_frames(world->sim), QR_ALLOC_ZERO);
     struct qr_leaf leaf = {.prot = QR_PROT_READ | QR_PROT_WRITE | QR_PROT_USER};
+    struct qr_tlb_batch batch;
     struct qr_cursor cursor;
 
     if (frame == NULL)
         return;
     leaf.pa = qr_frame_pa(sim_frames(world->sim), frame);
     memcpy(sim_ram(world->sim, leaf.pa), &page, sizeof(page));
-    qr_cursor_open(&cursor, &place->tables, pages_range(page, page + 1), NULL);
+    qr_tlb_batch_init(&batch, &place->space);
+    qr_cursor_open(&cursor, &place->tables, pages_range(page, page + 1), &batch);
     if (qr_cursor_query(&cursor, sim_page(page)).kind == QR_ENTRY_NONE &&
         qr_cursor_prepare(&cursor, sim_page(page), 0) == QR_OK) {
         qr_cursor_map(&cursor, sim_page(page), &leaf);
         frame = NULL;
     }
     qr_cursor_close(&cursor);
+    qr_tlb_batch_finish(&batch);
     if (frame != NULL)
         qr_frame_put(sim_frames(world->sim), frame);
 }
