@@ -47,16 +47,22 @@ MEASURED(lifo_single)(size_t count)
 
 MEASURED(fill)(size_t count)
 {
+    struct qr_frames *machine = frames;
+    struct qr_frame **out = held;
+
     UNROLLED
     for (size_t i = 0; i < count; i++)
-        held[i] = qr_frame_alloc(frames, 0);
+        out[i] = qr_frame_alloc(machine, 0);
 }
 
 MEASURED(free_all)(size_t count)
 {
+    struct qr_frames *machine = frames;
+    struct qr_frame **list = held;
+
     UNROLLED
     for (size_t i = 0; i < count; i++)
-        qr_frame_free(frames, held[i]);
+        qr_frame_free(machine, list[i]);
 }
 
 MEASURED(fill_many)(size_t count)
@@ -102,7 +108,10 @@ shuffle(void)
 static void
 occupy(size_t total, unsigned permille)
 {
-    size_t keep = total / 1000 * permille;
+    struct qr_frames_stats stats;
+
+    qr_frames_stats(frames, &stats); /* of what can be allocated at all */
+    size_t keep = stats.total / 1000 * permille;
 
     while (held_count < total &&
            (held[held_count] = qr_frame_alloc(frames, QR_ALLOC_NO_REPORT)) != NULL)
@@ -329,10 +338,11 @@ main(int argc, char **argv)
         measured_fill(some);
         bench_operations(some);
     } else if (strcmp(row, "refill") == 0) { /* descriptors written before */
-        for (size_t i = 0; i < some; i++)
-            held[i] = qr_frame_alloc(frames, 0);
-        for (size_t i = 0; i < some; i++)
-            qr_frame_free(frames, held[i]);
+        while (held_count < total &&
+               (held[held_count] = qr_frame_alloc(frames, QR_ALLOC_NO_REPORT)) != NULL)
+            held_count++;
+        while (held_count > 0)
+            qr_frame_free(frames, held[--held_count]);
         measured_fill(some);
         bench_operations(some);
     } else if (strcmp(row, "free") == 0) {

@@ -29,6 +29,9 @@ struct qr_cpu {
     unsigned irq_depth;  /**< nesting of qr_cpu_enter() */
     uintptr_t irq_state; /**< interrupt state before the outermost enter */
 
+    /** Where the frame layer keeps this CPU's frames, from its instance; 0 until first used. */
+    size_t frame_lanes;
+
     /** Runs what other CPUs ask of this one while it spins; set by the tlb layer. */
     void (*poll)(struct qr_cpu *cpu);
     void *poll_context;

@@ -64,6 +64,7 @@ enum qr_frame_flag {
     QR_FRAME_TABLE_LOCK = 1u << 16, /**< bit lock of a page table */
     QR_FRAME_TABLE_DEAD = 1u << 17, /**< unlinked from its parent */
     QR_FRAME_PINNED = 1u << 18,     /**< never moved or evicted */
+    QR_FRAME_SHMEM = 1u << 19,      /**< OBJECT: of shared memory, not of a file */
 };
 
 /**
@@ -74,16 +75,23 @@ enum qr_frame_flag {
  * then revalidate.
  */
 struct qr_frame {
-    /** References: table entries + object's own + pins.  0 while free. */
-    _Atomic uint32_t refs;
+    union {
+        struct {
+            /** References: table entries + object's own + pins.  0 while free. */
+            _Atomic uint32_t refs;
+            /** Order of the block that starts here, while allocated as one (5 bits), and
+             *  which of a CPU's stacks it goes back to; the frame layer's. */
+            uint8_t kept;
+            uint8_t zone;     /**< zone index within the machine; fixed */
+            uint16_t section; /**< index of the memory section; fixed */
+        };
+        _Atomic uint64_t head; /**< all of them in one word: the frame layer's */
+    };
     /** Low byte: enum qr_frame_type (owner sets it while it holds the only reference);
      *  above: enum qr_frame_flag, changed atomically. */
     _Atomic uint32_t flags;
     /** Table entries that map it (ANON, OBJECT); live entries (TABLE); else the owner's. */
     _Atomic uint32_t maps;
-    uint8_t order;    /**< of the block that starts here, while allocated as a block */
-    uint8_t zone;     /**< zone index within the machine; fixed */
-    uint16_t section; /**< index of the memory section; fixed */
     /** ANON: owner tag for the reverse map.  OBJECT: struct qr_object *.  TABLE: struct
      *  qr_tables *.  SLAB: the slab.  Guarded as the owner's layer says. */
     void *_Atomic owner;
@@ -121,6 +129,27 @@ enum qr_alloc_flag {
 /** The largest order of one block: 1 GiB of 4 KiB frames. */
 #define QR_ORDER_MAX (30u - QR_PAGE_SHIFT)
 
+/** How many ranges can be added while running, at a time. */
+#define QR_ADDITIONS 32u
+
+/** A set of memory nodes. */
+struct qr_node_set {
+    uint64_t bits[(CONFIG_MAX_NODES + 63) / 64];
+};
+
+static inline bool
+qr_node_set_has(const struct qr_node_set *set, unsigned node)
+{
+    return node < CONFIG_MAX_NODES && (set->bits[node / 64] >> (node % 64) & 1) != 0;
+}
+
+static inline void
+qr_node_set_add(struct qr_node_set *set, unsigned node)
+{
+    if (node < CONFIG_MAX_NODES)
+        set->bits[node / 64] |= (uint64_t)1 << (node % 64);
+}
+
 struct qr_frames; /* one machine's physical memory; src/frame/frames.h */
 
 /** What qr_frames_init() is told. */
@@ -134,6 +163,8 @@ struct qr_frames_config {
      *  during init; NULL: every other node is equally far. */
     const uint8_t *distance;
     unsigned node_count;
+    /** One past the highest address at which memory may be added later; 0: none will be. */
+    uint64_t hotplug_end;
 };
 
 /**
@@ -244,6 +275,14 @@ typedef size_t (*qr_reclaim_fn)(void *context, size_t frames_wanted, unsigned al
 void qr_frames_set_reclaim(struct qr_frames *frames, qr_reclaim_fn reclaim, void *context);
 
 /**
+ * The other upward hook: a zone has fallen below its low watermark.  Called once, in the
+ * allocating context with no lock of this layer held, until the zone has been above its high
+ * watermark again.  It wakes a background thread and returns.
+ */
+typedef void (*qr_background_fn)(void *context, unsigned node);
+void qr_frames_set_background(struct qr_frames *frames, qr_background_fn wake, void *context);
+
+/**
  * Refusal for tests: called before each allocation of this layer; true refuses it.
  * Part of the interface because every adopter can then test its own out-of-memory paths.
  */
@@ -256,6 +295,149 @@ void qr_frames_set_refusal(struct qr_frames *frames, qr_refuse_fn refuse, void *
  */
 size_t qr_frames_release(struct qr_frames *frames, struct qr_pa_range range);
 
+struct qr_zone_stats;
+
+/* ---- Nodes and policies -------------------------------------------------- */
+
+/** One frame or block from @p node, from others by distance where it has none. */
+struct qr_frame *qr_frame_alloc_on(struct qr_frames *frames, unsigned node, unsigned order,
+                                   unsigned alloc_flags);
+
+/** Linux's memory policies. */
+enum qr_policy_mode {
+    QR_POLICY_DEFAULT,        /**< the node of the CPU that asks, then by distance */
+    QR_POLICY_LOCAL,          /**< the same, said explicitly */
+    QR_POLICY_PREFERRED,      /**< the lowest node of the set first, then by distance */
+    QR_POLICY_PREFERRED_MANY, /**< the nearest node of the set, then any other by distance */
+    QR_POLICY_BIND,           /**< nodes of the set alone, nearest first */
+    QR_POLICY_INTERLEAVE,     /**< nodes of the set in turn, page by page */
+    QR_POLICY_WEIGHTED,       /**< the same, weight[node] pages at a time */
+    QR_POLICY_COUNT,
+};
+
+/**
+ * Where a caller wants its frames: a value that callers own, copy and pass; NULL
+ * is the default everywhere.  @p next is the only field that an allocation changes.
+ */
+struct qr_policy {
+    uint8_t mode; /**< enum qr_policy_mode */
+    struct qr_node_set nodes;
+    uint8_t weight[CONFIG_MAX_NODES]; /**< WEIGHTED; 0 counts as 1 */
+    _Atomic uint32_t next;            /**< the turn of a page without an index of its own */
+};
+
+/** For the pages that have no place of their own: the policy's turn decides. */
+#define QR_POLICY_NEXT SIZE_MAX
+
+/**
+ * Make @p policy from what a user says.
+ * @return QR_OK; QR_ERR_INVALID where the mode needs nodes and @p nodes has none with memory,
+ *         or is none of the modes
+ */
+QR_MUST_USE enum qr_status qr_policy_init(struct qr_policy *policy, struct qr_frames *frames,
+                                          enum qr_policy_mode mode, const struct qr_node_set *nodes,
+                                          const uint8_t *weights);
+
+/** The node that page @p index (or QR_POLICY_NEXT) of @p policy belongs on, for a CPU of @p here. */
+unsigned qr_policy_node(struct qr_frames *frames, struct qr_policy *policy, unsigned here,
+                        size_t index);
+
+/** As qr_frame_alloc_block() under @p policy; @p index is the page's place in its mapping. */
+struct qr_frame *qr_frame_alloc_policy(struct qr_frames *frames, struct qr_policy *policy,
+                                       size_t index, unsigned order, unsigned alloc_flags);
+
+enum qr_numa_event {
+    QR_NUMA_HIT,        /**< wanted from this node and found there */
+    QR_NUMA_MISS,       /**< found here, but wanted from another */
+    QR_NUMA_FOREIGN,    /**< wanted from here, but found elsewhere */
+    QR_NUMA_INTERLEAVE, /**< a page in turn, found where its turn was */
+    QR_NUMA_LOCAL,      /**< found here by a CPU of this node */
+    QR_NUMA_OTHER,      /**< found here by a CPU of another */
+    QR_NUMA_EVENTS,
+};
+
+struct qr_node_stats {
+    size_t managed, free;
+    size_t event[QR_NUMA_EVENTS];
+};
+void qr_frames_node_stats(struct qr_frames *frames, unsigned node, struct qr_node_stats *out_stats);
+/** Whether @p node has memory. */
+bool qr_frames_node_exists(struct qr_frames *frames, unsigned node);
+/** @p node itself for @p rank 0, then the others by distance. */
+unsigned qr_frames_node_near(const struct qr_frames *frames, unsigned node, unsigned rank);
+
+/** What the frames of one node are used for. */
+struct qr_node_use {
+    size_t type[QR_FRAME_TYPE_COUNT];
+    size_t file, shmem, mapped, dirty, writeback, mlocked; /**< of OBJECT and ANON frames */
+};
+/** Counts descriptors, so it takes time in proportion to the node's memory; holds no lock. */
+void qr_frames_node_use(struct qr_frames *frames, unsigned node, struct qr_node_use *out_use);
+
+/* ---- Cache colours -------------------------------------------------------- */
+
+/** Frames whose number is @p index modulo @p count: those share sets of a cache. */
+struct qr_colour {
+    unsigned count; /**< power of two, up to 64 */
+    unsigned index;
+};
+/** A single frame of that colour where there is one, else any. */
+struct qr_frame *qr_frame_alloc_colour(struct qr_frames *frames, struct qr_colour colour,
+                                       unsigned alloc_flags);
+
+/* ---- Compaction: large runs from movable frames -------------------------- */
+
+/** A block of frames that nothing is allocated from while it is emptied. */
+struct qr_isolated {
+    qr_pfn first;
+    size_t count;
+};
+/**
+ * Take the next block of @p zone from *@p cursor (a frame number; 0 at first) on of which at
+ * least @p min_free frames are free and not all, and whose users are movable.
+ * @return false at the end of the zone
+ */
+bool qr_frames_isolate_next(struct qr_frames *frames, unsigned zone, size_t *cursor,
+                            size_t min_free, struct qr_isolated *out_isolated);
+/** Undo it; @return whether the block is whole and free now. */
+bool qr_frames_unisolate(struct qr_frames *frames, const struct qr_isolated *isolated);
+
+/** Of free memory that cannot serve a request for 2^order frames: parts in 1000. */
+unsigned qr_zone_unusable(const struct qr_zone_stats *stats, unsigned order);
+/** Linux's index: towards 0 a request fails for lack of memory, towards 1000 for fragmentation;
+ *  -1000 where it would not fail. */
+int qr_zone_fragmentation(const struct qr_zone_stats *stats, unsigned order);
+
+/* ---- Memory that comes and goes ------------------------------------------- */
+
+/** How many bytes the ends of an added range must be a multiple of. */
+uint64_t qr_frames_add_granule(const struct qr_frames *frames);
+
+/**
+ * Add memory while running.  Its descriptors lie at its start.  The direct map shows it already.
+ * QR_MEMORY_PERSISTENT is noted in the map and never allocated from.
+ * Context: thread.
+ * @return QR_OK; QR_ERR_RANGE misaligned, empty, beyond hotplug_end or not directly mapped;
+ *         QR_ERR_EXISTS there is memory already; QR_ERR_NO_MEMORY too many ranges;
+ *         QR_ERR_BUSY another change is under way; QR_ERR_INVALID no such node or kind
+ */
+QR_MUST_USE enum qr_status qr_frames_add(struct qr_frames *frames,
+                                         const struct qr_memory_range *range);
+
+/**
+ * Take a range that was added out again: its movable frames move elsewhere.
+ * Context: thread.  Nobody holds pointers to descriptors of it that are not theirs.
+ * @return QR_OK: nothing of it is used any more; QR_ERR_NOT_FOUND it was not added as it stands;
+ *         QR_ERR_BUSY frames in use stayed, everything is as before
+ */
+QR_MUST_USE enum qr_status qr_frames_remove(struct qr_frames *frames, struct qr_pa_range range);
+
+/** Called by removal: move what can be moved off these frames. */
+typedef void (*qr_evacuate_fn)(void *context, const struct qr_isolated *isolated);
+void qr_frames_set_evacuate(struct qr_frames *frames, qr_evacuate_fn evacuate, void *context);
+
+/* ---- Figures ---------------------------------------------------------------- */
+
 struct qr_zone_stats {
     enum qr_zone_kind kind;
     unsigned node;
@@ -263,8 +445,10 @@ struct qr_zone_stats {
     size_t free;   /**< exact at rest: blocks, bitmaps and per-CPU stacks */
     size_t cached; /**< of these, in per-CPU stacks and reserved blocks */
     size_t watermark_min, watermark_low, watermark_high;
-    size_t protection[QR_ZONE_COUNT]; /**< kept from requests that could use a higher zone */
-    size_t free_blocks[31];           /**< free blocks per order, as in buddyinfo */
+    size_t protection[QR_ZONE_COUNT];    /**< kept from requests that could use a higher zone */
+    size_t free_blocks[31];              /**< free blocks per order, as in buddyinfo */
+    size_t free_movable[31];             /**< of these, in blocks whose users are movable */
+    size_t blocks_fixed, blocks_movable; /**< 2 MiB blocks by the class of their users */
     size_t peak_used;
 };
 unsigned qr_frames_zone_count(const struct qr_frames *frames);
@@ -296,8 +480,7 @@ void qr_frames_stats(struct qr_frames *frames, struct qr_frames_stats *out_stats
 void qr_frames_report(struct qr_frames *frames, struct qr_writer *writer);
 
 /** The sanitised map, with descriptions: entry @p index, false past the end. */
-bool qr_frames_map_entry(const struct qr_frames *frames, size_t index,
-                         struct qr_memory_range *out_entry);
+bool qr_frames_map_entry(struct qr_frames *frames, size_t index, struct qr_memory_range *out_entry);
 
 /** Return every per-CPU stack and reserved block to its zone; for exact reports and tests. */
 void qr_frames_drain(struct qr_frames *frames);

@@ -15,29 +15,26 @@
 
 #include <quire/writer.h>
 
-#define FAST_KEY(frame) (*(const uint16_t *)(const void *)&(frame)->order)
-
-enum qr_zone_kind
-qr_alloc_kind(unsigned alloc_flags)
-{
-    if (alloc_flags & QR_ALLOC_DMA)
-        return QR_ZONE_DMA;
-    return alloc_flags & QR_ALLOC_HIGH ? QR_ZONE_HIGH : QR_ZONE_NORMAL;
-}
-
-const uint8_t *
-qr_alloc_fallback(struct qr_frames *frames, enum qr_zone_kind kind)
-{
-    unsigned node = qr_port_this_cpu()->node;
-
-    return frames->fallback[node < CONFIG_MAX_NODES ? node : 0][kind];
-}
-
 static void
 zone_pressed_update(struct frame_zone *zone)
 {
-    atomic_store_explicit(&zone->pressed, qr_zone_free(zone) < zone->watermark_high,
-                          memory_order_relaxed);
+    bool pressed =
+        qr_zone_free(zone) < atomic_load_explicit(&zone->watermark_high, memory_order_relaxed);
+
+    atomic_store_explicit(&zone->pressed, pressed, memory_order_relaxed);
+    if (!pressed && atomic_load_explicit(&zone->woken, memory_order_relaxed))
+        atomic_store_explicit(&zone->woken, false, memory_order_relaxed);
+}
+
+void
+qr_background_wake(struct qr_frames *frames, struct frame_zone *zone)
+{
+    if (qr_likely(qr_zone_free(zone) >=
+                  atomic_load_explicit(&zone->watermark_low, memory_order_relaxed)) ||
+        frames->background == NULL ||
+        atomic_exchange_explicit(&zone->woken, true, memory_order_relaxed))
+        return;
+    frames->background(frames->background_context, zone->node);
 }
 
 void
@@ -109,18 +106,21 @@ failure_report(struct qr_frames *frames, size_t wanted, unsigned alloc_flags, si
     qr_frames_report(frames, &log.writer);
 }
 
-void
-qr_alloc_failed(struct qr_frames *frames, size_t wanted, unsigned alloc_flags)
+static QR_NOINLINE void
+failure_note(struct qr_frames *frames, size_t wanted, unsigned alloc_flags)
 {
-    size_t failures;
-
-    qr_counter_add(&frames->counters, QR_EVENT_ALLOC_FAIL, 1);
-    if (alloc_flags & QR_ALLOC_NO_REPORT)
-        return;
-    failures = atomic_fetch_add_explicit(&frames->failures, 1, memory_order_relaxed) + 1;
+    size_t failures = atomic_fetch_add_explicit(&frames->failures, 1, memory_order_relaxed) + 1;
     /* The 1st, 2nd, 4th, 8th ... failure: the log grows with its logarithm. */
     if ((failures & (failures - 1)) == 0)
         failure_report(frames, wanted, alloc_flags, failures);
+}
+
+void
+qr_alloc_failed(struct qr_frames *frames, size_t wanted, unsigned alloc_flags)
+{
+    qr_counter_add(&frames->counters, QR_EVENT_ALLOC_FAIL, 1);
+    if ((alloc_flags & QR_ALLOC_NO_REPORT) == 0)
+        failure_note(frames, wanted, alloc_flags);
 }
 
 /* ---- taking ------------------------------------------------------------- */
@@ -131,61 +131,95 @@ qr_alloc_refused(struct qr_frames *frames)
     return frames->refuse != NULL && frames->refuse(frames->refuse_context);
 }
 
-/* Whether any zone has @wanted frames for the request; a hint, without locks. */
-static bool
-zones_may_give(struct qr_frames *frames, size_t wanted, unsigned alloc_flags)
+/*
+ * Whether nothing can come of a request: no zone has @wanted frames to give (a hint, without
+ * locks) and nobody may be asked to find some.  No lane is open.
+ */
+static inline bool
+request_is_hopeless(struct qr_frames *frames, unsigned node, size_t wanted, unsigned alloc_flags)
 {
     enum qr_zone_kind kind = qr_alloc_kind(alloc_flags);
+    enum zone_floor depth = qr_alloc_floor(alloc_flags);
+    const _Atomic uint8_t *at = frames->fallback[node][kind];
+    uint8_t index;
 
-    for (const uint8_t *at = qr_alloc_fallback(frames, kind); *at != 0xff; at++) {
-        if (qr_zone_allowance(&frames->zones[*at], kind, alloc_flags) >= wanted)
-            return true;
+    for (; (index = atomic_load_explicit(at, memory_order_relaxed)) != 0xff; at++) {
+        const struct frame_zone *zone = &frames->zones[index];
+
+        if (qr_zone_free(zone) >=
+            wanted + atomic_load_explicit(&zone->floor[depth][kind], memory_order_relaxed))
+            return false;
     }
-    return false;
+    return frames->reclaim == NULL || (alloc_flags & (QR_ALLOC_ATOMIC | QR_ALLOC_RECLAIMER));
 }
 
-/* 2^order frames from the nearest zone that may give them. */
-static QR_NOINLINE struct qr_frame *
-zones_take(struct qr_frames *frames, unsigned order, unsigned alloc_flags)
+struct qr_frame *
+qr_zones_take(struct qr_frames *frames, const struct zone_choice *choice, unsigned order,
+              unsigned alloc_flags)
 {
     enum qr_zone_kind kind = qr_alloc_kind(alloc_flags);
+    size_t wanted = (size_t)1 << order;
+    struct frame_zone *zone;
+    unsigned at = 0;
 
-    for (const uint8_t *at = qr_alloc_fallback(frames, kind); *at != 0xff; at++) {
-        struct frame_zone *zone = &frames->zones[*at];
+    while ((zone = qr_zone_next(frames, choice, kind, &at)) != NULL) {
         struct qr_frame *frame = NULL;
 
-        if (qr_zone_allowance(zone, kind, alloc_flags) < (size_t)1 << order)
+        /* A hint, without the lock: a request that must fail takes none. */
+        if (qr_zone_allowance(zone, kind, alloc_flags) < wanted)
             continue;
         qr_spin_lock(&zone->lock);
-        if (qr_zone_allowance(zone, kind, alloc_flags) >= (size_t)1 << order)
-            frame = qr_zone_take_run(frames, zone, order);
+        if (qr_zone_allowance(zone, kind, alloc_flags) >= wanted)
+            frame = qr_zone_take_run(frames, zone, qr_block_class(alloc_flags), order);
         if (frame != NULL)
-            qr_frames_used_add(frames, zone, (size_t)1 << order);
+            qr_frames_used_add(frames, zone, wanted);
         qr_spin_unlock(&zone->lock);
-        if (frame != NULL)
+        if (frame != NULL) {
+            qr_numa_note(frames, zone, choice->node, qr_this_node(), wanted);
+            qr_background_wake(frames, zone);
             return frame;
+        }
     }
     return NULL;
 }
 
-static struct qr_frame *
-take_retrying(struct qr_frames *frames, unsigned order, unsigned alloc_flags)
+static QR_NOINLINE struct qr_frame *
+take_or_wait(struct qr_frames *frames, unsigned node, const struct qr_node_set *nodes,
+             unsigned order, unsigned alloc_flags)
 {
-    size_t wanted = (size_t)1 << order;
+    const struct zone_choice choice = {node, nodes};
     unsigned attempt = 0;
 
     do {
-        struct qr_frame *frame = NULL;
+        struct qr_frame *frame = qr_zones_take(frames, &choice, order, alloc_flags);
 
-        if (zones_may_give(frames, wanted, alloc_flags))
-            frame = zones_take(frames, order, alloc_flags);
-        if (frame != NULL) {
-            qr_counter_add(&frames->counters, QR_EVENT_ALLOC, (long)wanted);
+        if (qr_likely(frame != NULL)) {
+            qr_counter_add(&frames->counters, QR_EVENT_ALLOC, 1l << order);
             return frame;
         }
-    } while (qr_alloc_retry(frames, wanted, alloc_flags, &attempt));
-    qr_alloc_failed(frames, wanted, alloc_flags);
+    } while (qr_alloc_retry(frames, (size_t)1 << order, alloc_flags, &attempt));
+    qr_alloc_failed(frames, (size_t)1 << order, alloc_flags);
     return NULL;
+}
+
+static QR_NOINLINE struct qr_frame *
+take_nothing(struct qr_frames *frames, unsigned order, unsigned alloc_flags)
+{
+    if (qr_likely(alloc_flags & QR_ALLOC_NO_REPORT))
+        qr_counter_add(&frames->counters, QR_EVENT_ALLOC_FAIL, 1);
+    else
+        qr_alloc_failed(frames, (size_t)1 << order, alloc_flags);
+    return NULL;
+}
+
+struct qr_frame *
+qr_take_retrying(struct qr_frames *frames, unsigned node, const struct qr_node_set *nodes,
+                 unsigned order, unsigned alloc_flags)
+{
+    if (qr_unlikely(!qr_lanes_any_open(frames) &&
+                    request_is_hopeless(frames, node, (size_t)1 << order, alloc_flags)))
+        return take_nothing(frames, order, alloc_flags);
+    return take_or_wait(frames, node, nodes, order, alloc_flags);
 }
 
 struct qr_frame *
@@ -193,7 +227,7 @@ qr_frame_hand_out(struct qr_frames *frames, struct qr_frame *frame, unsigned ord
                   unsigned alloc_flags)
 {
     qr_poison_check(frames, frame, (size_t)1 << order);
-    frame->order = (uint8_t)order;
+    frame->kept = (uint8_t)(order | (unsigned)qr_lane_class(frames, alloc_flags) << KEPT_CLASS);
     qr_frame_claim(frame);
     if (alloc_flags & QR_ALLOC_ZERO) {
         for (size_t i = 0; i < (size_t)1 << order; i++)
@@ -202,114 +236,122 @@ qr_frame_hand_out(struct qr_frames *frames, struct qr_frame *frame, unsigned ord
     return frame;
 }
 
-/* Whether to go by the lane: it is open, or there is enough memory to open it. */
-static bool
-lane_wanted(struct qr_frames *frames)
-{
-    const struct qr_cpu *cpu = qr_port_this_cpu();
-    uint8_t home = *qr_alloc_fallback(frames, QR_ZONE_NORMAL);
-
-    return !atomic_load_explicit(&frames->lanes[cpu->index].closed, memory_order_relaxed) ||
-           (home != 0xff &&
-            !atomic_load_explicit(&frames->zones[home].pressed, memory_order_relaxed));
-}
-
-/* Pop from this CPU's stack; NULL where that needs the slow path. */
-static QR_ALWAYS_INLINE struct qr_frame *
-lane_pop(struct qr_frames *frames)
-{
-    uintptr_t irq = qr_port_irq_save();
-    struct frame_lane *lane = &frames->lanes[qr_port_this_cpu()->index];
-    uint32_t top = atomic_exchange_explicit(&lane->top, 0, memory_order_acquire);
-
-    if (qr_unlikely(top <= 1)) {
-        if (top != 0)
-            atomic_store_explicit(&lane->top, top, memory_order_release);
-        qr_port_irq_restore(irq);
-        return NULL;
-    }
-    struct qr_frame *frame = lane->stack[top - 2];
-
-    qr_assume(frame != NULL);
-    lane->allocs++;
-    atomic_store_explicit(&lane->top, top - 1, memory_order_release);
-    qr_port_irq_restore(irq);
-    return frame;
-}
-
-/* What the stack does not serve at once: cleared frames, other zones, an empty stack. */
+/* By a lane where that may be, then from the zones. */
 static QR_NOINLINE struct qr_frame *
-alloc_slow(struct qr_frames *frames, unsigned alloc_flags)
+alloc_somehow(struct qr_frames *frames, unsigned alloc_flags)
 {
+    enum lane_class class = qr_lane_class(frames, alloc_flags);
     struct qr_frame *frame = NULL;
 
     if (qr_alloc_refused(frames))
         return NULL;
-    if ((alloc_flags & frames->slow_flags & ~(unsigned)QR_ALLOC_ZERO) == 0) {
-        frame = lane_pop(frames);
-        if (frame == NULL && lane_wanted(frames))
-            frame = qr_lane_refill(frames, alloc_flags);
+    if (qr_likely((alloc_flags & QR_ALLOC_DMA) == 0) && qr_lane_wanted(frames, class))
+        frame = qr_lane_alloc(frames, class, alloc_flags);
+    if (qr_likely(frame != NULL)) {
+        /* As the stack has it: its class and order 0. */
+        qr_poison_check(frames, frame, 1);
+        qr_frame_claim(frame);
+        if (alloc_flags & QR_ALLOC_ZERO)
+            qr_frame_clear(frames, frame);
+        return frame;
     }
-    if (frame == NULL)
-        frame = take_retrying(frames, 0, alloc_flags);
+    frame = qr_take_retrying(frames, qr_this_node(), NULL, 0, alloc_flags);
     return frame == NULL ? NULL : qr_frame_hand_out(frames, frame, 0, alloc_flags);
+}
+
+/* What the first stack does not serve at once: any flag, or an empty stack. */
+static QR_NOINLINE struct qr_frame *
+alloc_slow(struct qr_frames *frames, unsigned alloc_flags)
+{
+    if (qr_unlikely(!qr_lanes_any_open(frames)) && frames->refuse == NULL &&
+        request_is_hopeless(frames, qr_this_node(), 1, alloc_flags))
+        return take_nothing(frames, 0, alloc_flags);
+    return alloc_somehow(frames, alloc_flags);
+}
+
+/* The stack was empty, or somebody else holds the lane. */
+static QR_NOINLINE struct qr_frame *
+alloc_empty(struct qr_frames *frames, unsigned alloc_flags, size_t next, struct frame_lane *lane)
+{
+    if (next != 1)
+        atomic_store_explicit(&lane->head.top, next - 1, memory_order_release);
+    return alloc_slow(frames, alloc_flags);
 }
 
 struct qr_frame *
 qr_frame_alloc(struct qr_frames *frames, unsigned alloc_flags)
 {
-    struct qr_frame *frame;
+    if (qr_unlikely(alloc_flags != 0))
+        return alloc_slow(frames, alloc_flags);
+    struct frame_lane *lane = qr_lane_here(frames);
+    size_t next = 1 + atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);
+    struct qr_frame *frame = lane->stack[next];
 
-    if (qr_unlikely(alloc_flags & frames->slow_flags))
-        return alloc_slow(frames, alloc_flags);
-    frame = lane_pop(frames);
+    /* Empty, or held by somebody else: see struct lane_head. */
     if (qr_unlikely(frame == NULL))
-        return alloc_slow(frames, alloc_flags);
+        return alloc_empty(frames, 0, next, lane);
+    lane->head.allocs++;
+    atomic_store_explicit(&lane->head.top, next, memory_order_release);
     qr_poison_check(frames, frame, 1);
     qr_frame_claim(frame);
     return frame;
 }
 
+static QR_NOINLINE struct qr_frame *
+alloc_block_somehow(struct qr_frames *frames, unsigned order, unsigned alloc_flags)
+{
+    struct qr_frame *frame = NULL;
+
+    if (qr_alloc_refused(frames))
+        return NULL;
+    if (order == BLOCK_ORDER && (alloc_flags & QR_ALLOC_DMA) == 0 && qr_lanes_any_open(frames))
+        frame = qr_lane_take_large(frames, qr_lane_class(frames, alloc_flags));
+    if (frame == NULL)
+        frame = qr_take_retrying(frames, qr_this_node(), NULL, order, alloc_flags);
+    return frame == NULL ? NULL : qr_frame_hand_out(frames, frame, order, alloc_flags);
+}
+
 struct qr_frame *
 qr_frame_alloc_block(struct qr_frames *frames, unsigned order, unsigned alloc_flags)
 {
-    struct qr_frame *frame;
-
     if (order == 0)
         return qr_frame_alloc(frames, alloc_flags);
-    if (order > QR_ORDER_MAX || qr_alloc_refused(frames))
+    if (order > QR_ORDER_MAX)
         return NULL;
-    frame = NULL;
-    if (order == BLOCK_ORDER && (alloc_flags & frames->slow_flags & ~(unsigned)QR_ALLOC_ZERO) == 0)
-        frame = qr_lane_take_large(frames);
-    if (frame == NULL)
-        frame = take_retrying(frames, order, alloc_flags);
-    return frame == NULL ? NULL : qr_frame_hand_out(frames, frame, order, alloc_flags);
+    if (qr_unlikely(!qr_lanes_any_open(frames)) && frames->refuse == NULL &&
+        request_is_hopeless(frames, qr_this_node(), (size_t)1 << order, alloc_flags))
+        return take_nothing(frames, order, alloc_flags);
+    return alloc_block_somehow(frames, order, alloc_flags);
 }
 
 /* As many as the zones allow, straight from them. */
 static size_t
 zones_take_many(struct qr_frames *frames, size_t count, struct qr_frame **out, unsigned alloc_flags)
 {
+    const struct zone_choice choice = {.node = qr_this_node()};
     enum qr_zone_kind kind = qr_alloc_kind(alloc_flags);
+    struct frame_zone *zone;
+    unsigned at = 0;
     size_t got = 0;
 
-    for (const uint8_t *at = qr_alloc_fallback(frames, kind); *at != 0xff && got < count; at++) {
-        struct frame_zone *zone = &frames->zones[*at];
+    while (got < count && (zone = qr_zone_next(frames, &choice, kind, &at)) != NULL) {
         size_t step;
 
-        /* A row at a time, so that the lock is never held for long. */
+        /* Some rows at a time, so that the lock is never held for long. */
         do {
             qr_spin_lock(&zone->lock);
             size_t allowed = qr_zone_allowance(zone, kind, alloc_flags);
             size_t want = count - got < 4 * ROW_FRAMES ? count - got : 4 * ROW_FRAMES;
 
             want = want < allowed ? want : allowed;
-            step = qr_zone_take_singles(frames, zone, want, out + got);
+            step = qr_zone_take_singles(frames, zone, qr_block_class(alloc_flags), want, out + got);
             qr_frames_used_add(frames, zone, step);
             qr_spin_unlock(&zone->lock);
             got += step;
+            if (step != 0)
+                qr_numa_note(frames, zone, choice.node, choice.node, step);
         } while (step != 0 && got < count);
+        qr_background_wake(frames, zone);
     }
     return got;
 }
@@ -329,8 +371,11 @@ qr_frame_alloc_many(struct qr_frames *frames, size_t count, struct qr_frame **ou
     qr_counter_add(&frames->counters, QR_EVENT_ALLOC, (long)got);
     if (got < count)
         qr_alloc_failed(frames, count - got, alloc_flags);
+    uint8_t kept = (uint8_t)((unsigned)qr_lane_class(frames, alloc_flags) << KEPT_CLASS);
+
     for (size_t i = 0; i < got; i++) {
         qr_poison_check(frames, out[i], 1);
+        out[i]->kept = kept;
         qr_frame_claim(out[i]);
         if (qr_unlikely(alloc_flags & QR_ALLOC_ZERO))
             qr_frame_clear(frames, out[i]);
@@ -374,13 +419,14 @@ frame_bad_put(struct qr_frames *frames, struct qr_frame *frame)
     qr_frame_bad_free(frames, frame);
 }
 
+/* A free frame or block that did not fit on this CPU's first stack. */
 static QR_NOINLINE void
 free_slow(struct qr_frames *frames, struct qr_frame *frame)
 {
-    unsigned order = frame->order;
+    unsigned order = qr_frame_order(frame);
 
     if (order == 0) {
-        qr_lane_overflow(frames, frame);
+        qr_lane_free(frames, frame);
         return;
     }
     if (order == BLOCK_ORDER && qr_lane_give_large(frames, frame))
@@ -389,7 +435,7 @@ free_slow(struct qr_frames *frames, struct qr_frame *frame)
     unsigned bit;
     uint32_t block = qr_frame_block(frames, frame, &bit);
 
-    frame->order = 0;
+    frame->kept = 0;
     qr_spin_lock(&zone->lock);
     qr_zone_give_run(frames, zone, block, bit, order);
     qr_frames_used_sub(frames, zone, (size_t)1 << order);
@@ -414,36 +460,85 @@ unmapped_check(const struct qr_frames *frames, const struct qr_frame *frame)
 #endif
 }
 
-/* A frame or block whose last reference is gone: onto this CPU's stack where it fits. */
+/* Nobody has a reference any more: what every free does before the frame goes anywhere. */
 static QR_ALWAYS_INLINE void
-frame_release(struct qr_frames *frames, struct qr_frame *frame)
+frame_retire(struct qr_frames *frames, struct qr_frame *frame)
 {
     unmapped_check(frames, frame);
     atomic_store_explicit(&frame->flags, QR_FRAME_FREE, memory_order_relaxed);
-    qr_poison_set(frames, frame, (size_t)1 << frame->order);
+    qr_poison_set(frames, frame, (size_t)1 << qr_frame_order(frame));
+}
 
-    uintptr_t irq = qr_port_irq_save();
-    struct frame_lane *lane = &frames->lanes[qr_port_this_cpu()->index];
-    uint32_t top = atomic_exchange_explicit(&lane->top, 0, memory_order_acquire);
+/* Onto the stack of @lane; false: it is full or held. */
+static QR_ALWAYS_INLINE bool
+lane_push(struct frame_lane *lane, struct qr_frame *frame)
+{
+    size_t top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);
 
-    if (qr_unlikely(top - 1 >= lane->cap || FAST_KEY(frame) != lane->key)) {
+    if (qr_unlikely(top <= 1)) {
         if (top != 0)
-            atomic_store_explicit(&lane->top, top, memory_order_release);
-        qr_port_irq_restore(irq);
-        free_slow(frames, frame);
-        return;
+            atomic_store_explicit(&lane->head.top, top, memory_order_release);
+        return false;
     }
-    lane->stack[top - 1] = frame;
-    lane->frees++;
-    atomic_store_explicit(&lane->top, top + 1, memory_order_release);
-    qr_port_irq_restore(irq);
+    lane->stack[top] = frame;
+    atomic_store_explicit(&lane->head.top, top - 1, memory_order_release);
+    return true;
+}
+
+/* A frame without references: onto the stack of its class where it fits. */
+static QR_ALWAYS_INLINE void
+frame_release(struct qr_frames *frames, struct qr_frame *frame)
+{
+    bool here = qr_port_this_cpu()->frame_lanes != 0;
+    struct frame_lane *lane = qr_lane_here(frames) + (here ? qr_frame_class(frame) : 0);
+    bool fits = qr_frame_key_unreferenced(frame) == lane->head.key;
+
+    frame_retire(frames, frame);
+    if (qr_unlikely(!fits || !lane_push(lane, frame)))
+        free_slow(frames, frame);
+}
+
+/* Of another class than the first lane's, or a block, or not the caller's to free. */
+static QR_NOINLINE void
+free_other(struct qr_frames *frames, struct qr_frame *frame)
+{
+    qr_frame_unclaim(frames, frame);
+    frame_release(frames, frame);
+}
+
+/*
+ * Drop the only reference, of a frame that look-ups do not meet.  Two CPUs that free a frame
+ * in the same instant are told apart in debug builds alone.
+ */
+static QR_ALWAYS_INLINE void
+frame_drop_only(struct qr_frames *frames, struct qr_frame *frame)
+{
+#ifdef CONFIG_MEMORY_DEBUGGING
+    qr_frame_unclaim(frames, frame);
+#else
+    (void)frames;
+    atomic_store_explicit(&frame->refs, 0, memory_order_relaxed);
+#endif
 }
 
 void
 qr_frame_free(struct qr_frames *frames, struct qr_frame *frame)
 {
-    qr_frame_unclaim(frames, frame);
-    frame_release(frames, frame);
+    struct frame_lane *lane = qr_lane_here(frames);
+
+#if UINTPTR_MAX > UINT32_MAX
+    if (qr_unlikely(qr_frame_key(frame) != lane->head.key)) {
+        free_other(frames, frame);
+        return;
+    }
+    frame_drop_only(frames, frame);
+    frame_retire(frames, frame);
+    if (qr_unlikely(!lane_push(lane, frame)))
+        free_slow(frames, frame);
+#else
+    (void)lane;
+    free_other(frames, frame);
+#endif
 }
 
 void
@@ -454,15 +549,13 @@ qr_frame_free_many(struct qr_frames *frames, size_t count, struct qr_frame *cons
     while (i < count) {
         size_t first = i;
 
-        for (; i < count && i - first < ROW_FRAMES && list[i]->order == 0; i++) {
+        for (; i < count && i - first < ROW_FRAMES && qr_frame_order(list[i]) == 0; i++) {
             qr_frame_unclaim(frames, list[i]);
-            unmapped_check(frames, list[i]);
-            atomic_store_explicit(&list[i]->flags, QR_FRAME_FREE, memory_order_relaxed);
-            qr_poison_set(frames, list[i], 1);
+            frame_retire(frames, list[i]);
         }
         qr_frames_give(frames, i - first, list + first);
         qr_counter_add(&frames->counters, QR_EVENT_FREE, (long)(i - first));
-        if (i < count && list[i]->order != 0)
+        if (i < count && qr_frame_order(list[i]) != 0)
             qr_frame_free(frames, list[i++]);
     }
 }
@@ -470,7 +563,8 @@ qr_frame_free_many(struct qr_frames *frames, size_t count, struct qr_frame *cons
 void
 qr_frame_split_block(struct qr_frames *frames, struct qr_frame *head)
 {
-    unsigned order = head->order;
+    unsigned order = qr_frame_order(head);
+    uint8_t kept = (uint8_t)(head->kept & ~KEPT_ORDER);
     uint32_t flags = atomic_load_explicit(&head->flags, memory_order_relaxed);
 
     qr_assert(atomic_load_explicit(&head->refs, memory_order_relaxed) == 1);
@@ -482,11 +576,12 @@ qr_frame_split_block(struct qr_frames *frames, struct qr_frame *head)
         qr_zone_split_taken(frames, zone, qr_frame_block(frames, head, &bit));
         qr_spin_unlock(&zone->lock);
     }
-    head->order = 0;
+    head->kept = kept;
     for (size_t i = 1; i < (size_t)1 << order; i++) {
         /* Descriptors of a block that crosses sections are not side by side. */
         struct qr_frame *frame = qr_frame_of(frames, qr_pfn_of(qr_frame_pfn(frames, head).v + i));
 
+        frame->kept = kept;
         atomic_store_explicit(&frame->flags, flags & 0xff, memory_order_relaxed);
         atomic_store_explicit(&frame->refs, 1, memory_order_relaxed);
     }

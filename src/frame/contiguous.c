@@ -88,7 +88,8 @@ scan_block(struct qr_frames *frames, const struct frame_zone *zone, struct scan 
     if (record == NULL || record->zone != zone->index || record->state == BLOCK_ABSENT)
         return first + BLOCK_FRAMES;
     if (record->state == BLOCK_OPEN) {
-        *out_found = scan_rows(scan, qr_rows_of(frames, block), first, (unsigned)(pfn - first));
+        if (!record->isolated)
+            *out_found = scan_rows(scan, qr_rows_of(frames, block), first, (unsigned)(pfn - first));
         return first + BLOCK_FRAMES;
     }
     uint32_t head = qr_zone_head_of(frames, block);
@@ -106,16 +107,12 @@ static struct qr_frame *
 section_scan(struct qr_frames *frames, struct frame_zone *zone, struct scan scan, size_t first,
              enum qr_zone_kind kind, unsigned alloc_flags)
 {
-    struct frame_section *section = &frames->sections[first >> frames->section_shift];
     struct qr_frame *frame = NULL;
     bool found = false;
 
-    if (section->frames == NULL)
+    if (qr_section_ready(frames, first >> frames->section_shift) == NULL)
         return NULL;
     qr_spin_lock(&zone->lock);
-    while (atomic_load_explicit(&section->state, memory_order_relaxed) == SECTION_FRESH &&
-           section->zone == zone->index)
-        qr_section_open(frames, &frames->sections[zone->fresh]);
     if (qr_zone_allowance(zone, kind, alloc_flags) >= scan.count) {
         for (size_t pfn = first; pfn < scan.end && !found;)
             pfn = scan_block(frames, zone, &scan, pfn, &found);
@@ -188,7 +185,7 @@ zone_cut(struct qr_frames *frames, struct frame_zone *zone,
         return NULL;
     qr_spin_lock(&zone->lock);
     if (qr_zone_allowance(zone, kind, request->alloc_flags) >= request->count)
-        head = qr_zone_take_run(frames, zone, order);
+        head = qr_zone_take_run(frames, zone, qr_block_class(request->alloc_flags), order);
     if (head != NULL) {
         size_t pfn = qr_frame_pfn(frames, head).v;
 
@@ -206,15 +203,20 @@ zones_take(struct qr_frames *frames, const struct qr_contiguous_request *request
 {
     enum qr_zone_kind kind = qr_alloc_kind(request->alloc_flags);
     bool anywhere = request->within.start.v == request->within.end.v;
+    const struct zone_choice choice = {.node = qr_this_node()};
+    struct frame_zone *zone;
+    unsigned at = 0;
 
-    for (const uint8_t *at = qr_alloc_fallback(frames, kind); *at != 0xff; at++) {
-        struct frame_zone *zone = &frames->zones[*at];
+    while ((zone = qr_zone_next(frames, &choice, kind, &at)) != NULL) {
         struct qr_frame *head = anywhere ? zone_cut(frames, zone, request, kind) : NULL;
 
         if (head == NULL)
             head = zone_scan(frames, zone, request, kind);
-        if (head != NULL)
+        if (head != NULL) {
+            qr_numa_note(frames, zone, choice.node, choice.node, request->count);
+            qr_background_wake(frames, zone);
             return head;
+        }
     }
     return NULL;
 }

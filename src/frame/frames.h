@@ -26,8 +26,17 @@
 
 #define ZONE_MAX      (CONFIG_MAX_NODES * QR_ZONE_COUNT)
 #define SECTION_LIMIT 65536u /* qr_frame.section has 16 bits */
+QR_STATIC_ASSERT(ZONE_MAX < 0xff, "zone indices are bytes, and 0xff ends a list");
 
 #define DMA_LIMIT ((uint64_t)16 << 20)
+
+/* Whether the users of a block's frames can be given others: so that large runs survive. */
+enum block_class { BLOCK_FIXED, BLOCK_MOVABLE, BLOCK_CLASSES };
+
+/* Lists of a zone: OPEN blocks by class and largest free run, then free runs of blocks. */
+#define LIST_RUNS  (BLOCK_CLASSES * BLOCK_ORDER)
+#define LIST_COUNT (LIST_RUNS + ORDER_COUNT - BLOCK_ORDER)
+QR_STATIC_ASSERT(LIST_COUNT <= 32, "one bit of a word for each list");
 
 enum block_state {
     BLOCK_ABSENT, /* no memory that the allocator manages */
@@ -40,9 +49,11 @@ enum block_state {
 /* Guarded by the lock of the block's zone; zone itself is fixed. */
 struct frame_block {
     uint32_t next, prev;
-    uint16_t free : 10; /* OPEN: bits set in the rows */
-    uint16_t state : 3; /* enum block_state */
-    uint8_t order;      /* FREE, TAKEN: of the run; OPEN with free > 0: largest free run */
+    uint16_t free : 10;    /* OPEN: bits set in the rows */
+    uint16_t state : 3;    /* enum block_state */
+    uint16_t movable : 1;  /* enum block_class; changes only while in no list */
+    uint16_t isolated : 1; /* OPEN: being emptied; in no list, its free frames count as used */
+    uint8_t order;         /* FREE, TAKEN: of the run; OPEN with free > 0: largest free run */
     uint8_t zone;
 };
 QR_STATIC_ASSERT(sizeof(struct frame_block) == 12, "block records are 12 bytes");
@@ -53,13 +64,12 @@ struct frame_rows {
 } QR_CACHE_ALIGNED;
 
 enum section_state {
-    SECTION_ABSENT,
-    SECTION_FRESH, /* nothing written yet: all of it free and of one zone */
+    SECTION_ABSENT, /* no memory; or in a bank that has not come to it yet */
     SECTION_READY,
 };
 
 struct frame_section {
-    struct qr_frame *frames; /* of first_pfn on */
+    struct qr_frame *frames; /* of first_pfn on; NULL until the section is there */
     struct frame_rows *rows;
     struct frame_block *blocks;
     _Atomic uint8_t *described; /* a byte a block: descriptors initialised */
@@ -67,94 +77,213 @@ struct frame_section {
     size_t frame_count;
     uint32_t first_block;
     uint32_t block_count;
-    uint32_t next_fresh; /* in the zone's chain; by zone->lock */
-    uint8_t zone;        /* while FRESH */
     _Atomic uint8_t state;
 };
+
+/*
+ * A run of sections that are all usable memory of one zone: nothing is written for any
+ * of them before it is needed.  Their metadata lies side by side, in their order.
+ */
+struct frame_bank {
+    uint32_t first, end;   /* sections; empty: not in use */
+    uint32_t next;         /* no section below it waits; by the lock of the zone */
+    uint32_t waiting;      /* sections that are not open yet; by the lock of the zone */
+    uint32_t section_size; /* bytes of metadata for each */
+    uint8_t zone;
+    uint64_t metadata; /* physical */
+};
+
+/* Memory that was added while running and may be removed again. */
+struct frame_addition {
+    struct qr_pa_range range; /* empty: not in use */
+    size_t metadata_frames;
+    unsigned node;
+    unsigned bank; /* BANK_NONE */
+};
+#define BANK_NONE UINT32_MAX
+
+/* How deep a request may reach: half the reserve in atomic context, all of it for reclaim. */
+enum zone_floor { FLOOR_ORDINARY, FLOOR_ATOMIC, FLOOR_NONE, FLOOR_COUNT };
 
 struct frame_zone {
     struct qr_spin lock;
     uint8_t kind, node, index;
-    bool any_fresh;
-    uint32_t fresh;             /* chain of sections */
-    uint32_t listed;            /* bit o: head[o] is not empty */
-    uint32_t head[ORDER_COUNT]; /* o < 9: OPEN blocks whose largest free run is o; else FREE */
-    uint32_t spare;             /* a block of order 9 that is listed unmerged, or BLOCK_NONE */
-    _Atomic size_t free;        /* frames in lists and fresh sections; read without the lock too */
-    size_t managed;
+    uint32_t listed;           /* bit l: head[l] is not empty */
+    uint32_t head[LIST_COUNT]; /* see list_of() */
+    uint32_t spare;            /* a block of order 9 that is listed unmerged, or BLOCK_NONE */
+    uint32_t waiting;          /* sections of its banks that are not open yet */
+    _Atomic size_t free;       /* frames in lists and waiting sections; read without the lock too */
+    _Atomic size_t managed;
     size_t present;
-    size_t watermark_min, watermark_low, watermark_high;
-    size_t reserve[QR_ZONE_COUNT]; /* kept from requests for a higher kind */
-    size_t start_pfn, end_pfn;
+    _Atomic size_t watermark_min, watermark_low, watermark_high;
+    _Atomic size_t reserve[QR_ZONE_COUNT];            /* kept from requests for a higher kind */
+    _Atomic size_t floor[FLOOR_COUNT][QR_ZONE_COUNT]; /* what requests must leave free */
+    _Atomic size_t start_pfn, end_pfn;
     size_t peak_used;
-    uint32_t batch; /* frames that a lane moves at once */
-    _Atomic bool
-        pressed; /* free < watermark_high, as of the last change; a hint without the lock */
+    _Atomic uint32_t batch; /* frames that a lane moves at once */
+    /* free < watermark_high, as of the last change; a hint without the lock */
+    _Atomic bool pressed;
+    _Atomic bool woken; /* the background hook was called and high not reached since */
 } QR_CACHE_ALIGNED;
 
 /* ---- lanes -------------------------------------------------------------- */
 
-#define LANE_STACK 108u
+/* What a CPU keeps apart.  The first two are block classes of its home zone. */
+enum lane_class { LANE_FIXED, LANE_MOVABLE, LANE_HIGH, LANE_CLASSES };
+
+#define LANE_STACK 128u
 #define LANE_LARGE 2u
 
+#define KEPT_ORDER 0x1fu /* of qr_frame.kept; the lane class is above */
+#define KEPT_CLASS 6u
+
 /*
- * top is the lock and the count in one: 0 while somebody holds the lane or it is
- * closed, else the number of frames on the stack plus one.  The owner takes it with one
- * exchange, interrupts off; everything else also holds the lock.
+ * What the fast paths touch.  top is the lock and the place in one: 0 while somebody
+ * holds the lane or it is closed, else the index of the stack's next free slot.  The
+ * stack grows down from slot `bottom` to slot 2.  Above the bottom stands NULL, and in
+ * slot 1, which a pop from slot 0 would read, too: so one comparison finds the stack
+ * empty or held, and one (top <= 1) finds it full or held.
+ *
+ * key is what head of a frame must be, but for its section, to be pushed here.
  */
+struct lane_head {
+    _Atomic size_t top;
+    uintptr_t key; /* read without the lane: a stale one will do, too */
+    size_t allocs; /* from the stack, not yet counted */
+};
+
 struct frame_lane {
-    _Atomic uint32_t top;
-    uint32_t cap;        /* frames that the stack may hold */
-    uint16_t key;        /* order 0 and the zone, as they stand in a descriptor */
-    _Atomic bool closed; /* by lock; only the owner opens, so it may look without */
+    struct lane_head head;
+    uint32_t bottom;
+    _Atomic bool closed; /* by lock */
     uint8_t zone;
+    uint8_t class;
     struct qr_spin lock; /* rank NONE: outside every zone lock */
+    size_t counted;      /* frames on the stack when allocs was last 0 */
+    size_t frees;        /* beyond what counted and allocs tell */
     size_t reserved;     /* bits set in rows */
     uint32_t block;      /* what they are bits of */
     uint32_t cpu;
-    size_t allocs; /* from the stack, not yet counted */
-    size_t frees;
 
     struct frame_rows rows;
     struct qr_frame *large[LANE_LARGE]; /* free blocks of BLOCK_ORDER, by top */
     uint32_t large_count, large_cap;
-    struct qr_frame *stack[LANE_STACK];
+    struct qr_frame *stack[LANE_STACK + 3];
+} QR_CACHE_ALIGNED;
+
+/*
+ * The head of a single frame with one reference that goes back to a lane of @class for
+ * @zone, without its section; on 32-bit hosts without the references, too.
+ */
+static inline uintptr_t
+qr_lane_key(unsigned class, unsigned zone)
+{
+    uintptr_t kept = (uintptr_t) class << KEPT_CLASS | (uintptr_t)zone << 8;
+
+#if UINTPTR_MAX > UINT32_MAX
+    return (kept << 32 | 1) << 16;
+#else
+    return kept;
+#endif
+}
+
+static QR_ALWAYS_INLINE uintptr_t
+qr_frame_key(const struct qr_frame *frame)
+{
+#if UINTPTR_MAX > UINT32_MAX
+    return atomic_load_explicit(&frame->head, memory_order_relaxed) << 16;
+#else
+    return frame->kept | (uintptr_t)frame->zone << 8;
+#endif
+}
+
+/* The same of a frame whose last reference has just gone. */
+static QR_ALWAYS_INLINE uintptr_t
+qr_frame_key_unreferenced(const struct qr_frame *frame)
+{
+#if UINTPTR_MAX > UINT32_MAX
+    return qr_frame_key(frame) | (uintptr_t)1 << 16;
+#else
+    return qr_frame_key(frame);
+#endif
+}
+
+/* ---- nodes -------------------------------------------------------------- */
+
+struct frame_node {
+    _Atomic size_t event[QR_NUMA_EVENTS];
 } QR_CACHE_ALIGNED;
 
 /* ---- the machine -------------------------------------------------------- */
 
 struct qr_frames {
-    unsigned slow_flags;    /* alloc flags that the lanes do not serve */
+    /* Where a CPU that has not been here yet finds its lanes: held for ever. */
+    struct frame_lane nowhere;
+
     unsigned section_shift; /* frames of a section, as a power of two */
     uint32_t section_count;
     unsigned cpu_count, zone_count;
     struct frame_section *sections;
-    struct frame_lane *lanes;
-    bool lanes_off;      /* a refusal hook is set */
+    struct frame_lane *lanes; /* LANE_CLASSES for each CPU, LANES_OFFSET from here */
+    bool lanes_off;           /* a refusal hook is set */
+    bool any_high;
     uint32_t lane_large; /* whole blocks that a lane keeps */
 
     qr_refuse_fn refuse;
     void *refuse_context;
     qr_reclaim_fn reclaim;
     void *reclaim_context;
+    qr_background_fn background;
+    void *background_context;
+    qr_evacuate_fn evacuate;
+    void *evacuate_context;
 
+    struct qr_spin map_lock;     /* rank LEAF: the map */
     struct qr_memory_range *map; /* sanitised; disjoint, ascending */
     size_t map_count, map_capacity;
     size_t map_dropped;
-    size_t total; /* managed, all zones */
-    size_t reserved;
-    size_t metadata_bytes;
+    struct frame_bank *banks; /* bank_count grows only; by map_lock */
+    _Atomic uint32_t bank_count;
+    uint32_t bank_capacity;
+    _Atomic bool changing; /* memory is being added or removed */
+    struct frame_addition additions[QR_ADDITIONS];
+    _Atomic size_t total; /* managed, all zones */
+    _Atomic size_t reserved;
+    _Atomic size_t metadata_bytes;
     uint64_t direct_limit;
-    unsigned node_count;
 
     _Atomic size_t failures;
+    _Atomic unsigned open_lanes;
     _Atomic size_t used, peak_used; /* as far as zones know: lanes count as used */
-    struct qr_cpu_set open_lanes;
-    /* Zones to try for a request, nearest first; ends with 0xff. */
-    uint8_t fallback[CONFIG_MAX_NODES][QR_ZONE_COUNT][ZONE_MAX + 1];
+    /* Nodes by distance, nearest first. */
+    uint8_t near[CONFIG_MAX_NODES][CONFIG_MAX_NODES];
+    /* Zones to try for a request, nearest first; ends with 0xff.  Grows only. */
+    _Atomic uint8_t fallback[CONFIG_MAX_NODES][QR_ZONE_COUNT][ZONE_MAX + 1];
+    struct frame_node nodes[CONFIG_MAX_NODES];
     struct frame_zone zones[ZONE_MAX];
     struct qr_counters counters;
 };
+
+static inline size_t
+qr_line_up(size_t bytes)
+{
+    return (bytes + QR_CACHE_LINE - 1) & ~(size_t)(QR_CACHE_LINE - 1);
+}
+
+/* Lanes stand behind the instance: the same distance in every instance. */
+#define LANES_OFFSET qr_line_up(sizeof(struct qr_frames))
+
+static inline unsigned
+qr_frame_order(const struct qr_frame *frame)
+{
+    return frame->kept & KEPT_ORDER;
+}
+
+static inline enum lane_class
+qr_frame_class(const struct qr_frame *frame)
+{
+    return (enum lane_class)(frame->kept >> KEPT_CLASS);
+}
 
 /* ---- rows (rows.c): pure ------------------------------------------------ */
 
@@ -189,8 +318,28 @@ qr_section_of_block(struct qr_frames *frames, uint32_t block)
 }
 
 enum qr_status qr_sections_create(struct qr_frames *frames);
-/* Bring a FRESH section into its zone's lists.  Locks: zone->lock. */
-void qr_section_open(struct qr_frames *frames, struct frame_section *section);
+/* Bring the next waiting section of @zone into its lists; false where none waits.
+ * Locks: zone->lock. */
+bool qr_section_open_next(struct qr_frames *frames, struct frame_zone *zone);
+/* The section if it is, or can be made, READY; NULL where there is no memory. */
+struct frame_section *qr_section_ready(struct qr_frames *frames, size_t index);
+/* The bank that section @index waits or stands in, or NULL. */
+struct frame_bank *qr_bank_find(struct qr_frames *frames, size_t index);
+/* How many bytes of metadata @frame_count frames take. */
+size_t qr_section_metadata_bytes(size_t frame_count);
+/* Insert a piece of memory map; false where there is no room for it.  Locks: map_lock. */
+bool qr_map_add(struct qr_frames *frames, const struct qr_memory_range *entry);
+void qr_map_remove(struct qr_frames *frames, struct qr_pa_range range);
+/* Make [first, end) sections of @zone a bank.  @return its number, or BANK_NONE */
+uint32_t qr_bank_add(struct qr_frames *frames, uint32_t first, uint32_t end, unsigned zone,
+                     uint64_t metadata);
+/* A section with holes, or one whose metadata is elsewhere: all of it at once. */
+void qr_section_bring_in(struct qr_frames *frames, uint32_t index, size_t first_pfn,
+                         size_t frame_count, uint64_t metadata);
+/* Charge memory to its zone. */
+void qr_zone_grow(struct qr_frames *frames, struct frame_zone *zone, size_t from, size_t to,
+                  bool usable);
+unsigned qr_zone_kind_of_block(const struct qr_frames *frames, uint64_t block);
 /* Initialise the descriptors of a block, once.  Locks: the lock of its zone. */
 void qr_section_describe(struct qr_frames *frames, uint32_t block);
 
@@ -235,15 +384,24 @@ struct frame_block *qr_block_find(struct qr_frames *frames, uint64_t block);
 /* ---- zones (zone.c); all with zone->lock held ---------------------------- */
 
 /* Up to @want single frames into @out.  @return how many */
-size_t qr_zone_take_singles(struct qr_frames *frames, struct frame_zone *zone, size_t want,
-                            struct qr_frame **out);
+size_t qr_zone_take_singles(struct qr_frames *frames, struct frame_zone *zone,
+                            enum block_class class, size_t want, struct qr_frame **out);
 /* Every free frame of the fullest open block into @out_rows.  BLOCK_NONE: nothing free. */
 uint32_t qr_zone_take_rows(struct qr_frames *frames, struct frame_zone *zone,
-                           struct frame_rows *out_rows, size_t *out_count);
+                           enum block_class class, struct frame_rows *out_rows, size_t *out_count);
 /* An aligned run of 2^order frames, or NULL. */
 struct qr_frame *qr_zone_take_run(struct qr_frames *frames, struct frame_zone *zone,
-                                  unsigned order);
-/* Give back the frames of @mask in row @row of an OPEN block. */
+                                  enum block_class class, unsigned order);
+/* A single frame whose number is @index modulo @count, a power of two up to 64; or NULL. */
+struct qr_frame *qr_zone_take_colour(struct qr_frames *frames, struct frame_zone *zone,
+                                     enum block_class class, struct qr_colour colour);
+/* Take an OPEN or FREE block out of all lists until it is given back. */
+void qr_zone_isolate(struct qr_frames *frames, struct frame_zone *zone, uint32_t block);
+void qr_zone_unisolate(struct qr_frames *frames, struct frame_zone *zone, uint32_t block);
+/* Forget a block all of whose frames are free and isolated: its memory goes away. */
+void qr_zone_forget(struct qr_frames *frames, struct frame_zone *zone, uint32_t block);
+/* Give back one frame, or the frames of @mask in row @row, of an OPEN block. */
+void qr_zone_give_frame(struct qr_frames *frames, struct frame_zone *zone, struct qr_frame *frame);
 void qr_zone_give_row(struct qr_frames *frames, struct frame_zone *zone, uint32_t block,
                       unsigned row, uint64_t mask);
 void qr_zone_give_run(struct qr_frames *frames, struct frame_zone *zone, uint32_t block,
@@ -264,6 +422,13 @@ void qr_zone_merge_spare(struct qr_frames *frames, struct frame_zone *zone);
 void qr_zone_list_open(struct qr_frames *frames, struct frame_zone *zone, uint32_t block);
 void qr_zone_watermarks(struct qr_frames *frames);
 
+/* The class of block that a request's frames come from. */
+static inline enum block_class
+qr_block_class(unsigned alloc_flags)
+{
+    return alloc_flags & QR_ALLOC_MOVABLE ? BLOCK_MOVABLE : BLOCK_FIXED;
+}
+
 static inline size_t
 qr_zone_free(const struct frame_zone *zone)
 {
@@ -277,6 +442,26 @@ qr_zone_free_add(struct frame_zone *zone, size_t delta)
     atomic_store_explicit(&zone->free, qr_zone_free(zone) + delta, memory_order_relaxed);
 }
 
+/* Two bits of the flags, looked up: these stand on paths that count instructions. */
+static inline enum qr_zone_kind
+qr_alloc_kind(unsigned alloc_flags)
+{
+    static const uint8_t kinds[4] = {QR_ZONE_NORMAL, QR_ZONE_DMA, QR_ZONE_HIGH, QR_ZONE_DMA};
+
+    QR_STATIC_ASSERT(QR_ALLOC_DMA == 1 << 4 && QR_ALLOC_HIGH == 1 << 5, "the table's index");
+    return (enum qr_zone_kind)kinds[alloc_flags >> 4 & 3];
+}
+
+static inline enum zone_floor
+qr_alloc_floor(unsigned alloc_flags)
+{
+    static const uint8_t floors[4] = {FLOOR_ORDINARY, FLOOR_ATOMIC, FLOOR_NONE, FLOOR_NONE};
+
+    QR_STATIC_ASSERT(QR_ALLOC_ATOMIC == 1 << 1 && QR_ALLOC_RECLAIMER == 1 << 2,
+                     "the table's index");
+    return (enum zone_floor)floors[alloc_flags >> 1 & 3];
+}
+
 /*
  * How many frames @zone may give to a request for @kind.  Without the lock it is a hint
  * that saves a failing request the lock.
@@ -284,48 +469,145 @@ qr_zone_free_add(struct frame_zone *zone, size_t delta)
 static inline size_t
 qr_zone_allowance(const struct frame_zone *zone, enum qr_zone_kind kind, unsigned alloc_flags)
 {
-    size_t floor = zone->watermark_min;
+    size_t floor =
+        atomic_load_explicit(&zone->floor[qr_alloc_floor(alloc_flags)][kind], memory_order_relaxed);
     size_t free = qr_zone_free(zone);
 
-    if (alloc_flags & QR_ALLOC_RECLAIMER)
-        return free;
-    if (alloc_flags & QR_ALLOC_ATOMIC)
-        floor /= 2;
-    floor += zone->reserve[kind];
     return free > floor ? free - floor : 0;
 }
+
+static inline unsigned
+qr_this_node(void)
+{
+    unsigned node = qr_port_this_cpu()->node;
+
+    return qr_likely(node < CONFIG_MAX_NODES) ? node : 0;
+}
+
+/* ---- init.c ------------------------------------------------------------- */
+
+/* The order of zones for every node and kind, from which zones have memory now. */
+void qr_fallback_fill(struct qr_frames *frames);
 
 /* ---- lanes (lane.c) ----------------------------------------------------- */
 
 void qr_lanes_init(struct qr_frames *frames);
-/* A frame for this CPU by the slow way: refill, then pop; NULL where the zone has none to give. */
-struct qr_frame *qr_lane_refill(struct qr_frames *frames, unsigned alloc_flags);
-/* Push a frame on a stack that had no room, or give it to its zone. */
-void qr_lane_overflow(struct qr_frames *frames, struct qr_frame *frame);
+/* A frame by this CPU's lane, refilled where need be; NULL where the zone has none to give. */
+struct qr_frame *qr_lane_alloc(struct qr_frames *frames, enum lane_class class,
+                               unsigned alloc_flags);
+/* Push a free frame on its stack, making room, or give it to its zone. */
+void qr_lane_free(struct qr_frames *frames, struct qr_frame *frame);
 /* Keep a free block of BLOCK_ORDER on this CPU; false: there is no room for it. */
 bool qr_lane_give_large(struct qr_frames *frames, struct qr_frame *frame);
 /* One of them, or NULL. */
-struct qr_frame *qr_lane_take_large(struct qr_frames *frames);
+struct qr_frame *qr_lane_take_large(struct qr_frames *frames, enum lane_class class);
 /* Empty and close every lane.  @return frames given back to zones */
 size_t qr_lanes_drain(struct qr_frames *frames);
-static inline bool
-qr_lanes_any_open(const struct qr_frames *frames)
-{
-    for (unsigned w = 0; w < QR_CPU_WORDS; w++) {
-        if (atomic_load_explicit(&frames->open_lanes.bits[w], memory_order_relaxed) != 0)
-            return true;
-    }
-    return false;
-}
 size_t qr_lanes_cached(struct qr_frames *frames, unsigned zone);
 /* Give @count free single frames to their zones, grouped by row. */
 void qr_frames_give(struct qr_frames *frames, size_t count, struct qr_frame *const *list);
 
+static inline bool
+qr_lanes_any_open(const struct qr_frames *frames)
+{
+    return atomic_load_explicit(&frames->open_lanes, memory_order_relaxed) != 0;
+}
+
+/* Which lanes serve @alloc_flags. */
+static inline enum lane_class
+qr_lane_class(const struct qr_frames *frames, unsigned alloc_flags)
+{
+    if ((alloc_flags & QR_ALLOC_HIGH) && frames->any_high)
+        return LANE_HIGH;
+    return alloc_flags & QR_ALLOC_MOVABLE ? LANE_MOVABLE : LANE_FIXED;
+}
+
+/* The home zone of a CPU: the nearest that serves such requests; NULL where there is none. */
+static inline struct frame_zone *
+qr_lane_home(struct qr_frames *frames, enum lane_class class)
+{
+    unsigned kind = class == LANE_HIGH ? QR_ZONE_HIGH : QR_ZONE_NORMAL;
+    uint8_t first =
+        atomic_load_explicit(&frames->fallback[qr_this_node()][kind][0], memory_order_relaxed);
+
+    return first == 0xff ? NULL : &frames->zones[first];
+}
+
+/* This CPU's lanes as its last visit left them; perhaps `nowhere`. */
+static QR_ALWAYS_INLINE struct frame_lane *
+qr_lane_here(struct qr_frames *frames)
+{
+    return (struct frame_lane *)(void *)((char *)frames + qr_port_this_cpu()->frame_lanes);
+}
+
+/* Whether lanes may keep anything of @zone now: what reserves are for is left alone. */
+static inline bool
+qr_lane_allowed(const struct qr_frames *frames, const struct frame_zone *zone)
+{
+    return zone != NULL && !frames->lanes_off &&
+           qr_zone_free(zone) >
+               atomic_load_explicit(&zone->watermark_min, memory_order_relaxed) + ROW_FRAMES;
+}
+
+/*
+ * Whether a request of @class should ask its lane: it is open, or there is enough memory
+ * to open it.
+ */
+static inline bool
+qr_lane_wanted(struct qr_frames *frames, enum lane_class class)
+{
+    return qr_lanes_any_open(frames) || qr_lane_allowed(frames, qr_lane_home(frames, class));
+}
+
+/* ---- nodes (policy.c) ---------------------------------------------------- */
+
+static inline void
+qr_numa_count(struct qr_frames *frames, unsigned node, enum qr_numa_event event, size_t count)
+{
+    atomic_fetch_add_explicit(&frames->nodes[node].event[event], count, memory_order_relaxed);
+}
+
+/* @count frames came from @zone for a CPU of @here that wanted them from @wanted. */
+void qr_numa_note(struct qr_frames *frames, const struct frame_zone *zone, unsigned wanted,
+                  unsigned here, size_t count);
+
 /* ---- alloc.c ------------------------------------------------------------ */
 
-enum qr_zone_kind qr_alloc_kind(unsigned alloc_flags);
-/* Where the request may look, nearest first. */
-const uint8_t *qr_alloc_fallback(struct qr_frames *frames, enum qr_zone_kind kind);
+/* Where a request may look: zones of @nodes (NULL: all), from @node's nearest on. */
+struct zone_choice {
+    unsigned node;
+    const struct qr_node_set *nodes;
+};
+
+/*
+ * The next zone of @choice for @kind; @at starts at 0.  NULL at the end.
+ */
+static inline struct frame_zone *
+qr_zone_next(struct qr_frames *frames, const struct zone_choice *choice, enum qr_zone_kind kind,
+             unsigned *at)
+{
+    uint8_t index;
+
+    while ((index = atomic_load_explicit(&frames->fallback[choice->node][kind][*at],
+                                         memory_order_relaxed)) != 0xff) {
+        struct frame_zone *zone = &frames->zones[index];
+
+        (*at)++;
+        if (choice->nodes == NULL || qr_node_set_has(choice->nodes, zone->node))
+            return zone;
+    }
+    return NULL;
+}
+
+/* 2^order frames from the nearest zone of @choice that may give them; no lane, no retry. */
+struct qr_frame *qr_zones_take(struct qr_frames *frames, const struct zone_choice *choice,
+                               unsigned order, unsigned alloc_flags);
+/* The same with everything that can be done before it fails. */
+struct qr_frame *qr_take_retrying(struct qr_frames *frames, unsigned node,
+                                  const struct qr_node_set *nodes, unsigned order,
+                                  unsigned alloc_flags);
+/* Call the background hook if @zone has just fallen below its low watermark. */
+void qr_background_wake(struct qr_frames *frames, struct frame_zone *zone);
 
 #define ALLOC_ATTEMPTS 16u
 

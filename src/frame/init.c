@@ -3,7 +3,7 @@
  * The instance: its size, its start, and the way from frame numbers to descriptors.
  *
  * The host's memory holds, in this order and each cache-line aligned:
- *   struct qr_frames | lanes, one a CPU | section table | the sanitised map
+ *   struct qr_frames | lanes, three a CPU | section table | banks | the sanitised map
  * All else (descriptors, rows, block records) comes out of the described memory.
  */
 #include "frames.h"
@@ -11,16 +11,10 @@
 struct layout {
     unsigned section_shift;
     uint32_t section_count;
-    size_t map_capacity;
-    size_t lanes, sections, map; /* offsets */
+    size_t map_capacity, bank_capacity;
+    size_t lanes, sections, banks, map; /* offsets */
     size_t bytes;
 };
-
-static size_t
-line_up(size_t bytes)
-{
-    return (bytes + QR_CACHE_LINE - 1) & ~(size_t)(QR_CACHE_LINE - 1);
-}
 
 /* One past the highest frame that entries of RAM reach. */
 static uint64_t
@@ -38,6 +32,7 @@ ram_end(const struct qr_frames_config *config)
         if (entry->range.end.v > end)
             end = entry->range.end.v;
     }
+    end = end > config->hotplug_end ? end : config->hotplug_end;
     end = end > limit ? limit : end;
     return (end >> QR_PAGE_SHIFT) + 1;
 }
@@ -53,10 +48,18 @@ layout_of(const struct qr_frames_config *config)
     layout.section_count = (uint32_t)(end >> layout.section_shift) + 1;
     /* Pieces, splits at the two zone limits, and one range of descriptors for each piece. */
     layout.map_capacity = 2 * (2 * config->map_count + 3);
-    layout.lanes = line_up(sizeof(struct qr_frames));
-    layout.sections = layout.lanes + config->cpu_count * sizeof(struct frame_lane);
-    layout.map = line_up(layout.sections + layout.section_count * sizeof(struct frame_section));
-    layout.bytes = line_up(layout.map + layout.map_capacity * sizeof(struct qr_memory_range));
+    layout.bank_capacity = 2 * config->map_count + 3;
+    if (config->hotplug_end != 0) {
+        layout.map_capacity += 2 * QR_ADDITIONS;
+        layout.bank_capacity += QR_ADDITIONS;
+    }
+    layout.lanes = LANES_OFFSET;
+    layout.sections =
+        layout.lanes + (size_t)config->cpu_count * LANE_CLASSES * sizeof(struct frame_lane);
+    layout.banks =
+        qr_line_up(layout.sections + layout.section_count * sizeof(struct frame_section));
+    layout.map = qr_line_up(layout.banks + layout.bank_capacity * sizeof(struct frame_bank));
+    layout.bytes = qr_line_up(layout.map + layout.map_capacity * sizeof(struct qr_memory_range));
     return layout;
 }
 
@@ -76,7 +79,10 @@ node_distance(const struct qr_frames_config *config, unsigned from, unsigned to)
     return from == to ? 10 : 20;
 }
 
-/* Nodes by distance from @node, itself first; ties by number. */
+/*
+ * Nodes by distance from @node, itself first; ties by number.  Insertion keeps those
+ * without a place behind: a machine of 64 nodes does this once.
+ */
 static void
 nodes_by_distance(const struct qr_frames_config *config, unsigned node,
                   uint8_t order[CONFIG_MAX_NODES])
@@ -98,30 +104,33 @@ nodes_by_distance(const struct qr_frames_config *config, unsigned node,
 
 /*
  * Kind before distance: a far NORMAL frame is better than the last near DMA frame,
- * which nobody can replace.
+ * which nobody can replace.  Written from the end, so that a reader meets a zone
+ * twice perhaps, but always an end.
  */
-static void
-fallback_fill(struct qr_frames *frames, const struct qr_frames_config *config)
+void
+qr_fallback_fill(struct qr_frames *frames)
 {
     for (unsigned node = 0; node < CONFIG_MAX_NODES; node++) {
-        uint8_t order[CONFIG_MAX_NODES];
-
-        nodes_by_distance(config, node, order);
         for (unsigned kind = 0; kind < QR_ZONE_COUNT; kind++) {
-            uint8_t *list = frames->fallback[node][kind];
+            uint8_t list[ZONE_MAX + 1];
             unsigned used = 0;
 
             for (unsigned lower = kind + 1; lower-- > 0;) {
                 for (unsigned n = 0; n < CONFIG_MAX_NODES; n++) {
-                    unsigned zone = order[n] * QR_ZONE_COUNT + lower;
+                    unsigned zone = frames->near[node][n] * QR_ZONE_COUNT + lower;
 
                     if (frames->zones[zone].managed != 0)
                         list[used++] = (uint8_t)zone;
                 }
             }
             list[used] = 0xff;
+            for (unsigned i = used + 1; i-- > 0;)
+                atomic_store_explicit(&frames->fallback[node][kind][i], list[i],
+                                      memory_order_relaxed);
         }
     }
+    for (unsigned node = 0; node < CONFIG_MAX_NODES; node++)
+        frames->any_high |= frames->zones[node * QR_ZONE_COUNT + QR_ZONE_HIGH].managed != 0;
 }
 
 static void
@@ -135,10 +144,9 @@ zones_init(struct qr_frames *frames)
         zone->index = (uint8_t)i;
         zone->node = (uint8_t)(i / QR_ZONE_COUNT);
         zone->kind = (uint8_t)(i % QR_ZONE_COUNT);
-        zone->fresh = BLOCK_NONE;
         zone->spare = BLOCK_NONE;
-        for (unsigned order = 0; order < ORDER_COUNT; order++)
-            zone->head[order] = BLOCK_NONE;
+        for (unsigned list = 0; list < LIST_COUNT; list++)
+            zone->head[list] = BLOCK_NONE;
     }
 }
 
@@ -159,8 +167,12 @@ qr_frames_init(struct qr_frames *frames, const struct qr_frames_config *config)
         return QR_ERR_INVALID;
     frames->lanes = (struct frame_lane *)(base + layout.lanes);
     frames->sections = (struct frame_section *)(base + layout.sections);
+    frames->banks = (struct frame_bank *)(base + layout.banks);
+    frames->bank_capacity = (uint32_t)layout.bank_capacity;
     frames->map = (struct qr_memory_range *)(base + layout.map);
     frames->map_capacity = layout.map_capacity;
+    qr_spin_init(&frames->map_lock, QR_RANK_NONE);
+    frames->nowhere.head.key = UINTPTR_MAX;
     frames->metadata_bytes = layout.bytes;
     zones_init(frames);
     frames->map_count = qr_map_sanitise(config->map, config->map_count, config->physical_limit,
@@ -175,12 +187,9 @@ qr_frames_init(struct qr_frames *frames, const struct qr_frames_config *config)
     if (status != QR_OK)
         return status;
     qr_zone_watermarks(frames);
-    fallback_fill(frames, config);
-    frames->slow_flags = QR_ALLOC_DMA | QR_ALLOC_ZERO;
-    for (unsigned node = 0; node < CONFIG_MAX_NODES; node++) {
-        if (frames->zones[node * QR_ZONE_COUNT + QR_ZONE_HIGH].managed != 0)
-            frames->slow_flags |= QR_ALLOC_HIGH;
-    }
+    for (unsigned node = 0; node < CONFIG_MAX_NODES; node++)
+        nodes_by_distance(config, node, frames->near[node]);
+    qr_fallback_fill(frames);
     /* At most a 32nd of memory. */
     size_t large = frames->total / ((size_t)frames->cpu_count * 32 * BLOCK_FRAMES);
 
@@ -202,19 +211,11 @@ qr_frames_fini(struct qr_frames *frames)
 static void
 block_ready(struct qr_frames *frames, struct frame_section *section, uint32_t block)
 {
-    struct frame_zone *zone;
-
-    if (atomic_load_explicit(&section->state, memory_order_acquire) == SECTION_FRESH) {
-        zone = &frames->zones[section->zone];
-        qr_spin_lock(&zone->lock);
-        while (atomic_load_explicit(&section->state, memory_order_relaxed) == SECTION_FRESH)
-            qr_section_open(frames, &frames->sections[zone->fresh]);
-        qr_spin_unlock(&zone->lock);
-    }
     if (atomic_load_explicit(&section->described[block - section->first_block],
                              memory_order_acquire))
         return;
-    zone = &frames->zones[qr_block_of(frames, block)->zone];
+    struct frame_zone *zone = &frames->zones[qr_block_of(frames, block)->zone];
+
     qr_spin_lock(&zone->lock);
     qr_section_describe(frames, block);
     qr_spin_unlock(&zone->lock);
@@ -223,13 +224,9 @@ block_ready(struct qr_frames *frames, struct frame_section *section, uint32_t bl
 struct qr_frame *
 qr_frame_find(struct qr_frames *frames, qr_pfn pfn)
 {
-    size_t index = pfn.v >> frames->section_shift;
+    struct frame_section *section = qr_section_ready(frames, pfn.v >> frames->section_shift);
 
-    if (index >= frames->section_count)
-        return NULL;
-    struct frame_section *section = &frames->sections[index];
-
-    if (section->frames == NULL || pfn.v < section->first_pfn ||
+    if (section == NULL || pfn.v < section->first_pfn ||
         pfn.v - section->first_pfn >= section->frame_count)
         return NULL;
     block_ready(frames, section, (uint32_t)(pfn.v / BLOCK_FRAMES));
@@ -262,6 +259,20 @@ qr_frames_set_reclaim(struct qr_frames *frames, qr_reclaim_fn reclaim, void *con
 {
     frames->reclaim_context = context;
     frames->reclaim = reclaim;
+}
+
+void
+qr_frames_set_background(struct qr_frames *frames, qr_background_fn wake, void *context)
+{
+    frames->background_context = context;
+    frames->background = wake;
+}
+
+void
+qr_frames_set_evacuate(struct qr_frames *frames, qr_evacuate_fn evacuate, void *context)
+{
+    frames->evacuate_context = context;
+    frames->evacuate = evacuate;
 }
 
 void

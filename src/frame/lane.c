@@ -3,7 +3,8 @@
  * Lanes: what makes the common allocation and the common free a handful of
  * instructions that touch nothing shared.
  *
- * A lane is one CPU's stack of free frames, last in first out, so that the next frame
+ * A CPU has a lane for frames that stay where they are, one for movable frames, and one for
+ * High memory.  A lane is a stack of free frames, last in first out, so that the next frame
  * given out is the one whose contents are likeliest in the cache.  Under the stack lie the
  * rows of a reserved block: every frame that was free in it when this CPU took it, as a
  * private copy of its bitmap.  A refill moves what one 64-bit row has to the stack; when
@@ -11,29 +12,46 @@
  * memory is short, as much as keeps the watermarks.  An overflow gives the cold end of
  * the stack back, grouped by row.
  *
- *   alloc ─> stack ─> reserved rows ─> zone        free ─> stack ─> zone
+ *   alloc ─> stack ─> reserved rows ─> zone        free ─> stack ─> zone, grouped by row
  *
- * Mutual exclusion: `top` is taken by exchanging it for 0.  The owner does that with
- * interrupts off and is gone after a few instructions; who finds 0 takes the
- * slow path.  Slow paths, and other CPUs that drain the lane, hold lane->lock first, and
- * then wait for top to appear unless the lane is closed.  A closed lane keeps 0 in top, so
- * its owner always comes to the slow path, which opens it again when memory permits.
+ *   slot   0    1    2  ...  top | top+1 ...  bottom | bottom+1
+ *          -   NULL              | hot   ...   cold  |  NULL
+ *
+ * Mutual exclusion: `top` is taken by exchanging it for 0.  The fast path does that with
+ * interrupts on: nobody waits for it.  Who finds 0 takes the slow path, which holds
+ * lane->lock, tries for a moment to get top, and does without the lane when it cannot: the
+ * thread that has it may have been interrupted.  A closed lane keeps 0 in top, so its
+ * owner always comes to the slow path, which opens it again when memory permits.
+ *
+ * Frames freed by the fast path are not counted there: they are what was allocated plus
+ * what the stack has grown by.
  *
  * Locks: lane->lock, then top, then zone->lock.  Never two lanes at once.
  */
 #include "frames.h"
 
+/* Rounds of waiting for a fast path on another CPU, which takes some ten instructions. */
+#define HOLD_ROUNDS 256u
+
+static struct frame_lane *
+lane_of(struct qr_frames *frames, unsigned cpu, enum lane_class class)
+{
+    return &frames->lanes[cpu * LANE_CLASSES + class];
+}
+
 void
 qr_lanes_init(struct qr_frames *frames)
 {
-    for (unsigned cpu = 0; cpu < frames->cpu_count; cpu++) {
-        struct frame_lane *lane = &frames->lanes[cpu];
+    for (unsigned i = 0; i < frames->cpu_count * LANE_CLASSES; i++) {
+        struct frame_lane *lane = &frames->lanes[i];
 
         qr_spin_init(&lane->lock, QR_RANK_NONE);
         atomic_store_explicit(&lane->closed, true, memory_order_relaxed);
-        lane->cpu = cpu;
+        lane->cpu = i / LANE_CLASSES;
+        lane->class = (uint8_t)(i % LANE_CLASSES);
         lane->block = BLOCK_NONE;
-        atomic_init(&lane->top, 0);
+        lane->bottom = LANE_STACK + 1;
+        atomic_init(&lane->head.top, 0);
     }
 }
 
@@ -43,93 +61,143 @@ lane_is_closed(const struct frame_lane *lane)
     return atomic_load_explicit(&lane->closed, memory_order_relaxed);
 }
 
-/* Hold the lane whole.  @return the number of frames on its stack */
-static uint32_t
-lane_hold(struct frame_lane *lane, struct qr_cpu *cpu)
+/* The free frames' users, as blocks know them. */
+static enum block_class
+lane_block_class(const struct frame_lane *lane)
 {
-    uint32_t top;
+    return lane->class == LANE_FIXED ? BLOCK_FIXED : BLOCK_MOVABLE;
+}
+
+/*
+ * Hold the lane whole.  A closed one counts as empty.
+ * @return whether it is held; then *out_held is the number of frames on its stack
+ */
+static bool
+lane_hold(struct frame_lane *lane, struct qr_cpu *cpu, size_t *out_held)
+{
+    size_t top = 0;
 
     qr_spin_lock(&lane->lock);
+    *out_held = 0;
     if (lane_is_closed(lane))
-        return 0;
-    /* The owner holds top for a few instructions at most. */
-    while ((top = atomic_exchange_explicit(&lane->top, 0, memory_order_acquire)) == 0)
+        return true;
+    for (unsigned i = 0; i < HOLD_ROUNDS; i++) {
+        top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);
+        if (top != 0) {
+            *out_held = lane->bottom - top;
+            lane->frees += lane->head.allocs + *out_held - lane->counted;
+            return true;
+        }
         qr_cpu_relax(cpu);
-    return top - 1;
+    }
+    qr_spin_unlock(&lane->lock);
+    return false;
 }
 
 static void
 lane_count(struct qr_frames *frames, struct frame_lane *lane)
 {
-    qr_counter_add(&frames->counters, QR_EVENT_ALLOC, (long)lane->allocs);
-    qr_counter_add(&frames->counters, QR_EVENT_FREE, (long)lane->frees);
-    lane->allocs = 0;
+    const struct frame_zone *zone = &frames->zones[lane->zone];
+
+    if (lane->head.allocs != 0) {
+        qr_counter_add(&frames->counters, QR_EVENT_ALLOC, (long)lane->head.allocs);
+        qr_numa_note(frames, zone, zone->node, qr_this_node(), lane->head.allocs);
+    }
+    if (lane->frees != 0)
+        qr_counter_add(&frames->counters, QR_EVENT_FREE, (long)lane->frees);
+    lane->head.allocs = 0;
     lane->frees = 0;
 }
 
-/* Open it for @zone with @count frames on the stack, and let go. */
+/* Let go of it with @held frames on the stack. */
 static void
-lane_release_open(struct qr_frames *frames, struct frame_lane *lane, struct frame_zone *zone,
-                  uint32_t count)
+lane_release(struct frame_lane *lane, size_t held)
 {
-    union {
-        uint8_t bytes[2];
-        uint16_t key;
-    } key = {.bytes = {0, zone->index}};
-
-    lane->zone = zone->index;
-    lane->key = key.key;
-    lane->cap = zone->batch * 2 < LANE_STACK ? zone->batch * 2 : LANE_STACK;
-    lane->large_cap = frames->lane_large;
-    if (lane_is_closed(lane))
-        qr_cpu_set_add(&frames->open_lanes, lane->cpu);
-    atomic_store_explicit(&lane->closed, false, memory_order_relaxed);
-    atomic_store_explicit(&lane->top, count + 1, memory_order_release);
+    lane->counted = held + lane->head.allocs;
+    if (!lane_is_closed(lane))
+        atomic_store_explicit(&lane->head.top, lane->bottom - held, memory_order_release);
     qr_spin_unlock(&lane->lock);
 }
 
+/* From closed to open, for @zone; the lane is held and empty. */
 static void
-lane_release_closed(struct qr_frames *frames, struct frame_lane *lane)
+lane_open(struct frame_lane *lane, const struct frame_zone *zone, uint32_t large_cap)
 {
-    if (!lane_is_closed(lane))
-        qr_cpu_set_remove(&frames->open_lanes, lane->cpu);
-    atomic_store_explicit(&lane->closed, true, memory_order_relaxed);
-    qr_spin_unlock(&lane->lock);
+    uint32_t cap = zone->batch * 2 < LANE_STACK ? zone->batch * 2 : LANE_STACK;
+
+    lane->zone = zone->index;
+    lane->bottom = cap + 1;
+    lane->stack[lane->bottom + 1] = NULL;
+    lane->head.key = qr_lane_key(lane->class, lane->zone);
+    lane->large_cap = large_cap;
+    atomic_store_explicit(&lane->closed, false, memory_order_relaxed);
+}
+
+/* The coldest @count frames, of @held. */
+static struct qr_frame **
+lane_cold(struct frame_lane *lane, size_t count)
+{
+    return &lane->stack[lane->bottom + 1 - count];
 }
 
 /* ---- giving back -------------------------------------------------------- */
 
-void
-qr_frames_give(struct qr_frames *frames, size_t count, struct qr_frame *const *list)
+/* Frames of @list that lie in one row with the first: their bits.  @return how many */
+static size_t
+row_gather(struct qr_frame *const *list, size_t count, struct qr_frame *row_start, uint64_t *mask)
 {
     size_t i = 0;
 
-    while (i < count) {
+    for (*mask = 0; i < count; i++) {
+        uintptr_t offset = (uintptr_t)list[i] - (uintptr_t)row_start;
+
+        if (offset >= ROW_FRAMES * sizeof(struct qr_frame))
+            break;
+        uint64_t one = (uint64_t)1 << (offset / sizeof(struct qr_frame));
+
+        if (*mask & one)
+            break; /* given back twice: the next round finds it */
+        *mask |= one;
+    }
+    return i;
+}
+
+/* Frames of one zone, whose lock is held: those that follow in the same row in one step. */
+static void
+zone_give(struct qr_frames *frames, struct frame_zone *zone, size_t count,
+          struct qr_frame *const *list)
+{
+    for (size_t i = 0; i < count;) {
+        struct qr_frame *frame = list[i];
+        size_t place = (size_t)(frame - frames->sections[frame->section].frames);
+        struct qr_frame *row_start = frame - place % ROW_FRAMES;
+        uint64_t mask;
+
+        if (i + 1 == count ||
+            (uintptr_t)list[i + 1] - (uintptr_t)row_start >= ROW_FRAMES * sizeof(struct qr_frame)) {
+            qr_zone_give_frame(frames, zone, frame);
+            i++;
+            continue;
+        }
+        uint32_t block =
+            frames->sections[frame->section].first_block + (uint32_t)(place / BLOCK_FRAMES);
+
+        i += row_gather(list + i, count - i, row_start, &mask);
+        qr_zone_give_row(frames, zone, block, (unsigned)(place / ROW_FRAMES % BLOCK_ROWS), mask);
+    }
+}
+
+void
+qr_frames_give(struct qr_frames *frames, size_t count, struct qr_frame *const *list)
+{
+    for (size_t i = 0; i < count;) {
         struct frame_zone *zone = &frames->zones[list[i]->zone];
         size_t first = i;
 
+        while (i < count && list[i]->zone == zone->index)
+            i++;
         qr_spin_lock(&zone->lock);
-        while (i < count && list[i]->zone == zone->index) {
-            unsigned bit;
-            uint32_t block = qr_frame_block(frames, list[i], &bit);
-            unsigned row = bit / ROW_FRAMES;
-            struct qr_frame *row_start = list[i] - bit % ROW_FRAMES;
-            uint64_t mask = 0;
-
-            /* As many as follow in the same row, in one step. */
-            for (; i < count; i++) {
-                uintptr_t offset = (uintptr_t)list[i] - (uintptr_t)row_start;
-
-                if (offset >= ROW_FRAMES * sizeof(struct qr_frame))
-                    break;
-                uint64_t one = (uint64_t)1 << (offset / sizeof(struct qr_frame));
-
-                if (mask & one)
-                    break; /* given back twice: the next round finds it */
-                mask |= one;
-            }
-            qr_zone_give_row(frames, zone, block, row, mask);
-        }
+        zone_give(frames, zone, i - first, list + first);
         qr_frames_used_sub(frames, zone, i - first);
         qr_spin_unlock(&zone->lock);
     }
@@ -169,7 +237,7 @@ lane_give_large(struct qr_frames *frames, struct frame_lane *lane)
         unsigned bit;
         uint32_t block = qr_frame_block(frames, frame, &bit);
 
-        frame->order = 0;
+        frame->kept = 0;
         qr_spin_lock(&zone->lock);
         qr_zone_give_run(frames, zone, block, bit, BLOCK_ORDER);
         qr_frames_used_sub(frames, zone, BLOCK_FRAMES);
@@ -184,20 +252,18 @@ qr_lanes_drain(struct qr_frames *frames)
     size_t given = 0;
     struct qr_cpu *cpu = qr_cpu_enter();
 
-    for (unsigned i = 0; i < frames->cpu_count; i++) {
-        if (i % 64 == 0 && atomic_load(&frames->open_lanes.bits[i / 64]) == 0) {
-            i += 63;
-            continue;
-        }
-        if (!qr_cpu_set_has(&frames->open_lanes, i))
-            continue;
+    for (unsigned i = 0; i < frames->cpu_count * LANE_CLASSES; i++) {
         struct frame_lane *lane = &frames->lanes[i];
-        uint32_t held = lane_hold(lane, cpu);
+        size_t held;
 
-        qr_frames_give(frames, held, lane->stack);
+        if (lane_is_closed(lane) || !lane_hold(lane, cpu, &held))
+            continue;
+        qr_frames_give(frames, held, lane_cold(lane, held));
         given += held + lane_give_rows(frames, lane) + lane_give_large(frames, lane);
         lane_count(frames, lane);
-        lane_release_closed(frames, lane);
+        atomic_store_explicit(&lane->closed, true, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&frames->open_lanes, 1, memory_order_relaxed);
+        lane_release(lane, 0);
     }
     qr_cpu_leave(cpu);
     return given;
@@ -208,14 +274,24 @@ static size_t
 lane_cached(struct frame_lane *lane, unsigned zone, struct qr_cpu *cpu)
 {
     size_t cached = 0;
-    uint32_t held = lane_hold(lane, cpu);
+    size_t held;
 
-    if (!lane_is_closed(lane)) {
-        if (lane->zone == zone)
-            cached = held + lane->reserved + (size_t)lane->large_count * BLOCK_FRAMES;
-        atomic_store_explicit(&lane->top, held + 1, memory_order_release);
-    }
-    qr_spin_unlock(&lane->lock);
+    if (lane_is_closed(lane) || !lane_hold(lane, cpu, &held))
+        return 0;
+    if (!lane_is_closed(lane) && lane->zone == zone)
+        cached = held + lane->reserved + (size_t)lane->large_count * BLOCK_FRAMES;
+    lane_release(lane, held);
+    return cached;
+}
+
+/* What the lanes of one CPU hold. */
+static size_t
+cpu_cached(struct qr_frames *frames, unsigned zone, unsigned index, struct qr_cpu *cpu)
+{
+    size_t cached = 0;
+
+    for (unsigned class = 0; class < LANE_CLASSES; class ++)
+        cached += lane_cached(lane_of(frames, index, class), zone, cpu);
     return cached;
 }
 
@@ -226,7 +302,7 @@ qr_lanes_cached(struct qr_frames *frames, unsigned zone)
     struct qr_cpu *cpu = qr_cpu_enter();
 
     for (unsigned i = 0; i < frames->cpu_count; i++)
-        cached += lane_cached(&frames->lanes[i], zone, cpu);
+        cached += cpu_cached(frames, zone, i, cpu);
     qr_cpu_leave(cpu);
     return cached;
 }
@@ -244,204 +320,281 @@ qr_frames_cpu_stats(struct qr_frames *frames, unsigned zone, unsigned index,
     struct qr_cpu *cpu = qr_cpu_enter();
 
     qr_assert(index < frames->cpu_count);
-    out_stats->cached = lane_cached(&frames->lanes[index], zone, cpu);
-    out_stats->capacity = LANE_STACK;
+    out_stats->cached = cpu_cached(frames, zone, index, cpu);
+    out_stats->capacity = LANE_CLASSES * LANE_STACK;
     out_stats->refill = ROW_FRAMES;
     qr_cpu_leave(cpu);
 }
 
 /* ---- refill ------------------------------------------------------------- */
 
-/* Move the frames of the first row that has any to the stack, lowest on top. */
-static uint32_t
-lane_pull_row(struct qr_frames *frames, struct frame_lane *lane, uint32_t held)
+static inline void
+four_frames(struct qr_frame **slot, struct qr_frame *first, uint8_t kept)
 {
+    first[0].kept = first[1].kept = first[2].kept = first[3].kept = kept;
+    slot[0] = first;
+    slot[1] = first + 1;
+    slot[2] = first + 2;
+    slot[3] = first + 3;
+}
+
+/* Move the frames of the first row that has any on top of @held, lowest on top. */
+static size_t
+lane_pull_row(struct qr_frames *frames, struct frame_lane *lane, size_t held)
+{
+    size_t room = lane->bottom - 1 - held;
     unsigned r = 0;
 
     while (lane->rows.row[r] == 0)
         r++;
     struct qr_frame *first = qr_block_frame(frames, lane->block, r * ROW_FRAMES);
+    uint8_t kept = (uint8_t)(lane->class << KEPT_CLASS);
     uint64_t row = lane->rows.row[r];
-    struct qr_frame **slot = &lane->stack[held];
+    size_t count = row == ~(uint64_t)0 ? ROW_FRAMES : qr_row_count(row);
 
-    if (row == ~(uint64_t)0) {
-        for (unsigned bit = ROW_FRAMES; bit-- > 0;)
-            *slot++ = first + bit;
+    /* A lane for a zone of small batches holds fewer than a row has. */
+    if (count > room)
+        count = room;
+    struct qr_frame **slot = lane_cold(lane, held + count);
+
+    if (count == ROW_FRAMES) {
+        row = 0;
+        for (unsigned bit = 0; bit < ROW_FRAMES; bit += 4)
+            four_frames(slot + bit, first + bit, kept);
     } else {
-        while (row != 0) {
-            unsigned bit = 63u - (unsigned)__builtin_clzll(row);
+        for (size_t i = 0; i < count; i++) {
+            struct qr_frame *frame = first + (unsigned)__builtin_ctzll(row);
 
-            row &= ~((uint64_t)1 << bit);
-            *slot++ = first + bit;
+            row &= row - 1;
+            frame->kept = kept;
+            slot[i] = frame;
         }
     }
-    lane->rows.row[r] = 0;
-
-    uint32_t moved = (uint32_t)(slot - &lane->stack[held]);
-
-    lane->reserved -= moved;
-    return held + moved;
+    lane->rows.row[r] = row;
+    lane->reserved -= count;
+    return held + count;
 }
 
 /*
  * From the zone: the free frames of a whole block where there is plenty, else a batch of
- * single frames.  @return frames now on the stack
+ * single frames.  @return frames now on the stack, which was empty
  */
-static uint32_t
+static size_t
 lane_pull_zone(struct qr_frames *frames, struct frame_lane *lane, struct frame_zone *zone,
-               unsigned alloc_flags, uint32_t held)
+               unsigned alloc_flags)
 {
+    enum qr_zone_kind kind = lane->class == LANE_HIGH ? QR_ZONE_HIGH : QR_ZONE_NORMAL;
+    enum block_class class = lane_block_class(lane);
     size_t taken = 0;
+    size_t held = 0;
 
     qr_spin_lock(&zone->lock);
-    size_t allowed = qr_zone_allowance(zone, QR_ZONE_NORMAL, alloc_flags);
+    size_t allowed = qr_zone_allowance(zone, kind, alloc_flags);
+    size_t want = zone->batch < lane->bottom - 1 ? zone->batch : lane->bottom - 1;
 
-    if (zone->batch == ROW_FRAMES && allowed > zone->managed / 16 && held == 0) {
-        lane->block = qr_zone_take_rows(frames, zone, &lane->rows, &taken);
+    /* Close to the reserve, a CPU keeps less. */
+    want = want < allowed / 4 + 1 ? want : allowed / 4 + 1;
+    want = want < allowed ? want : allowed;
+    if (zone->batch == ROW_FRAMES && allowed > zone->managed / 16) {
+        lane->block = qr_zone_take_rows(frames, zone, class, &lane->rows, &taken);
         lane->reserved = taken;
     } else {
-        size_t want = zone->batch < allowed ? zone->batch : allowed;
-
-        taken = qr_zone_take_singles(frames, zone, want, &lane->stack[held]);
-        held += (uint32_t)taken;
+        taken = qr_zone_take_singles(frames, zone, class, want, lane_cold(lane, want));
+        held = taken;
     }
     qr_frames_used_add(frames, zone, taken);
     qr_spin_unlock(&zone->lock);
+    /* Fewer than hoped for: down to the bottom. */
+    for (size_t i = held; held != want && i-- > 0;)
+        lane_cold(lane, held)[i] = lane_cold(lane, want)[i];
+    for (size_t i = 0; i < held; i++)
+        lane_cold(lane, held)[i]->kept = (uint8_t)(lane->class << KEPT_CLASS);
     return held;
 }
 
-/* The home zone of a CPU: the nearest that serves an unmarked request. */
-static struct frame_zone *
-lane_home(struct qr_frames *frames)
+/*
+ * This CPU's lane, held, opened where memory permits; NULL where it cannot be used.
+ * Interrupts are off.
+ */
+static struct frame_lane *
+lane_enter(struct qr_frames *frames, struct qr_cpu *cpu, enum lane_class class, size_t *out_held)
 {
-    uint8_t first = *qr_alloc_fallback(frames, QR_ZONE_NORMAL);
-
-    return first == 0xff ? NULL : &frames->zones[first];
-}
-
-struct qr_frame *
-qr_lane_refill(struct qr_frames *frames, unsigned alloc_flags)
-{
-    struct qr_cpu *cpu = qr_cpu_enter();
-    struct frame_lane *lane = &frames->lanes[cpu->index];
-    struct frame_zone *zone = lane_home(frames);
-    struct qr_frame *frame = NULL;
+    struct frame_zone *home = qr_lane_home(frames, class);
+    struct frame_lane *lane = lane_of(frames, cpu->index, class);
 
     qr_assert(cpu->index < frames->cpu_count);
-    if (frames->lanes_off || zone == NULL) {
-        qr_cpu_leave(cpu);
+    cpu->frame_lanes = LANES_OFFSET + (size_t)cpu->index * LANE_CLASSES * sizeof(struct frame_lane);
+    if (lane_is_closed(lane) && !qr_lane_allowed(frames, home))
+        return NULL;
+    if (!lane_hold(lane, cpu, out_held))
+        return NULL;
+    if (!lane_is_closed(lane))
+        return lane;
+    if (!qr_lane_allowed(frames, home)) {
+        lane_release(lane, 0);
         return NULL;
     }
-    uint32_t held = lane_hold(lane, cpu);
+    lane_open(lane, home, frames->lane_large);
+    atomic_fetch_add_explicit(&frames->open_lanes, 1, memory_order_relaxed);
+    return lane;
+}
 
-    if (held == 0 && lane->reserved == 0)
-        held = lane_pull_zone(frames, lane, zone, alloc_flags, held);
-    if (held == 0 && lane->reserved != 0)
-        held = lane_pull_row(frames, lane, held);
-    lane_count(frames, lane);
-    if (held > 0) {
-        frame = lane->stack[--held];
-        lane->allocs++;
-        lane_release_open(frames, lane, zone, held);
-    } else {
-        lane_release_closed(frames, lane);
+static struct qr_frame *
+lane_refill(struct qr_frames *frames, enum lane_class class, unsigned alloc_flags)
+{
+    struct qr_cpu *cpu = qr_cpu_enter();
+    struct qr_frame *frame = NULL;
+    size_t held;
+    struct frame_lane *lane = lane_enter(frames, cpu, class, &held);
+
+    if (lane != NULL) {
+        if (held == 0 && lane->reserved == 0) {
+            held = lane_pull_zone(frames, lane, &frames->zones[lane->zone], alloc_flags);
+            lane_count(frames, lane);
+        }
+        for (unsigned i = 0; i < 2 && lane->reserved != 0 && held + ROW_FRAMES < lane->bottom; i++)
+            held = lane_pull_row(frames, lane, held);
+        if (held == 0 && lane->reserved != 0) /* a small lane */
+            held = lane_pull_row(frames, lane, held);
+        if (held > 0) {
+            frame = *lane_cold(lane, held);
+            held--;
+            lane->head.allocs++;
+        }
+        lane_release(lane, held);
     }
     qr_cpu_leave(cpu);
     return frame;
 }
 
+struct qr_frame *
+qr_lane_alloc(struct qr_frames *frames, enum lane_class class, unsigned alloc_flags)
+{
+    struct frame_lane *lane = qr_lane_here(frames) + class;
+    struct qr_frame *frame = NULL;
+
+    if (qr_port_this_cpu()->frame_lanes != 0) {
+        size_t top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);
+
+        frame = lane->stack[top + 1];
+        if (frame != NULL && top != 0) {
+            lane->head.allocs++;
+            top++;
+        }
+        if (top != 0)
+            atomic_store_explicit(&lane->head.top, top, memory_order_release);
+        else
+            frame = NULL;
+    }
+    return frame != NULL ? frame : lane_refill(frames, class, alloc_flags);
+}
+
+/* Make room for one more: the cold three quarters go. */
+static size_t
+lane_spill(struct qr_frames *frames, struct frame_lane *lane, size_t held)
+{
+    size_t cold = held - held / 4; /* few are left to move */
+    size_t hot = held - cold;
+
+    qr_frames_give(frames, cold, lane_cold(lane, cold));
+    for (size_t i = hot; i-- > 0;)
+        lane_cold(lane, hot)[i] = lane_cold(lane, held)[i];
+    return hot;
+}
+
 void
-qr_lane_overflow(struct qr_frames *frames, struct qr_frame *frame)
+qr_lane_free(struct qr_frames *frames, struct qr_frame *frame)
 {
     struct qr_cpu *cpu = qr_cpu_enter();
-    struct frame_lane *lane = &frames->lanes[cpu->index];
-    struct frame_zone *home = lane_home(frames);
+    const struct frame_zone *zone = &frames->zones[frame->zone];
+    enum lane_class class = zone->kind == QR_ZONE_HIGH ? LANE_HIGH : qr_frame_class(frame);
+    struct frame_zone *home = qr_lane_home(frames, class);
+    struct frame_lane *lane = NULL;
+    size_t held;
 
-    if (frames->lanes_off || home == NULL || frame->zone != home->index ||
-        atomic_load_explicit(&home->pressed, memory_order_relaxed)) {
+    if (home == zone && qr_lane_allowed(frames, home))
+        lane = lane_enter(frames, cpu, class, &held);
+    if (lane == NULL || lane->zone != frame->zone) {
+        if (lane != NULL)
+            lane_release(lane, held);
         qr_frames_give(frames, 1, &frame);
         qr_counter_add(&frames->counters, QR_EVENT_FREE, 1);
         qr_cpu_leave(cpu);
         return;
     }
-    uint32_t held = lane_hold(lane, cpu);
-
-    if (held >= home->batch) {
-        uint32_t cold = held - held / 4; /* few are left to move down */
-
-        qr_frames_give(frames, cold, lane->stack);
-        for (uint32_t i = cold; i < held; i++)
-            lane->stack[i - cold] = lane->stack[i];
-        held -= cold;
-    }
-    lane->stack[held++] = frame;
+    if (held == lane->bottom - 1)
+        held = lane_spill(frames, lane, held);
+    frame->kept = (uint8_t)(class << KEPT_CLASS);
+    held++;
+    *lane_cold(lane, held) = frame;
     lane->frees++;
     lane_count(frames, lane);
-    lane_release_open(frames, lane, home, held);
+    lane_release(lane, held);
     qr_cpu_leave(cpu);
 }
 
 /* ---- whole blocks -------------------------------------------------------- */
 
-static bool
-lane_keep_large(struct qr_frames *frames, struct qr_frame *frame)
-{
-    struct qr_cpu *cpu = qr_cpu_enter();
-    struct frame_lane *lane = &frames->lanes[cpu->index];
-    struct frame_zone *home = lane_home(frames);
-    bool kept = false;
-
-    if (!frames->lanes_off && home != NULL && frame->zone == home->index &&
-        !atomic_load_explicit(&home->pressed, memory_order_relaxed)) {
-        uint32_t held = lane_hold(lane, cpu);
-
-        kept = lane->large_count < frames->lane_large;
-        if (kept) {
-            lane->large[lane->large_count++] = frame;
-            lane->frees += BLOCK_FRAMES;
-        }
-        lane_release_open(frames, lane, home, held);
-    }
-    qr_cpu_leave(cpu);
-    return kept;
-}
-
 /* As the fast path of single frames: by top alone, and only where the lane is open. */
 struct qr_frame *
-qr_lane_take_large(struct qr_frames *frames)
+qr_lane_take_large(struct qr_frames *frames, enum lane_class class)
 {
-    uintptr_t irq = qr_port_irq_save();
-    struct frame_lane *lane = &frames->lanes[qr_port_this_cpu()->index];
-    uint32_t top = atomic_exchange_explicit(&lane->top, 0, memory_order_acquire);
+    struct frame_lane *lane = qr_lane_here(frames) + class;
     struct qr_frame *frame = NULL;
+
+    if (qr_port_this_cpu()->frame_lanes == 0)
+        return NULL;
+    size_t top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);
 
     if (top != 0) {
         if (lane->large_count > 0) {
             frame = lane->large[--lane->large_count];
-            lane->allocs += BLOCK_FRAMES;
+            lane->head.allocs += BLOCK_FRAMES;
+            lane->counted += BLOCK_FRAMES; /* that many did not come from the stack */
         }
-        atomic_store_explicit(&lane->top, top, memory_order_release);
+        atomic_store_explicit(&lane->head.top, top, memory_order_release);
     }
-    qr_port_irq_restore(irq);
     return frame;
 }
 
-bool
-qr_lane_give_large(struct qr_frames *frames, struct qr_frame *frame)
+static bool
+lane_keep_large(struct qr_frames *frames, enum lane_class class, struct qr_frame *frame)
 {
-    uintptr_t irq = qr_port_irq_save();
-    struct frame_lane *lane = &frames->lanes[qr_port_this_cpu()->index];
-    uint32_t top = atomic_exchange_explicit(&lane->top, 0, memory_order_acquire);
+    struct qr_cpu *cpu = qr_cpu_enter();
     bool kept = false;
+    size_t held;
+    struct frame_lane *lane = lane_enter(frames, cpu, class, &held);
 
-    if (top != 0) {
+    if (lane != NULL) {
         kept = lane->large_count < lane->large_cap && lane->zone == frame->zone;
         if (kept) {
             lane->large[lane->large_count++] = frame;
             lane->frees += BLOCK_FRAMES;
         }
-        atomic_store_explicit(&lane->top, top, memory_order_release);
+        lane_release(lane, held);
     }
-    qr_port_irq_restore(irq);
-    return kept || (top == 0 && lane_keep_large(frames, frame));
+    qr_cpu_leave(cpu);
+    return kept;
+}
+
+bool
+qr_lane_give_large(struct qr_frames *frames, struct qr_frame *frame)
+{
+    enum lane_class class = qr_frame_class(frame);
+    struct frame_lane *lane = qr_lane_here(frames) + class;
+    bool kept = false;
+
+    if (qr_port_this_cpu()->frame_lanes == 0)
+        return lane_keep_large(frames, class, frame);
+    size_t top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);
+
+    if (top == 0)
+        return lane_keep_large(frames, class, frame);
+    if (lane->large_count < lane->large_cap && lane->zone == frame->zone) {
+        lane->large[lane->large_count++] = frame;
+        lane->frees += BLOCK_FRAMES;
+        kept = true;
+    }
+    atomic_store_explicit(&lane->head.top, top, memory_order_release);
+    return kept;
 }

@@ -33,36 +33,39 @@ rows_split(const struct frame_rows *from, size_t *blocks)
 
 static void
 section_count(struct qr_frames *frames, struct frame_zone *zone, struct frame_section *section,
-              size_t *blocks)
+              struct qr_zone_stats *stats)
 {
     for (uint32_t b = 0; b < section->block_count; b++) {
         const struct frame_block *record = &section->blocks[b];
+        size_t blocks[ORDER_COUNT] = {0};
 
         if (record->zone != zone->index)
             continue;
         if (record->state == BLOCK_FREE)
-            blocks[record->order]++;
-        else if (record->state == BLOCK_OPEN && record->free != 0)
-            rows_split(qr_rows_of(frames, section->first_block + b), blocks);
+            stats->free_blocks[record->order]++;
+        if (record->state == BLOCK_TAKEN)
+            *(record->movable ? &stats->blocks_movable : &stats->blocks_fixed) +=
+                (size_t)1 << (record->order - BLOCK_ORDER);
+        if (record->state != BLOCK_OPEN)
+            continue;
+        *(record->movable ? &stats->blocks_movable : &stats->blocks_fixed) += 1;
+        if (record->free == 0 || record->isolated)
+            continue;
+        rows_split(qr_rows_of(frames, section->first_block + b), blocks);
+        for (unsigned order = 0; order < BLOCK_ORDER; order++) {
+            stats->free_blocks[order] += blocks[order];
+            stats->free_movable[order] += record->movable ? blocks[order] : 0;
+        }
     }
 }
 
-/* A fresh section as the runs that opening it would make. */
+/* The runs that opening the waiting sections of @bank would make. */
 static void
-fresh_count(const struct frame_section *section, size_t *blocks)
+waiting_count(const struct qr_frames *frames, const struct frame_bank *bank, size_t *blocks)
 {
-    uint32_t block = section->first_block;
-    uint32_t end = block + section->block_count;
+    unsigned order = frames->section_shift < QR_ORDER_MAX ? frames->section_shift : QR_ORDER_MAX;
 
-    while (block < end) {
-        unsigned order = BLOCK_ORDER;
-
-        while (order < QR_ORDER_MAX && (block & ((uint32_t)1 << (order - BLOCK_ORDER))) == 0 &&
-               end - block >= (uint32_t)2 << (order - BLOCK_ORDER))
-            order++;
-        blocks[order]++;
-        block += (uint32_t)1 << (order - BLOCK_ORDER);
-    }
+    blocks[order] += (size_t)bank->waiting << (frames->section_shift - order);
 }
 
 void
@@ -74,7 +77,6 @@ qr_frames_zone_stats(struct qr_frames *frames, unsigned index, struct qr_zone_st
         .node = zone->node,
         .start_pfn = zone->start_pfn,
         .spanned = zone->end_pfn - zone->start_pfn,
-        .present = zone->present,
         .watermark_min = zone->watermark_min,
         .watermark_low = zone->watermark_low,
         .watermark_high = zone->watermark_high,
@@ -83,20 +85,24 @@ qr_frames_zone_stats(struct qr_frames *frames, unsigned index, struct qr_zone_st
     for (unsigned kind = 0; kind < QR_ZONE_COUNT; kind++)
         stats.protection[kind] = zone->reserve[kind];
     stats.cached = qr_lanes_cached(frames, index);
-    for (size_t pfn = zone->start_pfn; pfn < zone->end_pfn;
+    for (size_t pfn = zone->start_pfn; pfn < stats.start_pfn + stats.spanned;
          pfn = ((pfn >> frames->section_shift) + 1) << frames->section_shift) {
         struct frame_section *section = &frames->sections[pfn >> frames->section_shift];
-        uint8_t state;
 
+        if (atomic_load_explicit(&section->state, memory_order_acquire) != SECTION_READY)
+            continue;
         qr_spin_lock(&zone->lock);
-        state = atomic_load_explicit(&section->state, memory_order_relaxed);
-        if (state == SECTION_READY)
-            section_count(frames, zone, section, stats.free_blocks);
-        else if (state == SECTION_FRESH && section->zone == index)
-            fresh_count(section, stats.free_blocks);
+        section_count(frames, zone, section, &stats);
         qr_spin_unlock(&zone->lock);
     }
     qr_spin_lock(&zone->lock);
+    for (uint32_t i = 0; i < frames->bank_count; i++) {
+        if (frames->banks[i].zone == index)
+            waiting_count(frames, &frames->banks[i], stats.free_blocks);
+    }
+    qr_spin_unlock(&zone->lock);
+    qr_spin_lock(&zone->lock);
+    stats.present = zone->present;
     stats.managed = zone->managed;
     stats.free = qr_zone_free(zone) + stats.cached;
     stats.peak_used = zone->peak_used;
@@ -130,12 +136,49 @@ qr_frames_stats(struct qr_frames *frames, struct qr_frames_stats *out_stats)
 }
 
 bool
-qr_frames_map_entry(const struct qr_frames *frames, size_t index, struct qr_memory_range *out_entry)
+qr_frames_map_entry(struct qr_frames *frames, size_t index, struct qr_memory_range *out_entry)
 {
-    if (index >= frames->map_count)
-        return false;
-    *out_entry = frames->map[index];
-    return true;
+    qr_spin_lock(&frames->map_lock);
+    bool found = index < frames->map_count;
+
+    if (found)
+        *out_entry = frames->map[index];
+    qr_spin_unlock(&frames->map_lock);
+    return found;
+}
+
+/* ---- fragmentation -------------------------------------------------------- */
+
+unsigned
+qr_zone_unusable(const struct qr_zone_stats *stats, unsigned order)
+{
+    size_t free = 0;
+    size_t usable = 0;
+
+    for (unsigned o = 0; o < ORDER_COUNT; o++) {
+        free += stats->free_blocks[o] << o;
+        usable += o >= order ? stats->free_blocks[o] << o : 0;
+    }
+    return free == 0 ? 0 : (unsigned)((free - usable) * 1000 / free);
+}
+
+int
+qr_zone_fragmentation(const struct qr_zone_stats *stats, unsigned order)
+{
+    size_t free = 0;
+    size_t blocks = 0;
+    size_t suitable = 0;
+
+    for (unsigned o = 0; o < ORDER_COUNT; o++) {
+        free += stats->free_blocks[o] << o;
+        blocks += stats->free_blocks[o];
+        suitable += o >= order ? stats->free_blocks[o] : 0;
+    }
+    if (blocks == 0)
+        return 0;
+    if (suitable != 0)
+        return -1000;
+    return 1000 - (int)((1000 + (free * 1000 >> order)) / blocks);
 }
 
 void

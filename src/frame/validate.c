@@ -4,16 +4,19 @@
  *
  *  1. Every listed block stands in the list of its order, linked both ways, in its own
  *     zone; zone->listed has a bit exactly for the lists that are not empty.
- *  2. An OPEN block's count equals the bits of its rows; it is listed exactly when that
- *     is neither 0 nor 512, and under the largest aligned run that the rows hold.
+ *  2. An OPEN block's count equals the bits of its rows; unless it is isolated it is
+ *     listed exactly when that is neither 0 nor 512, under its class and the largest
+ *     aligned run that the rows hold.
  *  3. A FREE run is aligned to its order, all else in it is TAIL, and its buddy of the
  *     same order and zone is not FREE, the zone's spare block excepted.
- *  4. zone->free is the sum over its lists and fresh sections.
+ *  4. zone->free is the sum over its lists and the sections that wait in its banks, of
+ *     which each bank has as many as it says.
  *  5. A frame that the bitmap or the buddy calls free has refs 0 and type FREE.
  *  6. A frame on a lane's stack or in its reserved rows is free by its descriptor, and
  *     not free in the bitmap: no frame is free twice.
  *  7. managed - free - cached frames are in use: the machine-wide `used` says so too.
- *  8. Under CONFIG_MEMORY_DEBUGGING: a free frame that was filled still holds the pattern.
+ *  8. A lane's stack holds frames of its zone with its class, and no slot twice.
+ *  9. Under CONFIG_MEMORY_DEBUGGING: a free frame that was filled still holds the pattern.
  */
 #include "frames.h"
 
@@ -57,9 +60,9 @@ check_open(struct check *check, uint32_t block, const struct frame_block *record
 
     CHECK(check, qr_rows_count(rows) == record->free, "block 0x%x: counts %u free, has %u",
           (unsigned)block, (unsigned)record->free, qr_rows_count(rows));
-    CHECK(check, record->free != BLOCK_FRAMES, "block 0x%x: all free but not in the buddy",
-          (unsigned)block);
-    if (record->free != 0)
+    CHECK(check, record->isolated || record->free != BLOCK_FRAMES,
+          "block 0x%x: all free but not in the buddy", (unsigned)block);
+    if (record->free != 0 && !record->isolated)
         CHECK(check, qr_rows_order(rows) == record->order,
               "block 0x%x: listed under order %u, its largest run is %u", (unsigned)block,
               (unsigned)record->order, qr_rows_order(rows));
@@ -114,7 +117,7 @@ check_section(struct check *check, struct frame_section *section, size_t *free_b
 
         if (record->state == BLOCK_OPEN) {
             check_open(check, block, record);
-            free_by_zone[record->zone] += record->free;
+            free_by_zone[record->zone] += record->isolated ? 0 : record->free;
         } else if (record->state == BLOCK_FREE || record->state == BLOCK_TAKEN) {
             check_run(check, block, record);
         }
@@ -131,30 +134,29 @@ check_section(struct check *check, struct frame_section *section, size_t *free_b
 }
 
 static void
-check_lists(struct check *check, struct frame_zone *zone)
+check_list(struct check *check, struct frame_zone *zone, unsigned list)
 {
-    for (unsigned order = 0; order < ORDER_COUNT; order++) {
-        uint32_t block = zone->head[order];
-        uint32_t previous = BLOCK_NONE;
-        size_t steps = 0;
+    unsigned order = list < LIST_RUNS ? list % BLOCK_ORDER : list - LIST_RUNS + BLOCK_ORDER;
+    uint32_t block = zone->head[list];
+    uint32_t previous = BLOCK_NONE;
+    size_t steps = 0;
 
-        CHECK(check, (block != BLOCK_NONE) == (zone->listed >> order & 1),
-              "zone %u: list %u and its bit disagree", zone->index, order);
-        for (; block != BLOCK_NONE && check->ok; steps++) {
-            const struct frame_block *record = qr_block_of(check->frames, block);
+    CHECK(check, (block != BLOCK_NONE) == (zone->listed >> list & 1),
+          "zone %u: list %u and its bit disagree", zone->index, list);
+    for (; block != BLOCK_NONE && check->ok; steps++) {
+        const struct frame_block *record = qr_block_of(check->frames, block);
 
-            CHECK(check,
-                  record->prev == previous && record->order == order &&
-                      record->zone == zone->index &&
-                      record->state == (order < BLOCK_ORDER ? BLOCK_OPEN : BLOCK_FREE) &&
-                      (order >= BLOCK_ORDER || record->free != 0),
-                  "zone %u: block 0x%x does not belong in list %u", zone->index, (unsigned)block,
-                  order);
-            CHECK(check, steps <= zone->present / BLOCK_FRAMES + 2, "zone %u: list %u is a circle",
-                  zone->index, order);
-            previous = block;
-            block = record->next;
-        }
+        CHECK(
+            check,
+            record->prev == previous && record->order == order && record->zone == zone->index &&
+                !record->isolated &&
+                record->state == (list < LIST_RUNS ? BLOCK_OPEN : BLOCK_FREE) &&
+                (list >= LIST_RUNS || (record->free != 0 && record->movable == list / BLOCK_ORDER)),
+            "zone %u: block 0x%x does not belong in list %u", zone->index, (unsigned)block, list);
+        CHECK(check, steps <= zone->present / BLOCK_FRAMES + 2, "zone %u: list %u is a circle",
+              zone->index, list);
+        previous = block;
+        block = record->next;
     }
 }
 
@@ -178,16 +180,21 @@ check_lane_frame(struct check *check, struct qr_frame *frame, unsigned cpu)
 static void
 check_lane(struct check *check, struct frame_lane *lane)
 {
-    uint32_t top = atomic_load_explicit(&lane->top, memory_order_relaxed);
-    size_t held = lane->closed || top == 0 ? 0 : top - 1;
+    size_t top = atomic_load_explicit(&lane->head.top, memory_order_relaxed);
+    size_t held = lane->closed || top == 0 ? 0 : lane->bottom - top;
 
     CHECK(check, qr_rows_count(&lane->rows) == lane->reserved,
           "CPU %u: reserved rows count %zu, have %u", lane->cpu, lane->reserved,
           qr_rows_count(&lane->rows));
     CHECK(check, !lane->closed || lane->reserved == 0, "CPU %u: closed, but reserves frames",
           lane->cpu);
-    for (size_t i = 0; i < held && check->ok; i++)
+    for (size_t i = top + 1; i <= top + held && check->ok; i++) {
         check_lane_frame(check, lane->stack[i], lane->cpu);
+        CHECK(check,
+              lane->stack[i]->zone == lane->zone && qr_frame_class(lane->stack[i]) == lane->class,
+              "frame 0x%zx: does not belong on lane %u of CPU %u",
+              qr_frame_pfn(check->frames, lane->stack[i]).v, lane->class, lane->cpu);
+    }
     for (unsigned bit = 0; bit < BLOCK_FRAMES && lane->reserved != 0 && check->ok; bit++) {
         if (lane->rows.row[bit / ROW_FRAMES] >> bit % ROW_FRAMES & 1)
             check_lane_frame(check, qr_block_frame(check->frames, lane->block, bit), lane->cpu);
@@ -204,6 +211,19 @@ check_lane(struct check *check, struct frame_lane *lane)
     }
 }
 
+static void
+check_bank(struct check *check, const struct frame_bank *bank, size_t *free_by_zone)
+{
+    struct qr_frames *frames = check->frames;
+    size_t waiting = 0;
+
+    for (uint32_t i = bank->first; i < bank->end; i++)
+        waiting += frames->sections[i].state != SECTION_READY;
+    CHECK(check, waiting == bank->waiting, "bank of section %u: %zu sections wait, counted %u",
+          (unsigned)bank->first, waiting, (unsigned)bank->waiting);
+    free_by_zone[bank->zone] += waiting << frames->section_shift;
+}
+
 bool
 qr_frames_validate(struct qr_frames *frames, char *out_message, size_t bytes)
 {
@@ -215,20 +235,21 @@ qr_frames_validate(struct qr_frames *frames, char *out_message, size_t bytes)
         struct frame_section *section = &frames->sections[i];
         uint8_t state = atomic_load_explicit(&section->state, memory_order_relaxed);
 
-        if (state == SECTION_FRESH)
-            free_by_zone[section->zone] += section->frame_count;
-        else if (state == SECTION_READY)
+        if (state == SECTION_READY)
             check_section(&check, section, free_by_zone);
     }
+    for (uint32_t i = 0; i < frames->bank_count && check.ok; i++)
+        check_bank(&check, &frames->banks[i], free_by_zone);
     for (unsigned i = 0; i < frames->zone_count && check.ok; i++) {
-        check_lists(&check, &frames->zones[i]);
+        for (unsigned list = 0; list < LIST_COUNT; list++)
+            check_list(&check, &frames->zones[i], list);
         CHECK(&check, free_by_zone[i] == qr_zone_free(&frames->zones[i]),
               "zone %u: counts %zu free, its blocks hold %zu", i, qr_zone_free(&frames->zones[i]),
               free_by_zone[i]);
         free += qr_zone_free(&frames->zones[i]);
     }
-    for (unsigned cpu = 0; cpu < frames->cpu_count && check.ok; cpu++)
-        check_lane(&check, &frames->lanes[cpu]);
+    for (unsigned i = 0; i < frames->cpu_count * LANE_CLASSES && check.ok; i++)
+        check_lane(&check, &frames->lanes[i]);
     size_t used = atomic_load_explicit(&frames->used, memory_order_relaxed);
 
     CHECK(&check, frames->total - free == used, "machine: %zu frames are out, but %zu are counted",

@@ -4,18 +4,24 @@
  *
  * Every block with a free frame stands in exactly one list, named by the largest
  * aligned run it can give: orders 0..8 hold OPEN blocks, orders 9 and up hold free runs
- * of whole blocks, which split and merge as a buddy.  A bit for each list that is
- * not empty makes the search for 2^k frames one shift and one count of trailing
- * zeros, at any size and any occupancy; taking from the lowest list that will do keeps
- * the large runs whole.
+ * of whole blocks, which split and merge as a buddy.  OPEN blocks stand apart by class:
+ * those whose users can be given other frames later, and those whose users cannot, so that
+ * the latter gather in few blocks and the rest can be made whole again.  A bit for each
+ * list that is not empty makes the search for 2^k frames a few shifts and one count of
+ * trailing zeros, at any size and any occupancy.
  *
- *   order   0   1   2  ...  8  |  9   10  ...  18
- *   list   [OPEN blocks by largest hole]  [free runs]
+ *   order   0   1   2  ...  8    |  9   10  ...  18
+ *   fixed   [OPEN blocks]        |  [free runs]
+ *   movable [OPEN blocks]        |
  *
- * A block moves between the two: a run is opened when single frames are wanted and
+ * A request looks at the blocks of its class, then at whole runs, then at the other class,
+ * where it takes from the block with the largest run; a fixed request makes that block
+ * fixed, so that the next one goes there too.
+ *
+ * A block moves between lists: a run is opened when single frames are wanted and
  * nothing open has any; an open block whose last frame comes back closes into the
- * buddy.  Fresh sections count as free and stand outside the lists until those are
- * empty.
+ * buddy.  Sections that wait in a bank count as free and stand outside the lists until
+ * those are empty.  An isolated block is in no list, and its free frames count as used.
  *
  * Everything here runs with zone->lock held and is bounded by the number of orders
  * or of rows.
@@ -24,25 +30,34 @@
 
 /* ---- lists -------------------------------------------------------------- */
 
+static inline unsigned
+list_of(const struct frame_block *record, unsigned order)
+{
+    return order < BLOCK_ORDER ? record->movable * BLOCK_ORDER + order
+                               : LIST_RUNS + order - BLOCK_ORDER;
+}
+
 static void
 list_add(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, unsigned order)
 {
     struct frame_block *record = qr_block_of(frames, block);
-    uint32_t head = zone->head[order];
+    unsigned list = list_of(record, order);
+    uint32_t head = zone->head[list];
 
     record->order = (uint8_t)order;
     record->prev = BLOCK_NONE;
     record->next = head;
     if (head != BLOCK_NONE)
         qr_block_of(frames, head)->prev = block;
-    zone->head[order] = block;
-    zone->listed |= 1u << order;
+    zone->head[list] = block;
+    zone->listed |= 1u << list;
 }
 
 static void
 list_remove(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
 {
     struct frame_block *record = qr_block_of(frames, block);
+    unsigned list = list_of(record, record->order);
 
     if (block == zone->spare)
         zone->spare = BLOCK_NONE;
@@ -52,9 +67,9 @@ list_remove(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
         qr_block_of(frames, record->prev)->next = record->next;
         return;
     }
-    zone->head[record->order] = record->next;
+    zone->head[list] = record->next;
     if (record->next == BLOCK_NONE)
-        zone->listed &= ~(1u << record->order);
+        zone->listed &= ~(1u << list);
 }
 
 /* ---- the buddy ---------------------------------------------------------- */
@@ -133,17 +148,43 @@ run_cut(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, unsig
     qr_block_of(frames, block)->order = (uint8_t)want;
 }
 
-/* The lowest list at or above @order that has something, with fresh sections brought in. */
-static unsigned
-list_find(struct qr_frames *frames, struct frame_zone *zone, unsigned order)
+/* Orders at or above @order, as bits from 0 on, of which lists that @class uses have something. */
+static inline uint32_t
+orders_listed(const struct frame_zone *zone, enum block_class class, unsigned order)
 {
-    while ((zone->listed >> order) == 0 && zone->any_fresh)
-        qr_section_open(frames, &frames->sections[zone->fresh]);
-    if ((zone->listed >> order) == 0 && order > BLOCK_ORDER)
+    uint32_t open = zone->listed >> (class * BLOCK_ORDER) & ((1u << BLOCK_ORDER) - 1);
+
+    return (open | zone->listed >> LIST_RUNS << BLOCK_ORDER) >> order;
+}
+
+/* The lowest order at or above @order that @class finds, with waiting sections brought in. */
+static unsigned
+order_find(struct qr_frames *frames, struct frame_zone *zone, enum block_class class,
+           unsigned order)
+{
+    uint32_t orders;
+
+    while ((orders = orders_listed(zone, class, order)) == 0) {
+        if (!qr_section_open_next(frames, zone))
+            break;
+    }
+    if (orders == 0 && order > BLOCK_ORDER) {
         qr_zone_merge_spare(frames, zone);
-    if ((zone->listed >> order) == 0)
-        return ORDER_COUNT;
-    return order + (unsigned)__builtin_ctz(zone->listed >> order);
+        orders = orders_listed(zone, class, order);
+    }
+    return orders == 0 ? ORDER_COUNT : order + (unsigned)__builtin_ctz(orders);
+}
+
+/* An open block of the other class with a run of 2^order: the one with the largest run. */
+static uint32_t
+open_of_other(struct frame_zone *zone, enum block_class class, unsigned order)
+{
+    unsigned first = (class == BLOCK_FIXED ? BLOCK_MOVABLE : BLOCK_FIXED) * BLOCK_ORDER;
+    uint32_t open = zone->listed >> first & ((1u << BLOCK_ORDER) - 1);
+
+    if (open >> order == 0)
+        return BLOCK_NONE;
+    return zone->head[first + 31u - (unsigned)__builtin_clz(open)];
 }
 
 static void
@@ -155,7 +196,7 @@ block_open(struct qr_frames *frames, uint32_t block, uint64_t row)
     for (unsigned r = 0; r < BLOCK_ROWS; r++)
         rows->row[r] = row;
     record->state = BLOCK_OPEN;
-    record->order = 0;
+    record->order = row == 0 ? 0 : BLOCK_ORDER;
     record->free = row == 0 ? 0 : BLOCK_FRAMES;
 }
 
@@ -164,19 +205,29 @@ block_open(struct qr_frames *frames, uint32_t block, uint64_t row)
  * where the zone has none.
  */
 static uint32_t
-open_with_run(struct qr_frames *frames, struct frame_zone *zone, unsigned order)
+open_with_run(struct qr_frames *frames, struct frame_zone *zone, enum block_class class,
+              unsigned order)
 {
-    unsigned found = list_find(frames, zone, order);
+    unsigned found = order_find(frames, zone, class, order);
+    uint32_t block;
 
-    if (found == ORDER_COUNT)
-        return BLOCK_NONE;
-    uint32_t block = zone->head[found];
-
+    if (found == ORDER_COUNT) {
+        block = open_of_other(zone, class, order);
+        if (block == BLOCK_NONE)
+            return BLOCK_NONE;
+        list_remove(frames, zone, block);
+        if (class == BLOCK_FIXED)
+            qr_block_of(frames, block)->movable = BLOCK_FIXED;
+        return block;
+    }
+    block = zone->head[found < BLOCK_ORDER ? class * BLOCK_ORDER + found
+                                           : LIST_RUNS + found - BLOCK_ORDER];
     list_remove(frames, zone, block);
     if (found >= BLOCK_ORDER) {
         run_cut(frames, zone, block, found, BLOCK_ORDER);
         qr_section_describe(frames, block);
         block_open(frames, block, ~(uint64_t)0);
+        qr_block_of(frames, block)->movable = (uint16_t) class & 1u;
     }
     return block;
 }
@@ -190,6 +241,22 @@ qr_zone_list_open(struct qr_frames *frames, struct frame_zone *zone, uint32_t bl
         qr_zone_insert(frames, zone, block, BLOCK_ORDER);
     else if (record->free != 0)
         list_add(frames, zone, block, qr_rows_order(qr_rows_of(frames, block)));
+}
+
+/*
+ * The same after frames were taken out of it: what was its largest run before bounds
+ * what is now, and the scan for it is short where that was small.
+ */
+static void
+list_open_after_take(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
+{
+    struct frame_block *record = qr_block_of(frames, block);
+
+    if (record->free == 0)
+        return;
+    /* A largest run of one frame stays one. */
+    list_add(frames, zone, block,
+             record->order == 0 ? 0 : qr_rows_order(qr_rows_of(frames, block)));
 }
 
 /* ---- taking ------------------------------------------------------------- */
@@ -217,35 +284,41 @@ row_take(struct frame_rows *rows, unsigned r, struct qr_frame *first, size_t wan
 }
 
 size_t
-qr_zone_take_singles(struct qr_frames *frames, struct frame_zone *zone, size_t want,
-                     struct qr_frame **out)
+qr_zone_take_singles(struct qr_frames *frames, struct frame_zone *zone, enum block_class class,
+                     size_t want, struct qr_frame **out)
 {
     size_t got = 0;
 
     while (got < want) {
-        uint32_t block = open_with_run(frames, zone, 0);
+        uint32_t block = open_with_run(frames, zone, class, 0);
 
         if (block == BLOCK_NONE)
             break;
-        struct frame_rows *rows = qr_rows_of(frames, block);
-        struct frame_block *record = qr_block_of(frames, block);
-        struct qr_frame *first = qr_block_frame(frames, block, 0);
-        size_t before = got;
+        struct frame_section *section = qr_section_of_block(frames, block);
+        uint32_t index = block - section->first_block;
+        struct frame_rows *rows = &section->rows[index];
+        struct frame_block *record = &section->blocks[index];
+        struct qr_frame *first = &section->frames[(size_t)index * BLOCK_FRAMES];
+        size_t most = record->free < want - got ? record->free : want - got;
+        size_t end = got + most;
 
-        for (unsigned r = 0; r < BLOCK_ROWS && got < want; r++)
-            got += row_take(rows, r, first + r * ROW_FRAMES, want - got, out + got);
-        record->free = (uint16_t)(record->free - (got - before)) & 0x3ffu;
-        qr_zone_list_open(frames, zone, block);
+        for (unsigned r = 0; got < end; r++) {
+            if (rows->row[r] != 0)
+                got += row_take(rows, r, first + r * ROW_FRAMES, end - got, out + got);
+        }
+        record->free = (uint16_t)(record->free - most) & 0x3ffu;
+        if (record->free != 0)
+            list_open_after_take(frames, zone, block);
     }
     qr_zone_free_add(zone, -got);
     return got;
 }
 
 uint32_t
-qr_zone_take_rows(struct qr_frames *frames, struct frame_zone *zone, struct frame_rows *out_rows,
-                  size_t *out_count)
+qr_zone_take_rows(struct qr_frames *frames, struct frame_zone *zone, enum block_class class,
+                  struct frame_rows *out_rows, size_t *out_count)
 {
-    uint32_t block = open_with_run(frames, zone, 0);
+    uint32_t block = open_with_run(frames, zone, class, 0);
 
     if (block == BLOCK_NONE)
         return BLOCK_NONE;
@@ -263,18 +336,20 @@ qr_zone_take_rows(struct qr_frames *frames, struct frame_zone *zone, struct fram
 }
 
 static struct qr_frame *
-take_whole(struct qr_frames *frames, struct frame_zone *zone, unsigned order)
+take_whole(struct qr_frames *frames, struct frame_zone *zone, enum block_class class,
+           unsigned order)
 {
-    unsigned found = list_find(frames, zone, order);
+    unsigned found = order_find(frames, zone, class, order);
 
     if (found == ORDER_COUNT)
         return NULL;
-    uint32_t block = zone->head[found];
+    uint32_t block = zone->head[LIST_RUNS + found - BLOCK_ORDER];
     uint32_t end = block + ((uint32_t)1 << (order - BLOCK_ORDER));
 
     list_remove(frames, zone, block);
     run_cut(frames, zone, block, found, order);
     qr_block_of(frames, block)->state = BLOCK_TAKEN;
+    qr_block_of(frames, block)->movable = (uint16_t) class & 1u;
     for (uint32_t b = block; b < end; b++)
         qr_section_describe(frames, b);
     qr_zone_free_add(zone, -((size_t)1 << order));
@@ -282,11 +357,12 @@ take_whole(struct qr_frames *frames, struct frame_zone *zone, unsigned order)
 }
 
 struct qr_frame *
-qr_zone_take_run(struct qr_frames *frames, struct frame_zone *zone, unsigned order)
+qr_zone_take_run(struct qr_frames *frames, struct frame_zone *zone, enum block_class class,
+                 unsigned order)
 {
     if (order >= BLOCK_ORDER)
-        return take_whole(frames, zone, order);
-    uint32_t block = open_with_run(frames, zone, order);
+        return take_whole(frames, zone, class, order);
+    uint32_t block = open_with_run(frames, zone, class, order);
 
     if (block == BLOCK_NONE)
         return NULL;
@@ -300,29 +376,47 @@ qr_zone_take_run(struct qr_frames *frames, struct frame_zone *zone, unsigned ord
         rows->row[r] &= ~qr_row_mask(r, bit, 1u << order);
     qr_block_of(frames, block)->free =
         (uint16_t)(qr_block_of(frames, block)->free - (1u << order)) & 0x3ffu;
-    qr_zone_list_open(frames, zone, block);
+    list_open_after_take(frames, zone, block);
     qr_zone_free_add(zone, -((size_t)1 << order));
+    return qr_block_frame(frames, block, bit);
+}
+
+struct qr_frame *
+qr_zone_take_colour(struct qr_frames *frames, struct frame_zone *zone, enum block_class class,
+                    struct qr_colour colour)
+{
+    uint32_t block = open_with_run(frames, zone, class, 0);
+
+    if (block == BLOCK_NONE)
+        return NULL;
+    struct frame_rows *rows = qr_rows_of(frames, block);
+    uint64_t wanted = (uint64_t)1 << (colour.index & (colour.count - 1));
+    unsigned bit = BLOCK_FRAMES;
+
+    for (unsigned step = colour.count; step < ROW_FRAMES; step *= 2)
+        wanted |= wanted << step;
+    for (unsigned r = 0; r < BLOCK_ROWS && bit == BLOCK_FRAMES; r++) {
+        if ((rows->row[r] & wanted) != 0)
+            bit = r * ROW_FRAMES + (unsigned)__builtin_ctzll(rows->row[r] & wanted);
+    }
+    /* None of that colour in the first block: any frame of it rather than a search. */
+    if (bit == BLOCK_FRAMES)
+        bit = qr_rows_find(rows, 0);
+    rows->row[bit / ROW_FRAMES] &= ~((uint64_t)1 << bit % ROW_FRAMES);
+    qr_block_of(frames, block)->free = (uint16_t)(qr_block_of(frames, block)->free - 1) & 0x3ffu;
+    list_open_after_take(frames, zone, block);
+    qr_zone_free_add(zone, -(size_t)1);
     return qr_block_frame(frames, block, bit);
 }
 
 /* ---- giving back -------------------------------------------------------- */
 
-/*
- * The largest run of a block whose largest was @order before the bits @mask of row @r
- * came back.  A single bit can only complete the runs that it lies in: those are tried
- * upward from the next order, and nearly always the first is not free.
- */
-static unsigned
-order_after_give(const struct frame_rows *rows, unsigned r, uint64_t mask, unsigned order)
+/* The slow half of order_after_give(): @bit has completed a run of @order + 1 at least. */
+static QR_NOINLINE unsigned
+order_grown(const struct frame_rows *rows, unsigned r, unsigned bit, unsigned order)
 {
     uint64_t row = rows->row[r];
-    unsigned bit = (unsigned)__builtin_ctzll(mask);
 
-    if ((mask & (mask - 1)) != 0) {
-        unsigned row_order = qr_row_order(row);
-
-        order = row_order > order ? row_order : order;
-    }
     for (; order < 6; order++) {
         unsigned size = 2u << order;
         uint64_t run = size == ROW_FRAMES ? ~(uint64_t)0 : ((uint64_t)1 << size) - 1;
@@ -334,36 +428,99 @@ order_after_give(const struct frame_rows *rows, unsigned r, uint64_t mask, unsig
     return row == ~(uint64_t)0 ? qr_rows_order(rows) : order;
 }
 
+/*
+ * The largest run of a block whose largest was @order before the bits @mask of row @r
+ * came back.  A single bit can only complete the runs that it lies in: those are tried
+ * upward from the next order, and nearly always the first is not free.
+ */
+static inline unsigned
+order_after_give(const struct frame_rows *rows, unsigned r, uint64_t mask, unsigned order)
+{
+    uint64_t row = rows->row[r];
+    unsigned bit = (unsigned)__builtin_ctzll(mask);
+
+    if ((mask & (mask - 1)) != 0) {
+        unsigned row_order = qr_row_order(row);
+
+        order = row_order > order ? row_order : order;
+    } else if (qr_likely(order < 5)) {
+        uint64_t run = ((uint64_t)1 << (2u << order)) - 1;
+
+        run <<= bit & ~((2u << order) - 1);
+        if (qr_likely((row & run) != run))
+            return order;
+    }
+    return order_grown(rows, r, bit, order);
+}
+
+static QR_NORETURN QR_COLD void
+give_panic(uint32_t block, unsigned row)
+{
+    qr_panic("frames: a frame of block 0x%lx, row %u is given back twice; the descriptor said "
+             "it was in use: look for a write through a stale struct qr_frame pointer",
+             (unsigned long)block, row);
+}
+
+/* @count frames, @mask of row @r, are in the bitmap: into the lists with them. */
+static inline void
+give_listed(struct qr_frames *frames, struct frame_zone *zone, struct frame_section *section,
+            uint32_t index, unsigned r, uint64_t mask, unsigned count)
+{
+    struct frame_block *record = &section->blocks[index];
+    unsigned before = record->free;
+    uint32_t block = section->first_block + index;
+
+    record->free = (before + count) & 0x3ffu;
+    if (qr_unlikely(record->isolated)) {
+        /* Still used, by whoever empties the block: the caller counts it as given back. */
+        atomic_fetch_add_explicit(&frames->used, count, memory_order_relaxed);
+        return;
+    }
+    if (qr_unlikely(before + count == BLOCK_FRAMES)) {
+        if (before != 0)
+            list_remove(frames, zone, block);
+        qr_zone_insert(frames, zone, block, BLOCK_ORDER);
+    } else if (before == 0) {
+        list_add(frames, zone, block, order_after_give(&section->rows[index], r, mask, 0));
+    } else {
+        unsigned order = order_after_give(&section->rows[index], r, mask, record->order);
+
+        if (order != record->order) {
+            list_remove(frames, zone, block);
+            list_add(frames, zone, block, order);
+        }
+    }
+    qr_zone_free_add(zone, count);
+}
+
 void
 qr_zone_give_row(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, unsigned r,
                  uint64_t mask)
 {
     struct frame_section *section = qr_section_of_block(frames, block);
-    struct frame_block *record = &section->blocks[block - section->first_block];
-    struct frame_rows *rows = &section->rows[block - section->first_block];
-    unsigned count = (mask & (mask - 1)) == 0 ? 1 : qr_row_count(mask);
-    unsigned before = record->free;
+    uint32_t index = block - section->first_block;
+    struct frame_rows *rows = &section->rows[index];
 
-    if (record->state != BLOCK_OPEN || (rows->row[r] & mask) != 0)
-        qr_panic("frames: a frame of block 0x%lx, row %u is given back twice; the descriptor said "
-                 "it was in use: look for a write through a stale struct qr_frame pointer",
-                 (unsigned long)block, r);
+    if (section->blocks[index].state != BLOCK_OPEN || (rows->row[r] & mask) != 0)
+        give_panic(block, r);
     rows->row[r] |= mask;
-    record->free = (before + count) & 0x3ffu;
-    qr_zone_free_add(zone, count);
-    if (before + count == BLOCK_FRAMES) {
-        if (before != 0)
-            list_remove(frames, zone, block);
-        qr_zone_insert(frames, zone, block, BLOCK_ORDER);
-        return;
-    }
-    unsigned order = order_after_give(rows, r, mask, before != 0 ? record->order : 0);
+    give_listed(frames, zone, section, index, r, mask, qr_row_count(mask));
+}
 
-    if (before != 0 && order == record->order)
-        return;
-    if (before != 0)
-        list_remove(frames, zone, block);
-    list_add(frames, zone, block, order);
+void
+qr_zone_give_frame(struct qr_frames *frames, struct frame_zone *zone, struct qr_frame *frame)
+{
+    struct frame_section *section = &frames->sections[frame->section];
+    size_t place = (size_t)(frame - section->frames);
+    uint32_t index = (uint32_t)(place / BLOCK_FRAMES);
+    unsigned r = (unsigned)(place / ROW_FRAMES % BLOCK_ROWS);
+    uint64_t *row = &section->rows[index].row[r];
+    uint64_t mask = (uint64_t)1 << (place % ROW_FRAMES);
+
+    if (qr_unlikely(section->blocks[index].state != BLOCK_OPEN || (*row & mask) != 0))
+        give_panic(section->first_block + index, r);
+    *row |= mask;
+    give_listed(frames, zone, section, index, r, mask, 1);
 }
 
 void
@@ -394,8 +551,10 @@ qr_zone_split_taken(struct qr_frames *frames, struct frame_zone *zone, uint32_t 
     uint32_t count = (uint32_t)1 << (record->order - BLOCK_ORDER);
 
     qr_assert(record->state == BLOCK_TAKEN && record->zone == zone->index);
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
         block_open(frames, block + i, 0);
+        qr_block_of(frames, block + i)->movable = record->movable;
+    }
 }
 
 /* ---- exact runs --------------------------------------------------------- */
@@ -419,7 +578,7 @@ qr_zone_head_of(struct qr_frames *frames, uint32_t block)
 
 /* Take the one block @block out of the free run it lies in; the rest stays free. */
 static void
-block_isolate(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
+block_cut_out(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
 {
     uint32_t head = qr_zone_head_of(frames, block);
 
@@ -457,7 +616,7 @@ qr_zone_take_exact(struct qr_frames *frames, struct frame_zone *zone, size_t fir
         if (record->state == BLOCK_OPEN) {
             list_remove(frames, zone, block);
         } else {
-            block_isolate(frames, zone, block);
+            block_cut_out(frames, zone, block);
             qr_section_describe(frames, block);
             block_open(frames, block, ~(uint64_t)0);
         }
@@ -472,6 +631,50 @@ qr_zone_take_exact(struct qr_frames *frames, struct frame_zone *zone, size_t fir
         pfn += here;
     }
     qr_zone_free_add(zone, -count);
+}
+
+/* ---- isolation ---------------------------------------------------------- */
+
+void
+qr_zone_isolate(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
+{
+    struct frame_block *record = qr_block_of(frames, block);
+
+    if (record->state == BLOCK_OPEN) {
+        if (record->free != 0)
+            list_remove(frames, zone, block);
+    } else {
+        block_cut_out(frames, zone, block);
+        qr_section_describe(frames, block);
+        block_open(frames, block, ~(uint64_t)0);
+    }
+    record->isolated = 1;
+    qr_zone_free_add(zone, -(size_t)record->free);
+    qr_frames_used_add(frames, zone, record->free);
+}
+
+void
+qr_zone_unisolate(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
+{
+    struct frame_block *record = qr_block_of(frames, block);
+
+    qr_assert(record->state == BLOCK_OPEN && record->isolated);
+    record->isolated = 0;
+    qr_zone_free_add(zone, record->free);
+    qr_frames_used_sub(frames, zone, record->free);
+    qr_zone_list_open(frames, zone, block);
+}
+
+void
+qr_zone_forget(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
+{
+    struct frame_block *record = qr_block_of(frames, block);
+
+    qr_assert(record->isolated);
+    qr_frames_used_sub(frames, zone, record->free);
+    record->isolated = 0;
+    record->free = 0;
+    record->state = BLOCK_ABSENT;
 }
 
 /* ---- watermarks --------------------------------------------------------- */
@@ -500,11 +703,12 @@ qr_zone_watermarks(struct qr_frames *frames)
 
     for (unsigned i = 0; i < frames->zone_count; i++) {
         struct frame_zone *zone = &frames->zones[i];
-        size_t kib = zone->managed << (QR_PAGE_SHIFT - 10);
-        size_t min = 4 * square_root(kib) >> (QR_PAGE_SHIFT - 10);
+        size_t managed = zone->managed;
+        size_t min = 4 * square_root(managed << (QR_PAGE_SHIFT - 10)) >> (QR_PAGE_SHIFT - 10);
         size_t above = 0;
+        size_t batch = managed / ((size_t)frames->cpu_count * 64);
 
-        min = min < zone->managed / 64 ? min : zone->managed / 64;
+        min = min < managed / 64 ? min : managed / 64;
         zone->watermark_min = min;
         zone->watermark_low = min + min / 4;
         zone->watermark_high = min + min / 2;
@@ -512,8 +716,9 @@ qr_zone_watermarks(struct qr_frames *frames)
             if (kind > zone->kind)
                 above += frames->zones[zone->node * QR_ZONE_COUNT + kind].managed;
             zone->reserve[kind] = above / reserve_ratio[zone->kind];
+            zone->floor[FLOOR_ORDINARY][kind] = min + zone->reserve[kind];
+            zone->floor[FLOOR_ATOMIC][kind] = min / 2 + zone->reserve[kind];
         }
-        zone->batch = (uint32_t)(zone->managed / ((size_t)frames->cpu_count * 64));
-        zone->batch = zone->batch > 64 ? 64 : zone->batch < 1 ? 1 : zone->batch;
+        zone->batch = (uint32_t)(batch > 64 ? 64 : batch < 1 ? 1 : batch);
     }
 }

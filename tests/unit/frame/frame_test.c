@@ -413,7 +413,7 @@ TEST(frame, a_split_block_is_single_frames_of_its_type)
         qr_frame_split_block(machine->frames, block);
         for (size_t i = 0; i < (size_t)1 << order; i++) {
             EXPECT_EQ(qr_frame_type(&block[i]), QR_FRAME_ANON);
-            EXPECT_EQ(block[i].order, 0);
+            EXPECT_EQ(qr_frame_order(&block[i]), 0);
             qr_frame_put(machine->frames, &block[i]);
         }
         EXPECT_EQ(machine_free_frames(machine), free_at_start);
