@@ -208,7 +208,8 @@ struct qr_cursor {
 
 /**
  * Open a transaction on @p range (page-aligned, not empty, within one half).
- * @p batch collects what must be flushed; NULL where the cursor only reads or adds.
+ * @p batch collects what must be flushed; NULL where the cursor only reads, or adds where nobody
+ * unmaps at the same time.
  * Locks: table locks, until qr_cursor_close().  Context: any; interrupts stay off.  A CPU that
  * opens a second cursor on the same tree holds a lock that keeps others from doing the same (the
  * space's, for writing).
