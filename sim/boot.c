@@ -37,9 +37,13 @@ fault_to_library(struct sim *sim, struct sim_access access, unsigned code,
                  enum sim_signal *out_signal)
 {
     struct qr_space *space = here()->space;
+    /* What the hardware tells: without NX and SMEP a fetch looks like a read. */
+    unsigned kind = (code & SIM_FAULT_WRITE) != 0   ? QR_ACCESS_WRITE
+                    : (code & SIM_FAULT_FETCH) != 0 ? QR_ACCESS_EXEC
+                                                    : QR_ACCESS_READ;
     struct qr_fault fault = {
         .va = access.va,
-        .access = access.access | (access.mode == SIM_USER ? QR_ACCESS_USER : 0u),
+        .access = kind | (access.mode == SIM_USER ? QR_ACCESS_USER : 0u),
         .key_violation = (code & SIM_FAULT_PKEY) != 0,
     };
 

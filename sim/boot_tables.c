@@ -8,32 +8,42 @@
 
 #include <quire/tlb.h>
 
-static const struct qr_format *const formats[SIM_MMU_COUNT] = {
-    [SIM_MMU_X86_64] = &qr_format_x86_64,
-    [SIM_MMU_X86_64_LA57] = &qr_format_x86_64_la57,
-    [SIM_MMU_X86_32] = &qr_format_x86_32,
-    [SIM_MMU_X86_PAE] = &qr_format_x86_pae,
-    [SIM_MMU_AARCH64_4K] = &qr_format_aarch64_4k,
-    [SIM_MMU_AARCH64_4K_39] = &qr_format_aarch64_4k_39,
-    [SIM_MMU_AARCH64_4K_52] = &qr_format_aarch64_4k_52,
-    [SIM_MMU_AARCH64_16K] = &qr_format_aarch64_16k,
-    [SIM_MMU_AARCH64_16K_48] = &qr_format_aarch64_16k_48,
-    [SIM_MMU_AARCH64_16K_52] = &qr_format_aarch64_16k_52,
-    [SIM_MMU_AARCH64_64K] = &qr_format_aarch64_64k,
-    [SIM_MMU_AARCH64_64K_42] = &qr_format_aarch64_64k_42,
-    [SIM_MMU_AARCH64_64K_52] = &qr_format_aarch64_64k_52,
-    [SIM_MMU_RISCV64_SV39] = &qr_format_riscv64_sv39,
-    [SIM_MMU_RISCV64_SV48] = &qr_format_riscv64_sv48,
-    [SIM_MMU_RISCV64_SV57] = &qr_format_riscv64_sv57,
-    [SIM_MMU_SCRAMBLED] = &qr_format_scrambled,
-};
+#include <string.h>
 
+#define ADDRESS_OF(name) &qr_format_##name,
+
+/* The library's format of that name; the variant for CPUs with FEAT_BBM 2 or without Svpbmt. */
 static const struct qr_format *
-format_of(enum sim_mmu mmu)
+format_of(const struct sim_options *options)
 {
-    if (!sim_mmu_fits(mmu))
-        sim_fail("%s has another page size than this build of the library", sim_mmu_name(mmu));
-    return formats[mmu];
+    static const struct qr_format *const formats[] = {QR_FORMATS(ADDRESS_OF)};
+    bool bbm2 = (options->features & SIM_BBM2) != 0, basic = (options->features & SIM_NO_PBMT) != 0;
+    char name[64];
+
+    if (!sim_mmu_fits(options->mmu))
+        sim_fail("%s has another page size than this build of the library",
+                 sim_mmu_name(options->mmu));
+    snprintf(name, sizeof(name), "%s%s", sim_mmu_name(options->mmu),
+             bbm2    ? "_bbm2"
+             : basic ? "_basic"
+                     : "");
+    for (size_t i = 0; i < QR_ARRAY_COUNT(formats); i++) {
+        struct qr_format_info info;
+
+        qr_format_info(formats[i], &info);
+        if (strcmp(info.name, name) == 0)
+            return formats[i];
+    }
+    sim_fail("the library has no format %s", name);
+}
+
+bool
+sim_can_forbid_exec(struct sim *sim)
+{
+    struct qr_format_info info;
+
+    qr_format_info(sim->format, &info);
+    return info.no_execute && (sim->options.features & SIM_NO_NX) == 0;
 }
 
 /* ---- The oracle's view of a batch --------------------------------------------- */
@@ -159,7 +169,7 @@ sim_start_tables(struct sim *sim)
 {
     struct qr_tlb_observer observer = {.context = sim, .begin = batch_begin, .end = batch_end};
 
-    sim->format = format_of(sim->options.mmu);
+    sim->format = format_of(&sim->options);
     sim->epoch = sim_host_alloc(sizeof(*sim->epoch));
     qr_epoch_init(sim->epoch);
     sim->tlb = sim_host_alloc(qr_tlb_size(sim->cpu_count));

@@ -245,14 +245,16 @@ sim_boot_ram(struct sim_options options)
     sim->cpu_count = options.cpus == 0 ? 1 : options.cpus;
     if (sim->cpu_count > CONFIG_MAX_CPUS)
         sim_fail("%u CPUs; the library is built for %d", sim->cpu_count, CONFIG_MAX_CPUS);
-    if (sim->options.asids == 0)
-        sim->options.asids = 8;
     sim->copy_chunk = 8;
     sim->preempt_one_in = 8;
     sim->log = log != NULL && log[0] == '1';
     if (sim->options.mmu == SIM_MMU_DEFAULT)
         sim->options.mmu = sim_mmu_default();
     sim->mmu = mmu_of(sim->options.mmu);
+    if (sim->mmu->no_asids)
+        sim->options.asids = 1;
+    else if (sim->options.asids == 0)
+        sim->options.asids = 8;
     sim->user_end = mmu_user_end(sim->mmu);
     pthread_mutex_init(&sim->wait_lock, NULL);
     pthread_cond_init(&sim->wait_changed, NULL);

@@ -99,6 +99,16 @@ mmu_user_end(const struct mmu_ops *ops)
     return ops->user_end;
 }
 
+qr_va
+sim_kernel_start(struct sim *sim)
+{
+    const struct mmu_ops *mmu = sim->mmu;
+
+    if (mmu->roots == MMU_ROOTS_FLAT)
+        return qr_va_of(mmu->user_end);
+    return qr_va_of(-((uintptr_t)1 << (mmu->va_bits - (mmu->roots == MMU_ROOTS_SIGNED))));
+}
+
 unsigned
 mmu_code(const struct mmu_state *state, const struct sim_access *access, unsigned cause)
 {

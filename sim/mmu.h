@@ -74,6 +74,7 @@ struct mmu_ops {
     bool fault_forgets;          /* a page fault drops what would translate its address */
     bool break_before_make;      /* a live entry may not become another live one at once */
     bool span_whole;             /* a group (mmu_entry.span) is kept as one entry; else each part */
+    bool no_asids;               /* TLBs are not tagged */
     bool broadcasts;             /* flushes reach every CPU */
     bool page_flush_drops_walks; /* a flush by address drops all walk caches of its ASID ... */
     bool page_flush_keeps_walks; /* ... or none; else those that would translate it */

@@ -85,12 +85,11 @@ riscv_decode(const struct mmu_state *state, unsigned level, uint64_t raw)
     struct mmu_entry entry = {.kind = MMU_NONE};
     unsigned rights;
 
-    (void)state;
     if ((raw & V) == 0)
         return entry;
     if ((raw & (R | W | X)) == 0)
         entry = riscv_table(level, raw);
-    if ((raw & mmu_bits(60, 54)) != 0)
+    if ((raw & mmu_bits(60, 54)) != 0 || (PBMT(raw) != 0 && (state->features & SIM_NO_PBMT) != 0))
         entry.kind = MMU_RESERVED;
     if (entry.kind != MMU_NONE)
         return entry;

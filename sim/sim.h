@@ -73,6 +73,12 @@ enum sim_mmu sim_mmu_default(void);
 /** One of those that fit; where SIM_MMU names one, that. */
 enum sim_mmu sim_mmu_by_seed(uint64_t seed);
 
+/** Whether the MMU knows pages that may be read and not executed (after sim_boot_tables()). */
+bool sim_can_forbid_exec(struct sim *sim);
+
+/** Where the kernel's part of the addresses begins (3 GiB where these have no sign). */
+qr_va sim_kernel_start(struct sim *sim);
+
 /** Each MMU on which the library runs in this build. */
 #define sim_for_each_mmu(mmu)                                                                \
     for (enum sim_mmu mmu = (enum sim_mmu)(SIM_MMU_DEFAULT + 1); mmu < SIM_MMU_COUNT; mmu++) \
@@ -97,6 +103,7 @@ enum sim_feature {
     SIM_KERNEL_HALF = 1 << 13, /**< the kernel's half has its top-level tables from the start */
     SIM_NO_BROADCAST = 1 << 15,  /**< (AArch64) they do not: the library interrupts the others */
     SIM_BBM2 = 1 << 16,          /**< (AArch64) FEAT_BBM level 2: sizes may change while live */
+    SIM_NO_PBMT = 1 << 18,       /**< (RISC-V) without Svpbmt: those bits are reserved */
     SIM_CACHE_INVALID = 1 << 17, /**< TLBs remember that nothing stood there (RISC-V may) */
 };
 

@@ -81,8 +81,7 @@ leaf_check(struct census *census, struct qr_space *space, uintptr_t va,
     /* Hardware grants read with write, and execute where it has no such bit. */
     if ((region->prot & QR_PROT_WRITE) == 0 && (rwx & QR_PROT_WRITE) != 0)
         sim_fail("page %#llx is writable and its region is not", at);
-    if ((region->prot & QR_PROT_EXEC) == 0 && (rwx & QR_PROT_EXEC) != 0 &&
-        (sim->options.features & SIM_NO_NX) == 0)
+    if ((region->prot & QR_PROT_EXEC) == 0 && (rwx & QR_PROT_EXEC) != 0 && sim_can_forbid_exec(sim))
         sim_fail("page %#llx is executable and its region is not", at);
     if (region->object != NULL && qr_object_is_device(region->object))
         return;

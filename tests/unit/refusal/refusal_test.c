@@ -731,5 +731,5 @@ TEST(refusal, every_allocation_of_every_operation_on_every_scene)
     }
     test_print("     %u scenarios, %u refusals\n", scenarios, refusals);
     EXPECT_GE(scenarios, 200);
-    EXPECT_GE(refusals, 1000);
+    EXPECT_GE(refusals, 800); /* about 1000 with four levels of tables, fewer with two */
 }

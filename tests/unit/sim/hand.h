@@ -91,11 +91,19 @@ hand_boot(const struct hand_shape *shape, unsigned features, uint64_t va)
     return hand;
 }
 
+/* x86 has identifiers with 64 bits alone. */
+static inline unsigned
+hand_asid(const struct hand *hand)
+{
+    return hand->shape->mmu == SIM_MMU_X86_32 || hand->shape->mmu == SIM_MMU_X86_PAE ? 0 : 1;
+}
+
 /* Load the root, once the tables stand. */
 static inline void
 hand_load(const struct hand *hand)
 {
-    qr_arch_root_switch(qr_pa_of(hand_table(hand, hand->shape->levels - 1)), 1, false);
+    qr_arch_root_switch(qr_pa_of(hand_table(hand, hand->shape->levels - 1)), hand_asid(hand),
+                        false);
 }
 
 #define HAND_FAULT(code) (0x100000000ull | (code))
@@ -123,11 +131,11 @@ hand_try(uint64_t va, unsigned access, enum sim_mode mode)
 }
 
 static inline void
-hand_flush_page(unsigned asid, uint64_t va, unsigned shift)
+hand_flush_page(const struct hand *hand, uint64_t va, unsigned shift)
 {
     struct qr_flush_run run = {qr_va_of((uintptr_t)va),
                                qr_va_of((uintptr_t)(va + (1ull << shift) - 1)), shift};
-    struct qr_flush flush = {.runs = &run, .run_count = 1, .asid = asid};
+    struct qr_flush flush = {.runs = &run, .run_count = 1, .asid = hand_asid(hand)};
 
     qr_arch_flush_pages(&flush);
 }

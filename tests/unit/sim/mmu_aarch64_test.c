@@ -330,7 +330,7 @@ TEST(mmu_aarch64, contiguous_pages_are_one_entry)
         EXPECT_EQ(sim_tlb_count(hand.sim, 0), 1);
         EXPECT_FALSE(sim_tlb_has(qr_va_of(start + bytes)));
         /* A flush of any page of the group drops the entry. */
-        hand_flush_page(1, start, granules[i].shape.granule);
+        hand_flush_page(&hand, start, granules[i].shape.granule);
         EXPECT_EQ(sim_tlb_count(hand.sim, 0), 0);
         sim_shutdown(hand.sim);
     }
@@ -471,7 +471,7 @@ TEST(mmu_aarch64, a_fault_forgets_nothing)
     hand_set(&hand, 0, DATA | PAGE | AP(1) | AF | NG);
     for (unsigned i = 0; i < 3; i++)
         EXPECT_EQ(hand_try(VA, WRITE, SIM_USER), DENIED | SIM_FAULT_WRITE);
-    hand_flush_page(1, VA, 12);
+    hand_flush_page(&hand, VA, 12);
     EXPECT_EQ(hand_try(VA, WRITE, SIM_USER), 0);
     sim_shutdown(hand.sim);
 }

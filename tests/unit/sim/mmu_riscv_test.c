@@ -207,6 +207,10 @@ TEST(mmu_riscv, memory_types)
                   types[type]);
     }
     sim_shutdown(hand.sim);
+
+    hand = boot_to(&shapes[0], SIM_NO_PBMT, PPN(DATA) | V | R | U | 1ull << 61);
+    EXPECT_EQ(hand_try(VA, READ, SIM_USER), HAND_FAULT(BAD));
+    sim_shutdown(hand.sim);
 }
 
 /*
@@ -226,11 +230,11 @@ TEST(mmu_riscv, a_napot_page_is_sixteen)
     EXPECT_EQ(sim_tlb_count(hand.sim, 0), 16);
     for (unsigned i = 0; i < 16; i++)
         hand_set_at(&hand, 0, start + i * 4096ull, 0);
-    hand_flush_page(1, start + 0x5000, 12);
+    hand_flush_page(&hand, start + 0x5000, 12);
     EXPECT_EQ(hand_try(start + 0x5000, READ, SIM_USER), HAND_FAULT(SIM_FAULT_USER));
     EXPECT_EQ(hand_try(start + 0x6000, READ, SIM_USER), 0);
     /* A run that says 64 KiB is fenced as sixteen. */
-    hand_flush_page(1, start, 16);
+    hand_flush_page(&hand, start, 16);
     EXPECT_EQ(sim_tlb_count(hand.sim, 0), 0);
     sim_shutdown(hand.sim);
 }
@@ -273,7 +277,7 @@ TEST(mmu_riscv, a_fault_forgets_nothing)
     hand_set(&hand, 0, hand_get(&hand, 0) | W);
     for (unsigned i = 0; i < 3; i++)
         EXPECT_EQ(hand_try(VA, WRITE, SIM_USER), HAND_FAULT(DENIED | SIM_FAULT_WRITE));
-    hand_flush_page(1, VA, 12);
+    hand_flush_page(&hand, VA, 12);
     EXPECT_EQ(hand_try(VA, WRITE, SIM_USER), 0);
     sim_shutdown(hand.sim);
 }
@@ -287,7 +291,7 @@ TEST(mmu_riscv, absence_is_remembered_where_it_may_be)
         EXPECT_EQ(hand_try(VA, READ, SIM_USER), HAND_FAULT(SIM_FAULT_USER));
         hand_set(&hand, 0, PPN(DATA) | V | R | U);
         EXPECT_EQ(hand_try(VA, READ, SIM_USER), remembers != 0 ? HAND_FAULT(SIM_FAULT_USER) : 0);
-        hand_flush_page(1, VA, 12);
+        hand_flush_page(&hand, VA, 12);
         EXPECT_EQ(hand_try(VA, READ, SIM_USER), 0);
         sim_shutdown(hand.sim);
     }
@@ -302,7 +306,7 @@ use_table_after_page_flush(void *context)
     hand_set_at(&hand, 0, VA + 4096, PPN(DATA) | V | R | U);
     EXPECT_EQ(hand_try(VA, READ, SIM_USER), 0);
     hand_set(&hand, 1, 0);
-    hand_flush_page(1, VA, 12);
+    hand_flush_page(&hand, VA, 12);
     (void)hand_try(VA + 4096, READ, SIM_USER);
 }
 

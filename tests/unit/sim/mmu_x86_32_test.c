@@ -244,13 +244,13 @@ TEST(mmu_x86_pae, pointers_are_read_when_the_root_is_loaded_and_only_then)
     hand_load(&hand);
     hand_set(&hand, 2, pointer);
     EXPECT_EQ(hand_try(VA, R, SIM_USER), HAND_FAULT(4));
-    hand_flush_page(1, VA, 12);
+    hand_flush_page(&hand, VA, 12);
     EXPECT_EQ(hand_try(VA, R, SIM_USER), HAND_FAULT(4));
     hand_load(&hand);
     EXPECT_EQ(hand_try(VA, R, SIM_USER), 0);
     /* One that is taken away stays. */
     hand_set(&hand, 2, 0);
-    hand_flush_page(1, VA, 12);
+    hand_flush_page(&hand, VA, 12);
     EXPECT_EQ(hand_try(VA, R, SIM_USER), 0);
     qr_arch_flush_all(QR_FLUSH_HERE);
     EXPECT_EQ(hand_try(VA, R, SIM_USER), HAND_FAULT(4));

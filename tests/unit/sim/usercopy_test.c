@@ -362,8 +362,8 @@ TEST(usercopy, a_terminator_before_a_hole_is_found)
 TEST(usercopy, ranges_that_leave_the_user_half_are_refused_whole)
 {
     struct sim *sim = sim_boot((struct sim_options){.features = SIM_NO_VALIDATE});
-    static const uintptr_t starts[] = {UINTPTR_MAX, UINTPTR_MAX - 7, (uintptr_t)1 << 47,
-                                       (uintptr_t)1 << 63, 0xffff800000000000ull};
+    uintptr_t starts[] = {UINTPTR_MAX, UINTPTR_MAX - 7, qr_port_user_end(), (uintptr_t)1 << 63,
+                          sim_kernel_start(sim).v};
     unsigned char byte[16] = {0};
     uint32_t old;
     size_t length;

@@ -181,7 +181,11 @@ thread_body(void *context)
 static void
 world_run(struct sim_options options, enum sim_run_mode mode, unsigned rounds)
 {
-    struct world world = {.sim = sim_boot(options), .rounds = rounds};
+    struct world world = {.rounds = rounds};
+
+    if (mode == SIM_RUN_THREADS) /* host threads own their TLBs */
+        options.features |= SIM_NO_BROADCAST;
+    world.sim = sim_boot(options);
     struct qr_space *first = sim_space(world.sim);
     uint64_t loads = 0, stores = 0;
 

@@ -6,6 +6,7 @@
 #include "harness.h"
 
 #include <quire/fault.h>
+#include <quire/user.h>
 
 #include <string.h>
 
@@ -502,7 +503,7 @@ TEST(space, empty_tables_do_not_collect)
     struct qr_space *space = sim_space(sim);
     size_t most = 0;
 
-    for (size_t i = 0; i < 2000; i++) {
+    for (size_t i = 0; i < 2000 && SIM_BASE + (i << 21) < qr_port_user_end(); i++) {
         struct qr_map_request request = {.hint = qr_va_of(SIM_BASE + (i << 21)),
                                          .bytes = QR_PAGE_SIZE,
                                          .prot = SIM_W,
