@@ -261,6 +261,16 @@ kernel_tables_init(void)
     memory_cpu_online();
 }
 
+/** @p wanted bits of pages, or as many as leave 2^-@p share of the user's half as their range. */
+static unsigned
+random_bits(unsigned wanted, unsigned share)
+{
+    unsigned half = 63u - (unsigned)__builtin_clzll(qr_port_user_end());
+    unsigned most = half - QR_PAGE_SHIFT - share;
+
+    return wanted < most ? wanted : most;
+}
+
 static void
 vm_init(void)
 {
@@ -278,9 +288,9 @@ vm_init(void)
                 .user_end = qr_va_of(qr_port_user_end()),
                 .stack_top = qr_va_of(qr_port_user_end()),
                 .stack_gap_bytes = USER_STACK_GAP,
-                .mmap_random_bits = 28,
-                .stack_random_bits = 22,
-                .brk_random_bits = 13,
+                .mmap_random_bits = random_bits(28, 2),
+                .stack_random_bits = random_bits(22, 4),
+                .brk_random_bits = random_bits(13, 6),
             },
         .max_regions = MAX_REGIONS,
         .stack_guard_pages = STACK_GUARD_PAGES,

@@ -112,3 +112,23 @@ boot_set_distance(uint64_t from, uint64_t to, uint64_t distance)
     if (boot_machine.distance_count <= larger)
         boot_machine.distance_count = (unsigned)larger + 1;
 }
+
+struct qr_pa_range
+boot_mappable(uint64_t start, uint64_t end)
+{
+    for (unsigned i = 0; i < boot_info.region_count && start < end;) {
+        const struct boot_region *r = &boot_info.regions[i++];
+        uint64_t from = r->start & ~(uint64_t)QR_PAGE_MASK;
+        uint64_t to = (r->start + r->bytes + QR_PAGE_MASK) & ~(uint64_t)QR_PAGE_MASK;
+
+        if (r->kind != BOOT_REGION_NO_MAP || to <= start || from >= end)
+            continue;
+        if (from > start) {
+            end = from;
+        } else {
+            start = to;
+            i = 0; /* regions are unsorted; start only grows */
+        }
+    }
+    return (struct qr_pa_range){qr_pa_of(start), qr_pa_of(start < end ? end : start)};
+}

@@ -68,6 +68,12 @@ void boot_set_initrd(uint64_t start, uint64_t bytes);
 /** After the last region: an initrd that is not in usable memory is forgotten, with a message. */
 void boot_check_initrd(void);
 
+/**
+ * The next stretch of [start, end), page-aligned, without anything that must not be
+ * mapped (BOOT_REGION_NO_MAP); empty where there is none.
+ */
+struct qr_pa_range boot_mappable(uint64_t start, uint64_t end);
+
 /** A range of memory and the proximity domain that it belongs to. */
 struct boot_memory {
     uint64_t start;

@@ -63,13 +63,13 @@ platform_boot_alloc(size_t bytes)
 const struct qr_format *
 platform_format(void)
 {
-    static const struct qr_format *const formats[] = {
-        [3] = &qr_format_riscv64_sv39,
-        [4] = &qr_format_riscv64_sv48,
-        [5] = &qr_format_riscv64_sv57,
+    static const struct qr_format *const formats[][2] = {
+        [3] = {&qr_format_riscv64_sv39_basic, &qr_format_riscv64_sv39},
+        [4] = {&qr_format_riscv64_sv48_basic, &qr_format_riscv64_sv48},
+        [5] = {&qr_format_riscv64_sv57_basic, &qr_format_riscv64_sv57},
     };
 
-    return formats[cpu_features.levels];
+    return formats[cpu_features.levels][cpu_features.svpbmt];
 }
 
 struct qr_pa_range

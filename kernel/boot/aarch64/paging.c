@@ -239,27 +239,6 @@ map_image(void)
                   MAP_DEVICE);
 }
 
-/** The next stretch of [start, end) without anything that must stay unmapped; empty at the end. */
-static struct qr_pa_range
-next_mappable(uint64_t start, uint64_t end)
-{
-    for (unsigned i = 0; i < boot_info.region_count && start < end;) {
-        const struct boot_region *r = &boot_info.regions[i++];
-        uint64_t from = r->start & ~(uint64_t)QR_PAGE_MASK;
-        uint64_t to = (r->start + r->bytes + QR_PAGE_MASK) & ~(uint64_t)QR_PAGE_MASK;
-
-        if (r->kind != BOOT_REGION_NO_MAP || to <= start || from >= end)
-            continue;
-        if (from > start) {
-            end = from;
-        } else {
-            start = to;
-            i = 0; /* regions are unsorted; start only grows */
-        }
-    }
-    return (struct qr_pa_range){qr_pa_of(start), qr_pa_of(start < end ? end : start)};
-}
-
 static void
 map_region(const struct boot_region *region)
 {
@@ -267,7 +246,7 @@ map_region(const struct boot_region *region)
     uint64_t end = (region->start + region->bytes + QR_PAGE_MASK) & ~(uint64_t)QR_PAGE_MASK;
 
     while (at < end) {
-        struct qr_pa_range range = next_mappable(at, end);
+        struct qr_pa_range range = boot_mappable(at, end);
 
         map_range(range.start.v + DIRECT_MAP_BASE, range.start.v, range.end.v - range.start.v,
                   MAP_DATA);

@@ -2,11 +2,12 @@
 /*
  * The kernel's first own page tables.
  *
- * They hold the direct map (usable memory; leaves of 1 GiB, 2 MiB and 4 KiB as
- * alignment allows; never executable), the kernel image section by section (text
- * executable, the rest not; only data writable), and one page of the serial port's
- * registers, so that there is a way to complain.  Where the direct map shows
- * the kernel's text and constants it is read-only too.
+ * They hold the direct map (usable memory but for what the firmware wants left
+ * unmapped; leaves of 1 GiB, 2 MiB and 4 KiB as alignment allows; never executable),
+ * the kernel image section by section (text executable, the rest not; only data
+ * writable), and one page of the serial port's registers, so that there is a way to
+ * complain.  Where the direct map shows the kernel's text and constants it is
+ * read-only too.
  *
  * The layout below the highest 256 GiB depends on how many levels the CPU walks;
  * nothing above does, so the switch moves the direct map alone.  Accessed and dirty
@@ -154,11 +155,15 @@ map_direct(uintptr_t direct)
 {
     for (unsigned i = 0; i < boot_info.region_count; i++) {
         const struct boot_region *r = &boot_info.regions[i];
-        uint64_t start = (r->start + QR_PAGE_MASK) & ~(uint64_t)QR_PAGE_MASK;
+        uint64_t at = (r->start + QR_PAGE_MASK) & ~(uint64_t)QR_PAGE_MASK;
         uint64_t end = (r->start + r->bytes) & ~(uint64_t)QR_PAGE_MASK;
 
-        if (r->kind == BOOT_REGION_USABLE && start < end)
-            map_range(direct + start, start, end - start, PTE_WRITE);
+        while (r->kind == BOOT_REGION_USABLE && at < end) {
+            struct qr_pa_range part = boot_mappable(at, end);
+
+            map_range(direct + part.start.v, part.start.v, part.end.v - part.start.v, PTE_WRITE);
+            at = part.end.v > at ? part.end.v : end;
+        }
     }
 }
 
