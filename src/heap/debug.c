@@ -2,12 +2,20 @@
 /*
  * CONFIG_MEMORY_DEBUGGING: what surrounds an object, and what is checked when.
  *
- *   [ object, as asked for | red zone, at least 16 bytes | record: state, size, site, guard ]
+ *   [ object, as asked for | red zone, at least 16 bytes | record ]
  *
- * Red zones and guards hold fixed patterns; a free object holds poison (unless a
- * constructor made it: then its state is its owner's).  Every allocation checks that the
- * object is free and its poison unharmed, every free that it is allocated and its red
- * zone unharmed; qr_heap_validate() checks all of them at any time.
+ * Red zones hold a fixed pattern; a free object holds poison (unless a constructor made
+ * it: then its state is its owner's).  The record says who allocated or freed the object, and
+ * carries a checksum over itself, the object's address and the cache's secret key.  Every
+ * allocation checks that the object is free and its poison unharmed, every free that it is
+ * allocated and its red zone unharmed; qr_heap_validate() checks all of them at any time.
+ *
+ * Poison, red zones, quarantine and backtraces are switched at run time.  A record says which fills
+ * its object carries, so that a check follows only what was filled.
+ *
+ * Quarantine: a ring of freed objects.  A free puts its object in and takes the oldest out,
+ * which goes the usual way; so a stale pointer meets poison for a while longer, not somebody
+ * else's object.
  */
 #include "heap.h"
 
@@ -15,6 +23,8 @@
 #define STATE_USED  0x55534544u
 #define RED_BYTE    0xbbu
 #define POISON_BYTE 0x6bu
+
+enum { TRACE_DEPTH = 8, TRACES = 1024 };
 
 struct object_record *
 qr_heap_record(const struct qr_cache *cache, const void *object)
@@ -33,9 +43,16 @@ bytes_are(const unsigned char *bytes, size_t count, unsigned char value)
 }
 
 static uintptr_t
-guard_of(const struct qr_cache *cache, const void *object)
+record_checksum(const struct qr_cache *cache, const void *object)
 {
-    return cache->key ^ (uintptr_t)object;
+    const struct object_record *record = qr_heap_record(cache, object);
+    uint64_t sum = cache->key ^ (uintptr_t)object;
+
+    sum = (sum ^ record->state) * 0x9e3779b97f4a7c15u;
+    sum = (sum ^ record->requested ^ sum >> 32) * 0x9e3779b97f4a7c15u;
+    sum = (sum ^ record->site ^ sum >> 32) * 0x9e3779b97f4a7c15u;
+    sum = (sum ^ record->trace ^ (uint64_t)record->filled << 32 ^ sum >> 32) * 0x9e3779b97f4a7c15u;
+    return (uintptr_t)(sum ^ sum >> 32);
 }
 
 bool
@@ -50,16 +67,18 @@ qr_heap_object_check(struct qr_cache *cache, void *object, bool is_free)
     const struct object_record *record = qr_heap_record(cache, object);
     const unsigned char *bytes = object;
 
-    if (record->guard != guard_of(cache, object))
+    if (record->checksum != record_checksum(cache, object))
         return "its record was overwritten: something wrote far past its end";
     if ((record->state != STATE_FREE && record->state != STATE_USED) ||
         record->requested > cache->object_bytes)
         return "its state was overwritten: something wrote past its end";
-    if (!bytes_are(bytes + record->requested, cache->cookie_offset - record->requested, RED_BYTE))
+    if ((record->filled & QR_HEAP_RED_ZONES) != 0 &&
+        !bytes_are(bytes + record->requested, cache->cookie_offset - record->requested, RED_BYTE))
         return "its red zone was written to: something wrote past its end";
     if (is_free && record->state != STATE_FREE)
         return "it is marked as allocated while it is free";
-    if (is_free && cache->construct == NULL && !bytes_are(bytes, record->requested, POISON_BYTE))
+    if (is_free && (record->filled & QR_HEAP_POISON) != 0 &&
+        !bytes_are(bytes, record->requested, POISON_BYTE))
         return "it was written to after it was freed";
     return NULL;
 }
@@ -79,25 +98,28 @@ static void
 object_reset(struct qr_cache *cache, void *object, uint32_t state, size_t requested, uintptr_t site)
 {
     struct object_record *record = qr_heap_record(cache, object);
+    uint32_t filled = 0;
 
+    if (heap_switched(cache->heap, QR_HEAP_RED_ZONES)) {
+        filled |= QR_HEAP_RED_ZONES;
+        __builtin_memset((char *)object + requested, RED_BYTE, cache->cookie_offset - requested);
+    }
+    if (state == STATE_FREE && cache->construct == NULL &&
+        heap_switched(cache->heap, QR_HEAP_POISON)) {
+        filled |= QR_HEAP_POISON;
+        __builtin_memset(object, POISON_BYTE, requested);
+    }
     record->state = state;
     record->requested = (uint32_t)requested;
     record->site = site;
-    record->guard = guard_of(cache, object);
-    __builtin_memset((char *)object + requested, RED_BYTE, cache->cookie_offset - requested);
-}
-
-static void
-object_poison(struct qr_cache *cache, void *object)
-{
-    if (cache->construct == NULL)
-        __builtin_memset(object, POISON_BYTE, cache->object_bytes);
+    record->trace = site == 0 ? 0 : qr_trace_take(cache->heap);
+    record->filled = filled;
+    record->checksum = record_checksum(cache, object);
 }
 
 void
 qr_heap_object_made(struct qr_cache *cache, void *object)
 {
-    object_poison(cache, object);
     object_reset(cache, object, STATE_FREE, cache->object_bytes, 0);
 }
 
@@ -113,11 +135,10 @@ qr_heap_mark_free(struct qr_cache *cache, void *object, uintptr_t site)
 {
     const struct object_record *record = qr_heap_record(cache, object);
 
-    if (record->state == STATE_FREE && record->guard == guard_of(cache, object))
+    if (record->state == STATE_FREE && record->checksum == record_checksum(cache, object))
         qr_panic("heap: %p of cache %s is freed twice, now at 0x%lx, before at 0x%lx", object,
                  cache->name, (unsigned long)site, (unsigned long)record->site);
     object_require(cache, object, false);
-    object_poison(cache, object);
     object_reset(cache, object, STATE_FREE, cache->object_bytes, site);
 }
 
@@ -132,4 +153,155 @@ qr_heap_requested_set(struct qr_cache *cache, void *object, size_t requested, ui
 {
     object_require(cache, object, false);
     object_reset(cache, object, STATE_USED, requested, site);
+}
+
+/* ---- quarantine ------------------------------------------------------------------- */
+
+void *
+qr_quarantine_swap(struct qr_cache *cache, void *object, struct qr_cache **out_cache)
+{
+    struct heap_quarantine *ring = &cache->heap->quarantine;
+    struct quarantined oldest;
+
+    qr_spin_lock(&ring->lock);
+    oldest = ring->slot[ring->next];
+    ring->slot[ring->next] = (struct quarantined){.cache = cache, .object = object};
+    ring->next = (ring->next + 1) % QUARANTINE_SLOTS;
+    qr_spin_unlock(&ring->lock);
+    if (oldest.object != NULL)
+        *out_cache = oldest.cache;
+    return oldest.object;
+}
+
+void
+qr_quarantine_flush(struct qr_heap *heap, struct qr_cache *cache)
+{
+    struct heap_quarantine *ring = &heap->quarantine;
+
+    for (unsigned i = 0; i < QUARANTINE_SLOTS; i++) {
+        struct quarantined found = {0};
+
+        qr_spin_lock(&ring->lock);
+        if (ring->slot[i].object != NULL && (cache == NULL || ring->slot[i].cache == cache)) {
+            found = ring->slot[i];
+            ring->slot[i] = (struct quarantined){0};
+        }
+        qr_spin_unlock(&ring->lock);
+        if (found.object != NULL)
+            qr_slabs_give(found.cache, 1, &found.object);
+    }
+}
+
+size_t
+qr_quarantine_count(struct qr_cache *cache)
+{
+    struct heap_quarantine *ring = &cache->heap->quarantine;
+    size_t count = 0;
+
+    qr_spin_lock(&ring->lock);
+    for (unsigned i = 0; i < QUARANTINE_SLOTS; i++)
+        count += ring->slot[i].object != NULL && ring->slot[i].cache == cache;
+    qr_spin_unlock(&ring->lock);
+    return count;
+}
+
+/* ---- backtraces --------------------------------------------------------------------- */
+
+/* Each distinct backtrace once, found by its hash; never taken out. */
+struct trace_table {
+    struct qr_spin lock; /* rank LEAF */
+    struct trace {
+        unsigned depth; /* 0: nobody here */
+        uintptr_t site[TRACE_DEPTH];
+    } trace[TRACES];
+};
+
+static bool
+is_same(const struct trace *trace, const uintptr_t *sites, unsigned depth)
+{
+    for (unsigned i = 0; i < depth; i++) {
+        if (trace->site[i] != sites[i])
+            return false;
+    }
+    return trace->depth == depth;
+}
+
+/* Its number from 1 on, entered where it is new; 0: the table is full. */
+static uint32_t
+trace_enter(struct trace_table *table, const uintptr_t *sites, unsigned depth)
+{
+    uint64_t hash = depth;
+    uint32_t found = 0;
+
+    for (unsigned i = 0; i < depth; i++)
+        hash = (hash ^ sites[i] ^ hash >> 29) * 0x9e3779b97f4a7c15u;
+    qr_spin_lock(&table->lock);
+    for (unsigned i = 0; i < TRACES && found == 0; i++) {
+        struct trace *trace = &table->trace[((hash >> 40) + i) % TRACES];
+
+        if (trace->depth == 0) {
+            trace->depth = depth;
+            for (unsigned d = 0; d < depth; d++)
+                trace->site[d] = sites[d];
+        }
+        if (is_same(trace, sites, depth))
+            found = (uint32_t)(trace - table->trace) + 1;
+    }
+    qr_spin_unlock(&table->lock);
+    return found;
+}
+
+uint32_t
+qr_trace_take(struct qr_heap *heap)
+{
+    struct trace_table *table = atomic_load_explicit(&heap->traces, memory_order_acquire);
+    uintptr_t sites[TRACE_DEPTH];
+    unsigned depth;
+
+    if (table == NULL || heap->trace == NULL || !heap_switched(heap, QR_HEAP_TRACK))
+        return 0;
+    depth = heap->trace->backtrace(heap->trace->context, sites, TRACE_DEPTH);
+    return depth == 0 ? 0 : trace_enter(table, sites, depth < TRACE_DEPTH ? depth : TRACE_DEPTH);
+}
+
+unsigned
+qr_trace_get(struct qr_heap *heap, uint32_t trace, const uintptr_t **out_sites)
+{
+    struct trace_table *table = atomic_load_explicit(&heap->traces, memory_order_acquire);
+
+    if (table == NULL || trace == 0)
+        return 0;
+    *out_sites = table->trace[trace - 1].site;
+    return table->trace[trace - 1].depth;
+}
+
+void
+qr_traces_free(struct qr_heap *heap)
+{
+    qr_heap_own_free(heap, atomic_exchange_explicit(&heap->traces, NULL, memory_order_relaxed));
+}
+
+/* Where the table cannot be had, backtraces stay off. */
+bool
+qr_traces_ready(struct qr_heap *heap)
+{
+    struct trace_table *table;
+    struct trace_table *none = NULL;
+
+    if (atomic_load_explicit(&heap->traces, memory_order_acquire) != NULL)
+        return true;
+    table = qr_heap_own_alloc(heap, sizeof(*table));
+    if (table == NULL)
+        return false;
+    qr_spin_init(&table->lock, QR_RANK_LEAF);
+    if (!atomic_compare_exchange_strong_explicit(&heap->traces, &none, table, memory_order_release,
+                                                 memory_order_relaxed))
+        qr_heap_own_free(heap, table);
+    return true;
+}
+
+void
+qr_heap_debug_init(struct qr_heap *heap)
+{
+    qr_spin_init(&heap->quarantine.lock, QR_RANK_LEAF);
 }

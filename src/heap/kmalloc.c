@@ -1,36 +1,53 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kmalloc family: a class for each power of two from 8 bytes to 16 KiB, whole
- * frames above.  A block's page descriptor says what it is: SLAB frames name their cache,
+ * The kmalloc family: classes from 8 bytes to 16 KiB, four to each doubling, and large
+ * blocks above.  A block's page descriptor says what it is: SLAB frames name their slab,
  * LARGE frames are the head of a block of frames, and nothing else can be freed.
+ *
+ * The fast paths, in instructions of x86-64: the class of the size from a table (4), this CPU's
+ * lanes (3), the lane (1), the pop (6), the mark of a free object (1).  Freeing: the slab by
+ * the start of the page (5, NULL included), whether the block is the start of an
+ * object (5), the mark (4), the lane (4), the push (6).
  */
 #include "heap.h"
 
-#include <limits.h>
-
-/* bytes 1..16384 to 0..11; 0 and more wrap to a number past the last class. */
+/* Past the classes where @bytes is 0 or too large for them. */
 static QR_ALWAYS_INLINE size_t
 class_of(size_t bytes)
 {
-    size_t top = (bytes - 1) | 7;
-
-    if (qr_unlikely(top >= QR_KMALLOC_MAX))
+    if (bytes - 1 >= QR_KMALLOC_MAX)
         return CLASS_COUNT;
-    return sizeof(unsigned long) * CHAR_BIT - 3 - (size_t)__builtin_clzl(top);
+    return QR_KMALLOC_CLASS(bytes);
 }
 
+/* The caches of DMA memory are powers of two. */
+static size_t
+dma_class_of(size_t bytes)
+{
+    size_t class = 0;
+
+    while ((size_t)8 << class < bytes)
+        class ++;
+    return class;
+}
+
+/* All but the common case. */
 static QR_NOINLINE void *
 kmalloc_slow(struct qr_heap *heap, size_t bytes, unsigned alloc_flags, uintptr_t site)
 {
     size_t class = class_of(bytes);
-    struct qr_cache *cache;
+    void *block;
 
     if (bytes == 0)
         return NULL;
     if (class == CLASS_COUNT)
         return qr_large_alloc(heap, bytes, 0, alloc_flags);
-    cache = alloc_flags & QR_ALLOC_DMA ? &heap->dma_classes[class] : &heap->classes[class];
-    return qr_cache_alloc_sized(cache, bytes, alloc_flags, site);
+    if (alloc_flags & QR_ALLOC_DMA)
+        return qr_cache_alloc_sized(&heap->dma_classes[dma_class_of(bytes)], bytes, alloc_flags,
+                                    site);
+    block = qr_guard_alloc(heap, bytes, alloc_flags, site);
+    return block != NULL ? block
+                         : qr_cache_alloc_sized(&heap->classes[class], bytes, alloc_flags, site);
 }
 
 /* Debug builds take no short cut past the tests' refusal (cache.c). */
@@ -40,21 +57,48 @@ kmalloc_slow(struct qr_heap *heap, size_t bytes, unsigned alloc_flags, uintptr_t
 #define ALWAYS_SLOW false
 #endif
 
-void *
-qr_kmalloc(struct qr_heap *heap, size_t bytes, unsigned alloc_flags)
+/* From the lane @offset bytes into this CPU's lanes; NULL where that needs the slow path. */
+static QR_ALWAYS_INLINE void *
+lanes_pop(struct qr_heap *heap, size_t offset)
 {
-    size_t class = class_of(bytes);
+    struct heap_lane *lanes = cpu_lanes(&heap->alloc_lanes[qr_port_this_cpu()->index]);
+    void *object = lane_pop(lane_at(lanes, offset), (uintptr_t)lanes);
 
-    if (!ALWAYS_SLOW &&
-        qr_likely(class != CLASS_COUNT && (alloc_flags & (QR_ALLOC_DMA | QR_ALLOC_ZERO)) == 0)) {
-        struct qr_cache *cache = &heap->classes[class];
-        void *object = cache_pop(cache);
+    if (qr_likely(object != NULL))
+        *(uintptr_t *)object = 0; /* no longer free: see object_mark() */
+    return object;
+}
 
-        if (qr_likely(object != NULL)) {
-            qr_heap_mark_used(cache, object, bytes, CALLER());
-            return object;
-        }
-    }
+void *
+qr_kmalloc_plain(struct qr_heap *heap, size_t bytes)
+{
+    void *object = NULL;
+
+    if (qr_likely(bytes <= CLASS_FINE) && !ALWAYS_SLOW)
+        object = lanes_pop(heap, heap->lane_of[(bytes + 7) / 8]);
+    else if (bytes <= QR_KMALLOC_MAX && !ALWAYS_SLOW)
+        object = lanes_pop(heap, heap->lane_of_coarse[(bytes + 127) / 128]);
+    if (qr_likely(object != NULL))
+        return object;
+    return kmalloc_slow(heap, bytes, 0, CALLER());
+}
+
+void *
+qr_kmalloc_class(struct qr_heap *heap, size_t class_offset)
+{
+    void *object = NULL;
+
+    if (!ALWAYS_SLOW)
+        object = lanes_pop(heap, class_offset);
+    if (qr_likely(object != NULL))
+        return object;
+    return kmalloc_slow(heap, heap->classes[class_offset / sizeof(struct heap_lane)].object_bytes,
+                        0, CALLER());
+}
+
+void *
+qr_kmalloc_flags(struct qr_heap *heap, size_t bytes, unsigned alloc_flags)
+{
     return kmalloc_slow(heap, bytes, alloc_flags, CALLER());
 }
 
@@ -77,13 +121,31 @@ qr_kmalloc_dma(struct qr_heap *heap, size_t bytes, unsigned alloc_flags)
 void *
 qr_kmalloc_aligned(struct qr_heap *heap, size_t bytes, size_t align, unsigned alloc_flags)
 {
+    size_t rounded = (bytes + align - 1) & ~(align - 1);
+
     qr_assert((align & (align - 1)) == 0);
     if (bytes == 0)
         return NULL;
-    /* A class no smaller than the alignment is aligned to it, up to a page. */
-    if (align <= QR_PAGE_SIZE && bytes <= QR_KMALLOC_MAX)
-        return kmalloc_slow(heap, bytes < align ? align : bytes, alloc_flags, CALLER());
+    /* A multiple of the alignment is of a class that is aligned to it, up to a page. */
+    if (align <= QR_PAGE_SIZE && bytes <= QR_KMALLOC_MAX) {
+        if (alloc_flags & QR_ALLOC_DMA)
+            rounded = bytes < align ? align : bytes;
+        return kmalloc_slow(heap, align == 0 ? bytes : rounded, alloc_flags, CALLER());
+    }
     return qr_large_alloc(heap, bytes, align, alloc_flags);
+}
+
+size_t
+qr_kmalloc_bulk(struct qr_heap *heap, size_t bytes, size_t count, void **out, unsigned alloc_flags)
+{
+    size_t class = class_of(bytes);
+    size_t got = 0;
+
+    if (class != CLASS_COUNT && (alloc_flags & QR_ALLOC_DMA) == 0 && !ALWAYS_SLOW)
+        return qr_cache_alloc_many(&heap->classes[class], bytes, count, out, alloc_flags, CALLER());
+    while (got < count && (out[got] = kmalloc_slow(heap, bytes, alloc_flags, CALLER())) != NULL)
+        got++;
+    return got;
 }
 
 /* ---- freeing ------------------------------------------------------------ */
@@ -96,82 +158,210 @@ bad_pointer(const struct qr_frame *frame, const void *block, const char *what)
              what, block, frame == NULL ? -1 : (int)qr_frame_type(frame));
 }
 
-/* Whether a large block starts at @block. */
-static bool
-is_large(struct qr_heap *heap, const struct qr_frame *frame, const void *block)
+/* The slab of @block where its page is one of a class with its record at the start; else NULL. */
+static QR_ALWAYS_INLINE struct slab *
+slab_on_page(const struct qr_heap *heap, const void *block)
 {
-    return frame != NULL && qr_frame_type(frame) == QR_FRAME_LARGE &&
-           ((uintptr_t)block & QR_PAGE_MASK) == 0 &&
-           atomic_load_explicit(&frame->owner, memory_order_relaxed) == heap;
+    uintptr_t page = (uintptr_t)block & ~(uintptr_t)QR_PAGE_MASK;
+    struct slab *slab = (struct slab *)page;
+
+    if (qr_unlikely(page == 0)) /* NULL */
+        return NULL;
+    return slab->magic == slab_mark(heap, page) ? slab : NULL;
+}
+
+/* The slab of a block of the kmalloc family, asked of its descriptor; NULL: it has none. */
+static QR_ALWAYS_INLINE struct slab *
+slab_by_frame(const struct qr_frame *frame, const void *block)
+{
+    struct slab *slab = NULL;
+
+    if (frame != NULL && qr_frame_type(frame) == QR_FRAME_SLAB)
+        slab = atomic_load_explicit(&frame->owner, memory_order_relaxed);
+    if (slab != NULL && !is_object_start(slab, block))
+        qr_heap_inside_free(slab->cache, block);
+    return slab;
+}
+
+/* What is wrong with the free of @block.  It looks again, so that its callers need no frame. */
+static QR_COLD void
+bad_free(struct qr_heap *heap, void *block)
+{
+    struct slab *slab = (struct slab *)((uintptr_t)block & ~(uintptr_t)QR_PAGE_MASK);
+
+    if (!is_object_start(slab, block))
+        qr_heap_inside_free(slab->cache, block);
+    if (*(uintptr_t *)block == object_mark(heap->key, block))
+        qr_heap_double_free(slab->cache, block);
 }
 
 static QR_NOINLINE void
-kfree_slow(struct qr_heap *heap, struct qr_frame *frame, void *block)
+lane_full(void *block)
 {
-    if (block == NULL)
+    struct slab *slab = (struct slab *)((uintptr_t)block & ~(uintptr_t)QR_PAGE_MASK);
+
+    qr_heap_lane_free(slab->cache, block);
+}
+
+/*
+ * A block of a class; @mark is its object_mark(), @held says "held" in the top of a lane.
+ * @return whether its slab's lane took it
+ */
+static QR_ALWAYS_INLINE bool
+class_free(struct qr_heap *heap, struct slab *slab, void *block, uintptr_t mark, uintptr_t held)
+{
+    struct heap_lane *lanes;
+
+    *(uintptr_t *)block = mark;
+    lanes = cpu_lanes(&heap->free_lanes[qr_port_this_cpu()->index]);
+    return lane_push(lane_at(lanes, slab->lane), block, held);
+}
+
+/* A block of a class that lies on a page with a record. */
+static QR_ALWAYS_INLINE void
+slab_free(struct qr_heap *heap, struct slab *slab, void *block)
+{
+    /* object_mark(), from what the look at the page has computed already. */
+    uintptr_t mark = slab_mark(heap, (uintptr_t)slab) ^ (uintptr_t)block;
+
+    if (qr_unlikely(!is_object_start(slab, block)) || qr_unlikely(*(uintptr_t *)block == mark)) {
+        bad_free(heap, block);
         return;
-    if (!is_large(heap, frame, block))
+    }
+    if (qr_unlikely(!class_free(heap, slab, block, mark, (uintptr_t)slab)))
+        lane_full(block);
+}
+
+/* Large blocks, guarded ones, what is none, and NULL. */
+static QR_NOINLINE void
+kfree_rest(struct qr_heap *heap, struct qr_frame *frame, void *block, uintptr_t site)
+{
+    if (block == NULL || qr_guard_free(heap, block, site))
+        return;
+    if (!qr_is_large(heap, frame, block))
         bad_pointer(frame, block, "free");
     qr_large_free(heap, block, frame);
 }
 
-/* The cache that @block belongs to; NULL where it is not on a slab. */
-static QR_ALWAYS_INLINE struct qr_cache *
-cache_of(struct qr_heap *heap, void *block)
+/* Blocks that are on no page with a record, and in debug builds all. */
+static QR_NOINLINE void
+kfree_slow(struct qr_heap *heap, void *block, uintptr_t site)
 {
-    if (FREE_BY_PAGE && qr_likely(block != NULL)) {
-        struct slab *slab = slab_on_page(heap, block);
-
-        if (qr_likely(slab != NULL))
-            return slab->cache;
-    }
     struct qr_frame *frame = block == NULL ? NULL : qr_heap_frame(heap, block);
+    struct slab *slab = slab_by_frame(frame, block);
+    uintptr_t mark = object_mark(heap->key, block);
 
-    if (frame == NULL || qr_frame_type(frame) != QR_FRAME_SLAB) {
-        kfree_slow(heap, frame, block);
-        return NULL;
+    if (qr_unlikely(slab == NULL)) {
+        kfree_rest(heap, frame, block, site);
+        return;
     }
-    return (struct qr_cache *)atomic_load_explicit(&frame->index, memory_order_relaxed);
+    /* Lane 0 is that of 8 bytes, which are never here, and of all caches. */
+    if (ALWAYS_SLOW || slab->lane == 0) {
+        (void)qr_slab_index(slab, block);
+        qr_cache_free_sited(slab->cache, block, site);
+        return;
+    }
+    if (qr_unlikely(*(uintptr_t *)block == mark))
+        qr_heap_double_free(slab->cache, block);
+    if (qr_unlikely(!class_free(heap, slab, block, mark, 0)))
+        qr_heap_lane_free(slab->cache, block);
 }
 
 void
 qr_kfree(struct qr_heap *heap, void *block)
 {
-    struct qr_cache *cache = cache_of(heap, block);
+    struct slab *slab = FREE_BY_PAGE ? slab_on_page(heap, block) : NULL;
 
-    if (qr_unlikely(cache == NULL))
+    if (qr_likely(slab != NULL))
+        slab_free(heap, slab, block);
+    else
+        kfree_slow(heap, block, CALLER());
+}
+
+void
+qr_kfree_bulk(struct qr_heap *heap, size_t count, void *const *blocks)
+{
+    size_t i = 0;
+
+    while (i < count) {
+        struct slab *slab = FREE_BY_PAGE ? slab_on_page(heap, blocks[i]) : NULL;
+        struct qr_cache *cache;
+        size_t first = i;
+
+        if (slab == NULL) {
+            kfree_slow(heap, blocks[i++], CALLER());
+            continue;
+        }
+        /* As many as follow of the same class. */
+        for (cache = slab->cache; slab != NULL && slab->cache == cache;) {
+            if (qr_unlikely(!is_object_start(slab, blocks[i])))
+                qr_heap_inside_free(cache, blocks[i]);
+            qr_heap_mark_free(cache, blocks[i], 0);
+            slab = ++i < count ? slab_on_page(heap, blocks[i]) : NULL;
+        }
+        qr_cache_free_many(cache, i - first, blocks + first);
+    }
+}
+
+static QR_NORETURN QR_COLD void
+wrong_size(const void *block, size_t bytes, size_t is)
+{
+    qr_panic("heap: %p is freed as a block of %zu bytes, but is one of %zu; pass the size that "
+             "was asked for last",
+             block, bytes, is);
+}
+
+void
+qr_kfree_sized(struct qr_heap *heap, void *block, size_t bytes)
+{
+    struct slab *slab = FREE_BY_PAGE ? slab_on_page(heap, block) : NULL;
+
+    if (qr_likely(slab != NULL)) {
+        if (qr_unlikely(bytes > slab->cache->object_bytes))
+            wrong_size(block, bytes, slab->cache->object_bytes);
+        slab_free(heap, slab, block);
         return;
-#ifdef CONFIG_MEMORY_DEBUGGING
-    (void)qr_slab_index(qr_slab_find(heap, block), block);
-#else
-    /* Classes are powers of two, aligned by nature: the inside of a block shows. */
-    if (qr_unlikely(((uintptr_t)block & cache->align_mask) != 0))
-        bad_pointer(NULL, block, "free of the inside");
-#endif
-    qr_heap_mark_free(cache, block, CALLER());
-    if (qr_unlikely(!cache_push(cache, block)))
-        qr_heap_lane_free(cache, block);
+    }
+    if (block != NULL) {
+        size_t is = qr_ksize(heap, block);
+        bool exact = ALWAYS_SLOW && bytes <= QR_KMALLOC_MAX && is <= QR_KMALLOC_MAX;
+
+        if (bytes > is || (exact && bytes != is))
+            wrong_size(block, bytes, is);
+    }
+    kfree_slow(heap, block, CALLER());
 }
 
 /* ---- sizes -------------------------------------------------------------- */
 
+/* What a block on @slab holds, as far as its caller may use it. */
+static size_t
+slab_block_bytes(struct slab *slab, const void *block)
+{
+#ifdef CONFIG_MEMORY_DEBUGGING
+    return qr_heap_requested(slab->cache, block);
+#else
+    (void)block;
+    return slab->cache->object_bytes;
+#endif
+}
+
 size_t
 qr_ksize(struct qr_heap *heap, const void *block)
 {
-    struct qr_frame *frame = qr_heap_frame(heap, block);
-    struct qr_cache *cache;
+    size_t guarded = qr_guard_bytes(heap, block);
+    struct qr_frame *frame;
+    struct slab *slab;
 
-    if (frame == NULL || qr_frame_type(frame) != QR_FRAME_SLAB) {
-        if (!is_large(heap, frame, block))
-            bad_pointer(frame, block, "size");
-        return qr_large_bytes(frame);
-    }
-    cache = (struct qr_cache *)atomic_load_explicit(&frame->index, memory_order_relaxed);
-#ifdef CONFIG_MEMORY_DEBUGGING
-    return qr_heap_requested(cache, block);
-#else
-    return cache->object_bytes;
-#endif
+    if (guarded != 0)
+        return guarded;
+    frame = qr_heap_frame(heap, block);
+    slab = slab_by_frame(frame, block);
+    if (slab != NULL)
+        return slab_block_bytes(slab, block);
+    if (!qr_is_large(heap, frame, block))
+        bad_pointer(frame, block, "size");
+    return qr_large_bytes(frame);
 }
 
 /* Whether @block can hold @bytes where it stands. */
@@ -179,21 +369,23 @@ static bool
 resize_in_place(struct qr_heap *heap, void *block, size_t bytes, uintptr_t site)
 {
     struct qr_frame *frame = qr_heap_frame(heap, block);
-    struct qr_cache *cache;
+    struct slab *slab;
 
-    if (frame == NULL || qr_frame_type(frame) != QR_FRAME_SLAB) {
-        if (!is_large(heap, frame, block))
+    if (qr_guard_bytes(heap, block) != 0)
+        return false;
+    slab = slab_by_frame(frame, block);
+    if (slab == NULL) {
+        if (!qr_is_large(heap, frame, block))
             bad_pointer(frame, block, "resize");
         if (bytes > qr_large_bytes(frame))
             return false;
         qr_large_shrink(heap, frame, bytes);
         return true;
     }
-    cache = (struct qr_cache *)atomic_load_explicit(&frame->index, memory_order_relaxed);
-    if (bytes > cache->object_bytes)
+    if (bytes > slab->cache->object_bytes)
         return false;
 #ifdef CONFIG_MEMORY_DEBUGGING
-    qr_heap_requested_set(cache, block, bytes, site);
+    qr_heap_requested_set(slab->cache, block, bytes, site);
 #else
     (void)site;
 #endif

@@ -10,9 +10,13 @@
  * bit that is already set, and free objects are taken in address order, a word of 64 at
  * a time.  Every frame of a slab names the slab in its descriptor.
  *
- * Objects of power-of-two size up to a page are naturally aligned: the first one starts
- * at a multiple of the stride.  Slabs that the preferred order cannot be had for are made
- * of the smallest order that holds an object, so fragmented memory still serves.
+ * Objects are aligned to the lowest set bit of their size, up to a page.  Slabs that the
+ * preferred order cannot be had for are made of the smallest order that holds an object, so
+ * fragmented memory still serves.
+ *
+ * Every memory node has its own lists.  A slab belongs to the node that its frames are of; where
+ * a CPU's own node has no memory left, what the frame layer gives it from another one
+ * goes into the lists of that one.
  *
  * Slabs are made and released with no lock held, because frames may then be reclaimed.
  */
@@ -43,7 +47,33 @@ slab_capacity(const struct qr_cache *cache, unsigned order, size_t *out_first)
         count--;
     }
     *out_first = first;
-    return count > 1024 ? 1024 : count;
+    return cache->off_slab && count > 64 ? 64 : count; /* their records have one word */
+}
+
+/* Bytes of a slab of @order that hold no object. */
+static size_t
+slab_waste(const struct qr_cache *cache, unsigned order)
+{
+    size_t first;
+
+    return (QR_PAGE_SIZE << order) - slab_capacity(cache, order, &first) * cache->stride;
+}
+
+/* The smallest block that holds a few objects and wastes little, or the one that wastes least. */
+static unsigned
+slab_order_choose(const struct qr_cache *cache)
+{
+    unsigned best = cache->slab_order_min;
+
+    for (unsigned order = best; order <= SLAB_ORDER_MAX; order++) {
+        size_t bytes = QR_PAGE_SIZE << order;
+
+        if (slab_waste(cache, order) << best < slab_waste(cache, best) << order)
+            best = order;
+        if (bytes / cache->stride >= 4 && slab_waste(cache, order) * 10 <= bytes)
+            return order;
+    }
+    return best;
 }
 
 void
@@ -56,21 +86,17 @@ qr_cache_layout(struct qr_cache *cache)
     while ((QR_PAGE_SIZE << order) < cache->stride)
         order++;
     cache->slab_order_min = (uint8_t)order;
-    /* Eight objects or more, as long as the block stays small. */
-    while (order < SLAB_ORDER_MAX && slab_capacity(cache, order, &first) < 8 &&
-           (QR_PAGE_SIZE << order) < 32768)
-        order++;
-    if ((QR_PAGE_SIZE << order) < 4 * (size_t)cache->stride && order < SLAB_ORDER_MAX)
-        order++;
-    cache->slab_order = (uint8_t)order;
+    cache->slab_order = (uint8_t)(cache->off_slab ? slab_order_choose(cache) : 0);
+    cache->reciprocal = (uint32_t)(((uint64_t)1 << 32) / cache->stride +
+                                   (((uint64_t)1 << 32) % cache->stride != 0));
 
-    size_t count = slab_capacity(cache, order, &first);
-    size_t left = (QR_PAGE_SIZE << order) - first - count * cache->stride;
+    size_t count = slab_capacity(cache, cache->slab_order, &first);
+    size_t left = (QR_PAGE_SIZE << cache->slab_order) - first - count * cache->stride;
     size_t step = cache->align > QR_CACHE_LINE ? cache->align : QR_CACHE_LINE;
 
     cache->colour_count = (uint32_t)(left / step) + 1;
     /* kfree() finds the record of an on-slab cache at the start of the object's page. */
-    qr_assert(cache->off_slab || order == 0);
+    qr_assert(count > 0);
 }
 
 size_t
@@ -100,83 +126,116 @@ qr_slab_index(const struct slab *slab, const void *pointer)
     uint32_t index = offset / slab->cache->stride;
 
     if (index >= slab->count || offset % slab->cache->stride != 0)
-        qr_panic("heap: %p is inside an object of cache %s, not its start; free the pointer that "
-                 "the allocation returned",
-                 pointer, slab->cache->name);
+        qr_heap_inside_free(slab->cache, pointer);
     return index;
 }
 
-/* ---- taking and giving, cache->lock held --------------------------------- */
-
-/* Put a slab into the list that its count says. */
-static void
-slab_relist(struct qr_cache *cache, struct slab *slab)
+/* The slab of an object that is freed to @cache, which may be the wrong one. */
+static struct slab *
+slab_of_object(struct qr_cache *cache, void *object)
 {
+    struct slab *slab = (struct slab *)((uintptr_t)object & ~(uintptr_t)QR_PAGE_MASK);
+
+    if (cache->off_slab || !FREE_BY_PAGE || slab->magic != cache_slab_mark(cache, slab))
+        slab = qr_slab_find(cache->heap, object);
+    if (slab == NULL || slab->cache != cache)
+        qr_heap_wrong_cache(cache, object, slab);
+    return slab;
+}
+
+/* ---- taking and giving, the node's lock held ------------------------------ */
+
+void
+qr_slab_relist(struct cache_node *node, struct slab *slab)
+{
+    if (slab->isolated)
+        return;
     qr_list_remove(&slab->link);
     if (slab->in_use == 0)
-        qr_list_push_front(&cache->empty, &slab->link);
+        qr_list_push_front(&node->empty, &slab->link);
     else if (slab->in_use == slab->count)
-        qr_list_push_front(&cache->full, &slab->link);
+        qr_list_push_front(&node->full, &slab->link);
     else
-        qr_list_push_front(&cache->partial, &slab->link);
+        qr_list_push_front(&node->partial, &slab->link);
 }
 
 /* Partial slabs first: the empty ones can then be released. */
 static struct slab *
-slab_with_free(struct qr_cache *cache)
+slab_with_free(struct cache_node *node)
 {
-    struct qr_list *list = qr_list_is_empty(&cache->partial) ? &cache->empty : &cache->partial;
+    struct qr_list *list = qr_list_is_empty(&node->partial) ? &node->empty : &node->partial;
 
     return qr_list_is_empty(list) ? NULL : qr_list_entry(list->next, struct slab, link);
 }
 
-static size_t
-slab_take(struct qr_cache *cache, struct slab *slab, size_t want, void **out)
+/* Where the search in a slab's bitmap begins: 0, or somewhere. */
+static unsigned
+slab_turn(struct qr_cache *cache, struct cache_node *node)
 {
+    if (!heap_switched(cache->heap, QR_HEAP_RANDOM_ORDER))
+        return 0;
+    node->random ^= node->random << 13;
+    node->random ^= node->random >> 7;
+    node->random ^= node->random << 17;
+    return (unsigned)(node->random >> 32);
+}
+
+/* The lowest bit of @row at or above @turn, else the lowest. */
+static unsigned
+row_pick(uint64_t row, unsigned turn)
+{
+    uint64_t above = row & ~(uint64_t)0 << (turn & 63);
+
+    return (unsigned)__builtin_ctzll(above != 0 ? above : row);
+}
+
+static size_t
+slab_take(struct qr_cache *cache, struct cache_node *node, struct slab *slab, size_t want,
+          void **out)
+{
+    bool random = heap_switched(cache->heap, QR_HEAP_RANDOM_ORDER);
+    unsigned w = slab_turn(cache, node) % slab->words;
     size_t got = 0;
 
-    for (unsigned w = 0; w < slab->words && got < want; w++) {
+    for (unsigned i = 0; i < slab->words && got < want; i++, w = w + 1 < slab->words ? w + 1 : 0) {
         char *base = slab->base + (size_t)w * 64 * cache->stride;
+        uint64_t row = slab->free[w];
 
-        while (slab->free[w] != 0 && got < want) {
-            unsigned bit = (unsigned)__builtin_ctzll(slab->free[w]);
+        while (row != 0 && got < want) {
+            unsigned bit =
+                random ? row_pick(row, slab_turn(cache, node)) : (unsigned)__builtin_ctzll(row);
 
-            slab->free[w] &= slab->free[w] - 1;
+            row &= ~((uint64_t)1 << bit);
             out[got++] = base + (size_t)bit * cache->stride;
         }
+        slab->free[w] = row;
     }
     if (slab->in_use == 0)
-        cache->empty_count--;
+        node->empty_count--;
     slab->in_use = (uint16_t)(slab->in_use + got);
     return got;
 }
 
 size_t
-qr_slabs_take(struct qr_cache *cache, size_t want, void **out)
+qr_slabs_take(struct qr_cache *cache, unsigned node_index, size_t want, void **out)
 {
+    struct cache_node *node = &cache->nodes[node_index];
     struct slab *slab;
     size_t got = 0;
 
-    qr_spin_lock(&cache->lock);
-    while (got < want && (slab = slab_with_free(cache)) != NULL) {
-        got += slab_take(cache, slab, want - got, out + got);
-        slab_relist(cache, slab);
+    qr_spin_lock(&node->lock);
+    while (got < want && (slab = slab_with_free(node)) != NULL) {
+        got += slab_take(cache, node, slab, want - got, out + got);
+        qr_slab_relist(node, slab);
     }
-    cache->in_use += got;
-    qr_spin_unlock(&cache->lock);
+    node->in_use += got;
+    qr_spin_unlock(&node->lock);
     return got;
 }
 
 static void
-slab_give(struct qr_cache *cache, void *object)
+slab_give(struct qr_cache *cache, struct cache_node *node, struct slab *slab, void *object)
 {
-    struct slab *slab =
-        cache->off_slab ? qr_slab_find(cache->heap, object) : slab_on_page(cache->heap, object);
-
-    if (slab == NULL || slab->cache != cache)
-        qr_panic("heap: %p was freed to cache %s but belongs to %s; free an object to the cache "
-                 "it came from",
-                 object, cache->name, slab == NULL ? "no cache" : slab->cache->name);
     unsigned index = qr_slab_index(slab, object);
     uint64_t bit = (uint64_t)1 << index % 64;
     bool was_full = slab->in_use == slab->count;
@@ -185,24 +244,41 @@ slab_give(struct qr_cache *cache, void *object)
         qr_heap_double_free(cache, object);
     slab->free[index / 64] |= bit;
     slab->in_use--;
-    cache->empty_count += slab->in_use == 0;
+    node->empty_count += slab->in_use == 0;
+    node->in_use--;
     if (was_full || slab->in_use == 0)
-        slab_relist(cache, slab);
+        qr_slab_relist(node, slab);
+}
+
+/* As many as lie on one node, under its lock.  @return how many */
+static size_t
+slabs_give_run(struct qr_cache *cache, size_t count, void *const *objects, bool *out_release)
+{
+    struct slab *slab = slab_of_object(cache, objects[0]);
+    struct cache_node *node = &cache->nodes[slab->node];
+    size_t i = 0;
+
+    qr_spin_lock(&node->lock);
+    while (slab != NULL) {
+        slab_give(cache, node, slab, objects[i++]);
+        slab = i < count ? slab_of_object(cache, objects[i]) : NULL;
+        if (slab != NULL && &cache->nodes[slab->node] != node)
+            slab = NULL;
+    }
+    *out_release = *out_release || node->empty_count > cache->empty_limit;
+    if (node->empty_count != 0)
+        atomic_store_explicit(&cache->reapable, true, memory_order_relaxed);
+    qr_spin_unlock(&node->lock);
+    return i;
 }
 
 void
 qr_slabs_give(struct qr_cache *cache, size_t count, void *const *objects)
 {
-    bool release;
+    bool release = false;
 
-    qr_spin_lock(&cache->lock);
-    for (size_t i = 0; i < count; i++)
-        slab_give(cache, objects[i]);
-    cache->in_use -= count;
-    release = cache->empty_count > cache->empty_limit;
-    if (cache->empty_count != 0)
-        atomic_store_explicit(&cache->reapable, true, memory_order_relaxed);
-    qr_spin_unlock(&cache->lock);
+    for (size_t i = 0; i < count;)
+        i += slabs_give_run(cache, count - i, objects + i, &release);
     if (release)
         (void)qr_slabs_release(cache, cache->empty_limit);
 }
@@ -241,6 +317,26 @@ slab_frames(struct qr_cache *cache, unsigned alloc_flags, unsigned *out_order)
     return frame;
 }
 
+/* The memory node of a frame, as the heap counts them. */
+static unsigned
+frame_node(const struct qr_heap *heap, const struct qr_frame *frame)
+{
+    unsigned node = heap->frames->zones[frame->zone].node;
+
+    return node < heap->node_count ? node : 0;
+}
+
+static void
+slab_bits_fill(struct slab *slab)
+{
+    slab->words = (uint8_t)((slab->count + 63u) / 64);
+    for (unsigned w = 0; w < slab->words; w++) {
+        size_t bits = slab->count - w * 64u;
+
+        slab->free[w] = bits >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << bits) - 1;
+    }
+}
+
 static struct slab *
 slab_make(struct qr_cache *cache, struct qr_frame *frame, unsigned order, struct slab *record)
 {
@@ -254,20 +350,22 @@ slab_make(struct qr_cache *cache, struct qr_frame *frame, unsigned order, struct
     uint32_t turn = atomic_fetch_add_explicit(&cache->colour, 1, memory_order_relaxed);
     size_t colour = turn % cache->colour_count * step;
 
+    *slab = (struct slab){
+        .cache = cache,
+        .base = start + first + (colour <= left ? colour : 0),
+        .frame = frame,
+        .reciprocal = cache->reciprocal,
+        .limit = cache->reciprocal,
+        .count = (uint16_t)count,
+        .order = (uint8_t)order,
+        .node = (uint8_t)frame_node(cache->heap, frame),
+    };
+    slab->magic = cache_slab_mark(cache, slab);
+    if (cache->class_index != CACHE_NO_CLASS)
+        slab->lane =
+            ((size_t)slab->node * CLASS_LANES + cache->class_index) * sizeof(struct heap_lane);
     qr_list_init(&slab->link);
-    slab->magic = cache->heap->key ^ (uintptr_t)slab;
-    slab->cache = cache;
-    slab->base = start + first + (colour <= left ? colour : 0);
-    slab->frame = frame;
-    slab->count = (uint16_t)count;
-    slab->in_use = 0;
-    slab->order = (uint8_t)order;
-    slab->words = (uint8_t)((count + 63) / 64);
-    for (unsigned w = 0; w < slab->words; w++) {
-        size_t bits = count - w * 64u;
-
-        slab->free[w] = bits >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << bits) - 1;
-    }
+    slab_bits_fill(slab);
     for (size_t i = 0; i < count; i++) {
         void *object = slab->base + i * cache->stride;
 
@@ -280,12 +378,13 @@ slab_make(struct qr_cache *cache, struct qr_frame *frame, unsigned order, struct
 }
 
 bool
-qr_slabs_grow(struct qr_cache *cache, unsigned alloc_flags)
+qr_slabs_grow(struct qr_cache *cache, unsigned alloc_flags, unsigned *out_node)
 {
     struct slab *record = NULL;
     unsigned order;
     struct qr_frame *frame;
     struct slab *slab;
+    struct cache_node *node;
 
     if (cache->off_slab) {
         record = qr_cache_alloc_sized(&cache->heap->slab_records, 0,
@@ -300,35 +399,52 @@ qr_slabs_grow(struct qr_cache *cache, unsigned alloc_flags)
         return false;
     }
     slab = slab_make(cache, frame, order, record);
-    qr_spin_lock(&cache->lock);
-    slab_relist(cache, slab);
-    cache->slab_count++;
-    cache->empty_count++;
-    cache->frame_count += (size_t)1 << order;
-    cache->total_objects += slab->count;
-    qr_spin_unlock(&cache->lock);
+    *out_node = slab->node;
+    node = &cache->nodes[slab->node];
+    qr_spin_lock(&node->lock);
+    qr_slab_relist(node, slab);
+    node->slab_count++;
+    node->empty_count++;
+    node->frame_count += (size_t)1 << order;
+    node->total_objects += slab->count;
+    qr_spin_unlock(&node->lock);
     qr_counter_add(qr_frames_counters(cache->heap->frames), QR_PAGES_SLAB, 1l << order);
     return true;
 }
 
-/* An empty slab out of its cache's books, or NULL. */
+/* An empty slab out of its node's books, or NULL. */
 static struct slab *
-slab_detach(struct qr_cache *cache, size_t keep)
+slab_detach(struct cache_node *node, size_t keep)
 {
     struct slab *slab = NULL;
 
-    qr_spin_lock(&cache->lock);
-    if (cache->empty_count > keep) {
+    qr_spin_lock(&node->lock);
+    if (node->empty_count > keep && !qr_list_is_empty(&node->empty)) {
         /* The oldest: the front was used last. */
-        slab = qr_list_entry(cache->empty.prev, struct slab, link);
+        slab = qr_list_entry(node->empty.prev, struct slab, link);
         qr_list_remove(&slab->link);
-        cache->empty_count--;
-        cache->slab_count--;
-        cache->frame_count -= (size_t)1 << slab->order;
-        cache->total_objects -= slab->count;
+        node->empty_count--;
+        node->slab_count--;
+        node->frame_count -= (size_t)1 << slab->order;
+        node->total_objects -= slab->count;
     }
-    qr_spin_unlock(&cache->lock);
+    qr_spin_unlock(&node->lock);
     return slab;
+}
+
+size_t
+qr_slab_release(struct qr_cache *cache, struct slab *slab)
+{
+    struct qr_frame *frame = slab->frame;
+    unsigned order = slab->order;
+
+    slab->magic = 0;
+    frames_label(cache, frame, order, NULL);
+    if (cache->off_slab)
+        qr_cache_free_sited(&cache->heap->slab_records, slab, 0);
+    qr_frame_free(cache->heap->frames, frame);
+    qr_counter_add(qr_frames_counters(cache->heap->frames), QR_PAGES_SLAB, -(1l << order));
+    return (size_t)1 << order;
 }
 
 size_t
@@ -337,17 +453,9 @@ qr_slabs_release(struct qr_cache *cache, size_t keep)
     struct slab *slab;
     size_t released = 0;
 
-    while ((slab = slab_detach(cache, keep)) != NULL) {
-        struct qr_frame *frame = slab->frame;
-        unsigned order = slab->order;
-
-        slab->magic = 0;
-        frames_label(cache, frame, order, NULL);
-        if (cache->off_slab)
-            qr_cache_free_sited(&cache->heap->slab_records, slab, 0);
-        qr_frame_free(cache->heap->frames, frame);
-        qr_counter_add(qr_frames_counters(cache->heap->frames), QR_PAGES_SLAB, -(1l << order));
-        released += (size_t)1 << order;
+    for (unsigned n = 0; n < cache->heap->node_count; n++) {
+        while ((slab = slab_detach(&cache->nodes[n], keep)) != NULL)
+            released += qr_slab_release(cache, slab);
     }
     return released;
 }

@@ -33,24 +33,27 @@ cache_at(struct qr_heap *heap, size_t index)
 #ifdef CONFIG_MEMORY_DEBUGGING
 typedef void (*object_fn)(void *context, struct qr_cache *cache, void *object, bool in_bitmap);
 
-/* Visit every object of every slab.  Locks: takes cache->lock around all of it. */
+/* Visit every object of every slab.  Locks: takes the lock of each node. */
 static void
 objects_visit(struct qr_cache *cache, object_fn visit, void *context)
 {
-    struct qr_list *lists[3] = {&cache->partial, &cache->full, &cache->empty};
+    for (unsigned n = 0; n < cache->heap->node_count; n++) {
+        struct cache_node *node = &cache->nodes[n];
+        struct qr_list *lists[3] = {&node->partial, &node->full, &node->empty};
 
-    qr_spin_lock(&cache->lock);
-    for (unsigned l = 0; l < 3; l++) {
-        qr_list_for_each(link, lists[l])
-        {
-            struct slab *slab = qr_list_entry(link, struct slab, link);
+        qr_spin_lock(&node->lock);
+        for (unsigned l = 0; l < 3; l++) {
+            qr_list_for_each(link, lists[l])
+            {
+                struct slab *slab = qr_list_entry(link, struct slab, link);
 
-            for (unsigned i = 0; i < slab->count; i++)
-                visit(context, cache, slab->base + (size_t)i * cache->stride,
-                      slab->free[i / 64] >> i % 64 & 1);
+                for (unsigned i = 0; i < slab->count; i++)
+                    visit(context, cache, slab->base + (size_t)i * cache->stride,
+                          slab->free[i / 64] >> i % 64 & 1);
+            }
         }
+        qr_spin_unlock(&node->lock);
     }
-    qr_spin_unlock(&cache->lock);
 }
 
 static void
@@ -61,25 +64,63 @@ add_requested(void *context, struct qr_cache *cache, void *object, bool in_bitma
 }
 #endif
 
+/* What a cache has on all nodes. */
+struct cache_sums {
+    size_t slabs, empty, frames, total, in_use, active; /* active: with callers */
+};
+
+static struct cache_sums
+cache_sum(struct qr_cache *cache)
+{
+    size_t idle = qr_heap_lanes_count(cache) + qr_quarantine_count(cache);
+    struct cache_sums sums = {0};
+
+    for (unsigned n = 0; n < cache->heap->node_count; n++) {
+        struct cache_node *node = &cache->nodes[n];
+
+        qr_spin_lock(&node->lock);
+        sums.slabs += node->slab_count;
+        sums.empty += node->empty_count;
+        sums.frames += node->frame_count;
+        sums.total += node->total_objects;
+        sums.in_use += node->in_use;
+        qr_spin_unlock(&node->lock);
+    }
+    sums.active = sums.in_use > idle ? sums.in_use - idle : 0;
+    return sums;
+}
+
+/* The share of @frames that @bytes do not cover, in thousandths. */
+static unsigned
+fragmentation(size_t frames, size_t bytes)
+{
+    size_t held = frames << QR_PAGE_SHIFT;
+
+    return held == 0 || bytes >= held ? 0 : (unsigned)(1000 - bytes / (held / 1000 + 1));
+}
+
 static void
 cache_stats(struct qr_cache *cache, struct qr_cache_stats *stats)
 {
-    size_t in_magazines = qr_heap_lanes_count(cache);
+    struct cache_sums sums = cache_sum(cache);
 
-    qr_spin_lock(&cache->lock);
     *stats = (struct qr_cache_stats){
         .name = cache->name,
         .object_bytes = cache->object_bytes,
         .slab_frames = (size_t)1 << cache->slab_order,
-        .objects_per_slab = cache->slab_count == 0 ? qr_cache_slab_objects(cache)
-                                                   : cache->total_objects / cache->slab_count,
-        .slabs = cache->slab_count,
-        .active_slabs = cache->slab_count - cache->empty_count,
-        .active_objects = cache->in_use > in_magazines ? cache->in_use - in_magazines : 0,
-        .total_objects = cache->total_objects,
-        .magazine_objects = cache->magazine_size,
+        .objects_per_slab =
+            sums.slabs == 0 ? qr_cache_slab_objects(cache) : sums.total / sums.slabs,
+        .slabs = sums.slabs,
+        .active_slabs = sums.slabs - sums.empty,
+        .active_objects = sums.active,
+        .total_objects = sums.total,
+        .frames = sums.frames,
+        .magazine_objects =
+            cache->has_magazines
+                ? magazine_capacity(atomic_load_explicit(&cache->kind, memory_order_relaxed))
+                : 0,
+        .fragmentation = fragmentation(sums.frames, sums.active * cache->object_bytes),
     };
-    qr_spin_unlock(&cache->lock);
 #ifdef CONFIG_MEMORY_DEBUGGING
     objects_visit(cache, add_requested, &stats->requested_bytes);
 #endif
@@ -104,22 +145,23 @@ qr_heap_stats(struct qr_heap *heap, struct qr_heap_stats *out_stats)
     struct qr_heap_stats stats = {0};
 
     stats.large_blocks = atomic_load_explicit(&heap->large_blocks, memory_order_relaxed);
-    stats.frames = atomic_load_explicit(&heap->large_frames, memory_order_relaxed);
-    stats.large_bytes = stats.frames << QR_PAGE_SHIFT;
+    stats.large_bytes = atomic_load_explicit(&heap->large_bytes, memory_order_relaxed);
+    stats.frames = atomic_load_explicit(&heap->large_frames, memory_order_relaxed) +
+                   atomic_load_explicit(&heap->own_frames, memory_order_relaxed);
     stats.active_bytes = stats.large_bytes;
     qr_spin_lock(&heap->lock);
     qr_list_for_each(link, &heap->caches)
     {
         struct qr_cache *cache = qr_list_entry(link, struct qr_cache, link);
-        size_t in_magazines = qr_heap_lanes_count(cache);
+        struct cache_sums sums = cache_sum(cache);
 
-        qr_spin_lock(&cache->lock);
-        if (cache->in_use > in_magazines)
-            stats.active_bytes += (cache->in_use - in_magazines) * cache->object_bytes;
-        stats.frames += cache->frame_count;
-        qr_spin_unlock(&cache->lock);
+        stats.frames += sums.frames;
+        /* What the heap itself keeps its books in is nobody's. */
+        if (!qr_cache_is_internal(heap, cache))
+            stats.active_bytes += sums.active * cache->object_bytes;
     }
     qr_spin_unlock(&heap->lock);
+    stats.fragmentation = fragmentation(stats.frames, stats.active_bytes);
     *out_stats = stats;
 }
 
@@ -142,12 +184,15 @@ struct check {
     } while (0)
 
 static void
-check_slab(struct check *check, struct qr_cache *cache, const struct slab *slab, unsigned list)
+check_slab(struct check *check, struct qr_cache *cache, const struct slab *slab, unsigned list,
+           unsigned node)
 {
     unsigned expected = slab->in_use == 0 ? 2 : slab->in_use == slab->count ? 1 : 0;
     unsigned bits = 0;
 
-    CHECK(check, slab->cache == cache && list == expected,
+    CHECK(check,
+          slab->cache == cache && list == expected && slab->node == node && !slab->isolated &&
+              slab->magic == cache_slab_mark(cache, slab),
           "cache %s: slab %p with %u of %u in use stands in list %u", cache->name,
           (const void *)slab, slab->in_use, slab->count, list);
     for (unsigned w = 0; w < slab->words; w++) {
@@ -186,25 +231,41 @@ check_object(void *context, struct qr_cache *cache, void *object, bool in_bitmap
 #endif
 
 static void
-check_cache(struct check *check, struct qr_cache *cache)
+check_node(struct check *check, struct qr_cache *cache, unsigned n)
 {
-    struct qr_list *lists[3] = {&cache->partial, &cache->full, &cache->empty};
+    struct cache_node *node = &cache->nodes[n];
+    struct qr_list *lists[3] = {&node->partial, &node->full, &node->empty};
+    size_t in_depot = 0;
 
     check->slabs = check->empty = check->frames = check->total = check->in_use = 0;
-    qr_spin_lock(&cache->lock);
+    qr_spin_lock(&node->lock);
     for (unsigned l = 0; l < 3; l++) {
         qr_list_for_each(link, lists[l])
-            check_slab(check, cache, qr_list_entry(link, struct slab, link), l);
+            check_slab(check, cache, qr_list_entry(link, struct slab, link), l, n);
     }
     CHECK(check,
-          check->slabs == cache->slab_count && check->empty == cache->empty_count &&
-              check->frames == cache->frame_count && check->total == cache->total_objects &&
-              check->in_use == cache->in_use,
+          check->slabs == node->slab_count && check->empty == node->empty_count &&
+              check->frames == node->frame_count && check->total == node->total_objects &&
+              check->in_use == node->in_use,
           "cache %s: counts %zu slabs, %zu empty, %zu objects, %zu in use; has %zu, %zu, %zu, %zu",
-          cache->name, cache->slab_count, cache->empty_count, cache->total_objects, cache->in_use,
+          cache->name, node->slab_count, node->empty_count, node->total_objects, node->in_use,
           check->slabs, check->empty, check->total, check->in_use);
-    qr_spin_unlock(&cache->lock);
-    CHECK(check, qr_heap_lanes_count(cache) <= cache->in_use,
+    for (struct magazine *m = node->depot_full; m != NULL; m = m->next) {
+        CHECK(check, m->count <= magazine_capacity(m->kind) && m->kind < MAGAZINE_KINDS,
+              "cache %s: a magazine of kind %u with %u objects", cache->name, m->kind, m->count);
+        in_depot += m->count;
+    }
+    CHECK(check, in_depot == node->depot_objects, "cache %s: %zu objects in the depot, %zu counted",
+          cache->name, in_depot, node->depot_objects);
+    qr_spin_unlock(&node->lock);
+}
+
+static void
+check_cache(struct check *check, struct qr_cache *cache)
+{
+    for (unsigned n = 0; n < cache->heap->node_count; n++)
+        check_node(check, cache, n);
+    CHECK(check, qr_heap_lanes_count(cache) <= cache_sum(cache).in_use,
           "cache %s: more objects in magazines than out of slabs", cache->name);
 #ifdef CONFIG_MEMORY_DEBUGGING
     objects_visit(cache, check_object, check);
@@ -220,7 +281,49 @@ qr_heap_validate(struct qr_heap *heap, char *out_message, size_t bytes)
     qr_list_for_each(link, &heap->caches)
         check_cache(&check, qr_list_entry(link, struct qr_cache, link));
     qr_spin_unlock(&heap->lock);
-    return check.ok;
+    return check.ok && qr_fit_validate(heap, out_message, bytes);
+}
+
+/* ---- switches, names --------------------------------------------------------- */
+
+unsigned
+qr_heap_debug(struct qr_heap *heap, unsigned switches)
+{
+#ifdef CONFIG_MEMORY_DEBUGGING
+    if ((switches & QR_HEAP_TRACK) != 0 && (heap->trace == NULL || !qr_traces_ready(heap)))
+        switches &= ~(unsigned)QR_HEAP_TRACK;
+#else
+    switches &= QR_HEAP_RANDOM_ORDER;
+#endif
+    atomic_store_explicit(&heap->switches, switches, memory_order_relaxed);
+    if ((switches & QR_HEAP_QUARANTINE) == 0)
+        qr_quarantine_flush(heap, NULL);
+    return switches;
+}
+
+unsigned
+qr_heap_debug_get(struct qr_heap *heap)
+{
+    return atomic_load_explicit(&heap->switches, memory_order_relaxed);
+}
+
+void
+qr_heap_trace(struct qr_heap *heap, const struct qr_trace_ops *ops)
+{
+    heap->trace = ops;
+}
+
+void
+qr_site_write(struct qr_heap *heap, struct qr_writer *writer, uintptr_t site)
+{
+    const char *name = NULL;
+    size_t offset = 0;
+
+    if (heap->trace != NULL && heap->trace->symbol != NULL)
+        name = heap->trace->symbol(heap->trace->context, site, &offset);
+    qr_writer_printf(writer, "0x%lx", (unsigned long)site);
+    if (name != NULL)
+        qr_writer_printf(writer, " %s+0x%lx", name, (unsigned long)offset);
 }
 
 /* ---- leaks -------------------------------------------------------------- */
@@ -232,6 +335,7 @@ enum { LEAK_SITES = 64 };
 struct leak_table {
     struct leak_site {
         uintptr_t site;
+        uint32_t trace;
         size_t objects, bytes;
     } sites[LEAK_SITES];
     size_t used;
@@ -242,14 +346,15 @@ static void
 add_leak(void *context, struct qr_cache *cache, void *object, bool in_bitmap)
 {
     struct leak_table *table = context;
-    uintptr_t site = qr_heap_record(cache, object)->site;
+    const struct object_record *record = qr_heap_record(cache, object);
     size_t bytes = qr_heap_requested(cache, object);
     size_t i = 0;
 
     /* Site 0 is the heap itself: magazines, records. */
-    if (in_bitmap || !qr_heap_object_live(cache, object) || site == 0)
+    if (in_bitmap || !qr_heap_object_live(cache, object) || record->site == 0)
         return;
-    while (i < table->used && table->sites[i].site != site)
+    while (i < table->used &&
+           (table->sites[i].site != record->site || table->sites[i].trace != record->trace))
         i++;
     if (i == LEAK_SITES) {
         table->other_objects++;
@@ -257,24 +362,57 @@ add_leak(void *context, struct qr_cache *cache, void *object, bool in_bitmap)
         return;
     }
     if (i == table->used)
-        table->sites[table->used++].site = site;
+        table->sites[table->used++] =
+            (struct leak_site){.site = record->site, .trace = record->trace};
     table->sites[i].objects++;
     table->sites[i].bytes += bytes;
+}
+
+/* The site with the most bytes that was not written yet, or NULL. */
+static struct leak_site *
+leak_largest(struct leak_table *table)
+{
+    struct leak_site *largest = NULL;
+
+    for (size_t i = 0; i < table->used; i++) {
+        struct leak_site *site = &table->sites[i];
+
+        if (site->objects != 0 && (largest == NULL || site->bytes > largest->bytes))
+            largest = site;
+    }
+    return largest;
+}
+
+static void
+leak_write(struct qr_heap *heap, struct qr_writer *writer, const struct leak_site *leak)
+{
+    const uintptr_t *sites = NULL;
+    unsigned depth = qr_trace_get(heap, leak->trace, &sites);
+
+    qr_writer_printf(writer, "%zu objects, %zu bytes, allocated at ", leak->objects, leak->bytes);
+    qr_site_write(heap, writer, leak->site);
+    qr_writer_printf(writer, "\n");
+    for (unsigned i = 0; i < depth; i++) {
+        qr_writer_printf(writer, "    ");
+        qr_site_write(heap, writer, sites[i]);
+        qr_writer_printf(writer, "\n");
+    }
 }
 
 void
 qr_heap_report_leaks(struct qr_heap *heap, struct qr_writer *writer)
 {
     struct leak_table table = {0};
+    struct leak_site *leak;
 
     qr_spin_lock(&heap->lock);
     qr_list_for_each(link, &heap->caches)
         objects_visit(qr_list_entry(link, struct qr_cache, link), add_leak, &table);
     qr_spin_unlock(&heap->lock);
-    for (size_t i = 0; i < table.used; i++)
-        qr_writer_printf(writer, "%zu objects, %zu bytes, allocated at 0x%lx\n",
-                         table.sites[i].objects, table.sites[i].bytes,
-                         (unsigned long)table.sites[i].site);
+    while ((leak = leak_largest(&table)) != NULL) {
+        leak_write(heap, writer, leak);
+        leak->objects = 0;
+    }
     if (table.other_objects != 0)
         qr_writer_printf(writer, "%zu objects, %zu bytes at other sites\n", table.other_objects,
                          table.other_bytes);
@@ -282,7 +420,7 @@ qr_heap_report_leaks(struct qr_heap *heap, struct qr_writer *writer)
 
     if (large != 0)
         qr_writer_printf(writer, "%zu large blocks, %zu bytes\n", large,
-                         (size_t)heap->large_frames << QR_PAGE_SHIFT);
+                         atomic_load_explicit(&heap->large_bytes, memory_order_relaxed));
 }
 
 #else

@@ -356,7 +356,7 @@ TEST(heap, statistics_are_exact_at_rest)
     struct qr_heap_stats heap;
 
     for (unsigned i = 0; i < 500; i++)
-        blocks[i] = qr_kmalloc(bench.heap, 100, 0);
+        blocks[i] = qr_kmalloc(bench.heap, 128, 0);
     ASSERT_TRUE(stats_named(&bench, "kmalloc-128", &stats) != NULL);
     EXPECT_EQ(stats.active_objects, 500);
     EXPECT_GE(stats.total_objects, 500);
