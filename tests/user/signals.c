@@ -465,6 +465,85 @@ test_registers(void)
     CHECK(patched == 2.5);
     CHECK(kept == 1.5);
 }
+#elif defined(__aarch64__)
+static void
+test_cpu_faults(void)
+{
+    handle(SIGILL, keep_and_escape, SA_NODEFER);
+    handle(SIGTRAP, keep_and_escape, SA_NODEFER);
+    handle(SIGBUS, keep_and_escape, SA_NODEFER);
+    hits = 0;
+    if (sigsetjmp(escape, 1) == 0)
+        __asm__ volatile(".inst 0"); /* udf */
+    CHECK(last.si_signo == SIGILL && last.si_code == ILL_ILLOPC);
+    if (sigsetjmp(escape, 1) == 0)
+        __asm__ volatile("mrs x0, sctlr_el1" : : : "x0");
+    CHECK(last.si_signo == SIGILL && last.si_code == ILL_ILLOPC);
+    if (sigsetjmp(escape, 1) == 0)
+        __asm__ volatile("brk #0");
+    CHECK(last.si_signo == SIGTRAP && last.si_code == TRAP_BRKPT);
+    if (sigsetjmp(escape, 1) == 0)
+        __asm__ volatile("br %0" : : "r"(0x400002ul));
+    CHECK(last.si_signo == SIGBUS && last.si_code == BUS_ADRALN);
+    CHECK_EQ(last.si_addr, 0x400002);
+    CHECK_EQ(hits, 4);
+    signal(SIGBUS, SIG_DFL);
+}
+
+/* The floating-point record of a signal frame, with no reliance on its place. */
+static struct fpsimd_context *
+frame_vectors(ucontext_t *user)
+{
+    struct _aarch64_ctx *record = (void *)user->uc_mcontext.__reserved;
+
+    while (record->magic != 0 && record->magic != FPSIMD_MAGIC)
+        record = (void *)((char *)record + record->size);
+    return record->magic == FPSIMD_MAGIC ? (struct fpsimd_context *)record : NULL;
+}
+
+/* A handler changes the interrupted registers, floating-point ones included. */
+static void
+patch_registers(int number, siginfo_t *info, void *context)
+{
+    struct fpsimd_context *vectors = frame_vectors(context);
+    double patched = 2.5, clobber = 3.0;
+
+    (void)number;
+    (void)info;
+    ((ucontext_t *)context)->uc_mcontext.regs[19] = 0x1234;
+    if (vectors != NULL)
+        memcpy(&vectors->vregs[9], &patched, sizeof(patched));
+    __asm__ volatile("ldr d8, %0; ldr d9, %0" : : "m"(clobber) : "v8", "v9");
+    hits++;
+}
+
+static void
+test_registers(void)
+{
+    double in = 1.5, patched = 0, kept = 0;
+    long x19 = 0;
+
+    handle(SIGUSR1, patch_registers, 0);
+    hits = 0;
+    __asm__ volatile(
+        "ldr d8, %[in]\n\t"
+        "ldr d9, %[in]\n\t"
+        "mov x19, #0x99\n\t"
+        "mov x8, %[kill]\n\t"
+        "mov x0, %[self]\n\t"
+        "mov x1, %[signal]\n\t"
+        "svc #0\n\t"
+        "mov %[x19], x19\n\t"
+        "str d8, %[kept]\n\t"
+        "str d9, %[patched]"
+        : [patched] "=m"(patched), [kept] "=m"(kept), [x19] "=&r"(x19)
+        : [in] "m"(in), [kill] "i"(SYS_kill), [self] "r"((long)getpid()), [signal] "i"(SIGUSR1)
+        : "x0", "x1", "x8", "x19", "v8", "v9", "memory");
+    CHECK_EQ(hits, 1);
+    CHECK_EQ(x19, 0x1234);
+    CHECK(patched == 2.5);
+    CHECK(kept == 1.5);
+}
 #endif
 
 static void
@@ -686,7 +765,7 @@ main(void)
     test_stop_continue();
     test_kill_stopped();
     test_faults();
-#if defined(__x86_64__) || defined(__riscv)
+#if defined(__x86_64__) || defined(__riscv) || defined(__aarch64__)
     test_cpu_faults();
     test_registers();
 #endif

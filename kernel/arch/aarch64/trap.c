@@ -169,11 +169,11 @@ trap_kind_of_class(unsigned class)
     case CLASS_BREAKPOINT:
     case CLASS_WATCHPOINT:
     case CLASS_BRK:
-        return TRAP_BREAKPOINT;
+        return TRAP_BRKPT;
     case CLASS_STEP:
         return TRAP_STEP;
     default:
-        return TRAP_ILLEGAL; /* undefined, or of an extension that is off */
+        return TRAP_OPCODE; /* undefined, or of an extension that is off */
     }
 }
 

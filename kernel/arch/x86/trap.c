@@ -176,7 +176,7 @@ trap_kind_of_vector(uint64_t vector)
     case 16:
     case 19:
         return TRAP_FLOAT;
-    case 17:
+    case VECTOR_ALIGNMENT:
         return TRAP_ALIGNMENT;
     default:
         return TRAP_PROTECTION;
@@ -210,7 +210,8 @@ exception(struct trap_frame *frame)
         die(frame, name, cr2_read());
     if (frame_from_user(frame)) {
         irq_enable();
-        trap_user_fault(frame, trap_kind_of_vector(frame->vector), frame_ip(frame));
+        trap_user_fault(frame, trap_kind_of_vector(frame->vector),
+                        frame->vector == VECTOR_ALIGNMENT ? 0 : frame_ip(frame));
         return;
     }
     if (frame->vector >= VECTOR_TSS && frame->vector <= VECTOR_PROTECTION) {

@@ -49,6 +49,7 @@
 #define VECTOR_TSS           10
 #define VECTOR_PROTECTION    13
 #define VECTOR_PAGE_FAULT    14
+#define VECTOR_ALIGNMENT     17
 #define VECTOR_MACHINE_CHECK 18
 #define VECTOR_IRQ_BASE      0x20 /* 16 legacy lines */
 #define VECTOR_TIMER         0x40
