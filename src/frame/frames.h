@@ -251,6 +251,7 @@ struct qr_frames {
     _Atomic size_t reserved;
     _Atomic size_t metadata_bytes;
     uint64_t direct_limit;
+    _Atomic unsigned node_count; /* one past the highest node that has had memory */
 
     _Atomic size_t failures;
     _Atomic unsigned open_lanes;

@@ -129,8 +129,11 @@ qr_fallback_fill(struct qr_frames *frames)
                                       memory_order_relaxed);
         }
     }
-    for (unsigned node = 0; node < CONFIG_MAX_NODES; node++)
+    for (unsigned node = 0; node < CONFIG_MAX_NODES; node++) {
         frames->any_high |= frames->zones[node * QR_ZONE_COUNT + QR_ZONE_HIGH].managed != 0;
+        if (node >= frames->node_count && qr_frames_node_exists(frames, node))
+            frames->node_count = node + 1;
+    }
 }
 
 static void
