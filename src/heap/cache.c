@@ -43,7 +43,8 @@ natural_align(size_t bytes)
 static size_t
 keep_bytes(const struct qr_heap *heap)
 {
-    size_t bytes = heap->frames->total / 2048 << QR_PAGE_SHIFT;
+    size_t total = atomic_load_explicit(&heap->frames->total, memory_order_relaxed);
+    size_t bytes = total / 2048 << QR_PAGE_SHIFT;
 
     return bytes > 131072 ? 131072 : bytes;
 }
@@ -305,6 +306,19 @@ setup_nodes(struct qr_heap *heap)
     return true;
 }
 
+/* One past the highest node that has memory now; what is added to others later counts as node 0's. */
+static unsigned
+nodes_with_memory(const struct qr_frames *frames)
+{
+    unsigned count = 1;
+
+    for (unsigned i = 0; i < frames->zone_count; i++) {
+        if (frames->zones[i].node >= count)
+            count = frames->zones[i].node + 1u;
+    }
+    return count;
+}
+
 static void
 nodes_release(struct qr_heap *heap)
 {
@@ -326,8 +340,7 @@ qr_heap_init(struct qr_heap *heap, struct qr_frames *frames, unsigned cpu_count)
         return QR_ERR_INVALID;
     heap->frames = frames;
     heap->cpu_count = cpu_count;
-    heap->node_count =
-        frames->node_count > 1 && frames->node_count <= CONFIG_MAX_NODES ? frames->node_count : 1;
+    heap->node_count = nodes_with_memory(frames);
     qr_spin_init(&heap->lock, QR_RANK_HEAP);
     qr_list_init(&heap->caches);
     qr_port_random(&heap->key, sizeof(heap->key));

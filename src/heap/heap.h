@@ -332,8 +332,9 @@ static inline bool
 heap_pressed(const struct qr_heap *heap, const struct qr_cpu *cpu)
 {
     const struct qr_frames *frames = heap->frames;
-    uint8_t home =
-        frames->fallback[cpu->node < CONFIG_MAX_NODES ? cpu->node : 0][QR_ZONE_NORMAL][0];
+    uint8_t home = atomic_load_explicit(
+        &frames->fallback[cpu->node < CONFIG_MAX_NODES ? cpu->node : 0][QR_ZONE_NORMAL][0],
+        memory_order_relaxed);
 
     return home == 0xff || atomic_load_explicit(&frames->zones[home].pressed, memory_order_relaxed);
 }
