@@ -313,7 +313,7 @@ nodes_with_memory(const struct qr_frames *frames)
     unsigned count = 1;
 
     for (unsigned i = 0; i < frames->zone_count; i++) {
-        if (frames->zones[i].node >= count)
+        if (frames->zones[i].managed != 0 && frames->zones[i].node >= count)
             count = frames->zones[i].node + 1u;
     }
     return count;
