@@ -182,7 +182,14 @@ watch_flush(struct rig *rig, qr_va start, qr_va last)
         watch->flushed += last.v - start.v + 1;
 }
 
-enum change { CHANGE_UNMAP, CHANGE_REPLACE, CHANGE_UPDATE, CHANGE_PROTECT, CHANGE_TAKE, CHANGES };
+enum change {
+    CHANGE_UNMAP,
+    CHANGE_REPLACE,
+    CHANGE_UPDATE,
+    CHANGE_PROTECT,
+    CHANGE_TAKE,
+    CHANGES,
+};
 
 /* Change the member at @at. */
 static void
@@ -353,4 +360,81 @@ TEST(group, misuse_is_named)
     qr_cursor_close(&c);
     rig_unmap_all(rig);
     rig_shutdown(rig);
+}
+
+static void
+moved(void *context, const struct qr_entry *entry, qr_va to)
+{
+    (void)context, (void)entry, (void)to;
+}
+
+/* A group that is moved to where its addresses do not fit a group is plain leaves there. */
+TEST(group, moved_members_are_plain)
+{
+    EVERY_FORMAT(format)
+    {
+        struct group g;
+
+        if (format->traits->info.group_bits[0] == 0)
+            continue;
+        group_boot(&g, format, 0);
+        group_map(&g);
+        struct qr_va_range range = rig_range(g.va, g.size);
+        qr_va to = qr_va_of(3 * g.size + g.part);
+
+        ASSERT_STATUS(qr_tables_move_prepare(&g.rig->tables, range, to), QR_OK);
+        qr_tables_move(&g.rig->tables, range, to, &g.rig->batch, moved, NULL);
+        g.rig->batch.flush(&g.rig->batch);
+        rig_validate(g.rig);
+        for (uintptr_t i = 0; i < g.size; i += g.part) {
+            EXPECT_EQ(rig_query(g.rig, g.va + i).kind, QR_ENTRY_NONE);
+            EXPECT_EQ(rig_query(g.rig, to.v + i).leaf.pa.v, g.leaf.pa.v + i);
+        }
+        group_shutdown(&g);
+    }
+}
+
+static bool
+every_entry(void *context, const struct qr_entry *entry)
+{
+    (void)context, (void)entry;
+    return true;
+}
+
+static void
+copied(void *context, const struct qr_entry *entry)
+{
+    (void)context, (void)entry;
+}
+
+/* Fork takes WRITE from both sides, which is a change of each member. */
+TEST(group, copied_members_are_plain_on_both_sides)
+{
+    static const struct qr_copy_ops ops = {.wanted = every_entry, .copied = copied};
+
+    EVERY_GROUP(format, level)
+    {
+        struct group g;
+        struct qr_tables child;
+        struct qr_cursor from, to;
+
+        group_boot(&g, format, level);
+        group_map(&g);
+        ASSERT_STATUS(qr_tables_init(&child, format, g.rig->machine->frames, g.rig->epoch, NULL),
+                      QR_OK);
+        group_open(&g, &from);
+        qr_cursor_open(&to, &child, rig_range(g.va, g.size), NULL);
+        ASSERT_STATUS(qr_cursor_copy_range(&from, &to, rig_range(g.va, g.size), &ops, NULL), QR_OK);
+        EXPECT_EQ(qr_cursor_query(&to, qr_va_of(g.va + g.part)).leaf.pa.v, g.leaf.pa.v + g.part);
+        qr_cursor_close(&to);
+        qr_cursor_close(&from);
+        EXPECT_EQ(group_members(&g), 0);
+        expect_leaves(&g, RO, 0);
+        qr_cursor_open(&to, &child, rig_range(g.va, g.size), &g.rig->batch);
+        qr_cursor_unmap_range(&to, rig_range(g.va, g.size), rig_ignore, NULL);
+        qr_cursor_close(&to);
+        g.rig->batch.flush(&g.rig->batch);
+        qr_tables_fini(&child);
+        group_shutdown(&g);
+    }
 }
