@@ -3,7 +3,8 @@
 # limit: 300
 #
 # A shell session of Debian's busybox: pipes, background jobs, traps, job control
-# signals, a few hundred forks and execs; what it prints is known.
+# signals, a few hundred forks and execs; what it prints is known.  ARCH and CPUS in
+# the environment say where.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -51,8 +52,8 @@ END
 sed -i "s/^07ad0ec2$/$(seq 1 3000 | md5sum | cut -c1-8)/" "$work/expected"
 
 failures=0
-for cpus in 1 4; do
-    tools/quire-run --smp $cpus --timeout 100 --add "$work/session:/root/session" \
+for cpus in ${CPUS:-1 4}; do
+    tools/quire-run --arch "${ARCH:-x86_64}" --smp $cpus --timeout 100 --add "$work/session:/root/session" \
         -- 'sh /root/session 2>/dev/null' >"$work/out" 2>"$work/log"
     status=$?
     if [ $status -eq 0 ] && diff "$work/expected" "$work/out" && grep -q '^leak check: every' "$work/log"

@@ -1,0 +1,17 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# limit: 400
+#
+# RISC-V 64 on QEMU's `virt` under OpenSBI, whose choice of the boot hart varies.
+. "$(dirname "$0")/common"
+port riscv64 riscv64-linux-gnu-gcc
+
+all_of_it
+for mode in sv39 sv48 sv57; do
+    expect "$mode" 0 "RISC-V, Sv${mode#sv}," --append satp=$mode --smp 2 -- \
+        'memtest 16 1; for i in 1 2 3 4; do (seq 1 1000 | md5sum) & done; wait'
+done
+expect "a CPU without Svinval, Svpbmt, Svnapot" 0 "$all_returned" --cpu rv64 -- 'memtest 16 1'
+expect "eight CPUs, two nodes" 0 '^8$' --smp 8 --mem 512M --numa 2 -- \
+    'cat /sys/devices/system/node/node1/meminfo >/dev/null && nproc'
+finish
