@@ -63,10 +63,9 @@ qr_cpu_relax(struct qr_cpu *cpu)
     qr_port_relax();
 }
 
-/** A fair (ticket) spin lock.  All zero is an unlocked lock of no rank. */
+/** A spin lock, not fair.  All zero is an unlocked lock of no rank. */
 struct qr_spin {
-    _Atomic uint16_t next;
-    _Atomic uint16_t serving;
+    _Atomic bool held;
     uint8_t rank;
 };
 
@@ -87,7 +86,7 @@ bool qr_spin_is_locked(const struct qr_spin *lock);
 
 /**
  * A spin lock that is one bit of a word which holds other data too (page-table
- * descriptors).  Not fair; same interrupt rule and polling as qr_spin_lock().
+ * descriptors).  The same interrupt rule and polling as qr_spin_lock().
  */
 static inline void qr_bit_lock(_Atomic uint32_t *word, uint32_t bit, enum qr_lock_rank rank);
 static inline void qr_bit_unlock(_Atomic uint32_t *word, uint32_t bit, enum qr_lock_rank rank);

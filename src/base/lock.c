@@ -2,10 +2,15 @@
 /*
  * Spin locks.
  *
- * A ticket lock: fair, two 16-bit counters, one atomic addition to enter.  All
- * waiting goes through qr_cpu_relax(), which serves shootdown requests of other
+ * One byte that is taken by an exchange.  Who comes when it is free has it: there
+ * is no queue, on purpose.  In a virtual machine with more CPUs than the host runs
+ * at a time, a queue hands the lock to a CPU that is not running, and everybody
+ * waits for the host's scheduler at each step (docs/decisions/0005-unfair-locks.md).
+ * Sections are short, so nobody is passed over for long.
+ *
+ * All waiting goes through qr_cpu_relax(), which serves shootdown requests of other
  * CPUs, so a CPU that waits here with interrupts off never holds up one that
- * waits for its acknowledgement.
+ * waits for its acknowledgement.  Waiters only read until the byte is free.
  *
  * Debug builds keep the ranks of the locks that a CPU holds and insist that they
  * grow.  The stack of ranks is this CPU's alone, interrupts off, so it needs no
@@ -59,8 +64,7 @@ qr_rank_pop(struct qr_cpu *cpu, unsigned rank)
 void
 qr_spin_init(struct qr_spin *lock, enum qr_lock_rank rank)
 {
-    atomic_init(&lock->next, 0);
-    atomic_init(&lock->serving, 0);
+    atomic_init(&lock->held, false);
     lock->rank = (uint8_t)rank;
 }
 
@@ -70,21 +74,19 @@ qr_spin_lock(struct qr_spin *lock)
     struct qr_cpu *cpu = qr_cpu_enter();
 
     qr_rank_push(cpu, lock->rank);
-    uint16_t ticket = atomic_fetch_add_explicit(&lock->next, 1, memory_order_relaxed);
-
-    while (atomic_load_explicit(&lock->serving, memory_order_acquire) != ticket)
-        qr_cpu_relax(cpu);
+    while (qr_unlikely(atomic_exchange_explicit(&lock->held, true, memory_order_acquire))) {
+        while (atomic_load_explicit(&lock->held, memory_order_relaxed))
+            qr_cpu_relax(cpu);
+    }
 }
 
 bool
 qr_spin_try_lock(struct qr_spin *lock)
 {
     struct qr_cpu *cpu = qr_cpu_enter();
-    uint16_t serving = atomic_load_explicit(&lock->serving, memory_order_acquire);
-    uint16_t ticket = serving;
 
-    if (!atomic_compare_exchange_strong_explicit(&lock->next, &ticket, (uint16_t)(serving + 1),
-                                                 memory_order_acquire, memory_order_relaxed)) {
+    if (atomic_load_explicit(&lock->held, memory_order_relaxed) ||
+        atomic_exchange_explicit(&lock->held, true, memory_order_acquire)) {
         qr_cpu_leave(cpu);
         return false;
     }
@@ -96,19 +98,17 @@ void
 qr_spin_unlock(struct qr_spin *lock)
 {
     struct qr_cpu *cpu = qr_port_this_cpu();
-    uint16_t serving = atomic_load_explicit(&lock->serving, memory_order_relaxed);
 
     qr_debug_assert(qr_spin_is_locked(lock));
     qr_rank_pop(cpu, lock->rank);
-    atomic_store_explicit(&lock->serving, (uint16_t)(serving + 1), memory_order_release);
+    atomic_store_explicit(&lock->held, false, memory_order_release);
     qr_cpu_leave(cpu);
 }
 
 bool
 qr_spin_is_locked(const struct qr_spin *lock)
 {
-    return atomic_load_explicit(&lock->serving, memory_order_relaxed) !=
-           atomic_load_explicit(&lock->next, memory_order_relaxed);
+    return atomic_load_explicit(&lock->held, memory_order_relaxed);
 }
 
 void
