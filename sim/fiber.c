@@ -27,7 +27,8 @@ fiber_of_thread(struct fiber *fiber)
 void
 fiber_create(struct fiber *fiber, void (*start)(void))
 {
-    unsigned char *memory = sim_host_map(STACK_BYTES + GUARD_BYTES, PROT_READ | PROT_WRITE);
+    unsigned char *memory =
+        sim_host_map(STACK_BYTES + GUARD_BYTES, PROT_READ | PROT_WRITE, SIM_HOST_PLAIN);
 
     if (mprotect(memory, GUARD_BYTES, PROT_NONE) != 0)
         sim_fail("the host cannot guard a stack");

@@ -85,10 +85,10 @@ sim_host_grow(void *memory, size_t old_bytes, size_t new_bytes)
 }
 
 void *
-sim_host_map(size_t bytes, int protection)
+sim_host_map(size_t bytes, int protection, enum sim_host_sharing sharing)
 {
-    void *mapping =
-        mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    int kind = sharing == SIM_HOST_ALIASED ? MAP_SHARED : MAP_PRIVATE;
+    void *mapping = mmap(NULL, bytes, protection, kind | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     if (mapping == MAP_FAILED)
         sim_fail("the host cannot map %zu bytes", bytes);
@@ -97,6 +97,22 @@ sim_host_map(size_t bytes, int protection)
     piece->mapping = mapping;
     piece->bytes = bytes;
     return mapping;
+}
+
+void
+sim_host_alias(void *from, size_t bytes, void *at)
+{
+    /* An old size of zero leaves @from as it is and maps its memory a second time. */
+    if (mremap(from, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED)
+        sim_fail("the host cannot map %zu bytes twice", bytes);
+}
+
+void
+sim_host_hide(void *at, size_t bytes)
+{
+    if (mmap(at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+             0) == MAP_FAILED)
+        sim_fail("the host cannot hide %zu bytes", bytes);
 }
 
 void

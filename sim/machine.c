@@ -142,6 +142,14 @@ sim_seeds(uint64_t usual)
     return text != NULL ? strtoull(text, NULL, 0) : usual;
 }
 
+static bool
+environment_says(const char *name)
+{
+    const char *text = getenv(name);
+
+    return text != NULL && text[0] == '1';
+}
+
 /* ---- RAM ----------------------------------------------------------------- */
 
 bool
@@ -154,6 +162,17 @@ bank_has(const struct sim *sim, uint64_t pa)
     return false;
 }
 
+/* Half of the memory is high; the other is rounded up to whole blocks of the frame allocator. */
+static void
+ram_split(struct sim_options *options)
+{
+    size_t block = ((size_t)2 << 20) >> QR_PAGE_SHIFT;
+    size_t low = (options->frames / 2 + block - 1) & ~(block - 1);
+
+    options->frames += low - options->frames / 2;
+    options->direct_limit = options->base + ((uint64_t)low << QR_PAGE_SHIFT);
+}
+
 static void
 ram_take_banks(struct sim *sim)
 {
@@ -164,6 +183,8 @@ ram_take_banks(struct sim *sim)
             options->frames = 1024;
         if (options->base == 0)
             options->base = 16u << 20;
+        if (options->direct_limit == 0 && environment_says("SIM_WINDOWS"))
+            ram_split(options);
         sim->banks[0].start = options->base;
         sim->banks[0].bytes = (uint64_t)options->frames << QR_PAGE_SHIFT;
         options->bank_count = 1;
@@ -188,16 +209,43 @@ ram_take_banks(struct sim *sim)
     }
 }
 
+/*
+ * With high memory the kernel has addresses of its own: the direct map of what lies
+ * below the limit, and four places a CPU for windows.  All else is inaccessible, so a
+ * touch without a window, or after it was closed, stops the test at once.
+ */
+static void
+direct_map_make(struct sim *sim)
+{
+    uint64_t limit = sim->options.direct_limit;
+
+    sim->direct = sim_host_map(sim->ram_bytes, PROT_NONE, SIM_HOST_PLAIN);
+    sim->windows = sim_host_map((size_t)sim->cpu_count * SIM_WINDOWS * QR_PAGE_SIZE, PROT_NONE,
+                                SIM_HOST_PLAIN);
+    for (size_t i = 0; i < sim->options.bank_count; i++) {
+        uint64_t start = sim->banks[i].start, bytes = sim->banks[i].bytes;
+
+        if (start >= limit)
+            continue;
+        sim_host_alias(sim->ram + start, limit - start < bytes ? limit - start : bytes,
+                       sim->direct + start);
+    }
+}
+
 static void
 ram_reserve(struct sim *sim)
 {
     ram_take_banks(sim);
-    sim->ram = sim_host_map(sim->ram_bytes, PROT_NONE);
+    sim->ram = sim_host_map(sim->ram_bytes, PROT_NONE,
+                            sim->options.direct_limit != 0 ? SIM_HOST_ALIASED : SIM_HOST_PLAIN);
+    sim->direct = sim->ram;
     for (size_t i = 0; i < sim->options.bank_count; i++) {
         if (mprotect(sim->ram + sim->banks[i].start, sim->banks[i].bytes, PROT_READ | PROT_WRITE) !=
             0)
             sim_fail("the host cannot open bank %zu", i);
     }
+    if (sim->options.direct_limit != 0)
+        direct_map_make(sim);
 }
 
 void *
@@ -239,15 +287,13 @@ struct sim *
 sim_boot_ram(struct sim_options options)
 {
     struct sim *sim = sim_host_alloc(sizeof(*sim));
-    const char *log = getenv("SIM_LOG");
-
     sim->options = options;
     sim->cpu_count = options.cpus == 0 ? 1 : options.cpus;
     if (sim->cpu_count > CONFIG_MAX_CPUS)
         sim_fail("%u CPUs; the library is built for %d", sim->cpu_count, CONFIG_MAX_CPUS);
     sim->copy_chunk = 8;
     sim->preempt_one_in = 8;
-    sim->log = log != NULL && log[0] == '1';
+    sim->log = environment_says("SIM_LOG");
     if (sim->options.mmu == SIM_MMU_DEFAULT)
         sim->options.mmu = sim_mmu_default();
     sim->mmu = mmu_of(sim->options.mmu);
@@ -285,6 +331,10 @@ sim_shutdown(struct sim *sim)
     for (unsigned i = 0; i < sim->cpu_count; i++)
         tlb_destroy(sim->cpus[i].tlb);
     sim_host_unmap(sim->ram);
+    if (sim->direct != sim->ram)
+        sim_host_unmap(sim->direct);
+    if (sim->windows != NULL)
+        sim_host_unmap(sim->windows);
     pthread_mutex_destroy(&sim->wait_lock);
     pthread_cond_destroy(&sim->wait_changed);
     pthread_mutex_destroy(&sim->refusals.lock);

@@ -20,6 +20,7 @@
 
 #define SIM_BANKS_MAX 32
 #define SIM_STOPS_MAX 8
+#define SIM_WINDOWS   4 /* a port need not offer more */
 
 struct mmu_ops;
 struct sched;
@@ -47,8 +48,7 @@ struct sim_cpu {
     uint64_t random;
     struct sim_stats stats;
 
-    void *windows[8]; /* open windows to high memory, innermost last */
-    unsigned window_count;
+    unsigned window_count; /* open windows to high memory */
 };
 
 enum sim_frame_state {
@@ -82,8 +82,10 @@ struct sim {
     struct sim_options options;
     struct sim_bank banks[SIM_BANKS_MAX];
     struct qr_memory_range map[SIM_BANKS_MAX];
-    unsigned char *ram; /* physical address 0 */
-    uint64_t ram_bytes; /* reserved in the process, holes included */
+    unsigned char *ram;     /* physical address 0, as the machine's hardware reaches it */
+    unsigned char *direct;  /* and as the kernel does: below direct_limit alone */
+    unsigned char *windows; /* where windows to the rest appear, four a CPU; NULL: none */
+    uint64_t ram_bytes;     /* reserved in the process, holes included */
     uintptr_t user_end;
 
     unsigned cpu_count;
@@ -141,7 +143,12 @@ void *sim_host_alloc(size_t bytes);
 void sim_host_free(void *memory);
 void *sim_host_grow(void *memory, size_t old_bytes, size_t new_bytes);
 /** Addresses that the host fills on touch; @p protection as of mmap(). */
-void *sim_host_map(size_t bytes, int protection);
+enum sim_host_sharing { SIM_HOST_PLAIN, SIM_HOST_ALIASED };
+void *sim_host_map(size_t bytes, int protection, enum sim_host_sharing sharing);
+/** Show memory of an aliased mapping at another place, which some mapping holds, too. */
+void sim_host_alias(void *from, size_t bytes, void *at);
+/** Make a part of a mapping inaccessible. */
+void sim_host_hide(void *at, size_t bytes);
 void sim_host_unmap(void *mapping);
 /** Release everything that was taken after the mark. */
 uint64_t sim_host_mark(void);

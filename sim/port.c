@@ -49,6 +49,14 @@ window_is_high(const struct sim *sim, uint64_t pa)
     return sim->options.direct_limit != 0 && pa >= sim->options.direct_limit;
 }
 
+static unsigned char *
+window_place(const struct sim_cpu *cpu, unsigned index)
+{
+    size_t cpus_before = (size_t)(cpu - cpu->sim->cpus);
+
+    return cpu->sim->windows + (cpus_before * SIM_WINDOWS + index) * QR_PAGE_SIZE;
+}
+
 void *
 qr_port_window_open(qr_pa pa)
 {
@@ -59,13 +67,15 @@ qr_port_window_open(qr_pa pa)
                  (unsigned long long)pa.v);
     if (!bank_has(cpu->sim, pa.v))
         sim_fail("a window is opened to %#llx, where there is no RAM", (unsigned long long)pa.v);
-    if (window_is_high(cpu->sim, pa.v)) {
-        if (cpu->window_count == 4)
-            sim_fail("a fifth window is opened on CPU %u; a port need not offer more than four",
-                     cpu->qr.index);
-        cpu->windows[cpu->window_count++] = cpu->sim->ram + pa.v;
-    }
-    return cpu->sim->ram + pa.v;
+    if (!window_is_high(cpu->sim, pa.v))
+        return cpu->sim->direct + pa.v;
+    if (cpu->window_count == SIM_WINDOWS)
+        sim_fail("a fifth window is opened on CPU %u; a port need not offer more than four",
+                 cpu->qr.index);
+    unsigned char *window = window_place(cpu, cpu->window_count++);
+
+    sim_host_alias(cpu->sim->ram + (pa.v & ~(uint64_t)QR_PAGE_MASK), QR_PAGE_SIZE, window);
+    return window + (pa.v & QR_PAGE_MASK);
 }
 
 void
@@ -73,12 +83,21 @@ qr_port_window_close(void *window)
 {
     struct sim_cpu *cpu = here();
 
-    if (cpu == NULL)
+    if (cpu == NULL || cpu->sim->windows == NULL)
         return;
-    if (!window_is_high(cpu->sim, (uint64_t)((unsigned char *)window - cpu->sim->ram)))
+    unsigned char *at = (unsigned char *)((uintptr_t)window & ~(uintptr_t)QR_PAGE_MASK);
+    unsigned char *first = window_place(cpu, 0);
+    size_t all = (size_t)cpu->sim->cpu_count * SIM_WINDOWS * QR_PAGE_SIZE;
+
+    if (at < cpu->sim->windows || at >= cpu->sim->windows + all) {
+        if ((uint64_t)(at - cpu->sim->direct) >= cpu->sim->options.direct_limit)
+            sim_fail("%p is closed as a window, and is none", window);
         return;
-    if (cpu->window_count == 0 || cpu->windows[cpu->window_count - 1] != window)
-        sim_fail("windows are closed in another order than the reverse of opening");
+    }
+    if (cpu->window_count == 0 || at != first + (cpu->window_count - 1) * QR_PAGE_SIZE)
+        sim_fail("windows are closed on another CPU, or in another order than the reverse of "
+                 "opening");
+    sim_host_hide(at, QR_PAGE_SIZE);
     cpu->window_count--;
 }
 
@@ -105,7 +124,7 @@ qr_port_direct_pa(const void *pointer)
 
     if (cpu == NULL)
         sim_fail("the physical address of %p asked by a host thread that acts as no CPU", pointer);
-    uint64_t pa = (uint64_t)((const unsigned char *)pointer - cpu->sim->ram);
+    uint64_t pa = (uint64_t)((const unsigned char *)pointer - cpu->sim->direct);
 
     if (!bank_has(cpu->sim, pa) || window_is_high(cpu->sim, pa))
         sim_fail("%p is not in the direct map", pointer);

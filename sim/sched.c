@@ -249,6 +249,8 @@ choices_of_cpu(struct sched *sched, struct sim_cpu *cpu, bool migrate, struct ch
         return count;
     if (atomic_load_explicit(&cpu->pending, memory_order_relaxed) != 0)
         out[count++] = (struct choice){handler, cpu, false};
+    if (cpu->window_count != 0) /* a window belongs to the CPU: its holder stays */
+        return count;
     if (migrate && thread != NULL)
         out[count++] = (struct choice){handler, cpu, true};
     for (unsigned i = 0; i < sched->count && (migrate || thread == NULL); i++) {

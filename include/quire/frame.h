@@ -262,6 +262,9 @@ qr_frame_set_type(struct qr_frame *frame, enum qr_frame_type type)
 /** Clear or copy the contents of single frames, through windows where needed. */
 void qr_frame_clear(struct qr_frames *frames, struct qr_frame *frame);
 void qr_frame_copy(struct qr_frames *frames, struct qr_frame *to, struct qr_frame *from);
+/** Whether the frame lies outside the direct map, so that its holder must close its window before
+ *  it sleeps. */
+bool qr_frame_is_high(const struct qr_frames *frames, const struct qr_frame *frame);
 
 /** Machine-wide counters hang off the frames instance, the lowest that all share. */
 struct qr_counters *qr_frames_counters(struct qr_frames *frames);
@@ -452,6 +455,10 @@ struct qr_zone_stats {
     size_t peak_used;
 };
 unsigned qr_frames_zone_count(const struct qr_frames *frames);
+
+unsigned qr_frames_zone_node(const struct qr_frames *frames, unsigned index);
+/** Frames of it that the allocator manages; 0: no such zone now. */
+size_t qr_frames_zone_managed(const struct qr_frames *frames, unsigned index);
 
 /** What one CPU holds back of one zone: its stack of hot frames and its reserved block. */
 struct qr_cpu_frames_stats {

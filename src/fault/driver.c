@@ -66,8 +66,10 @@ fault_wait_memory(struct fault_ctx *ctx, unsigned waits)
 {
     struct qr_frame *frame = NULL;
 
+    /* After the first try it may be a table that is missing: these are not in high memory. */
     if (waits < FAULT_MEMORY_WAITS)
-        frame = qr_frame_alloc(ctx->vm->config.frames, QR_ALLOC_MOVABLE);
+        frame = qr_frame_alloc(ctx->vm->config.frames,
+                               QR_ALLOC_MOVABLE | (waits == 0 ? (unsigned)QR_ALLOC_HIGH : 0));
     if (frame == NULL) {
         ctx->outcome = QR_FAULT_NO_MEMORY;
         return false;

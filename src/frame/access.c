@@ -24,3 +24,9 @@ qr_frame_copy(struct qr_frames *frames, struct qr_frame *to, struct qr_frame *fr
     qr_port_window_close(source);
     qr_port_window_close(target);
 }
+
+bool
+qr_frame_is_high(const struct qr_frames *frames, const struct qr_frame *frame)
+{
+    return frames->direct_limit != 0 && qr_frame_pa(frames, frame).v >= frames->direct_limit;
+}

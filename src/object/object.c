@@ -330,13 +330,15 @@ object_make_page(struct qr_object *object, size_t index, unsigned alloc_flags,
                  struct qr_frame **out_frame, bool *out_made)
 {
     bool memory = qr_object_is_memory(object);
-    struct qr_frame *frame = qr_frame_alloc(
-        object->machine->frames, alloc_flags | (memory ? QR_ALLOC_ZERO : 0) | QR_ALLOC_MOVABLE);
+    struct qr_frame *frame =
+        qr_frame_alloc(object->machine->frames, alloc_flags | (memory ? QR_ALLOC_ZERO : 0) |
+                                                    QR_ALLOC_MOVABLE | QR_ALLOC_HIGH);
 
     if (frame == NULL)
         return QR_ERR_NO_MEMORY;
     /* Nobody else sees the frame yet: plain stores of its first flags will do. */
-    atomic_fetch_or_explicit(&frame->flags, memory ? QR_FRAME_UPTODATE : QR_FRAME_LOCKED,
+    atomic_fetch_or_explicit(&frame->flags,
+                             memory ? QR_FRAME_UPTODATE | QR_FRAME_SHMEM : QR_FRAME_LOCKED,
                              memory_order_relaxed);
     enum qr_status status = object_insert_with_spares(object, index, frame, alloc_flags, out_frame);
 
@@ -345,7 +347,7 @@ object_make_page(struct qr_object *object, size_t index, unsigned alloc_flags,
         *out_made = true;
         return QR_OK;
     }
-    atomic_fetch_and_explicit(&frame->flags, ~(uint32_t)(QR_FRAME_UPTODATE | QR_FRAME_LOCKED),
+    atomic_fetch_and_explicit(&frame->flags, ~(uint32_t)(QR_FRAME_UPTODATE | QR_FRAME_SHMEM | QR_FRAME_LOCKED),
                               memory_order_relaxed);
     qr_frame_put(object->machine->frames, frame);
     if (status != QR_ERR_EXISTS)
@@ -570,8 +572,8 @@ mapping_overlap(const struct qr_mapping *mapping, size_t *first, size_t *last)
     return *first < *last;
 }
 
-static void
-object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies)
+void
+qr_object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies)
 {
     const struct qr_mapping_ops *ops = object->machine->mapping_ops;
 
@@ -621,7 +623,7 @@ qr_object_set_bytes(struct qr_object *object, uint64_t bytes)
     if (object_pages(bytes) >= object_pages(before))
         return;
     object_detach_range(object, object_pages(bytes), SIZE_MAX);
-    object_unmap(object, object_pages(bytes), SIZE_MAX, true);
+    qr_object_unmap(object, object_pages(bytes), SIZE_MAX, true);
 }
 
 void
@@ -630,7 +632,7 @@ qr_object_punch(struct qr_object *object, size_t first, size_t last)
     if (first >= last)
         return;
     object_detach_range(object, first, last);
-    object_unmap(object, first, last, false);
+    qr_object_unmap(object, first, last, false);
 }
 
 size_t
@@ -758,6 +760,48 @@ object_copy_page(struct qr_object *object, size_t index, bool writing, struct qr
     return status;
 }
 
+/* Bytes that go through the stack at once, between a high frame and a caller who may sleep. */
+#define BOUNCE_BYTES 256
+
+/*
+ * Move @bytes at @within of a frame by the caller's @copy, which may touch user memory and
+ * sleep.  A window to high memory must be closed before that: there the bytes take a second step.
+ */
+static size_t
+object_copy_frame(struct qr_object *object, struct qr_frame *frame, size_t within, size_t bytes,
+                  bool writing, qr_object_copy_fn copy, void *context)
+{
+    struct qr_frames *frames = object->machine->frames;
+    qr_pa pa = qr_frame_pa(frames, frame);
+    size_t done = 0;
+
+    if (!qr_frame_is_high(frames, frame)) {
+        char *window = qr_port_window_open(pa);
+
+        done = copy(context, window + within, bytes);
+        qr_port_window_close(window);
+        return done;
+    }
+    while (done < bytes) {
+        char bounce[BOUNCE_BYTES];
+        size_t piece = bytes - done < sizeof(bounce) ? bytes - done : sizeof(bounce);
+        size_t moved = writing ? copy(context, bounce, piece) : piece;
+        char *window = qr_port_window_open(pa);
+
+        if (writing)
+            __builtin_memcpy(window + within + done, bounce, moved);
+        else
+            __builtin_memcpy(bounce, window + within + done, moved);
+        qr_port_window_close(window);
+        if (!writing)
+            moved = copy(context, bounce, piece);
+        done += moved;
+        if (moved < piece)
+            break;
+    }
+    return done;
+}
+
 static enum qr_status
 object_copy(struct qr_object *object, uint64_t offset, size_t bytes, bool writing,
             qr_object_copy_fn copy, void *context, size_t *out_done)
@@ -787,10 +831,8 @@ object_copy(struct qr_object *object, uint64_t offset, size_t bytes, bool writin
             return QR_OK; /* truncated meanwhile */
         if (status != QR_OK)
             return status;
-        char *window = qr_port_window_open(qr_frame_pa(frames, frame));
-        size_t moved = copy(context, window + within, piece);
+        size_t moved = object_copy_frame(object, frame, within, piece, writing, copy, context);
 
-        qr_port_window_close(window);
         if (writing && moved > 0)
             qr_object_mark_dirty(object, frame);
         qr_frame_put(frames, frame);
