@@ -29,6 +29,22 @@
     .popsection
 .endm
 
+/* In a process, where the tests run these, there is nothing to open. */
+#ifdef QR_USERCOPY_IN_A_PROCESS
+.macro USER_ACCESS_BEGIN
+.endm
+.macro USER_ACCESS_END
+.endm
+#else
+.macro USER_ACCESS_BEGIN
+    li t6, SSTATUS_SUM
+    csrs sstatus, t6
+.endm
+.macro USER_ACCESS_END
+    csrc sstatus, t6
+.endm
+#endif
+
     .text
 
 /*
@@ -43,8 +59,7 @@
     .balign 16
 qr_arch_copy_from_user:
 qr_arch_copy_to_user:
-    li t6, SSTATUS_SUM
-    csrs sstatus, t6
+    USER_ACCESS_BEGIN
     add a3, a0, a2
     xor t0, a0, a1
     andi t0, t0, 7
@@ -90,7 +105,7 @@ qr_arch_copy_to_user:
 93: addi a0, a0, 8
 92: addi a0, a0, 8
 91: addi a0, a0, 8
-9:  csrc sstatus, t6
+9:  USER_ACCESS_END
     sub a0, a3, a0
     ret
     FIXUP 2b, 9b
@@ -113,8 +128,7 @@ qr_arch_copy_to_user:
     .type qr_arch_clear_user, @function
     .balign 16
 qr_arch_clear_user:
-    li t6, SSTATUS_SUM
-    csrs sstatus, t6
+    USER_ACCESS_BEGIN
     add a3, a0, a1
 1:  andi t0, a0, 7
     beqz t0, 3f
@@ -133,7 +147,7 @@ qr_arch_clear_user:
 7:  sb zero, 0(a0)
     addi a0, a0, 1
     j 6b
-9:  csrc sstatus, t6
+9:  USER_ACCESS_END
     sub a0, a3, a0
     ret
     FIXUP 2b, 9b
@@ -147,19 +161,18 @@ qr_arch_clear_user:
     .type qr_arch_user_cas32, @function
     .balign 16
 qr_arch_user_cas32:
-    li t6, SSTATUS_SUM
-    csrs sstatus, t6
+    USER_ACCESS_BEGIN
     sext.w a1, a1
 1:  lr.w.aqrl t0, (a0)
     bne t0, a1, 3f
 2:  sc.w.rl t1, a2, (a0)
     bnez t1, 1b
 3:  fence rw, rw
-    csrc sstatus, t6
+    USER_ACCESS_END
     sw t0, 0(a3)
     li a0, 1
     ret
-9:  csrc sstatus, t6
+9:  USER_ACCESS_END
     li a0, 0
     ret
     FIXUP 1b, 9b

@@ -7,6 +7,7 @@
 port riscv64 riscv64-linux-gnu-gcc
 
 all_of_it
+user_copies arch/riscv64/usercopy.S arch/riscv64/fixup.c
 for mode in sv39 sv48 sv57; do
     expect "$mode" 0 "RISC-V, Sv${mode#sv}," --append satp=$mode --smp 2 -- \
         'memtest 16 1; for i in 1 2 3 4; do (seq 1 1000 | md5sum) & done; wait'

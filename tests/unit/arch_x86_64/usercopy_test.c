@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The x86-64 user copies, exhaustively (reliability target T3).
+ * The user copies, exhaustively (reliability target T3): x86-64's here, those of the
+ * other architectures in a process of the reference kernel (tests/ports), where
+ * they have fewer starts and lengths.
  *
  * User memory is two pages of this process, of which the first, the second, both
  * or none may be touched.  A signal handler plays the kernel's page-fault
@@ -15,14 +17,24 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#if defined(__x86_64__)
 #include "arch/x86/quire_x86.h"
+#define FIXUP_OF(ip) qr_x86_fixup(ip)
+#define IP_OF(uc)    ((uc)->uc_mcontext.gregs[REG_RIP])
+#elif defined(__riscv)
+#include "arch/riscv64/quire_riscv64.h"
+#define FIXUP_OF(ip) qr_riscv_fixup(ip)
+#define IP_OF(uc)    ((uc)->uc_mcontext.__gregs[REG_PC])
+#endif
 #include "harness.h"
 
 #include <quire/arch.h>
 
-#define PAGE   4096u
+#define PAGE 4096u
+#ifndef MARGIN
 #define MARGIN 72u
-#define PAGES  4u /* forbidden, first, second, forbidden */
+#endif
+#define PAGES 4u /* forbidden, first, second, forbidden */
 
 static uint8_t *area;   /* PAGES pages, as the copies see them */
 static uint8_t *mirror; /* the same memory, always writable */
@@ -32,15 +44,14 @@ static void
 on_fault(int number, siginfo_t *info, void *context)
 {
     ucontext_t *uc = context;
-    uintptr_t ip = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
-    uintptr_t fixup = qr_x86_fixup(ip);
+    uintptr_t fixup = FIXUP_OF((uintptr_t)IP_OF(uc));
 
     (void)info;
     if (fixup == 0 || ++faults > 4) {
         signal(number, SIG_DFL); /* not ours, or no progress: die of it */
         return;
     }
-    uc->uc_mcontext.gregs[REG_RIP] = (greg_t)fixup;
+    IP_OF(uc) = (__typeof__(IP_OF(uc)))fixup;
 }
 
 static void
@@ -255,7 +266,7 @@ TEST(usercopy, compare_and_swap_tells_a_fault_from_a_mismatch)
 
 TEST(usercopy, only_instructions_of_the_copies_have_a_fixup)
 {
-    EXPECT_EQ(qr_x86_fixup(0), (uintptr_t)0);
-    EXPECT_EQ(qr_x86_fixup((uintptr_t)&qr_arch_copy_from_user), (uintptr_t)0);
-    EXPECT_EQ(qr_x86_fixup((uintptr_t)&memcpy), (uintptr_t)0);
+    EXPECT_EQ(FIXUP_OF(0), (uintptr_t)0);
+    EXPECT_EQ(FIXUP_OF((uintptr_t)&qr_arch_copy_from_user), (uintptr_t)0);
+    EXPECT_EQ(FIXUP_OF((uintptr_t)&memcpy), (uintptr_t)0);
 }
