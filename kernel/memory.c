@@ -172,12 +172,20 @@ possible_cpus(void)
     return boot_machine.cpu_count > 0 ? boot_machine.cpu_count : 1;
 }
 
+/* For where the direct map holds all of memory; an architecture without has its own. */
+__attribute__((weak)) uint64_t
+platform_direct_limit(void)
+{
+    return 0;
+}
+
 static void
 frames_init(void)
 {
     struct qr_frames_config config = {
         .map = map,
         .physical_limit = platform_physical_limit(),
+        .direct_limit = platform_direct_limit(),
         .cpu_count = possible_cpus(),
     };
 

@@ -237,6 +237,7 @@ deadline_from_timespec(uint64_t user, uint64_t *out_deadline)
     if (user_read(time, user, sizeof time) != 0) {
         return -EFAULT;
     }
+    time[1] = (intptr_t)time[1]; /* a long: on 32 bits the rest is padding */
     if (time[0] < 0 || time[1] < 0 || time[1] >= 1000000000) {
         return -EINVAL;
     }
@@ -314,10 +315,19 @@ set_has(const struct select_sets *sets, unsigned set, unsigned fd)
     return (sets->words[set][fd / 64] >> fd % 64 & 1) != 0;
 }
 
+/* Whole words of the program. */
+static size_t
+set_bytes(unsigned count)
+{
+    const size_t word_bits = sizeof(uintptr_t) * 8;
+
+    return (count + word_bits - 1) / word_bits * sizeof(uintptr_t);
+}
+
 static int64_t
 sets_read(struct select_sets *sets, const uint64_t user[SETS], unsigned count)
 {
-    size_t bytes = (count + 63u) / 64u * 8u;
+    size_t bytes = set_bytes(count);
 
     memset(sets, 0, sizeof *sets);
     for (unsigned set = 0; set < SETS; set++) {
@@ -331,7 +341,7 @@ sets_read(struct select_sets *sets, const uint64_t user[SETS], unsigned count)
 static int64_t
 sets_write(const struct select_sets *sets, const uint64_t user[SETS], unsigned count)
 {
-    size_t bytes = (count + 63u) / 64u * 8u;
+    size_t bytes = set_bytes(count);
 
     for (unsigned set = 0; set < SETS; set++) {
         if (user[set] != 0 && user_write(user[set], sets->words[set], bytes) != 0) {
@@ -465,7 +475,10 @@ sys_pselect6(const struct syscall_args *args)
     int64_t result = deadline_from_timespec(args->arg[4], &deadline);
 
     if (result == 0 && args->arg[5] != 0) {
-        result = user_read(mask, args->arg[5], sizeof mask);
+        result = user_read_word(&mask[0], args->arg[5]);
+        if (result == 0) {
+            result = user_read_word(&mask[1], args->arg[5] + sizeof(uintptr_t));
+        }
     }
     if (result == 0) {
         result = signal_mask_borrow(mask[0], mask[1]);

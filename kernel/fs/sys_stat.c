@@ -414,6 +414,9 @@ sys_utimensat(const struct syscall_args *args)
         if (user_read(change.times, args->arg[2], sizeof change.times) != 0) {
             return -EFAULT;
         }
+        for (unsigned i = 0; i < 2; i++) { /* a long: on 32 bits the rest is padding */
+            change.times[i].nanoseconds = (intptr_t)change.times[i].nanoseconds;
+        }
         if (!nanoseconds_are_valid(change.times[0].nanoseconds) ||
             !nanoseconds_are_valid(change.times[1].nanoseconds)) {
             return -EINVAL;

@@ -31,7 +31,7 @@ struct mm {
     uint64_t stack_start;                                /* constant after exec */
     uint64_t sigreturn; /* constant after exec; arch_sigreturn_code()'s copy, or 0 */
     uint64_t arg_start, arg_end, env_start, env_end; /* lock */
-    uint64_t auxv[MM_AUXV_WORDS];                    /* constant after exec */
+    uintptr_t auxv[MM_AUXV_WORDS];                   /* constant after exec */
     struct qr_spin lock;
     bool dumpable;
 };
@@ -107,6 +107,16 @@ int64_t user_read_u32(uint32_t *to, uint64_t user_from);
 int64_t user_read_u64(uint64_t *to, uint64_t user_from);
 int64_t user_write_u32(uint64_t user_to, uint32_t value);
 int64_t user_write_u64(uint64_t user_to, uint64_t value);
+/** A pointer or long of the program: as wide as the kernel's. */
+int64_t user_read_word(uint64_t *to, uint64_t user_from);
+int64_t user_write_word(uint64_t user_to, uint64_t value);
+
+/**
+ * Supplied by kernel/arch where pointers have 32 bits: the kernel memory behind an
+ * address that no pointer of a program can hold, which a call got whose structures
+ * were converted.  NULL: there is none.
+ */
+void *arch_exchange(uint64_t address, size_t n);
 
 /* ---- heap ----------------------------------------------------------------------- */
 

@@ -37,6 +37,8 @@ void platform_describe_memory(void (*add)(struct qr_pa_range range, enum qr_memo
                                           const char *description));
 /** One past the highest address a CPU can form. */
 uint64_t platform_physical_limit(void);
+/** Where the direct map ends, and memory is reached through windows only; 0: nowhere. */
+uint64_t platform_direct_limit(void);
 /** How many address-space identifiers a CPU has; 1: none. */
 unsigned platform_asid_count(void);
 

@@ -648,7 +648,8 @@ sys_set_mempolicy(const struct syscall_args *args)
 enum { IOV_LIMIT = 1024, CAP_SYS_PTRACE = 19 };
 
 struct user_piece {
-    uint64_t base, length;
+    uintptr_t base;
+    size_t length;
 };
 
 /* The pieces of an iovec array of the user; freed by the caller. */
@@ -671,7 +672,7 @@ read_pieces(uint64_t address, uint64_t count, struct user_piece **out)
         return -EFAULT;
     }
     for (uint64_t i = 0; i < count; i++) {
-        if ((int64_t)pieces[i].length < 0 || (int64_t)(total += pieces[i].length) < 0) {
+        if ((intptr_t)pieces[i].length < 0 || (total += pieces[i].length) > (uint64_t)INTPTR_MAX) {
             kmem_free(pieces);
             return -EINVAL;
         }

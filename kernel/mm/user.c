@@ -13,16 +13,62 @@
 
 enum { STRING_PIECE = 64 };
 
+/*
+ * Sums of a 32-bit program's pointers and lengths may leave 32 bits: never may they come
+ * back in at the bottom.  On 64 bits every address fits.
+ */
+static inline bool
+fits_pointer(uint64_t address)
+{
+    uintptr_t pointer = (uintptr_t)address;
+
+    return pointer == address;
+}
+
+__attribute__((weak)) void *
+arch_exchange(uint64_t address, size_t n)
+{
+    (void)address;
+    (void)n;
+    return NULL;
+}
+
+static QR_NOINLINE int64_t
+exchange_read(void *to, uint64_t from, size_t n)
+{
+    const void *kernel = arch_exchange(from, n);
+
+    if (kernel == NULL)
+        return -EFAULT;
+    memcpy(to, kernel, n);
+    return 0;
+}
+
+static QR_NOINLINE int64_t
+exchange_write(uint64_t to, const void *from, size_t n)
+{
+    void *kernel = arch_exchange(to, n);
+
+    if (kernel == NULL)
+        return -EFAULT;
+    memcpy(kernel, from, n);
+    return 0;
+}
+
 int64_t
 user_read(void *to, uint64_t user_from, size_t n)
 {
-    return qr_copy_from_user(to, qr_va_of(user_from), n) == 0 ? 0 : -EFAULT;
+    if (!fits_pointer(user_from))
+        return exchange_read(to, user_from, n);
+    return qr_copy_from_user(to, qr_va_of((uintptr_t)user_from), n) == 0 ? 0 : -EFAULT;
 }
 
 int64_t
 user_write(uint64_t user_to, const void *from, size_t n)
 {
-    return qr_copy_to_user(qr_va_of(user_to), from, n) == 0 ? 0 : -EFAULT;
+    if (!fits_pointer(user_to))
+        return exchange_write(user_to, from, n);
+    return qr_copy_to_user(qr_va_of((uintptr_t)user_to), from, n) == 0 ? 0 : -EFAULT;
 }
 
 /*
@@ -93,7 +139,9 @@ user_read_string(char *to, uint64_t user_from, size_t size)
 int64_t
 user_read_u32(uint32_t *to, uint64_t user_from)
 {
-    return qr_get_user_u32(qr_va_of(user_from), to) == QR_OK ? 0 : -EFAULT;
+    if (!fits_pointer(user_from))
+        return exchange_read(to, user_from, sizeof *to);
+    return qr_get_user_u32(qr_va_of((uintptr_t)user_from), to) == QR_OK ? 0 : -EFAULT;
 }
 
 /* With interrupts off a fault is not handled: the copy ends at once. */
@@ -110,17 +158,43 @@ user_read_u32_nofault(uint32_t *to, uint64_t user_from)
 int64_t
 user_read_u64(uint64_t *to, uint64_t user_from)
 {
-    return qr_get_user_u64(qr_va_of(user_from), to) == QR_OK ? 0 : -EFAULT;
+    if (!fits_pointer(user_from))
+        return exchange_read(to, user_from, sizeof *to);
+    return qr_get_user_u64(qr_va_of((uintptr_t)user_from), to) == QR_OK ? 0 : -EFAULT;
 }
 
 int64_t
 user_write_u32(uint64_t user_to, uint32_t value)
 {
-    return qr_put_user_u32(qr_va_of(user_to), value) == QR_OK ? 0 : -EFAULT;
+    if (!fits_pointer(user_to))
+        return exchange_write(user_to, &value, sizeof value);
+    return qr_put_user_u32(qr_va_of((uintptr_t)user_to), value) == QR_OK ? 0 : -EFAULT;
 }
 
 int64_t
 user_write_u64(uint64_t user_to, uint64_t value)
 {
-    return qr_put_user_u64(qr_va_of(user_to), value) == QR_OK ? 0 : -EFAULT;
+    if (!fits_pointer(user_to))
+        return exchange_write(user_to, &value, sizeof value);
+    return qr_put_user_u64(qr_va_of((uintptr_t)user_to), value) == QR_OK ? 0 : -EFAULT;
+}
+
+int64_t
+user_read_word(uint64_t *to, uint64_t user_from)
+{
+    uint32_t narrow;
+
+    if (sizeof(uintptr_t) == sizeof(uint64_t))
+        return user_read_u64(to, user_from);
+    if (user_read_u32(&narrow, user_from) != 0)
+        return -EFAULT;
+    *to = narrow;
+    return 0;
+}
+
+int64_t
+user_write_word(uint64_t user_to, uint64_t value)
+{
+    return sizeof(uintptr_t) == sizeof(uint64_t) ? user_write_u64(user_to, value)
+                                                 : user_write_u32(user_to, (uint32_t)value);
 }

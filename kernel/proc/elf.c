@@ -1,18 +1,104 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ELF64, read with suspicion: every number comes from a file that anybody may
+ * ELF, read with suspicion: every number comes from a file that anybody may
  * have written.  What passes here is in ascending order, does not overlap page
  * by page, lies in the user half whatever page-aligned bias is added below the
  * limit, and refers to bytes that the file has.
  */
 #include "elf.h"
 
+#include <kstring.h>
+
 #include <quire/types.h>
+
+/* ---- 32 bits ---------------------------------------------------------------------------- */
+
+struct elf32_header {
+    uint8_t ident[16];
+    uint16_t type, machine;
+    uint32_t version;
+    uint32_t entry, phoff, shoff;
+    uint32_t flags;
+    uint16_t ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
+};
+
+struct elf32_segment {
+    uint32_t type, offset, vaddr, paddr, filesz, memsz, flags, align;
+};
+
+_Static_assert(sizeof(struct elf_header) == 64 && sizeof(struct elf_segment) == 56, "ELF64");
+_Static_assert(sizeof(struct elf32_header) == 52 && sizeof(struct elf32_segment) == 32, "ELF32");
+
+static void
+header_widen(const void *file, struct elf_header *out)
+{
+    struct elf32_header h;
+
+    memcpy(&h, file, sizeof h);
+    *out = (struct elf_header){
+        .type = h.type,
+        .machine = h.machine,
+        .version = h.version,
+        .entry = h.entry,
+        .phoff = h.phoff,
+        .shoff = h.shoff,
+        .flags = h.flags,
+        .ehsize = h.ehsize,
+        .phentsize = h.phentsize,
+        .phnum = h.phnum,
+        .shentsize = h.shentsize,
+        .shnum = h.shnum,
+        .shstrndx = h.shstrndx,
+    };
+    memcpy(out->ident, h.ident, sizeof out->ident);
+}
+
+static void
+segment_widen(const char *file, struct elf_segment *out)
+{
+    struct elf32_segment s;
+
+    memcpy(&s, file, sizeof s);
+    *out = (struct elf_segment){
+        .type = s.type,
+        .flags = s.flags,
+        .offset = s.offset,
+        .vaddr = s.vaddr,
+        .paddr = s.paddr,
+        .filesz = s.filesz,
+        .memsz = s.memsz,
+        .align = s.align,
+    };
+}
+
+void
+elf_header_decode(const void *file, struct elf_header *out)
+{
+    if (ELF_CLASS == 2)
+        memcpy(out, file, sizeof *out);
+    else
+        header_widen(file, out);
+}
+
+void
+elf_segments_decode(const void *file, unsigned count, struct elf_segment *out)
+{
+    const char *at = file;
+
+    if (ELF_CLASS == 2) {
+        memmove(out, file, count * sizeof *out);
+        return;
+    }
+    for (unsigned i = 0; i < count; i++)
+        segment_widen(at + i * sizeof(struct elf32_segment), &out[i]);
+}
+
+/* ---- checks ------------------------------------------------------------------------------ */
 
 bool
 elf_header_is_valid(const struct elf_header *header, size_t bytes, uint16_t machine)
 {
-    static const uint8_t magic[7] = {0x7f, 'E', 'L', 'F', 2, 1, 1};
+    static const uint8_t magic[7] = {0x7f, 'E', 'L', 'F', ELF_CLASS, 1, 1};
 
     if (bytes < sizeof(*header))
         return false;

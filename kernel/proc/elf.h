@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * Reading ELF64 headers: pure functions over bytes, which decide what a program
- * wants to have mapped.  exec.c does the mapping.
+ * Reading ELF headers of the kernel's own word size: pure functions over bytes, which
+ * decide what a program wants to have mapped.  exec.c does the mapping.
  */
 
 struct elf_header {
@@ -25,7 +25,12 @@ struct elf_segment {
     uint64_t offset, vaddr, paddr, filesz, memsz, align;
 };
 
-enum { ELF_SEGMENT_BYTES = 56, ELF_SEGMENTS_MAX = 512 };
+/* The structures above are those of 64 bits; 32-bit programs have narrower ones in the file. */
+enum {
+    ELF_CLASS = sizeof(void *) == 8 ? 2 : 1,
+    ELF_SEGMENT_BYTES = sizeof(void *) == 8 ? 56 : 32,
+    ELF_SEGMENTS_MAX = 512
+};
 
 enum elf_type { ELF_FIXED = 2, ELF_MOVABLE = 3 };
 enum { PT_LOAD = 1, PT_INTERP = 3, PT_PHDR = 6, PT_GNU_STACK = 0x6474e551 };
@@ -39,6 +44,12 @@ struct elf_plan {
     uint64_t interp_offset, interp_bytes; /* of PT_INTERP's path in the file; 0: none */
     bool stack_exec;
 };
+
+/** Fill @out from the file's first bytes, at least sizeof *@out of them. */
+void elf_header_decode(const void *file, struct elf_header *out);
+
+/** Fill @out from @count program headers; @file may lie at the end of @out's own memory. */
+void elf_segments_decode(const void *file, unsigned count, struct elf_segment *out);
 
 /** Is @header a program for this machine with a sane program-header table? */
 bool elf_header_is_valid(const struct elf_header *header, size_t bytes, uint16_t machine);

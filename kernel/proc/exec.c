@@ -172,7 +172,7 @@ strings_add_user_array(struct exec_strings *strings, uint64_t array, unsigned *o
         uint64_t address;
         int64_t error;
 
-        if (user_read_u64(&address, array + (uint64_t)count * 8) != 0)
+        if (user_read_word(&address, array + (uint64_t)count * sizeof(uintptr_t)) != 0)
             return -EFAULT;
         if (address == 0)
             break;
@@ -262,21 +262,25 @@ image_close(struct elf_image *image)
 static int64_t
 image_read(struct elf_image *image, const char *head, size_t head_bytes)
 {
-    size_t bytes;
+    size_t bytes, room;
+    char *in_file;
     int64_t got;
 
     if (head_bytes < sizeof(image->header))
         return -ENOEXEC;
-    memcpy(&image->header, head, sizeof(image->header));
+    elf_header_decode(head, &image->header);
     if (!elf_header_is_valid(&image->header, head_bytes, ARCH_ELF_MACHINE))
         return -ENOEXEC;
     bytes = (size_t)image->header.phnum * ELF_SEGMENT_BYTES;
-    image->segments = kmem_alloc(bytes);
+    room = image->header.phnum * sizeof(image->segments[0]);
+    image->segments = kmem_alloc(room);
     if (image->segments == NULL)
         return -ENOMEM;
-    got = file_read_at(image->file, image->segments, bytes, image->header.phoff);
+    in_file = (char *)image->segments + room - bytes; /* decoding goes upwards */
+    got = file_read_at(image->file, in_file, bytes, image->header.phoff);
     if (got < 0)
         return got;
+    elf_segments_decode(in_file, image->header.phnum, image->segments);
     if ((size_t)got != bytes ||
         !elf_plan_make(&image->header, image->segments, file_size(image->file), mm_user_limit(),
                        &image->plan))
@@ -586,20 +590,20 @@ map_stack(struct exec *exec, uint64_t bytes)
 }
 
 static void
-aux_put(uint64_t **at, uint64_t key, uint64_t value)
+aux_put(uintptr_t **at, uint64_t key, uint64_t value)
 {
-    *(*at)++ = key;
-    *(*at)++ = value;
+    *(*at)++ = (uintptr_t)key;
+    *(*at)++ = (uintptr_t)value;
 }
 
 /* In Linux's order. */
 static size_t
-aux_fill(uint64_t *words, const struct exec *exec, uint64_t random, uint64_t platform,
+aux_fill(uintptr_t *words, const struct exec *exec, uint64_t random, uint64_t platform,
          uint64_t name)
 {
     const struct credentials *who = &process_current()->credentials;
     const struct elf_image *program = &exec->program;
-    uint64_t *at = words;
+    uintptr_t *at = words;
 
     aux_put(&at, AT_MINSIGSTKSZ, arch_signal_frame_bytes());
     aux_put(&at, AT_HWCAP, arch_hwcap());
@@ -627,13 +631,13 @@ aux_fill(uint64_t *words, const struct exec *exec, uint64_t random, uint64_t pla
 }
 
 /* Pointers to @count strings, the first of which was put at @address. */
-static uint64_t *
-pointers_fill(uint64_t *at, const char *bytes, uint64_t address, unsigned count)
+static uintptr_t *
+pointers_fill(uintptr_t *at, const char *bytes, uint64_t address, unsigned count)
 {
     size_t offset = 0;
 
     for (unsigned i = 0; i < count; i++) {
-        *at++ = address + offset;
+        *at++ = (uintptr_t)(address + offset);
         offset += strlen(bytes + offset) + 1;
     }
     *at++ = 0;
@@ -654,22 +658,24 @@ exec_build_stack(struct exec *exec)
     size_t name_bytes = strlen(exec->path) + 1;
     size_t words = 3 + (size_t)strings->argc + strings->envc + AUX_WORDS;
     uint64_t random[2] = {arch_random(), arch_random()};
-    uint64_t *table, *at, name, block, platform, sp;
+    const size_t word = sizeof(uintptr_t);
+    uintptr_t *table, *at;
+    uint64_t name, block, platform, sp;
     bool written;
 
     /* Linux: a quarter of the stack's limit is for arguments. */
-    if (strings->used + name_bytes + words * 8 > process_limit(RLIMIT_STACK) / 4)
+    if (strings->used + name_bytes + words * word > process_limit(RLIMIT_STACK) / 4)
         return -E2BIG;
-    if (map_stack(exec, strings->used + name_bytes + words * 8 + 256) != 0)
+    if (map_stack(exec, strings->used + name_bytes + words * word + 256) != 0)
         return -ENOMEM;
-    table = kmem_zalloc(words * 8);
+    table = kmem_zalloc(words * word);
     if (table == NULL)
         return -ENOMEM;
     name = exec->stack_top - 8 - name_bytes;
     block = name - strings->used;
     platform =
         (block - 16 - sizeof(random) - (mm_is_random() ? arch_random() % 8192 : 0)) & ~(uint64_t)15;
-    sp = (platform - words * 8) & ~(uint64_t)15;
+    sp = (platform - words * word) & ~(uint64_t)15;
 
     at = table;
     *at++ = strings->argc;
@@ -677,7 +683,7 @@ exec_build_stack(struct exec *exec)
     at = pointers_fill(at, strings->bytes + strings->env_offset, block + strings->env_offset,
                        strings->envc);
     size_t aux_words = aux_fill(at, exec, platform + 16, platform, name);
-    memcpy(mm->auxv, at, aux_words * 8);
+    memcpy(mm->auxv, at, aux_words * word);
     qr_assert(aux_words <= AUX_WORDS);
 
     written = space_write(exec, name, exec->path, name_bytes) &&

@@ -542,7 +542,7 @@ futex_wake_address(uint64_t address, unsigned count)
 int64_t
 sys_set_robust_list(const struct syscall_args *args)
 {
-    if (args->arg[1] != 24)
+    if (args->arg[1] != 3 * sizeof(uintptr_t))
         return -EINVAL;
     thread_current()->robust_list = args->arg[0];
     return 0;
@@ -562,7 +562,8 @@ sys_get_robust_list(const struct syscall_args *args)
         head = thread->robust_list;
         thread_put(thread);
     }
-    if (user_write_u64(args->arg[2], 24) != 0 || user_write_u64(args->arg[1], head) != 0)
+    if (user_write_word(args->arg[2], 3 * sizeof(uintptr_t)) != 0 ||
+        user_write_word(args->arg[1], head) != 0)
         return -EFAULT;
     return 0;
 }
@@ -598,13 +599,15 @@ robust_release(struct thread *thread, uint64_t address, bool pending)
 void
 futex_exit_robust_list(struct thread *thread)
 {
+    const size_t word = sizeof(uintptr_t);
     uint64_t head = thread->robust_list, entry, next = 0, offset, pending;
 
-    if (user_read_u64(&entry, head) != 0 || user_read_u64(&offset, head + 8) != 0 ||
-        user_read_u64(&pending, head + 16) != 0)
+    if (user_read_word(&entry, head) != 0 || user_read_word(&offset, head + word) != 0 ||
+        user_read_word(&pending, head + 2 * word) != 0)
         return;
+    offset = (uint64_t)(intptr_t)offset; /* a long */
     for (unsigned count = 0; count < ROBUST_LIMIT && (entry & ~1ull) != head; count++) {
-        bool readable = user_read_u64(&next, entry & ~1ull) == 0;
+        bool readable = user_read_word(&next, entry & ~1ull) == 0;
 
         if ((entry & ~1ull) != (pending & ~1ull) &&
             !robust_release(thread, (entry & ~1ull) + offset, false))

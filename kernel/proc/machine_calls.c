@@ -454,7 +454,7 @@ sys_prctl(const struct syscall_args *args)
             return -EINVAL;
         return (atomic_load(&process->flags) & PROCESS_NO_NEW_PRIVS) != 0;
     case PR_GET_TID_ADDRESS:
-        return user_write_u64(value, thread->clear_tid);
+        return user_write_word(value, thread->clear_tid);
     case PR_GET_THP_DISABLE:
         return 0;
     case PR_SET_VMA: /* names of anonymous regions: as a Linux without CONFIG_ANON_VMA_NAME */

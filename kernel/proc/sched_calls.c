@@ -359,10 +359,11 @@ int64_t
 sys_sched_getaffinity(const struct syscall_args *args)
 {
     uint64_t words[QR_CPU_WORDS] = {0};
-    size_t used = (cpu_count() + 63) / 64 * 8;
+    const size_t word = sizeof(uintptr_t);
+    size_t used = (cpu_count() + 8 * word - 1) / (8 * word) * word;
     struct thread *thread;
 
-    if (args->arg[1] * 8 < cpu_count() || (args->arg[1] & 7) != 0)
+    if (args->arg[1] * 8 < cpu_count() || args->arg[1] % word != 0)
         return -EINVAL;
     thread = get_thread((int32_t)args->arg[0]);
     if (thread == NULL)

@@ -157,12 +157,14 @@ timespec_write(uint64_t address, uint64_t ns)
 static int64_t
 timespec_to_ns(const struct timespec64 *time, uint64_t *out)
 {
-    if (time->seconds < 0 || time->ns < 0 || time->ns >= (int64_t)NS)
+    intptr_t ns = (intptr_t)time->ns; /* a long: on 32 bits the rest is padding */
+
+    if (time->seconds < 0 || ns < 0 || ns >= (intptr_t)NS)
         return -EINVAL;
     if ((uint64_t)time->seconds >= (UINT64_MAX >> 1) / NS)
         *out = UINT64_MAX >> 1;
     else
-        *out = (uint64_t)time->seconds * NS + (uint64_t)time->ns;
+        *out = (uint64_t)time->seconds * NS + (uint64_t)ns;
     return 0;
 }
 

@@ -510,13 +510,13 @@ bank_place(struct qr_frames *frames, const struct qr_memory_range *entry)
     unsigned shift = frames->section_shift + QR_PAGE_SHIFT;
     uint64_t size = (uint64_t)1 << shift;
     uint64_t each = qr_section_metadata_bytes((size_t)1 << frames->section_shift);
-    uint64_t first = (entry->range.start.v + size - 1) >> shift;
-    uint64_t end = entry->range.end.v >> shift;
+    size_t first = (size_t)((entry->range.start.v + size - 1) >> shift);
+    size_t end = (size_t)(entry->range.end.v >> shift);
 
     if (end <= first || qr_bank_find(frames, first) != NULL)
         return;
     /* Metadata for them, and for some sections beside them that are not whole. */
-    uint64_t bytes = entry->range.end.v - (first << shift);
+    uint64_t bytes = entry->range.end.v - ((uint64_t)first << shift);
     uint64_t count = bytes > 3 * each ? (bytes - 3 * each) / (size + each) : 0;
 
     if (count > end - first)

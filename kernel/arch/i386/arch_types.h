@@ -31,14 +31,17 @@ struct trap_frame {
 /** A segment descriptor as the CPU reads it; zero: none. */
 typedef uint64_t x86_descriptor;
 
+struct exchange;
+
 struct arch_thread {
-    uintptr_t sp;          /**< kernel stack pointer while not running */
-    _Atomic uint32_t work; /**< not zero: thread_return_work() before user mode */
-    uint32_t flags;        /**< arch-private */
-    uintptr_t stack;       /**< lowest byte of the kernel stack */
-    uintptr_t stack_top;   /**< just above the user frame */
-    void *fpu;             /**< saved floating-point state, 64-byte aligned */
-    x86_descriptor tls[3]; /**< set_thread_area(): this thread's entries of the GDT */
+    uintptr_t sp;              /**< kernel stack pointer while not running */
+    _Atomic uint32_t work;     /**< not zero: thread_return_work() before user mode */
+    uint32_t flags;            /**< arch-private */
+    uintptr_t stack;           /**< lowest byte of the kernel stack */
+    uintptr_t stack_top;       /**< just above the user frame */
+    void *fpu;                 /**< saved floating-point state, 64-byte aligned */
+    struct exchange *exchange; /**< abi.h: what a converted call reads and writes */
+    x86_descriptor tls[3];     /**< set_thread_area(): this thread's entries of the GDT */
 };
 
 /** Read and written by entry.S through FS; see the offsets there. */

@@ -23,6 +23,12 @@ platform_physical_limit(void)
     return (uint64_t)1 << (bits < cpu_features.physical_bits ? bits : cpu_features.physical_bits);
 }
 
+uint64_t
+platform_direct_limit(void)
+{
+    return DIRECT_MAP_BYTES;
+}
+
 unsigned
 platform_asid_count(void)
 {

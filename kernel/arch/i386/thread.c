@@ -108,6 +108,7 @@ frame_sanitize(struct trap_frame *frame)
     frame->gs = user_selector(frame->gs);
     frame->eflags = (frame->eflags & EFLAGS_USER & ~RFLAGS_NT) | RFLAGS_IF | 2;
     frame->vector = 0;
+    frame->code = 0;
 }
 
 static void
