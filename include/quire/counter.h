@@ -38,6 +38,10 @@ enum qr_counter {
     QR_EVENT_ZERO_FILL,    /**< frames cleared for a fault */
     QR_EVENT_FAULT_AROUND, /**< pages mapped beside the one that faulted */
     QR_EVENT_FORK,
+    QR_EVENT_MIGRATE,         /**< frames in use that moved */
+    QR_EVENT_MIGRATE_FAIL,    /**< ... that were to move and stayed */
+    QR_EVENT_COMPACT,         /**< compactions */
+    QR_EVENT_COMPACT_BLOCK,   /**< blocks of 2 MiB that they made whole */
     QR_EVENT_IPI,             /**< shootdown interrupts sent */
     QR_EVENT_FLUSH_PAGE,      /**< single-page flush instructions */
     QR_EVENT_FLUSH_SPACE,     /**< flushes of all non-global entries of a space */

@@ -456,6 +456,10 @@ struct qr_zone_stats {
 };
 unsigned qr_frames_zone_count(const struct qr_frames *frames);
 
+unsigned qr_frames_zone_node(const struct qr_frames *frames, unsigned index);
+/** Frames of it that the allocator manages; 0: no such zone now. */
+size_t qr_frames_zone_managed(const struct qr_frames *frames, unsigned index);
+
 /** What one CPU holds back of one zone: its stack of hot frames and its reserved block. */
 struct qr_cpu_frames_stats {
     size_t cached;   /**< frames */

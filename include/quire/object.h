@@ -136,6 +136,18 @@ size_t qr_object_drop_clean(struct qr_object *object);
 /** First page at or after @p index that is present; false where none (SEEK_DATA). */
 bool qr_object_next_present(struct qr_object *object, size_t index, size_t *out_index);
 
+/**
+ * Give page @p index, which is @p frame, the frame @p target instead: contents, marks and
+ * place move, every mapping is taken out and comes back by faults.  Thread context; waits for no
+ * page.  The caller's reference to @p target becomes the object's; that to @p frame, which was
+ * the object's, becomes the caller's.
+ * @return QR_OK; QR_ERR_BUSY somebody uses the page, or it is not that page: nothing changed
+ */
+QR_MUST_USE enum qr_status qr_object_move_page(struct qr_object *object, size_t index,
+                                               struct qr_frame *frame, struct qr_frame *target);
+/** The live object at that address, with a reference, or NULL: for what a frame calls its owner. */
+struct qr_object *qr_objects_find(struct qr_objects *objects, const void *address);
+
 /* ---- Mappings: how an object finds who maps it --------------------------- */
 
 /**

@@ -33,9 +33,11 @@ qr_fault_install_private(struct fault_ctx *ctx, struct qr_frame *frame)
     };
 
     qr_frame_set_type(frame, QR_FRAME_ANON);
-    atomic_store_explicit(&frame->owner, NULL, memory_order_relaxed);
+    /* A hint for whoever wants to move the frame: where to look, to be checked there. */
+    atomic_store_explicit(&frame->owner, ctx->space, memory_order_relaxed);
     atomic_store_explicit(&frame->index, ctx->va.v >> QR_PAGE_SHIFT, memory_order_relaxed);
     atomic_store_explicit(&frame->maps, 1, memory_order_relaxed);
+    fault_publish_code(&leaf);
     qr_cursor_map(&ctx->cursor, ctx->va, &leaf);
     atomic_fetch_add_explicit(&ctx->space->resident[QR_RESIDENT_ANON], 1, memory_order_relaxed);
     qr_counter_add(ctx->vm->counters, QR_PAGES_ANON, 1);

@@ -47,6 +47,8 @@ qr_fault_break_cow(struct fault_ctx *ctx)
     qr_assert(shared != NULL && fault_is_write(ctx) && !qr_region_is_shared(ctx->region));
     if (!zero && frame_is_exclusive(shared)) {
         fault_count(ctx, QR_EVENT_COW_REUSE);
+        atomic_store_explicit(&shared->owner, ctx->space, memory_order_relaxed);
+        atomic_store_explicit(&shared->index, ctx->va.v >> QR_PAGE_SHIFT, memory_order_relaxed);
         qr_cursor_update(&ctx->cursor, ctx->va, qr_region_leaf_prot(ctx->region),
                          QR_LEAF_ACCESSED | QR_LEAF_DIRTY, 0);
         return FAULT_DONE;

@@ -14,6 +14,18 @@ qr_frames_zone_count(const struct qr_frames *frames)
     return frames->zone_count;
 }
 
+unsigned
+qr_frames_zone_node(const struct qr_frames *frames, unsigned index)
+{
+    return frames->zones[index].node;
+}
+
+size_t
+qr_frames_zone_managed(const struct qr_frames *frames, unsigned index)
+{
+    return frames->zones[index].managed;
+}
+
 /* Free runs of an open block, by order: largest first, each frame counted once. */
 static void
 rows_split(const struct frame_rows *from, size_t *blocks)

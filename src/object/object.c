@@ -337,7 +337,8 @@ object_make_page(struct qr_object *object, size_t index, unsigned alloc_flags,
     if (frame == NULL)
         return QR_ERR_NO_MEMORY;
     /* Nobody else sees the frame yet: plain stores of its first flags will do. */
-    atomic_fetch_or_explicit(&frame->flags, memory ? QR_FRAME_UPTODATE : QR_FRAME_LOCKED,
+    atomic_fetch_or_explicit(&frame->flags,
+                             memory ? QR_FRAME_UPTODATE | QR_FRAME_SHMEM : QR_FRAME_LOCKED,
                              memory_order_relaxed);
     enum qr_status status = object_insert_with_spares(object, index, frame, alloc_flags, out_frame);
 
@@ -346,7 +347,8 @@ object_make_page(struct qr_object *object, size_t index, unsigned alloc_flags,
         *out_made = true;
         return QR_OK;
     }
-    atomic_fetch_and_explicit(&frame->flags, ~(uint32_t)(QR_FRAME_UPTODATE | QR_FRAME_LOCKED),
+    atomic_fetch_and_explicit(&frame->flags,
+                              ~(uint32_t)(QR_FRAME_UPTODATE | QR_FRAME_SHMEM | QR_FRAME_LOCKED),
                               memory_order_relaxed);
     qr_frame_put(object->machine->frames, frame);
     if (status != QR_ERR_EXISTS)
@@ -571,8 +573,8 @@ mapping_overlap(const struct qr_mapping *mapping, size_t *first, size_t *last)
     return *first < *last;
 }
 
-static void
-object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies)
+void
+qr_object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies)
 {
     const struct qr_mapping_ops *ops = object->machine->mapping_ops;
 
@@ -622,7 +624,7 @@ qr_object_set_bytes(struct qr_object *object, uint64_t bytes)
     if (object_pages(bytes) >= object_pages(before))
         return;
     object_detach_range(object, object_pages(bytes), SIZE_MAX);
-    object_unmap(object, object_pages(bytes), SIZE_MAX, true);
+    qr_object_unmap(object, object_pages(bytes), SIZE_MAX, true);
 }
 
 void
@@ -631,7 +633,7 @@ qr_object_punch(struct qr_object *object, size_t first, size_t last)
     if (first >= last)
         return;
     object_detach_range(object, first, last);
-    object_unmap(object, first, last, false);
+    qr_object_unmap(object, first, last, false);
 }
 
 size_t

@@ -46,6 +46,9 @@ object_gauge(const struct qr_object *object)
     return qr_object_is_memory(object) ? QR_PAGES_SHMEM : QR_PAGES_FILE;
 }
 
+/* Take pages [first, last) out of every mapping.  Takes the mapping lock. */
+void qr_object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies);
+
 /* The page lock: contents or identity in transition.  Sleeping; the holder has a reference. */
 void qr_page_lock(struct qr_frame *frame);
 bool qr_page_try_lock(struct qr_frame *frame);

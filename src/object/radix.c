@@ -143,6 +143,22 @@ qr_radix_insert(struct radix *radix, size_t index, void *item, struct radix_spar
     node->count++;
 }
 
+void
+qr_radix_replace(struct radix *radix, size_t index, void *item)
+{
+    qr_assert(item != NULL && radix_covers(radix, index));
+    struct radix_node *node = radix->root;
+
+    for (unsigned level = radix->levels - 1; level > 0; level--) {
+        node = node->slots[radix_slot(index, level)];
+        qr_assert(node != NULL);
+    }
+    void **slot = &node->slots[radix_slot(index, 0)];
+
+    qr_assert(*slot != NULL);
+    *slot = item;
+}
+
 void *
 qr_radix_remove(struct radix *radix, size_t index, struct qr_cache *nodes)
 {

@@ -40,6 +40,8 @@ void qr_radix_spares_release(struct radix_spares *spares, struct qr_cache *nodes
 
 /* Set the empty slot @index; @spares holds what qr_radix_nodes_needed() said under the same lock. */
 void qr_radix_insert(struct radix *radix, size_t index, void *item, struct radix_spares *spares);
+/* Put @item in the place of what stands at @index, which is something. */
+void qr_radix_replace(struct radix *radix, size_t index, void *item);
 /* Empty slot @index, free nodes that became empty; returns what was there, or NULL. */
 void *qr_radix_remove(struct radix *radix, size_t index, struct qr_cache *nodes);
 /* The first item at or after *@index; sets *@index to its place; NULL where none. */

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Migration: another frame in the place of one that is in use.
+ *
+ * A private frame says where it is mapped: owner is the space that installed it,
+ * index the page.  Both are hints, which fork, exit and mremap leave behind: the space is
+ * looked up among the living by its address, and the entry there must name this very frame.
+ * Then the table lock is held, the frame has the one reference of that entry, and nobody can
+ * get another (see cow.c): the entry is taken out, flushed everywhere, the contents are
+ * copied, and the entry is set again with the new frame.  A fault on the page meanwhile
+ * waits for the table lock, which is held no longer than a copy-on-write break holds it; so
+ * nothing has to be marked as migrating.
+ *
+ * A page of an object is the object's to move (qr_object_move_page()).
+ *
+ * A frame that was moved away from is given straight to its zone, past this CPU's stack: its
+ * block is being emptied, and nobody is to get it again.
+ */
+#include <quire/assert.h>
+#include <quire/reclaim.h>
+
+#include "space/vm.h"
+
+/* The living space at that address, with a reference; or NULL. */
+static struct qr_space *
+space_find(struct qr_vm *vm, const void *address)
+{
+    struct qr_space *found = NULL;
+
+    qr_spin_lock(&vm->lock);
+    qr_list_for_each(link, &vm->all)
+    {
+        struct qr_space *space = qr_space_of_link(link);
+        uint32_t users = atomic_load_explicit(&space->users, memory_order_relaxed);
+
+        if (space != address)
+            continue;
+        while (users != 0 &&
+               !atomic_compare_exchange_weak_explicit(&space->users, &users, users + 1,
+                                                      memory_order_relaxed, memory_order_relaxed)) {
+        }
+        found = users != 0 ? space : NULL;
+        break;
+    }
+    qr_spin_unlock(&vm->lock);
+    return found;
+}
+
+/* Is @frame what the entry maps, and is the entry its only user?  The table lock is held. */
+static bool
+entry_is_exclusive(struct qr_vm *vm, const struct qr_entry *entry, const struct qr_frame *frame)
+{
+    uint32_t busy = QR_FRAME_LOCKED | QR_FRAME_WRITEBACK | QR_FRAME_PINNED;
+
+    return entry->kind == QR_ENTRY_LEAF && entry->level == 0 &&
+           entry->leaf.pa.v == qr_frame_pa(vm->config.frames, frame).v &&
+           qr_frame_type(frame) == QR_FRAME_ANON &&
+           atomic_load_explicit(&frame->refs, memory_order_acquire) == 1 &&
+           atomic_load_explicit(&frame->maps, memory_order_relaxed) == 1 &&
+           (atomic_load_explicit(&frame->flags, memory_order_relaxed) & busy) == 0;
+}
+
+/* The entry at @va, which names @frame, gets @target.  The cursor is open. */
+static void
+entry_move(struct qr_vm *vm, struct qr_cursor *cursor, qr_va va, struct qr_frame *frame,
+           struct qr_frame *target)
+{
+    struct qr_entry entry = qr_cursor_unmap(cursor, va);
+    uint32_t mlocked = atomic_load_explicit(&frame->flags, memory_order_relaxed) & QR_FRAME_MLOCKED;
+
+    qr_tlb_batch_finish(cursor->batch); /* no CPU writes the old frame after the copy */
+    qr_frame_copy(vm->config.frames, target, frame);
+    qr_frame_set_type(target, QR_FRAME_ANON);
+    atomic_fetch_or_explicit(&target->flags, mlocked, memory_order_relaxed);
+    atomic_store_explicit(&target->owner, atomic_load(&frame->owner), memory_order_relaxed);
+    atomic_store_explicit(&target->index, va.v >> QR_PAGE_SHIFT, memory_order_relaxed);
+    atomic_store_explicit(&target->maps, 1, memory_order_relaxed);
+    entry.leaf.pa = qr_frame_pa(vm->config.frames, target);
+    qr_cursor_map(cursor, va, &entry.leaf);
+    atomic_store_explicit(&frame->maps, 0, memory_order_relaxed);
+}
+
+static enum qr_status
+migrate_private(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *target)
+{
+    struct qr_space *space = space_find(vm, atomic_load(&frame->owner));
+    uintptr_t page = atomic_load_explicit(&frame->index, memory_order_relaxed);
+    qr_va va = qr_va_of(page << QR_PAGE_SHIFT);
+    struct qr_tlb_batch batch;
+    struct qr_cursor cursor;
+    bool moved = false;
+
+    if (space == NULL)
+        return QR_ERR_BUSY;
+    if (page < space->layout.user_end.v >> QR_PAGE_SHIFT) {
+        qr_tlb_batch_init(&batch, &space->tlb);
+        qr_cursor_open(&cursor, &space->tables, qr_range_of(va.v, va.v + QR_PAGE_SIZE), &batch);
+        struct qr_entry entry = qr_cursor_query(&cursor, va);
+
+        moved = entry_is_exclusive(vm, &entry, frame);
+        if (moved)
+            entry_move(vm, &cursor, va, frame, target);
+        qr_cursor_close(&cursor);
+        qr_tlb_batch_finish(&batch);
+    }
+    qr_space_put(space);
+    return moved ? QR_OK : QR_ERR_BUSY;
+}
+
+static enum qr_status
+migrate_object_page(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *target)
+{
+    struct qr_object *object = qr_objects_find(vm->config.objects, atomic_load(&frame->owner));
+
+    if (object == NULL)
+        return QR_ERR_BUSY;
+    enum qr_status status = qr_object_move_page(
+        object, atomic_load_explicit(&frame->index, memory_order_relaxed), frame, target);
+
+    qr_object_put(object);
+    return status;
+}
+
+enum qr_status
+qr_frame_migrate(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *target)
+{
+    struct qr_frames *frames = vm->config.frames;
+    enum qr_status status = QR_ERR_BUSY;
+
+    switch (qr_frame_type(frame)) {
+    case QR_FRAME_ANON:
+        status = migrate_private(vm, frame, target);
+        break;
+    case QR_FRAME_OBJECT:
+        status = migrate_object_page(vm, frame, target);
+        break;
+    default:
+        break;
+    }
+    qr_counter_add(vm->counters, status == QR_OK ? QR_EVENT_MIGRATE : QR_EVENT_MIGRATE_FAIL, 1);
+    if (status == QR_OK)
+        qr_frame_free_many(frames, 1, &frame);
+    return status;
+}
