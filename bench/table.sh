@@ -6,7 +6,7 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=${1:-$root/build/bench-table}
 mkdir -p "$build"
-sources=$(sed -n '/CONFIG_MEMORY_DEBUGGING/d;s/^\(src\/\(base\|frame\|table\|tlb\)\/[^ ]*\.c\).*$/\1/p' "$root/src/sources.txt")
+sources=$(sed -n '/CONFIG_MEMORY_DEBUGGING/d;/format\//{/x86_64/!d};s/^\(src\/\(base\|frame\|table\|tlb\)\/[^ ]*\.c\).*$/\1/p' "$root/src/sources.txt")
 (cd "$root" && ${CC:-gcc} -std=gnu11 -O2 -g -mgeneral-regs-only -fno-strict-aliasing -Iinclude -Isrc -Ibench \
     -DQR_PORT_INLINE_HEADER='"table_port.h"' bench/table.c $sources -pthread -o "$build/table")
 for row in open_close open_query_map_close unmap_one_page unmap_page_of_range protect_one_page \

@@ -55,13 +55,6 @@ qr_cursor_map(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf)
 }
 
 void
-qr_cursor_map_group(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf)
-{
-    qr_debug_assert(qr_va_range_contains(cursor->range, va));
-    cursor->tables->format->map_group(cursor, va, leaf);
-}
-
-void
 qr_cursor_mark(struct qr_cursor *cursor, qr_va va, unsigned level, struct qr_mark mark)
 {
     qr_debug_assert(qr_va_range_contains(cursor->range, va));

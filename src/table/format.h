@@ -121,7 +121,6 @@ struct qr_format {
     bool (*find)(struct qr_cursor *cursor, qr_va from, struct qr_entry *out_entry);
     enum qr_status (*prepare)(struct qr_cursor *cursor, qr_va va, unsigned level);
     void (*map)(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);
-    void (*map_group)(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);
     void (*mark)(struct qr_cursor *cursor, qr_va va, unsigned level, struct qr_mark mark);
     struct qr_entry (*unmap)(struct qr_cursor *cursor, qr_va va);
     struct qr_entry (*replace)(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);

@@ -28,6 +28,13 @@ void qr_table_cancel(struct qr_tables *tables, struct qr_frame *frame);
  */
 void qr_tables_retire(struct qr_tables *tables, struct qr_frame *const *list, size_t count);
 
+/* The member of a group at @va in the locked table at @level as a plain leaf, with the flags of all. */
+qr_pte qr_group_member(const struct qr_cursor *cursor, uintptr_t va, unsigned level);
+/* Make all of its group plain leaves: break, flush, make.  Returns what then stands at @va. */
+qr_pte qr_group_leave(struct qr_cursor *cursor, uintptr_t va, unsigned level);
+/* What is wrong with the group around @va in the table at @pa, or NULL. */
+const char *qr_group_check(const struct qr_tables *tables, qr_pa pa, uintptr_t va, unsigned level);
+
 static inline uint32_t
 table_live(const struct qr_frame *frame)
 {

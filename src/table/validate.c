@@ -53,42 +53,6 @@ check_leaf(walk_format f, qr_pte pte, unsigned level)
     return f->make_leaf(f, &leaf, level) == pte ? NULL : "a leaf with unknown bits";
 }
 
-/* Compare the member at @index with the first of its group. */
-static const char *
-check_member(walk_format f, void *table, size_t index, unsigned level)
-{
-    size_t first = index & ~(walk_group_count(f, level) - 1);
-    qr_pte head = pte_load(f, table, first);
-    qr_pte pte = pte_load(f, table, index);
-
-    if (!f->grouped(f, head) || f->info.group_bits[level] == 0)
-        return "a member without its group";
-    struct qr_leaf wanted = f->read_leaf(f, f->ungroup(f, head, first), level);
-    struct qr_leaf leaf = f->read_leaf(f, f->ungroup(f, pte, index), level);
-
-    wanted.pa.v += (uint64_t)(index - first) << f->shift(f, level);
-    wanted.flags = leaf.flags;
-    if (f->group(f, f->make_leaf(f, &wanted, level)) != pte)
-        return "a member unlike its group";
-    return NULL;
-}
-
-/* A whole group, when the scan meets any of it. */
-static const char *
-check_group(const struct table_scan *scan)
-{
-    walk_format f = scan->tables->format->traits;
-    size_t count = walk_group_count(f, scan->level);
-    size_t first = walk_index(f, scan->va, scan->level) & ~(count - 1);
-    void *table = qr_port_window_open(scan->path[scan->level].pa);
-    const char *broken = NULL;
-
-    for (size_t i = first; i < first + count && broken == NULL; i++)
-        broken = check_member(f, table, i, scan->level);
-    qr_port_window_close(table);
-    return broken;
-}
-
 static const char *
 check_entry(const struct table_scan *scan)
 {
@@ -97,7 +61,7 @@ check_entry(const struct table_scan *scan)
     qr_pte pte = scan->pte;
 
     if (walk_is_grouped(f, pte)) {
-        const char *broken = check_group(scan);
+        const char *broken = qr_group_check(scan->tables, scan->path[level].pa, scan->va, level);
 
         if (broken != NULL)
             return broken;

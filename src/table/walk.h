@@ -561,28 +561,6 @@ walk_map_far(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf 
 }
 
 static QR_ALWAYS_INLINE void
-walk_map_group(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)
-{
-    unsigned level = leaf->level;
-    struct qr_leaf member = *leaf;
-    uintptr_t size = (uintptr_t)1 << f->shift(f, level);
-    uintptr_t last = va.v + (walk_group_count(f, level) - 1) * size;
-
-    qr_assert(f->grouped != NULL && f->info.group_bits[level] != 0);
-    qr_assert(((va.v | leaf->pa.v) & (last - va.v + size - 1)) == 0);
-    qr_assert(qr_va_range_contains(c->range, qr_va_of(last)));
-    walk_go(f, c, va, level);
-    qr_assert(c->level == level);
-    for (uintptr_t at = va.v; at <= last; at += size) {
-        qr_pte pte = f->make_leaf(f, &member, level);
-
-        qr_assert(f->present(f, pte, level));
-        walk_set_at(f, c, at, level, f->group(f, pte));
-        member.pa.v += size;
-    }
-}
-
-static QR_ALWAYS_INLINE void
 walk_mark(walk_format f, struct qr_cursor *c, qr_va va, unsigned level, struct qr_mark mark)
 {
     qr_assert((va.v & walk_entry_mask(f, level)) == 0);
@@ -598,7 +576,7 @@ walk_unmap(walk_format f, struct qr_cursor *c, qr_va va)
     struct qr_entry entry;
 
     walk_go(f, c, va, 0);
-    walk_leave_group_at(f, c, va.v);
+    walk_leave_group(f, c, va.v);
 
     qr_pte old = walk_exchange(f, c, va.v, 0);
 
@@ -620,7 +598,7 @@ walk_replace(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf 
     qr_assert((leaf->pa.v & walk_entry_mask(f, level)) == 0);
     walk_go(f, c, va, level);
     qr_assert(c->level == level);
-    walk_leave_group_at(f, c, va.v);
+    walk_leave_group(f, c, va.v);
 
     qr_pte old = walk_exchange(f, c, va.v, f->break_before_make ? 0 : new);
 
@@ -641,7 +619,7 @@ walk_update(walk_format f, struct qr_cursor *c, qr_va va, unsigned prot, unsigne
             unsigned clear_flags)
 {
     walk_go(f, c, va, 0);
-    walk_leave_group_at(f, c, va.v);
+    walk_leave_group(f, c, va.v);
 
     unsigned level = c->level;
     void *table = qr_port_window_open(c->pa[level]);
@@ -689,7 +667,7 @@ static QR_ALWAYS_INLINE enum qr_status
 walk_split(walk_format f, struct qr_cursor *c, qr_va va)
 {
     walk_go(f, c, va, 0);
-    walk_leave_group_at(f, c, va.v);
+    walk_leave_group(f, c, va.v);
 
     unsigned level = c->level;
     qr_pte old = walk_load(f, c, va.v);
@@ -764,13 +742,11 @@ enum walk_purpose {
 
 /* The plain leaf of a member of a group, which stands alone if it is to be changed. */
 static QR_ALWAYS_INLINE qr_pte
-walk_take_member(walk_format f, struct qr_cursor *c, struct walk_place place,
-                 enum walk_purpose purpose)
+walk_take_member(struct qr_cursor *c, struct walk_place place, enum walk_purpose purpose)
 {
     if (purpose == WALK_LOOK)
-        return walk_member(f, place.table, place.index, place.level);
-    walk_leave_group(f, c, place.table, place.va, place.level);
-    return pte_load(f, place.table, place.index);
+        return qr_group_member(c, place.va, place.level);
+    return qr_group_leave(c, place.va, place.level);
 }
 
 /* Visit the entries of the lowest table from *io_va to @last, up to the first table. */
@@ -797,7 +773,7 @@ walk_segment(walk_format f, struct qr_cursor *c, uintptr_t *io_va, uintptr_t las
         }
         visited++;
         if (walk_is_grouped(f, place.pte))
-            place.pte = walk_take_member(f, c, place, purpose);
+            place.pte = walk_take_member(c, place, purpose);
         if (!visit(f, c, place, state)) {
             result = WALK_STOPPED;
             break;
@@ -1028,10 +1004,6 @@ walk_protect_range(walk_format f, struct qr_cursor *c, struct qr_va_range range,
         else                                                                                       \
             name##_map_far(c, va, leaf);                                                           \
     }                                                                                              \
-    static void name##_map_group(struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)        \
-    {                                                                                              \
-        walk_map_group(&traits_, c, va, leaf);                                                     \
-    }                                                                                              \
     static void name##_mark(struct qr_cursor *c, qr_va va, unsigned level, struct qr_mark mark)    \
     {                                                                                              \
         walk_mark(&traits_, c, va, level, mark);                                                   \
@@ -1091,7 +1063,6 @@ walk_protect_range(walk_format f, struct qr_cursor *c, struct qr_va_range range,
         .find = base##_find,                    \
         .prepare = base##_prepare,              \
         .map = base##_map,                      \
-        .map_group = base##_map_group,          \
         .mark = base##_mark,                    \
         .unmap = base##_unmap,                  \
         .replace = base##_replace,              \

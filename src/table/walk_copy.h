@@ -259,7 +259,7 @@ walk_move_piece(walk_format f, struct walk_move *move, qr_move_fn fn, void *cont
         if (pte == 0)
             continue;
         if (walk_is_grouped(f, pte))
-            walk_leave_group(f, from, source, move->va + offset, 0);
+            (void)qr_group_leave(from, move->va + offset, 0);
         pte = pte_exchange(f, source, index + i, 0);
 
         walk_move_decode(f, pte, move->va + offset, &memory);
