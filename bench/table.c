@@ -106,6 +106,13 @@ qr_arch_publish(void)
     return true;
 }
 
+bool
+qr_arch_code_written(qr_pa pa, size_t bytes)
+{
+    (void)pa, (void)bytes;
+    return false;
+}
+
 void
 qr_arch_root_switch(qr_pa root, unsigned asid, bool keep)
 {

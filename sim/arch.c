@@ -276,3 +276,10 @@ qr_arch_publish(void)
 {
     return (flushing_cpu()->sim->options.features & SIM_CACHE_INVALID) == 0;
 }
+
+bool
+qr_arch_code_written(qr_pa pa, size_t bytes)
+{
+    (void)pa, (void)bytes;
+    return false;
+}

@@ -17,6 +17,7 @@
  */
 #include <quire/arch.h>
 #include <quire/assert.h>
+#include <quire/port.h>
 
 #include "quire_aarch64.h"
 
@@ -239,5 +240,33 @@ qr_arch_publish(void)
 {
     BARRIER(ishst);
     context_synchronize();
+    return true;
+}
+
+/* ---- Code ------------------------------------------------------------------------------ */
+
+#define CTR_IDC ((uint64_t)1 << 28) /* fetches see data caches without cleaning */
+#define CTR_DIC ((uint64_t)1 << 29) /* instruction caches need no invalidation */
+
+/** Data caches: to where fetches look; then the instruction caches of every CPU: all of them. */
+bool
+qr_arch_code_written(qr_pa pa, size_t bytes)
+{
+    uintptr_t start = (uintptr_t)qr_port_window_open(pa);
+    uint64_t type;
+    uintptr_t line;
+
+    __asm__("mrs %0, ctr_el0" : "=r"(type));
+    line = (uintptr_t)4 << (type >> 16 & 15);
+    if (!(type & CTR_IDC)) {
+        for (uintptr_t at = start & ~(line - 1); at < start + bytes; at += line)
+            __asm__ volatile("dc cvau, %0" : : "r"(at) : "memory");
+    }
+    BARRIER(ish);
+    if (!(type & CTR_DIC))
+        __asm__ volatile("ic ialluis" : : : "memory");
+    BARRIER(ish);
+    context_synchronize();
+    qr_port_window_close((void *)start);
     return true;
 }

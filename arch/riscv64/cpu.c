@@ -151,3 +151,12 @@ qr_arch_publish(void)
     __asm__ volatile("sfence.vma" : : : "memory");
     return false;
 }
+
+/* This hart; the others fetch afresh when they flush or switch roots. */
+bool
+qr_arch_code_written(qr_pa pa, size_t bytes)
+{
+    (void)pa, (void)bytes;
+    __asm__ volatile("fence rw, rw; fence.i" : : : "memory");
+    return true;
+}

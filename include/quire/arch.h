@@ -69,6 +69,13 @@ void qr_arch_root_switch(qr_pa root, unsigned asid, bool keep);
 QR_MUST_USE bool qr_arch_publish(void);
 
 /**
+ * The kernel has written memory that users may execute: every CPU's instruction fetches see it
+ * from now on.  Users who write code themselves do as their architecture says.
+ * @return false: fetches always see what was written (x86), and no call does anything
+ */
+bool qr_arch_code_written(qr_pa pa, size_t bytes);
+
+/**
  * Copy between kernel and user memory.  Faults on the user side are handled by
  * the fault path; one that cannot be ends the copy.  Lengths and addresses were checked.
  * @return bytes that were not copied; the ones copied are an exact prefix, and at least one

@@ -10,6 +10,7 @@
  */
 #include "mm.h"
 
+#include <quire/arch.h>
 #include <quire/assert.h>
 #include <quire/fault.h>
 #include <quire/space.h>
@@ -239,6 +240,9 @@ mm_access(struct mm *mm, uint64_t address, void *buffer, size_t n, enum mm_acces
             memcpy((char *)buffer + done, window + offset, piece);
         else
             memcpy(window + offset, (const char *)buffer + done, piece);
+        if (kind != MM_READ)
+            (void)qr_arch_code_written(qr_pa_of(qr_frame_pa(memory.frames, frame).v + offset),
+                                       piece);
         qr_port_window_close(window);
         qr_frame_put(memory.frames, frame);
         done += piece;

@@ -6,6 +6,7 @@
 
 #include "space/region.h"
 
+#include <quire/arch.h>
 #include <quire/fault.h>
 
 /* What a stage asks of the driver. */
@@ -82,6 +83,14 @@ fault_end(struct fault_ctx *ctx, enum qr_fault_outcome outcome)
 {
     ctx->outcome = outcome;
     return FAULT_DONE;
+}
+
+/* The leaf's page was filled by the kernel: where it may be executed, fetches are to see that. */
+static inline void
+fault_publish_code(const struct qr_leaf *leaf)
+{
+    if (qr_unlikely((leaf->prot & QR_PROT_EXEC) != 0))
+        (void)qr_arch_code_written(leaf->pa, QR_PAGE_SIZE);
 }
 
 static inline bool

@@ -127,6 +127,7 @@ object_install(struct fault_ctx *ctx, struct qr_tally *tally, qr_va va, struct q
                struct qr_leaf *leaf)
 {
     leaf->pa = qr_frame_pa(ctx->vm->config.frames, frame);
+    fault_publish_code(leaf);
     qr_cursor_map(&ctx->cursor, va, leaf);
     qr_tally_leaf(tally, ctx->region, frame, 1);
 }

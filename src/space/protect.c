@@ -10,6 +10,8 @@
  * Rights that shrink are flushed before the call returns, those that somebody
  * else took and has not flushed yet included (invariants 11).
  */
+#include <quire/arch.h>
+
 #include "region.h"
 
 struct protect {
@@ -34,6 +36,22 @@ leaf_may_write(void *context, const struct qr_entry *entry)
            atomic_load_explicit(&frame->refs, memory_order_acquire) == 1;
 }
 
+/* What becomes executable may have been read in by the kernel. */
+static void
+protect_publish_code(struct qr_cursor *cursor, const struct qr_region *region,
+                     struct qr_va_range range)
+{
+    struct qr_entry entry;
+    qr_va at = range.start;
+
+    while (at.v < range.end.v && qr_cursor_find(cursor, at, &entry)) {
+        if (entry.kind == QR_ENTRY_LEAF && qr_leaf_frame(region, &entry.leaf) != NULL &&
+            !qr_arch_code_written(entry.leaf.pa, QR_PAGE_SIZE))
+            return;
+        at = qr_va_of(entry.start.v + QR_PAGE_SIZE);
+    }
+}
+
 static void
 protect_entries(struct qr_region *region, struct qr_va_range range, struct qr_attributes attributes,
                 struct qr_tlb_batch *batch)
@@ -46,6 +64,8 @@ protect_entries(struct qr_region *region, struct qr_va_range range, struct qr_at
         struct qr_cursor cursor;
 
         qr_cursor_open(&cursor, tables, chunk, batch);
+        if ((attributes.prot & ~region->prot & QR_PROT_EXEC) != 0)
+            protect_publish_code(&cursor, region, chunk);
         qr_cursor_protect_range(&cursor, chunk, prot, attributes.pkey, leaf_may_write, region);
         qr_cursor_close(&cursor);
     }

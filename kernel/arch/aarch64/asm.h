@@ -71,6 +71,8 @@
 #define TCR_VALUE     (16 | 16 << 16 | 0x3500 | 0x35000000 | 2 << 30)
 #define TCR_IPS_SHIFT 32
 #define TCR_AS_SHIFT  36
+#define TCR_HA_SHIFT  39
+#define TCR_HD_SHIFT  40
 
 /** QR_AARCH64_MAIR, for the assembler. */
 #define BOOT_MAIR 0x000000ff0444bbff

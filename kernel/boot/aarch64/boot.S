@@ -166,6 +166,13 @@ mmu_on:
     cmp x10, #2                 /* 16-bit ASIDs */
     cset x10, eq
     orr x11, x11, x10, lsl #TCR_AS_SHIFT
+    mrs x9, id_aa64mmfr1_el1
+    and x10, x9, #15            /* hardware sets: 1 accessed, 2 dirty as well */
+    cmp x10, #1
+    cset x12, hs
+    orr x11, x11, x12, lsl #TCR_HA_SHIFT
+    cset x12, hi
+    orr x11, x11, x12, lsl #TCR_HD_SHIFT
     msr tcr_el1, x11
     ldr x11, =BOOT_MAIR
     msr mair_el1, x11
@@ -178,7 +185,6 @@ mmu_on:
     dsb nsh
     isb
     ldr x11, =SCTLR_VALUE
-    mrs x9, id_aa64mmfr1_el1
     ubfx x9, x9, #20, #4
     cbz x9, 1f
     bic x11, x11, #SCTLR_SPAN   /* PAN: set at every entry */
