@@ -84,13 +84,22 @@ static const int left_out[] = {
     SYS_chroot,
     SYS_setsid,
     SYS_kexec_load,
+#ifdef SYS_kexec_file_load
     SYS_kexec_file_load,
+#endif
     SYS_init_module,
     SYS_finit_module,
     SYS_delete_module,
     SYS_rt_sigsuspend,
     SYS_swapoff,
     SYS_clock_settime,
+#ifdef __i386__
+    SYS_clock_settime64,
+    SYS_stime,
+    SYS_umount,
+    SYS_sigsuspend,
+    SYS_sigreturn,
+#endif
     SYS_settimeofday,
     SYS_prlimit64,
     SYS_execve,
@@ -136,6 +145,7 @@ hostile_argument(void)
         0x7fffffff,
         0x80000000,
         0xffffffff,
+#ifdef __LP64__
         0x100000000,
         0x7fffffffffff,
         0x7ffffffff000,
@@ -147,6 +157,13 @@ hostile_argument(void)
         0xfffffffffffff000,
         0x7fffffffffffffff,
         0x8000000000000000,
+#else
+        0xbffff000,
+        0xbfffffff,
+        0xc0000000,
+        0xc0100000,
+        0xff000000,
+#endif
         (uintptr_t)-1,
         (uintptr_t)-2,
         (uintptr_t)-4096,
