@@ -20,6 +20,17 @@
 #define ANON                      (MAP_PRIVATE | MAP_ANONYMOUS)
 #define MAP_FAILS(call, expected) CHECK_ERRNO((long)(call), expected)
 
+/* The call without the C library's checks, and where the user's addresses end. */
+#ifdef SYS_mmap2
+#define RAW_MMAP       SYS_mmap2
+#define KERNEL_ADDRESS 0xc0000000ul
+#define LAST_PAGE      0xbffff000ul
+#else
+#define RAW_MMAP       SYS_mmap
+#define KERNEL_ADDRESS 0xffff800000000000ul
+#define LAST_PAGE      0x7ffffffff000
+#endif
+
 static char *
 pages(long count)
 {
@@ -36,13 +47,14 @@ test_mmap_errors(void)
 
     MAP_FAILS(mmap(NULL, 0, PROT_READ, ANON, -1, 0), EINVAL);
     MAP_FAILS(mmap(NULL, PAGE, PROT_READ, MAP_ANONYMOUS, -1, 0), EINVAL);
-    MAP_FAILS(syscall(SYS_mmap, NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 1), EINVAL);
+#ifndef SYS_mmap2 /* which takes pages */
+    MAP_FAILS(syscall(RAW_MMAP, NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 1), EINVAL);
+#endif
     MAP_FAILS(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, -1, 0), EBADF);
-    MAP_FAILS(syscall(SYS_mmap, 1, PAGE, PROT_READ, ANON | MAP_FIXED, -1, 0), EINVAL);
+    MAP_FAILS(syscall(RAW_MMAP, 1, PAGE, PROT_READ, ANON | MAP_FIXED, -1, 0), EINVAL);
     MAP_FAILS(mmap(NULL, SIZE_MAX, PROT_READ, ANON, -1, 0), ENOMEM);
-    MAP_FAILS(mmap(NULL, SIZE_MAX / 2 & ~(size_t)4095, PROT_READ, ANON, -1, 0), ENOMEM);
-    MAP_FAILS(syscall(SYS_mmap, 0xffff800000000000ul, PAGE, PROT_READ, ANON | MAP_FIXED, -1, 0),
-              ENOMEM);
+    MAP_FAILS(mmap(NULL, SIZE_MAX / 8 * 7 & ~(size_t)4095, PROT_READ, ANON, -1, 0), ENOMEM);
+    MAP_FAILS(syscall(RAW_MMAP, KERNEL_ADDRESS, PAGE, PROT_READ, ANON | MAP_FIXED, -1, 0), ENOMEM);
     MAP_FAILS(mmap(NULL, PAGE, PROT_WRITE, MAP_SHARED, fd, 0), EACCES);
     CHECK_EQ(pipe(pipe_ends), 0);
     MAP_FAILS(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, pipe_ends[0], 0), ENODEV);
@@ -72,7 +84,7 @@ test_mprotect(void)
     CHECK_EQ(munmap(at + 2 * PAGE, PAGE), 0);
     CHECK_ERRNO(mprotect(at, 4 * PAGE, PROT_READ | PROT_WRITE), ENOMEM);
     at[PAGE] = 1; /* what lies before the hole was changed */
-    CHECK_ERRNO(syscall(SYS_mprotect, 0x7ffffffff000, 2 * PAGE, PROT_READ), ENOMEM);
+    CHECK_ERRNO(syscall(SYS_mprotect, LAST_PAGE, 2 * PAGE, PROT_READ), ENOMEM);
     munmap(at, 4 * PAGE);
     fd = open("/tmp/readonly", O_CREAT | O_RDWR, 0600);
     CHECK_EQ(ftruncate(fd, PAGE), 0);
