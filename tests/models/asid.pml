@@ -1,177 +1,344 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Identifiers: two CPUs with two slots each switch among three spaces, one of
- * which ends and is born again at the same address, while a third CPU unmaps
- * the page that each of them has.  A slot's number tags the entries.
+ * Identifiers (src/tlb/asid.c): three CPUs, three spaces, two numbers, so that a
+ * number changes hands all the time and spaces that run at once may have to
+ * share.  CPUs 0 and 1 switch as they like; CPU 2 unmaps the page of space 0, and may run it.
+ *
+ * -DBROADCAST: CPU 2's flush names the number and reaches every CPU, or none but
+ * itself where nobody else has run the space.  Else: requests and generations.
+ *
+ * SWITCHES_0 and _1 say how often CPUs 0 and 1 switch, UNMAPPER_RUNS that CPU 2 runs the
+ * space that it unmaps, ENDS that the space ends and is born again.
  *
  * Wrong is an entry that is used by another space than the one it was made for,
  * or after the unmapping of its page has returned.  -DBUG_x seeds a mistake.
  */
-#define CPUS   2
-#define SLOTS  2
-#define SPACES 3
-#define BIT(n) (1 << (n))
-#define AT(me) (me * SLOTS + slot[me])
+#define CPUS    3
+#define SPACES  3
+#define NUMBERS 2
+#define NOBODY  255
+#define BIT(n)  (1 << (n))
+#define AT(cpu, n) ((cpu) * (NUMBERS + 1) + (n))
 
 byte life[SPACES];       /* which space it is in truth */
 byte id[SPACES];         /* what the code takes it for: never given out again */
-byte next_life = 1;
 byte generation[SPACES];
-byte running[SPACES];    /* CPUs that have it loaded */
+byte asid[SPACES];       /* 0: none yet */
+bool taken[SPACES];      /* the flag in asid */
+byte running[SPACES];    /* in the code: active; CPUs that have it loaded */
+byte held[SPACES];       /* CPUs that may hold entries under its number */
 bool mapped[SPACES];
 bool returned[SPACES];   /* the unmapping has */
 
-byte slot[CPUS];         /* in use now */
-byte loaded[CPUS] = 255; /* space */
-byte victim[CPUS];
-byte slot_id[4];         /* [CPU * SLOTS + slot] */
-byte slot_generation[4];
-byte entry_life[4];      /* whose page the TLB holds under this tag; 0: none */
+bool lock;
+byte owner[NUMBERS + 1] = NOBODY;
+byte hand;
 
-bool asked[CPUS];        /* the third CPU's request */
-bool waiting[CPUS];
-byte asked_space, asked_generation;
+byte loaded[CPUS] = NOBODY;
+byte number[CPUS];       /* under which it is loaded */
+byte slot_id[9];         /* [AT(cpu, number)] */
+byte slot_generation[9];
+byte entry[9];           /* whose page the TLB holds under it: its life; 0: none */
+
+bool asked[CPUS];        /* CPU 2's request */
+byte waiting, asked_space, asked_generation;
 byte ended;
 
+#ifdef BROADCAST
+#define serve(me) skip
+#else
 inline serve(me)
 {
     if
-    :: loaded[me] == asked_space && slot_generation[AT(me)] < asked_generation ->
-        entry_life[AT(me)] = 0;
-        slot_generation[AT(me)] = asked_generation
+    :: asked[me] ->
+        if
+        :: loaded[me] == asked_space && slot_generation[AT(me, number[me])] < asked_generation ->
+            entry[AT(me, number[me])] = 0;
+            slot_generation[AT(me, number[me])] = asked_generation
+        :: else -> skip
+        fi;
+        atomic { asked[me] = false; waiting = waiting & ~BIT(me) }
     :: else -> skip
-    fi;
-    atomic { asked[me] = false; waiting[me] = false }
+    fi
+}
+#endif
+
+/* Under the lock: a number for @s.  What its taker does to the victim is two steps. */
+inline find_number(me, s)
+{
+    n = hand;
+    tries = 0;
+    do
+    :: tries == NUMBERS -> break /* all are in use: share */
+    :: tries < NUMBERS ->
+        atomic { tries++; n = n % NUMBERS + 1 };
+        if
+        :: owner[n] == NOBODY -> break
+        :: else ->
+#ifdef BUG_LOOK_BEFORE_TAKING
+            found = running[owner[n]] == 0;
+            taken[owner[n]] = found;
+#else
+            taken[owner[n]] = true;
+            found = running[owner[n]] == 0;
+#ifdef BUG_TAKEN_WHILE_RUNNING
+            found = true;
+#endif
+            if
+            :: !found -> taken[owner[n]] = false
+            :: else -> skip
+            fi;
+#endif
+            if
+            :: found -> break
+            :: else -> skip
+            fi
+        fi
+    od;
+    atomic { found = false; tries = 0; hand = n }
+}
+
+/* qr_asid_get() */
+inline get_number(me, s)
+{
+    atomic {
+        n = asid[s];
+        if
+        :: taken[s] -> n = 0
+        :: else -> skip
+        fi
+    };
+    if
+    :: n != 0 -> skip
+    :: else ->
+        do
+        :: atomic { !lock -> lock = true }; break
+        :: lock -> serve(me)
+        od;
+        if
+        :: asid[s] == 0 || taken[s] ->
+            find_number(me, s);
+            atomic {
+                owner[n] = s;
+                held[s] = 0;
+#ifndef BUG_NO_NEW_GENERATION
+                generation[s]++;
+#endif
+                skip
+            };
+            atomic { asid[s] = n; taken[s] = false; lock = false }
+        :: else -> atomic { n = asid[s]; lock = false }
+        fi
+    fi
 }
 
 /* qr_tlb_switch() */
 inline switch_to(me, s)
 {
     running[s] = running[s] | BIT(me);
+    get_number(me, s);
     seen = generation[s];
-    atomic { /* this CPU's own */
-        if
-        :: slot_id[me * SLOTS] == id[s] ->
-            slot[me] = 0;
-            keep = slot_generation[AT(me)] == seen
-        :: slot_id[me * SLOTS] != id[s] && slot_id[me * SLOTS + 1] == id[s] ->
-            slot[me] = 1;
-            keep = slot_generation[AT(me)] == seen
-        :: else ->
-            slot[me] = victim[me];
-            victim[me] = 1 - victim[me];
-#ifdef BUG_TAKEN_WITHOUT_FLUSH
-            keep = true
+    atomic { /* this CPU's own, but `held`, which is early */
+#ifdef BUG_KEPT_UNDER_ANOTHERS_NUMBER
+        keep = slot_generation[AT(me, n)] == seen;
 #else
-            keep = false
-#endif
-        fi;
 #ifdef BUG_KEPT_WHEN_BEHIND
-        if
-        :: slot_id[AT(me)] == id[s] -> keep = true
-        :: else -> skip
-        fi;
+        keep = slot_id[AT(me, n)] == id[s];
+#else
+        keep = slot_id[AT(me, n)] == id[s] && slot_generation[AT(me, n)] == seen;
 #endif
-        slot_id[AT(me)] = id[s];
-        slot_generation[AT(me)] = seen;
-        if
-        :: !keep -> entry_life[AT(me)] = 0
-        :: else -> skip
-        fi;
-        previous = loaded[me];
-        loaded[me] = s;
-        seen = 0;
-        keep = false
+#endif
+        slot_id[AT(me, n)] = id[s];
+        slot_generation[AT(me, n)] = seen;
+        seen = 0
     };
     if
-    :: previous != 255 && previous != s -> running[previous] = running[previous] & ~BIT(me)
+    :: !keep ->
+        atomic { entry[AT(me, n)] = 0; held[s] = held[s] | BIT(me) }
+    :: else -> skip
+    fi;
+    atomic {
+        keep = false;
+        previous = loaded[me];
+        loaded[me] = s;
+        number[me] = n;
+        n = 0
+    };
+    if
+    :: previous != NOBODY && previous != s -> running[previous] = running[previous] & ~BIT(me)
     :: else -> skip
     fi;
     previous = 0
 }
 
+/* The program's access, or hardware ahead of it. */
 inline use(me)
 {
     atomic {
         if
-        :: entry_life[AT(me)] != 0 ->
-            assert(entry_life[AT(me)] == life[loaded[me]]);
+        :: entry[AT(me, number[me])] != 0 ->
+            assert(entry[AT(me, number[me])] == life[loaded[me]]);
             assert(!returned[loaded[me]])
         :: else ->
             if
-            :: mapped[loaded[me]] -> entry_life[AT(me)] = life[loaded[me]]
+            :: mapped[loaded[me]] -> entry[AT(me, number[me])] = life[loaded[me]]
             :: else -> skip
             fi
         fi
     }
 }
 
-proctype cpu(byte me)
+inline leave(me)
 {
-    byte times = 0;
-    byte seen, previous;
-    bool keep;
+    atomic { previous = loaded[me]; loaded[me] = NOBODY };
+    if
+    :: previous != NOBODY -> running[previous] = running[previous] & ~BIT(me)
+    :: else -> skip
+    fi
+}
 
-    do
-    :: asked[me] -> serve(me)
-    :: times < 4 - 2 * me ->
-        times++;
+inline flush_everywhere(s)
+{
+#ifdef BUG_HELD_READ_FIRST
+    found = (held[s] & ~BIT(2)) != 0;
+#endif
+#ifdef BUG_NUMBER_READ_FIRST
+    n = asid[s];
+    mapped[s] = false;
+#else
+    mapped[s] = false;
+#ifdef BUG_TAKEN_IS_NOBODYS
+    atomic {
+        n = asid[s];
         if
-        :: loaded[me] != 0 -> switch_to(me, 0)
-        :: loaded[me] != 1 -> switch_to(me, 1)
-        :: me == 0 && loaded[me] != 2 -> switch_to(me, 2)
+        :: taken[s] -> n = 0
+        :: else -> skip
+        fi
+    };
+#else
+    n = asid[s];
+#endif
+#endif
+#ifndef BUG_HELD_READ_FIRST
+    found = (held[s] & ~BIT(2)) != 0;
+#endif
+    if
+    :: n != 0 ->
+        if
+        :: found ->
+            atomic { entry[AT(0, n)] = 0; entry[AT(1, n)] = 0 }
+        :: else -> skip
         fi;
-        use(me)
-    :: times == 4 - 2 * me -> break
-    od;
-    /* Off to the kernel's tables. */
-    previous = loaded[me];
-    loaded[me] = 255;
-    running[previous] = running[previous] & ~BIT(me);
-    ended++;
-    do
-    :: asked[me] -> serve(me)
-    :: ended == CPUS + 1 && !asked[me] -> break
-    od
+        entry[AT(2, n)] = 0
+    :: else -> skip
+    fi;
+    atomic { n = 0; found = false }
+}
+
+inline flush_by_request(s)
+{
+    mapped[s] = false;
+    atomic { generation[s]++; asked_space = s; asked_generation = generation[s] };
+    atomic {
+        waiting = running[s] & 3;
+        asked[0] = (waiting & 1) != 0;
+        asked[1] = (waiting & 2) != 0
+    };
+    if
+    :: loaded[2] == s && slot_generation[AT(2, number[2])] < asked_generation ->
+        atomic {
+            entry[AT(2, number[2])] = 0;
+            slot_generation[AT(2, number[2])] = asked_generation
+        }
+    :: else -> skip
+    fi;
+    waiting == 0
 }
 
 inline unmap(s)
 {
-    mapped[s] = false;
-    atomic {
-        generation[s]++;
-        asked_space = s;
-        asked_generation = generation[s]
-    };
-    atomic {
-        waiting[0] = (running[s] & 1) != 0;
-        waiting[1] = (running[s] & 2) != 0;
-        asked[0] = waiting[0];
-        asked[1] = waiting[1]
-    };
-    (!waiting[0] && !waiting[1]);
+#ifdef BROADCAST
+    flush_everywhere(s);
+#else
+    flush_by_request(s);
+#endif
     returned[s] = true
+}
+
+/* Nobody runs it and nobody will: its structure becomes another space. */
+inline space_ends(me, s)
+{
+    do
+    :: atomic { !lock -> lock = true }; break
+    :: lock -> serve(me)
+    od;
+    atomic {
+        if
+        :: asid[s] != 0 && owner[asid[s]] == s -> owner[asid[s]] = NOBODY
+        :: else -> skip
+        fi;
+        life[s] = SPACES + 1;
+#ifndef BUG_IDENTITY_USED_AGAIN
+        id[s] = SPACES + 1;
+#endif
+        asid[s] = 0;
+        taken[s] = false;
+        held[s] = 0;
+        generation[s] = 1;
+        mapped[s] = true;
+        returned[s] = false;
+        lock = false
+    }
+}
+
+proctype cpu(byte me; byte switches)
+{
+    byte next, seen, previous, n, tries;
+    bool keep, found;
+
+    do
+    :: switches > 0 ->
+        atomic {
+            switches--;
+            if
+            :: loaded[me] != 0 -> next = 0
+            :: loaded[me] != 1 -> next = 1
+            :: loaded[me] != 2 -> next = 2
+            fi
+        };
+        switch_to(me, next);
+        use(me);
+        serve(me);
+        use(me)
+    :: switches == 0 -> break
+    od;
+    leave(me);
+    ended++;
+    do
+    :: asked[me] -> serve(me)
+    :: ended == CPUS && !asked[me] -> break
+    od
 }
 
 proctype unmapper()
 {
-    unmap(1);
-    unmap(0);
-    /* Space 0 ends when nobody runs it, and its structure is used for a new one. */
-    if
-    :: atomic {
-           running[0] == 0 ->
-           life[0] = next_life;
-           next_life++;
-#ifndef BUG_IDENTITY_USED_AGAIN
-           id[0] = life[0];
+    byte seen, previous, n, tries;
+    bool keep, found;
+
+#ifdef UNMAPPER_RUNS
+    switch_to(2, 0);
+    use(2);
 #endif
-           generation[0] = 1;
-           mapped[0] = true;
-           returned[0] = false
-       }
-    :: skip
+    unmap(0);
+    if
+    :: loaded[2] == 0 -> use(2); leave(2)
+    :: else -> skip
     fi;
+#ifdef ENDS
+    atomic { running[0] == 0 -> running[0] = BIT(7) }; /* no CPU comes by any more */
+    space_ends(2, 0);
+    running[0] = 0;
+#endif
     ended++
 }
 
@@ -180,16 +347,24 @@ init {
         byte i = 0;
         do
         :: i < SPACES ->
-            life[i] = next_life;
-            id[i] = next_life;
-            next_life++;
+            life[i] = i + 1;
+            id[i] = i + 1;
             generation[i] = 1;
             mapped[i] = true;
             i++
         :: else -> break
         od;
-        run cpu(0);
-        run cpu(1);
+        /* Two of them have run before, and have a number; CPU 0 still holds the first one's page. */
+        asid[0] = 1;
+        owner[1] = 0;
+        held[0] = BIT(0);
+        slot_id[AT(0, 1)] = id[0];
+        slot_generation[AT(0, 1)] = generation[0];
+        entry[AT(0, 1)] = life[0];
+        asid[1] = 2;
+        owner[2] = 1;
+        run cpu(0, SWITCHES_0);
+        run cpu(1, SWITCHES_1);
         run unmapper()
     }
 }

@@ -24,7 +24,7 @@ check() {
         cd "$dir"
         cp "$here/$model.pml" .
         spin -a "$@" "$model.pml" >spin.log &&
-            cc -O1 -DSAFETY -DCOLLAPSE -DVECTORSZ=2048 -o pan pan.c 2>cc.log &&
+            cc -O2 -DSAFETY -DCOLLAPSE -DVECTORSZ=2048 -o pan pan.c 2>cc.log &&
             ./pan -m100000 -w23 >pan.log
     ) || echo "no verifier" >>"$dir/pan.log"
     if grep -q "no verifier\|max search depth too small\|out of memory" "$dir/pan.log"; then
@@ -53,8 +53,20 @@ for bug in NOT_MARKED_DEAD LAZY_IS_SKIPPED FREE_BEFORE_FLUSH ACKNOWLEDGE_FIRST \
     WALKERS_ARE_FORGOTTEN SECTION_AFTER_WALK SECTION_ENDS_BEFORE_LOCK; do
     check tables fails -DBUG_$bug
 done
-check asid holds
-for bug in TAKEN_WITHOUT_FLUSH KEPT_WHEN_BEHIND IDENTITY_USED_AGAIN; do
-    check asid fails -DBUG_$bug
+
+# Identifiers: how often CPUs 0 and 1 switch, and what CPU 2 does, bound what is looked at.
+few="-DSWITCHES_0=1 -DSWITCHES_1=2" many="-DSWITCHES_0=1 -DSWITCHES_1=4"
+alone="-DSWITCHES_0=4 -DSWITCHES_1=0" ends="-DSWITCHES_0=4 -DSWITCHES_1=0 -DUNMAPPER_RUNS -DENDS"
+check asid holds $few -DUNMAPPER_RUNS
+check asid holds $ends
+check asid holds $few -DUNMAPPER_RUNS -DBROADCAST
+check asid holds $many -DBROADCAST
+for bug in KEPT_UNDER_ANOTHERS_NUMBER KEPT_WHEN_BEHIND IDENTITY_USED_AGAIN; do
+    check asid fails $ends -DBUG_$bug
 done
+for bug in LOOK_BEFORE_TAKING TAKEN_WHILE_RUNNING TAKEN_IS_NOBODYS HELD_READ_FIRST; do
+    check asid fails $few -DUNMAPPER_RUNS -DBROADCAST -DBUG_$bug
+done
+check asid fails $many -DBROADCAST -DBUG_NO_NEW_GENERATION
+check asid fails $alone -DBROADCAST -DBUG_NUMBER_READ_FIRST
 exit $failed
