@@ -25,6 +25,11 @@
 #include "arch/riscv64/quire_riscv64.h"
 #define FIXUP_OF(ip) qr_riscv_fixup(ip)
 #define IP_OF(uc)    ((uc)->uc_mcontext.__gregs[REG_PC])
+#elif defined(__aarch64__)
+#include "arch/aarch64/quire_aarch64.h"
+#define FIXUP_OF(ip) qr_aarch64_fixup(ip)
+#define IP_OF(uc)    ((uc)->uc_mcontext.pc)
+uint8_t qr_aarch64_pan; /* a process has none to set */
 #endif
 #include "harness.h"
 

@@ -1,0 +1,25 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# limit: 400
+#
+# AArch64 on QEMU's `virt`: a CPU of the first generation (no PAN, no hardware dirty
+# state, no flushes by range) and one with everything; entry at EL1 and EL2; GICv2 and GICv3.
+. "$(dirname "$0")/common"
+port aarch64 aarch64-linux-gnu-gcc
+
+all_of_it img
+user_copies arch/aarch64/usercopy.S arch/aarch64/fixup.c
+
+session='memtest 16 1; for i in 1 2 3 4; do (seq 1 1000 | md5sum) & done; wait'
+first="cpu: 44-bit addresses, 16-bit identifiers$"
+everything="cpu: 48-bit addresses, 16-bit identifiers, PAN, accessed and dirty by hardware, flushes by"
+expect "cortex-a57" 0 "$first" --cpu cortex-a57 --smp 4 -- "$session"
+expect "max" 0 "$everything" --cpu max --smp 4 -- "$session"
+expect "entry at EL2" 0 "$all_returned" --qemu=-M --qemu=virt,virtualization=on --smp 2 -- "$session"
+expect "GICv3, entry at EL2, cortex-a72" 0 "$all_returned" --cpu cortex-a72 \
+    --qemu=-M --qemu=virt,virtualization=on,gic-version=3 --smp 2 -- "$session"
+expect "GICv3, eight CPUs, two nodes" 0 '^8$' --smp 8 --mem 512M --numa 2 \
+    --qemu=-M --qemu=virt,gic-version=3 -- \
+    'cat /sys/devices/system/node/node1/meminfo >/dev/null && nproc'
+expect "more than 4 GiB" 0 '^MemTotal: *62' --mem 6G -- 'cat /proc/meminfo'
+finish
