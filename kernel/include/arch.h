@@ -310,4 +310,15 @@ void tty_input(char byte);
 
 #include <arch_inline.h>
 
+/** Count a tick of this CPU, with a full barrier on either side: membarrier() waits for one. */
+static inline void
+cpu_count_tick(void)
+{
+    struct cpu *cpu = cpu_this();
+
+    atomic_thread_fence(memory_order_seq_cst);
+    __atomic_store_n(&cpu->ticks, cpu->ticks + 1, __ATOMIC_RELAXED);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
 #endif

@@ -579,7 +579,7 @@ enum {
     MEMBARRIER_REGISTER_PRIVATE_EXPEDITED = 16
 };
 
-/* Every CPU that runs takes an interrupt; returning from it is a full barrier. */
+/* Every CPU that runs takes a tick, which is a full barrier: cpu_count_tick(). */
 static void
 barrier_everywhere(void)
 {

@@ -41,6 +41,8 @@ wait_add(struct wait_queue *queue, struct wait_entry *entry)
     entry->queue = queue;
     qr_list_push_back(&queue->entries, &entry->link);
     qr_spin_unlock(&queue->lock);
+    /* The entry is visible before the caller looks at its condition: see wait_wake_all_events(). */
+    atomic_thread_fence(memory_order_seq_cst);
 }
 
 void
@@ -65,8 +67,9 @@ wait_begin(enum wait_mode mode)
         [WAIT_KILLABLE] = THREAD_KILLABLE,
     };
 
-    /* Sequentially consistent: the state is visible before the condition is looked at. */
-    atomic_store(&thread_current()->state, states[mode]);
+    /* The state is visible before the condition is looked at, however that is read. */
+    atomic_store_explicit(&thread_current()->state, states[mode], memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
 }
 
 void

@@ -231,7 +231,7 @@ trap_interrupt(struct trap_frame *frame)
     } else if (number == arm_timer_irq) {
         arm_timer_interrupt();
         gic_end(acknowledged);
-        cpu_this()->ticks++;
+        cpu_count_tick();
         memory_tick();
         sched_tick();
     } else if (number < GIC_SPECIAL) {

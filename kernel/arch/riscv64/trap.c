@@ -228,7 +228,7 @@ interrupt(uint64_t which)
     switch (which) {
     case IRQ_TIMER:
         clock_tick_next();
-        cpu_this()->ticks++;
+        cpu_count_tick();
         memory_tick();
         sched_tick();
         break;

@@ -233,7 +233,7 @@ interrupt(struct trap_frame *frame)
     switch (frame->vector) {
     case VECTOR_TIMER:
         lapic_eoi();
-        cpu_this()->ticks++;
+        cpu_count_tick();
         memory_tick();
         sched_tick();
         break;
