@@ -8,6 +8,7 @@
  *      write-text   write to the kernel's text
  *      exec-data    call into the kernel's data
  *      read-user    read a user address without the user-copy functions
+ *      touch-user   the same where the address is mapped and the copies reach it
  *      null         read through a null pointer
  *      bad-mapping  map a page writable and executable; the audit must see it
  *
@@ -19,6 +20,8 @@
 #include <memory.h>
 #include <platform.h>
 #include <printk.h>
+
+#include <quire/user.h>
 
 static void
 check(void)
@@ -54,6 +57,29 @@ static void
 read_user(void)
 {
     sink = *(volatile unsigned *)(uintptr_t)0x400000;
+}
+
+static void
+touch_user(void)
+{
+    struct qr_map_request request = {
+        .hint = qr_va_of(0x400000),
+        .bytes = QR_PAGE_SIZE,
+        .prot = QR_PROT_READ | QR_PROT_WRITE,
+        .flags = QR_MAP_FIXED,
+    };
+    struct qr_space *space;
+    struct qr_frame *frame;
+    uint64_t word = 0;
+    qr_va va;
+
+    if (qr_space_create(memory.vm, &space) != QR_OK ||
+        qr_space_map(space, &request, &va) != QR_OK ||
+        qr_space_get_frame(space, va, QR_ACCESS_WRITE, false, &frame) != QR_OK)
+        return;
+    qr_space_switch(space);
+    if (qr_put_user_u64(va, 42) == QR_OK && qr_get_user_u64(va, &word) == QR_OK && word == 42)
+        sink = *(volatile unsigned *)va.v;
 }
 
 static void
@@ -93,6 +119,7 @@ static const struct {
     {"write-text", write_text},
     {"exec-data", exec_data},
     {"read-user", read_user},
+    {"touch-user", touch_user},
     {"null", null},
     {"bad-mapping", bad_mapping},
 };

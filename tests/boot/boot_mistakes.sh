@@ -21,6 +21,8 @@ for cpu in qemu64 max; do
     mistake null "panic: read of unmapped memory .* address 0" $cpu
 done
 
+mistake touch-user "panic: read of user memory .* address 400000" max # where SMAP sees it
+
 machine -M q35 -m 128M -kernel "$kernel" -append boot=nonsense
 expect "an unknown check" 125 "boot=nonsense: unknown"
 

@@ -15,6 +15,7 @@ first="cpu: 44-bit addresses, 16-bit identifiers$"
 everything="cpu: 48-bit addresses, 16-bit identifiers, PAN, accessed and dirty by hardware, flushes by"
 expect "cortex-a57" 0 "$first" --cpu cortex-a57 --smp 4 -- "$session"
 expect "max" 0 "$everything" --cpu max --smp 4 -- "$session"
+expect "PAN" 125 'panic: read of user memory .* address 400000$' --append boot=touch-user -- true
 expect "entry at EL2" 0 "$all_returned" --qemu=-M --qemu=virt,virtualization=on --smp 2 -- "$session"
 expect "GICv3, entry at EL2, cortex-a72" 0 "$all_returned" --cpu cortex-a72 \
     --qemu=-M --qemu=virt,virtualization=on,gic-version=3 --smp 2 -- "$session"
