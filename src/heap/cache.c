@@ -542,7 +542,8 @@ cache_home_lane(struct qr_cache *cache)
 {
     struct qr_cpu *cpu = qr_port_this_cpu();
 
-    if (qr_unlikely(cache->many_nodes || cache->class_index != CACHE_NO_CLASS))
+    /* A class has closed lanes here, and the slow path knows its true ones. */
+    if (qr_unlikely(cache->many_nodes))
         return cache_lane(cache, cpu->index, cpu_node(cache->heap, cpu));
     return &cache->lanes[cpu->index];
 }
@@ -574,19 +575,27 @@ qr_cache_alloc_sized(struct qr_cache *cache, size_t requested, unsigned alloc_fl
                            alloc_flags, site);
 }
 
+/* Whatever is not the common case of qr_cache_alloc(). */
+static QR_NOINLINE void *
+cache_alloc_rest(struct qr_cache *cache, unsigned alloc_flags, uintptr_t site)
+{
+    return qr_cache_alloc_sized(cache, 0, alloc_flags, site);
+}
+
 void *
 qr_cache_alloc(struct qr_cache *cache, unsigned alloc_flags)
 {
-    void *object;
+#ifndef CONFIG_MEMORY_DEBUGGING
+    if (qr_likely((alloc_flags & QR_ALLOC_ZERO) == 0)) {
+        void *object = lane_pop(cache_home_lane(cache), 0);
 
-    if (cache_refuses(cache))
-        return NULL;
-    object = lane_pop(cache_home_lane(cache), 0);
-    if (qr_unlikely(object == NULL))
-        object = qr_cache_alloc_slow(cache, alloc_flags);
-    if (qr_unlikely(object == NULL))
-        return NULL;
-    return object_hand_out(cache, object, cache->object_bytes, alloc_flags, CALLER());
+        if (qr_likely(object != NULL)) {
+            *object_cookie(cache, object) = 0;
+            return object;
+        }
+    }
+#endif
+    return cache_alloc_rest(cache, alloc_flags, CALLER());
 }
 
 /* A free object on its way to this CPU's magazines. */
@@ -626,6 +635,8 @@ cache_owns(struct qr_cache *cache, void *object)
 #endif
 }
 
+#ifdef CONFIG_MEMORY_DEBUGGING
+
 void
 qr_cache_free(struct qr_cache *cache, void *object)
 {
@@ -634,27 +645,84 @@ qr_cache_free(struct qr_cache *cache, void *object)
     object_put(cache, object);
 }
 
+#else
+
+/* Looks again, so that its caller needs no frame. */
+static QR_COLD void
+bad_cache_free(struct qr_cache *cache, void *object)
+{
+    if (*object_cookie(cache, object) == object_mark(cache->key, object))
+        qr_heap_double_free(cache, object);
+}
+
+void
+qr_cache_free(struct qr_cache *cache, void *object)
+{
+    uintptr_t *cookie = object_cookie(cache, object);
+    uintptr_t mark = object_mark(cache->key, object);
+
+    if (qr_unlikely(*cookie == mark)) {
+        bad_cache_free(cache, object);
+        return;
+    }
+    *cookie = mark;
+    if (qr_unlikely(cache->many_nodes) ||
+        qr_unlikely(!lane_push(cache_home_lane(cache), object, 0)))
+        qr_heap_lane_free(cache, object);
+}
+
+#endif
+
 /* ---- many at once --------------------------------------------------------- */
 
-/*
- * From the loaded magazine as many as it has, for one exchange of its top.
- */
-static QR_ALWAYS_INLINE size_t
-lane_pop_many(struct heap_lane *lane, size_t want, void **out)
+/* As cache_home_lane(), for classes too. */
+static struct heap_lane *
+cache_true_lane(struct qr_cache *cache)
+{
+    struct qr_cpu *cpu = qr_port_this_cpu();
+
+    if (!cache->has_magazines)
+        return cache->lanes;
+    return cache_lane(cache, cpu->index, cpu_node(cache->heap, cpu));
+}
+
+/* @count objects from @slot down into @out; outside debug builds marked as used too. */
+static QR_ALWAYS_INLINE void
+lane_copy(const struct qr_cache *cache, void *const *slot, size_t count, void **out)
+{
+    size_t cookie = cache->cookie_offset;
+
+    out += count;
+    slot -= count;
+    _Pragma("GCC unroll 4") for (size_t i = count; i > 0; i--)
+    {
+        char *object = slot[i];
+
+        out[-(ptrdiff_t)i] = object;
+#ifndef CONFIG_MEMORY_DEBUGGING
+        *(uintptr_t *)(void *)(object + cookie) = 0;
+#else
+        (void)cookie;
+#endif
+    }
+}
+
+/* From the loaded magazine as many as it has, for one exchange of its top. */
+static size_t
+lane_pop_many(struct qr_cache *cache, struct heap_lane *lane, size_t want, void **out)
 {
     uintptr_t top = atomic_exchange_explicit(&lane->top, 0, memory_order_acquire);
-    size_t have = (top & (lane_mask(lane) | WORD_BYTES)) / WORD_BYTES;
+    size_t have = ((uint32_t)top & (lane_mask(lane) | WORD_BYTES)) / WORD_BYTES;
     void **slot = (void **)top;
 
-    if (qr_unlikely(have <= 1)) {
+    if (have <= 1) {
         if (have == 1)
             atomic_store_explicit(&lane->top, top, memory_order_release);
         return 0;
     }
     want = want < have - 1 ? want : have - 1;
-    for (size_t i = 0; i < want; i++)
-        out[i] = *slot--;
-    atomic_store_explicit(&lane->top, (uintptr_t)slot, memory_order_release);
+    lane_copy(cache, slot, want, out);
+    atomic_store_explicit(&lane->top, (uintptr_t)(slot - want), memory_order_release);
     return want;
 }
 
@@ -665,8 +733,13 @@ qr_cache_alloc_many(struct qr_cache *cache, size_t requested, size_t count, void
     size_t got = 0;
 
     while (got < count) {
-        size_t now = lane_pop_many(cache_home_lane(cache), count - got, out + got);
-
+        size_t now = lane_pop_many(cache, cache_true_lane(cache), count - got, out + got);
+#ifndef CONFIG_MEMORY_DEBUGGING
+        if (now != 0) {
+            got += now;
+            continue;
+        }
+#endif
         if (now == 0 && cache->has_magazines)
             now = qr_heap_lane_take_many(cache, count - got, out + got);
         if (now == 0) {
@@ -692,36 +765,6 @@ qr_cache_alloc_bulk(struct qr_cache *cache, size_t count, void **out, unsigned a
     return qr_cache_alloc_many(cache, cache->object_bytes, count, out, alloc_flags, CALLER());
 }
 
-/* Marked objects of one cache: as many as the loaded magazine takes, for one exchange. */
-static QR_ALWAYS_INLINE size_t
-lane_push_many(struct heap_lane *lane, size_t count, void *const *objects)
-{
-    uintptr_t top = atomic_exchange_explicit(&lane->top, 0, memory_order_acquire);
-    uintptr_t low = lane_mask(lane) | WORD_BYTES;
-    void **slot = (void **)top;
-    size_t room;
-
-    if (qr_unlikely((top & low) == 0))
-        return 0;
-    room = (low - (top & low)) / WORD_BYTES;
-    count = count < room ? count : room;
-    for (size_t i = 0; i < count; i++)
-        *++slot = objects[i];
-    atomic_store_explicit(&lane->top, (uintptr_t)slot, memory_order_release);
-    return count;
-}
-
-void
-qr_cache_free_many(struct qr_cache *cache, size_t count, void *const *objects)
-{
-    size_t given = 0;
-
-    if (!cache->many_nodes)
-        given = lane_push_many(cache_home_lane(cache), count, objects);
-    if (given < count)
-        qr_heap_lane_give_many(cache, count - given, objects + given);
-}
-
 void
 qr_cache_free_bulk(struct qr_cache *cache, size_t count, void *const *objects)
 {
@@ -733,7 +776,7 @@ qr_cache_free_bulk(struct qr_cache *cache, size_t count, void *const *objects)
 #else
     for (size_t i = 0; i < count; i++)
         qr_heap_mark_free(cache, objects[i], 0);
-    qr_cache_free_many(cache, count, objects);
+    qr_heap_lane_give_many(cache, count, objects);
 #endif
 }
 

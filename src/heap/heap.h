@@ -222,6 +222,7 @@ void qr_heap_lanes_drain(struct qr_cache *cache);
 size_t qr_heap_lanes_count(struct qr_cache *cache);
 /* From this CPU's magazines and existing slabs.  @return how many */
 size_t qr_heap_lane_take_many(struct qr_cache *cache, size_t want, void **out);
+/* Objects that are marked free, to where they belong. */
 void qr_heap_lane_give_many(struct qr_cache *cache, size_t count, void *const *objects);
 
 #if defined(__has_feature)
@@ -521,8 +522,6 @@ void qr_cache_free_sited(struct qr_cache *cache, void *object, uintptr_t site);
 void *qr_cache_alloc_slow(struct qr_cache *cache, unsigned alloc_flags);
 size_t qr_cache_alloc_many(struct qr_cache *cache, size_t requested, size_t count, void **out,
                            unsigned alloc_flags, uintptr_t site);
-/* Objects that are marked free. */
-void qr_cache_free_many(struct qr_cache *cache, size_t count, void *const *objects);
 /* Give @cpu lanes of its own for the classes, where it has none and memory allows. */
 void qr_heap_cpu_lanes(struct qr_heap *heap, const struct qr_cpu *cpu);
 /* Some whole frames for the heap's own use, cleared; counted in own_frames. */
