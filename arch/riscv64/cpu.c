@@ -14,10 +14,9 @@
  * whose translations were not kept, makes the frame's next contents seen: nothing
  * else in the kernel has to think of it.
  *
- * Nothing reaches another hart from here: the tlb layer interrupts those.  (The
- * firmware's remote fences would save the handler's entry, but they make the
- * caller wait for each hart, and cannot be told of spaces that are switched to
- * lazily.)
+ * Nothing reaches another hart from here: the tlb layer interrupts those.  The
+ * firmware's remote fences were measured to cost more (docs/boot-riscv64.md), and they
+ * cannot be kept from harts that will flush anyway when they come back to the space.
  */
 #include <quire/arch.h>
 #include <quire/assert.h>
