@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The cursor as callers see it: checks that hold for every format, then one
- * indirect call into the format's instance of the walker (walk.h has the theory).
+ * indirect call into the format's instance of the walker (walk_base.h has the theory).
  */
 #include <quire/assert.h>
 

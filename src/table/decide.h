@@ -4,7 +4,7 @@
 
 /*
  * The case analysis of operations on entries, as pure functions: they see kinds,
- * levels and addresses, and say what to do.  walk.h does it.
+ * levels and addresses, and say what to do.  the walker does it.
  */
 
 #include "table/format.h"

@@ -6,7 +6,7 @@
  * What the walker knows of a page-table format, and nothing else.
  *
  * A format is a `struct format_traits`: numbers and small pure functions on one
- * entry.  walk.h is the walker; a format's file instantiates it once with its
+ * entry.  walk_*.h are the walker; a format's file instantiates it once with its
  * traits as a constant, so that the compiler folds every call below into the
  * code.  The instances' entry points stand in `struct qr_format`, which the
  * tables carry: one indirect call an operation, and many formats in one process.

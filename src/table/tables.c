@@ -309,6 +309,8 @@ qr_tables_init(struct qr_tables *tables, const struct qr_format *format, struct 
     if (tables->root == NULL)
         return QR_ERR_NO_MEMORY;
     tables->root_pa = qr_frame_pa(frames, tables->root);
+    /* The root registers of the 32-bit formats have no more; their port has the rest as High. */
+    qr_assert(format->traits->info.roots != QR_ROOTS_FLAT || tables->root_pa.v >> 32 == 0);
     qr_table_init(tables, tables->root, 0, root_level(tables));
     qr_assert(kernel == NULL || kernel->format == format);
     if (kernel != NULL && format->traits->info.roots != QR_ROOTS_TWO)

@@ -32,7 +32,7 @@
  * mover at a time.
  */
 
-#include "table/walk.h"
+#include "table/walk_range.h"
 
 struct walk_copy_state {
     struct qr_cursor *to;

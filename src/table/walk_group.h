@@ -6,7 +6,7 @@
  * What the walker does where it may meet a member of a group; group.c has the theory.
  */
 
-#include "table/tables.h"
+#include "table/walk_base.h"
 
 static QR_ALWAYS_INLINE bool
 walk_is_grouped(walk_format f, qr_pte pte)

@@ -221,3 +221,109 @@ TEST_THREADS(table, a_cursor_is_in_a_section_until_it_holds_its_table)
         rig_shutdown(rig);
     }
 }
+
+/* ---- Hardware ------------------------------------------------------------------ */
+
+#define HARDWARE_PAGES  32
+#define HARDWARE_ROUNDS 20000
+
+struct hardware {
+    struct rig *rig;
+    void *table;
+    size_t first; /* entry of page 0 */
+    _Atomic bool stop;
+    unsigned wrote[HARDWARE_PAGES]; /* how often a clean page became dirty */
+    unsigned seen[HARDWARE_PAGES];  /* how often it was found dirty and made clean */
+};
+
+/* A CPU that writes where it may, and notes so in the entry as hardware does: atomically. */
+static void *
+hardware_main(void *context)
+{
+    struct hardware *h = context;
+    walk_format f = h->rig->f;
+    uint64_t random = 1;
+
+    while (!atomic_load(&h->stop)) {
+        size_t page = test_random(&random) % HARDWARE_PAGES;
+        qr_pte old = pte_load(f, h->table, h->first + page);
+
+        if (old == 0 || !f->present(f, old, 0) || !f->writable(f, old, 0))
+            continue;
+        qr_pte new = f->flag(f, old, 0, QR_LEAF_ACCESSED | QR_LEAF_DIRTY, 0);
+
+        bool clean = (f->read_leaf(f, old, 0).flags & QR_LEAF_DIRTY) == 0;
+
+        if (pte_swap(f, h->table, h->first + page, &old, new))
+            h->wrote[page] += clean;
+    }
+    return NULL;
+}
+
+static bool
+always(void *context, const struct qr_entry *entry)
+{
+    (void)context, (void)entry;
+    return true;
+}
+
+/* Give all pages other rights, or one; or make one clean. */
+static void
+change_rights(struct hardware *h, struct qr_va_range range, uint64_t *random)
+{
+    unsigned prot = test_random(random) % 2 == 0 ? RW : QR_PROT_READ | QR_PROT_USER;
+    size_t page = test_random(random) % HARDWARE_PAGES;
+    qr_va va = qr_va_of(range.start.v + page * h->rig->page);
+    struct qr_leaf clean = rig_leaf(page * h->rig->page, prot, 0);
+    struct qr_cursor c;
+
+    qr_cursor_open(&c, &h->rig->tables, range, &h->rig->batch);
+    switch (test_random(random) % 4) {
+    case 0:
+        qr_cursor_protect_range(&c, range, prot, 0, always, NULL);
+        break;
+    case 1:
+        qr_cursor_update(&c, va, prot, QR_LEAF_SOFT_1, 0);
+        break;
+    default:
+        h->seen[page] += (qr_cursor_replace(&c, va, &clean).leaf.flags & QR_LEAF_DIRTY) != 0;
+        break;
+    }
+    qr_cursor_close(&c);
+    h->rig->batch.flush(&h->rig->batch);
+}
+
+/* No write is forgotten, and none is noted where the rights were taken: the entries stay sound. */
+TEST_THREADS(table, hardware_notes_writes_while_rights_change)
+{
+    EVERY_FORMAT(format)
+    {
+        struct hardware h = {.rig = rig_boot(format, 1)};
+        struct rig *rig = h.rig;
+        struct qr_va_range range = rig_range(rig_size(rig, 1), HARDWARE_PAGES * rig->page);
+        uint64_t random = test_seed();
+        struct qr_cursor c;
+        pthread_t thread;
+
+        for (size_t i = 0; i < HARDWARE_PAGES; i++)
+            ASSERT_STATUS(
+                rig_map(rig, range.start.v + i * rig->page, rig_leaf(i * rig->page, RW, 0)), QR_OK);
+        qr_cursor_open(&c, &rig->tables, rig_range(range.start.v, rig->page), NULL);
+        h.table = qr_port_window_open(c.pa[0]);
+        h.first = walk_index(rig->f, range.start.v, 0);
+        qr_cursor_close(&c);
+        ASSERT_EQ(pthread_create(&thread, NULL, hardware_main, &h), 0);
+        for (unsigned round = 0; round < HARDWARE_ROUNDS; round++)
+            change_rights(&h, range, &random);
+        atomic_store(&h.stop, true);
+        ASSERT_EQ(pthread_join(thread, NULL), 0);
+        rig_validate(rig);
+        for (size_t i = 0; i < HARDWARE_PAGES; i++) {
+            struct qr_entry entry = rig_query(rig, range.start.v + i * rig->page);
+
+            EXPECT_EQ(h.wrote[i], h.seen[i] + ((entry.leaf.flags & QR_LEAF_DIRTY) != 0));
+        }
+        rig_unmap_all(rig);
+        rig_shutdown(rig);
+    }
+}
