@@ -48,7 +48,7 @@ struct cpu {
     uint32_t index;                /**< 0 .. cpu_count() - 1; 0 booted the machine */
     struct thread *idle;           /**< for the scheduler: the thread of an empty queue */
     void *scheduler;               /**< for the scheduler: its own block of this CPU */
-    uint64_t ticks;                /**< timer interrupts taken */
+    _Alignas(8) uint64_t ticks;    /**< timer interrupts taken */
     struct qr_cpu quire;           /**< the library's block; quire.index == index */
 };
 

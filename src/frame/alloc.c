@@ -506,6 +506,7 @@ free_other(struct qr_frames *frames, struct qr_frame *frame)
     frame_release(frames, frame);
 }
 
+#if UINTPTR_MAX > UINT32_MAX
 /*
  * Drop the only reference, of a frame that look-ups do not meet.  Two CPUs that free a frame
  * in the same instant are told apart in debug builds alone.
@@ -520,6 +521,7 @@ frame_drop_only(struct qr_frames *frames, struct qr_frame *frame)
     atomic_store_explicit(&frame->refs, 0, memory_order_relaxed);
 #endif
 }
+#endif
 
 void
 qr_frame_free(struct qr_frames *frames, struct qr_frame *frame)
