@@ -23,7 +23,6 @@
 
 #define MAP_MAX            512
 #define USER_STACK_GAP     ((size_t)128 << 20)
-#define USER_START         0x10000u
 #define STACK_GUARD_PAGES  256
 #define FAULT_AROUND_PAGES 16
 #define MAX_REGIONS        65530
@@ -292,7 +291,7 @@ vm_init(void)
         .kernel_tables = &memory.kernel_tables,
         .layout =
             {
-                .user_start = qr_va_of(USER_START),
+                .user_start = qr_va_of(CONFIG_USER_START),
                 .user_end = qr_va_of(qr_port_user_end()),
                 .stack_top = qr_va_of(qr_port_user_end()),
                 .stack_gap_bytes = USER_STACK_GAP,

@@ -24,6 +24,10 @@
 #define CONFIG_MAX_CPUS 64
 #endif
 
+#ifndef CONFIG_USER_START
+#define CONFIG_USER_START 0x10000
+#endif
+
 #ifndef CONFIG_MAX_NODES
 #define CONFIG_MAX_NODES 8
 #endif

@@ -1,11 +1,73 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# limit: 400
+# limit: 500
 #
 # 32-bit x86 on QEMU's PC: page tables with PAE and NX and of two levels, memory above
-# the direct map.
+# the direct map, the layout with a high user space, GRUB.
 . "$(dirname "$0")/common"
 port i386 gcc -m32 -idirafter /usr/include/x86_64-linux-gnu
 
+some_work='memtest 16 1 && for i in 1 2 3 4; do (seq 1 1000 | md5sum) & done; wait'
+
+# Memory far above the direct map, most of it in use at once.
+high_memory() {
+    expect "6 GiB" 0 "$all_returned" --smp 4 --mem 6G -- "
+        memtest 1200 && $some_work
+        set -- \$(sed -n '/zone  HighMem/,/high/{s/.* free *//p;s/.* managed *//p}' /proc/zoneinfo)
+        dd if=/dev/zero of=/tmp/file bs=1M count=600 2>/dev/null && md5sum </tmp/file
+        test \$(cat /proc/meminfo | sed -n 's/MemTotal: *\\([0-9]*\\) kB/\\1/p') -gt 6000000"
+}
+
+# Without PAE or NX, on command or for want of it; a CPU with nothing but what is needed.
+two_levels() {
+    expect "nopae" 0 "two-level page tables" --append nopae --mem 1G --smp 4 -- "$some_work"
+    expect "no NX" 0 "two-level page tables" --cpu qemu32 --smp 2 -- "$some_work"
+    expect "Pentium II" 0 "two-level page tables" --cpu pentium2 -- "$some_work"
+    expect "Pentium" 0 "boot: ok" --cpu pentium --append boot=check -- true
+}
+
+# An image of its own: user space begins at 256 MiB, and so does the program.
+high_user() {
+    local program=build/user-tests/memtest-high-i386
+    cmake --preset i386-high-user >/dev/null && cmake --build --preset i386-high-user \
+        --target quire-kernel >"$work/build" 2>&1 || { tail -5 "$work/build"; exit 1; }
+    "${compiler[@]}" -static -O2 -Wl,-Ttext-segment=0x10000000 -o "$program" kernel/user/memtest.c ||
+        exit 1
+    expect "user space from 256 MiB on" 0 '^memtest: .*passed' \
+        --kernel build/i386-high-user/quire-kernel.elf --add "$program:/root/memtest" \
+        --append 'init=/root/memtest -- 16 1' -- true
+    expect "where no program of lower addresses runs" 125 'panic: init: cannot execute' \
+        --kernel build/i386-high-user/quire-kernel.elf -- true
+}
+
+grub() {
+    local tool
+    for tool in grub-mkrescue xorriso mformat; do
+        command -v $tool >/dev/null || { echo "skip i386: GRUB ($tool is not installed)"; return; }
+    done
+    mkdir -p "$work/iso/boot/grub"
+    cp build/i386/quire-kernel.elf "$work/iso/boot/"
+    printf 'set timeout=0\nmenuentry quire { multiboot2 /boot/quire-kernel.elf boot=check\nboot\n}\n' \
+        >"$work/iso/boot/grub/grub.cfg"
+    grub-mkrescue -o "$work/quire.iso" "$work/iso" >/dev/null 2>&1
+    timeout 60 qemu-system-i386 -M q35 -m 512M -smp 2 -cpu max -display none -no-reboot -nodefaults \
+        -device isa-debug-exit,iobase=0xf4,iosize=4 -serial "file:$work/console" \
+        -serial "file:$work/log" -cdrom "$work/quire.iso" </dev/null >/dev/null 2>&1
+    if grep -q 'booted by Multiboot2' "$work/log" && grep -q 'boot: ok, 2 CPUs' "$work/log"; then
+        echo "ok   i386: GRUB"
+    else
+        failures=$((failures + 1))
+        echo "FAIL i386: GRUB"
+        tail -n 12 "$work/log" | sed 's/^/     | /'
+    fi
+}
+
 all_of_it
+user_copies arch/i386/usercopy.S arch/x86/fixup.c
+high_memory
+two_levels
+high_user
+grub
+expect "eight CPUs, two nodes" 0 '^8$' --smp 8 --mem 512M --numa 2 -- \
+    'cat /sys/devices/system/node/node1/meminfo >/dev/null && nproc'
 finish

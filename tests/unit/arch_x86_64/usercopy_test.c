@@ -17,10 +17,14 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__i386__)
 #include "arch/x86/quire_x86.h"
 #define FIXUP_OF(ip) qr_x86_fixup(ip)
-#define IP_OF(uc)    ((uc)->uc_mcontext.gregs[REG_RIP])
+#ifdef __x86_64__
+#define IP_OF(uc) ((uc)->uc_mcontext.gregs[REG_RIP])
+#else
+#define IP_OF(uc) ((uc)->uc_mcontext.gregs[REG_EIP])
+#endif
 #elif defined(__riscv)
 #include "arch/riscv64/quire_riscv64.h"
 #define FIXUP_OF(ip) qr_riscv_fixup(ip)
