@@ -4,9 +4,9 @@
  * static binary runs on Quire and on Linux.
  *
  * Under `-icount shift=0` the time-stamp counter ticks once an instruction (RISC-V
- * counts them by name), so
- * the difference of two readings is the number of instructions that user and
- * kernel executed together.  The reading itself and the loop cost a few; they are
+ * counts them by name; AArch64's generic timer ticks once in 16, and a row has
+ * thousands), so the difference of two readings is the number of instructions that
+ * user and kernel executed together.  The reading itself and the loop cost a few; they are
  * measured with an empty body and taken off.
  *
  * One row a line: `ROW <name> <instructions an operation>`.
@@ -36,6 +36,12 @@ now(void)
 
     __asm__ volatile("fence; rdinstret %0" : "=r"(count)::"memory");
     return count;
+#elif defined(__aarch64__)
+    uint64_t count, frequency;
+
+    __asm__ volatile("isb; mrs %0, cntvct_el0; mrs %1, cntfrq_el0"
+                     : "=r"(count), "=r"(frequency)::"memory");
+    return count * (1000000000 / frequency);
 #else
     uint32_t low, high;
 
