@@ -55,5 +55,6 @@ kernel_main(void)
     fs_init(initrd_bytes ? direct_map(boot_info.initrd.start.v) : NULL, initrd_bytes);
     platform_start();
     process_start_init();
+    memory_start_background();
     sched_run();
 }

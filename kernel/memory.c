@@ -14,12 +14,15 @@
  * Nothing here can fail halfway and go on: a machine too small for this stops
  * with a message.
  */
+#include <quire/reclaim.h>
+
 #include <arch.h>
 #include <boot.h>
 #include <kstring.h>
 #include <memory.h>
 #include <platform.h>
 #include <printk.h>
+#include <sched.h>
 
 #define MAP_MAX            512
 #define USER_STACK_GAP     ((size_t)128 << 20)
@@ -71,6 +74,47 @@ memory_node_of_domain(uint32_t domain)
         node += !seen;
     }
     return 0;
+}
+
+/* Distances between nodes, from those between proximity domains; local where not given. */
+static uint8_t distances[CONFIG_MAX_NODES * CONFIG_MAX_NODES];
+
+static void
+distances_fill(void)
+{
+    for (unsigned i = 0; i < CONFIG_MAX_NODES * CONFIG_MAX_NODES; i++)
+        distances[i] = i / CONFIG_MAX_NODES == i % CONFIG_MAX_NODES ? 10 : 20;
+    for (unsigned from = 0; from < boot_machine.distance_count; from++) {
+        for (unsigned to = 0; to < boot_machine.distance_count; to++) {
+            uint8_t distance = boot_machine.distances[from * BOOT_NODES_MAX + to];
+
+            if (distance != 0)
+                distances[memory_node_of_domain(from) * CONFIG_MAX_NODES +
+                          memory_node_of_domain(to)] = distance;
+        }
+    }
+}
+
+unsigned
+memory_distance(unsigned from, unsigned to)
+{
+    return distances[from * CONFIG_MAX_NODES + to];
+}
+
+/* One past the highest address where a device may add memory; 0: none may. */
+static uint64_t
+hotplug_end(void)
+{
+    uint64_t limit = platform_physical_limit();
+    uint64_t end = 0;
+
+    for (unsigned i = 0; i < boot_machine.memory_count; i++) {
+        const struct boot_memory *m = &boot_machine.memory[i];
+
+        if (m->hotplug && m->start + m->bytes > end)
+            end = m->start + m->bytes;
+    }
+    return end < limit ? end : limit;
 }
 
 static enum qr_memory_kind
@@ -186,8 +230,12 @@ frames_init(void)
         .physical_limit = platform_physical_limit(),
         .direct_limit = platform_direct_limit(),
         .cpu_count = possible_cpus(),
+        .distance = distances,
+        .node_count = CONFIG_MAX_NODES,
+        .hotplug_end = hotplug_end(),
     };
 
+    distances_fill();
     /* The instance is itself a boot allocation, so the map is built after it. */
     config.map_count = MAP_MAX;
     memory.frames = platform_boot_alloc(qr_frames_size(&config));
@@ -222,10 +270,81 @@ memory_give_back_idle(void)
 static size_t
 reclaim(void *context, size_t frames_wanted, unsigned alloc_flags)
 {
+    struct qr_compact_request request = {.node = -1, .min_free = 64};
+    struct qr_compact_result result = {.made = 0};
+    size_t given = memory_give_back_idle();
+
     (void)context;
-    (void)frames_wanted;
     (void)alloc_flags;
-    return memory_give_back_idle();
+    while (((size_t)1 << request.order) < frames_wanted && request.order < QR_ORDER_MAX)
+        request.order++;
+    /* Free memory in small pieces does not help a large request: move what lies between. */
+    if (request.order > 0 && memory.vm != NULL)
+        qr_compact(memory.vm, &request, &result);
+    return given + result.moved;
+}
+
+/* ---- In the background ------------------------------------------------------------ */
+
+static _Atomic uint32_t background_wanted;
+
+/* A zone is low; from any context. */
+static void
+background_wake(void *context, unsigned node)
+{
+    (void)context;
+    (void)node;
+    atomic_store(&background_wanted, 1);
+    qr_port_wake(&background_wanted, 1);
+}
+
+/* Free memory of which more than half is too scattered for a block of 2 MiB. */
+static bool
+is_fragmented(void)
+{
+    for (unsigned i = 0; i < qr_frames_zone_count(memory.frames); i++) {
+        struct qr_zone_stats zone;
+
+        if (qr_frames_zone_managed(memory.frames, i) == 0)
+            continue;
+        qr_frames_zone_stats(memory.frames, i, &zone);
+        if (zone.free > zone.managed / 16 && qr_zone_unusable(&zone, 9) > 500)
+            return true;
+    }
+    return false;
+}
+
+/* Gives back what is idle and compacts, when memory runs low. */
+static void
+background_main(void *argument)
+{
+    const struct qr_compact_request request = {.node = -1, .min_free = 128};
+    struct qr_compact_result result;
+
+    (void)argument;
+    for (;;) {
+        while (atomic_exchange(&background_wanted, 0) == 0)
+            qr_port_wait(&background_wanted, 0);
+        (void)memory_give_back_idle();
+        if (is_fragmented())
+            qr_compact(memory.vm, &request, &result);
+        sched_sleep_until(qr_port_clock_ns() + 100000000u);
+    }
+}
+
+void
+memory_start_background(void)
+{
+    if (kernel_thread_start("kcompactd", background_main, NULL) == NULL)
+        panic("memory: no room for the background thread");
+    qr_frames_set_background(memory.frames, background_wake, NULL);
+    platform_start_hotplug();
+}
+
+/* For where memory does not come and go. */
+__attribute__((weak)) void
+platform_start_hotplug(void)
+{
 }
 
 static void
@@ -337,6 +456,7 @@ memory_init(void)
     areas_init();
     vm_init();
     qr_frames_set_reclaim(memory.frames, reclaim, NULL);
+    qr_reclaim_attach(memory.vm);
     qr_frames_stats(memory.frames, &stats);
     printk("memory: %zu frames, %zu free, %zu reserved, %zu KiB of descriptors\n", stats.total,
            stats.free, stats.reserved, stats.metadata_bytes >> 10);

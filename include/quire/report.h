@@ -43,6 +43,11 @@ struct qr_report {
 void qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer);
 void qr_report_node_meminfo(const struct qr_report *report, unsigned node,
                             struct qr_writer *writer);
+/** A node's numastat: where its frames were wanted and by whom. */
+void qr_report_numastat(const struct qr_report *report, unsigned node, struct qr_writer *writer);
+/** Each zone's fragmentation by order: Linux's extfrag_index, and what of free memory is too small. */
+void qr_report_extfrag_index(const struct qr_report *report, struct qr_writer *writer);
+void qr_report_unusable_index(const struct qr_report *report, struct qr_writer *writer);
 void qr_report_vmstat(const struct qr_report *report, struct qr_writer *writer);
 void qr_report_buddyinfo(const struct qr_report *report, struct qr_writer *writer);
 void qr_report_pagetypeinfo(const struct qr_report *report, struct qr_writer *writer);

@@ -8,6 +8,7 @@
 
 #include "procfs.h"
 
+#include <quire/reclaim.h>
 #include <quire/report.h>
 
 #include "arch.h"
@@ -289,7 +290,24 @@ store_drop_caches(const struct text_target *target, const char *text, size_t len
     return 0;
 }
 
+/* Whatever is written: make as many large free blocks as there is free memory for. */
+static int64_t
+store_compact_memory(const struct text_target *target, const char *text, size_t length)
+{
+    const struct qr_compact_request request = {.node = -1, .min_free = 1};
+    struct qr_compact_result result;
+
+    (void)target;
+    (void)text;
+    if (length == 0) {
+        return -EINVAL;
+    }
+    qr_compact(memory.vm, &request, &result);
+    return 0;
+}
+
 static const struct text_node vm_nodes[] = {
+    {.name = "compact_memory", .mode = 0200, .store = store_compact_memory},
     {.name = "max_map_count", .mode = 0444, .show = show_max_map_count},
     {.name = "overcommit_memory", .mode = 0444, .show = show_overcommit_memory},
     {.name = "overcommit_ratio", .mode = 0444, .show = show_overcommit_ratio},

@@ -63,6 +63,22 @@ show_node_meminfo(const struct text_target *target, struct qr_writer *writer)
 }
 
 static void
+show_numastat(const struct text_target *target, struct qr_writer *writer)
+{
+    qr_report_numastat(kernel_report(), (unsigned)target->inode->key_more, writer);
+}
+
+static void
+show_distance(const struct text_target *target, struct qr_writer *writer)
+{
+    for (unsigned to = 0; to < node_count(); to++) {
+        qr_writer_printf(writer, "%s%u", to == 0 ? "" : " ",
+                         memory_distance((unsigned)target->inode->key_more, to));
+    }
+    qr_writer_printf(writer, "\n");
+}
+
+static void
 show_cpus(const struct text_target *target, struct qr_writer *writer)
 {
     (void)target;
@@ -88,27 +104,40 @@ static const struct text_node cpu_nodes[] = {
     {.name = "present", .mode = 0444, .show = show_cpus},
 };
 
+/* What each node says of itself. */
+static const struct text_node own_nodes[] = {
+    {.name = "meminfo", .mode = 0444, .show = show_node_meminfo},
+    {.name = "numastat", .mode = 0444, .show = show_numastat},
+    {.name = "distance", .mode = 0444, .show = show_distance},
+};
+
+static bool
+node_file_add(struct dentry *directory, const struct text_node *file, unsigned node)
+{
+    struct inode *inode = text_inode_create(directory->superblock, file);
+
+    if (inode == NULL) {
+        return false;
+    }
+    inode->key_more = node;
+    bool added = tree_add(directory, file->name, inode) != NULL;
+    inode_put(inode);
+    return added;
+}
+
 static bool
 node_directories_add(struct dentry *parent)
 {
-    static const struct text_node meminfo = {
-        .name = "meminfo", .mode = 0444, .show = show_node_meminfo};
     char name[16];
 
     for (unsigned i = 0; i < node_count(); i++) {
         snprintf(name, sizeof name, "node%u", i);
         struct dentry *directory = text_directory_add(parent, name);
-        struct inode *inode =
-            directory == NULL ? NULL : text_inode_create(directory->superblock, &meminfo);
 
-        if (inode == NULL) {
-            return false;
-        }
-        inode->key_more = i;
-        bool added = tree_add(directory, meminfo.name, inode) != NULL;
-        inode_put(inode);
-        if (!added) {
-            return false;
+        for (size_t f = 0; f < QR_ARRAY_COUNT(own_nodes); f++) {
+            if (directory == NULL || !node_file_add(directory, &own_nodes[f], i)) {
+                return false;
+            }
         }
     }
     return true;

@@ -46,6 +46,12 @@ direct_map(uint64_t pa)
 /** From the timer interrupt: release what lock-free readers can no longer see. */
 void memory_tick(void);
 
+/** Threads that look after memory; once the scheduler runs threads. */
+void memory_start_background(void);
+
+/** How far node @p to is from node @p from, as in ACPI's SLIT. */
+unsigned memory_distance(unsigned from, unsigned to);
+
 /** The dense node number of a proximity domain of the ACPI tables. */
 unsigned memory_node_of_domain(uint32_t domain);
 

@@ -18,6 +18,9 @@ void platform_audit(void);
 /** Tick and terminal input begin; interrupts stay off until the scheduler runs. */
 void platform_start(void);
 
+/** Watch for memory that is plugged in or is to be taken out. */
+void platform_start_hotplug(void);
+
 /** Push onto the kernel stack without end: for boot_check(). */
 QR_NORETURN void platform_overflow_stack(void);
 

@@ -103,8 +103,9 @@ thread_put(struct thread *thread)
     arch_thread_destroy(&thread->arch);
     if (thread->process != NULL)
         process_put(thread->process);
+    if (thread->kernel_entry == NULL)
+        atomic_fetch_sub(&thread_total, 1);
     kmem_free(thread);
-    atomic_fetch_sub(&thread_total, 1);
 }
 
 void
@@ -137,6 +138,7 @@ kernel_thread_start(const char *name, void (*entry)(void *), void *argument)
 
     if (thread == NULL)
         return NULL;
+    atomic_fetch_sub(&thread_total, 1); /* the kernel's own are nobody's to count or to end */
     strlcpy(thread->name, name, COMM_BYTES);
     thread->kernel_entry = entry;
     thread->kernel_argument = argument;

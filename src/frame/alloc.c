@@ -138,7 +138,7 @@ qr_alloc_refused(struct qr_frames *frames)
 static inline bool
 request_is_hopeless(struct qr_frames *frames, unsigned node, size_t wanted, unsigned alloc_flags)
 {
-    enum qr_zone_kind kind = qr_alloc_kind(alloc_flags);
+    enum qr_zone_kind kind = qr_alloc_kind(frames, alloc_flags);
     enum zone_floor depth = qr_alloc_floor(alloc_flags);
     const _Atomic uint8_t *at = frames->fallback[node][kind];
     uint8_t index;
@@ -157,7 +157,7 @@ struct qr_frame *
 qr_zones_take(struct qr_frames *frames, const struct zone_choice *choice, unsigned order,
               unsigned alloc_flags)
 {
-    enum qr_zone_kind kind = qr_alloc_kind(alloc_flags);
+    enum qr_zone_kind kind = qr_alloc_kind(frames, alloc_flags);
     size_t wanted = (size_t)1 << order;
     struct frame_zone *zone;
     unsigned at = 0;
@@ -329,7 +329,7 @@ static size_t
 zones_take_many(struct qr_frames *frames, size_t count, struct qr_frame **out, unsigned alloc_flags)
 {
     const struct zone_choice choice = {.node = qr_this_node()};
-    enum qr_zone_kind kind = qr_alloc_kind(alloc_flags);
+    enum qr_zone_kind kind = qr_alloc_kind(frames, alloc_flags);
     struct frame_zone *zone;
     unsigned at = 0;
     size_t got = 0;

@@ -201,7 +201,7 @@ zone_cut(struct qr_frames *frames, struct frame_zone *zone,
 static struct qr_frame *
 zones_take(struct qr_frames *frames, const struct qr_contiguous_request *request)
 {
-    enum qr_zone_kind kind = qr_alloc_kind(request->alloc_flags);
+    enum qr_zone_kind kind = qr_alloc_kind(frames, request->alloc_flags);
     bool anywhere = request->within.start.v == request->within.end.v;
     const struct zone_choice choice = {.node = qr_this_node()};
     struct frame_zone *zone;

@@ -443,14 +443,28 @@ qr_zone_free_add(struct frame_zone *zone, size_t delta)
     atomic_store_explicit(&zone->free, qr_zone_free(zone) + delta, memory_order_relaxed);
 }
 
+/*
+ * Whether a request that allows High memory gets it.  Where all memory is directly
+ * mapped, High is what was added and shall be removable: for movable frames alone.
+ */
+static inline bool
+qr_high_serves(const struct qr_frames *frames, unsigned alloc_flags)
+{
+    return frames->any_high && (frames->direct_limit != 0 || (alloc_flags & QR_ALLOC_MOVABLE));
+}
+
 /* Two bits of the flags, looked up: these stand on paths that count instructions. */
 static inline enum qr_zone_kind
-qr_alloc_kind(unsigned alloc_flags)
+qr_alloc_kind(const struct qr_frames *frames, unsigned alloc_flags)
 {
     static const uint8_t kinds[4] = {QR_ZONE_NORMAL, QR_ZONE_DMA, QR_ZONE_HIGH, QR_ZONE_DMA};
 
     QR_STATIC_ASSERT(QR_ALLOC_DMA == 1 << 4 && QR_ALLOC_HIGH == 1 << 5, "the table's index");
-    return (enum qr_zone_kind)kinds[alloc_flags >> 4 & 3];
+    enum qr_zone_kind kind = (enum qr_zone_kind)kinds[alloc_flags >> 4 & 3];
+
+    return qr_unlikely(kind == QR_ZONE_HIGH) && !qr_high_serves(frames, alloc_flags)
+               ? QR_ZONE_NORMAL
+               : kind;
 }
 
 static inline enum zone_floor
@@ -518,7 +532,8 @@ qr_lanes_any_open(const struct qr_frames *frames)
 static inline enum lane_class
 qr_lane_class(const struct qr_frames *frames, unsigned alloc_flags)
 {
-    if ((alloc_flags & QR_ALLOC_HIGH) && frames->any_high)
+    if ((alloc_flags & (QR_ALLOC_HIGH | QR_ALLOC_DMA)) == QR_ALLOC_HIGH &&
+        qr_high_serves(frames, alloc_flags))
         return LANE_HIGH;
     return alloc_flags & QR_ALLOC_MOVABLE ? LANE_MOVABLE : LANE_FIXED;
 }

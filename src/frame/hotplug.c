@@ -195,8 +195,6 @@ add_locked(struct qr_frames *frames, const struct qr_memory_range *range)
         (range->range.end.v - range->range.start.v) >> (frames->section_shift + QR_PAGE_SHIFT);
     uint64_t metadata =
         usable ? sections * qr_section_metadata_bytes((size_t)1 << frames->section_shift) : 0;
-    unsigned kind =
-        qr_zone_kind_of_block(frames, range->range.start.v >> QR_PAGE_SHIFT >> BLOCK_ORDER);
 
     *addition = (struct frame_addition){
         .range = range->range,
@@ -207,7 +205,11 @@ add_locked(struct qr_frames *frames, const struct qr_memory_range *range)
     add_to_map(frames, range, metadata);
     if (!usable)
         return QR_OK;
-    add_sections(frames, addition, &frames->zones[range->node * QR_ZONE_COUNT + kind]);
+    /* Asked after the addition is noted: that decides the kind. */
+    add_sections(frames, addition,
+                 &frames->zones[range->node * QR_ZONE_COUNT +
+                                qr_zone_kind_of_block(frames, range->range.start.v >>
+                                                                  QR_PAGE_SHIFT >> BLOCK_ORDER)]);
     frames->metadata_bytes += (size_t)metadata;
     qr_zone_watermarks(frames);
     qr_fallback_fill(frames);

@@ -103,8 +103,36 @@ nodes_by_distance(const struct qr_frames_config *config, unsigned node,
 }
 
 /*
- * Kind before distance: a far NORMAL frame is better than the last near DMA frame,
- * which nobody can replace.  Written from the end, so that a reader meets a zone
+ * The zones for requests of @kind from @node.  NORMAL before DMA, however far: a far NORMAL
+ * frame is better than the last near DMA frame, which nobody can replace.  HIGH and NORMAL
+ * by distance: HIGH is what was added later, or what a 32-bit kernel cannot reach directly.
+ * @return how many
+ */
+static unsigned
+fallback_list(const struct qr_frames *frames, unsigned node, unsigned kind, uint8_t *list)
+{
+    unsigned used = 0;
+
+    for (unsigned n = 0; n < CONFIG_MAX_NODES && kind != QR_ZONE_DMA; n++) {
+        for (unsigned k = kind; k != QR_ZONE_DMA; k--) {
+            unsigned zone = frames->near[node][n] * QR_ZONE_COUNT + k;
+
+            if (frames->zones[zone].managed != 0)
+                list[used++] = (uint8_t)zone;
+        }
+    }
+    for (unsigned n = 0; n < CONFIG_MAX_NODES; n++) {
+        unsigned zone = frames->near[node][n] * QR_ZONE_COUNT + QR_ZONE_DMA;
+
+        if (frames->zones[zone].managed != 0)
+            list[used++] = (uint8_t)zone;
+    }
+    list[used] = 0xff;
+    return used;
+}
+
+/*
+ * Written from the end, so that a reader meets a zone
  * twice perhaps, but always an end.
  */
 void
@@ -113,17 +141,8 @@ qr_fallback_fill(struct qr_frames *frames)
     for (unsigned node = 0; node < CONFIG_MAX_NODES; node++) {
         for (unsigned kind = 0; kind < QR_ZONE_COUNT; kind++) {
             uint8_t list[ZONE_MAX + 1];
-            unsigned used = 0;
+            unsigned used = fallback_list(frames, node, kind, list);
 
-            for (unsigned lower = kind + 1; lower-- > 0;) {
-                for (unsigned n = 0; n < CONFIG_MAX_NODES; n++) {
-                    unsigned zone = frames->near[node][n] * QR_ZONE_COUNT + lower;
-
-                    if (frames->zones[zone].managed != 0)
-                        list[used++] = (uint8_t)zone;
-                }
-            }
-            list[used] = 0xff;
             for (unsigned i = used + 1; i-- > 0;)
                 atomic_store_explicit(&frames->fallback[node][kind][i], list[i],
                                       memory_order_relaxed);

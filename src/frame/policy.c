@@ -262,7 +262,7 @@ struct qr_frame *
 qr_frame_alloc_colour(struct qr_frames *frames, struct qr_colour colour, unsigned alloc_flags)
 {
     const struct zone_choice choice = {.node = qr_this_node()};
-    enum qr_zone_kind kind = qr_alloc_kind(alloc_flags);
+    enum qr_zone_kind kind = qr_alloc_kind(frames, alloc_flags);
     struct frame_zone *zone;
     unsigned at = 0;
 

@@ -200,11 +200,19 @@ map_split_at(struct qr_frames *frames, uint64_t address)
 
 /* ---- zones of blocks ---------------------------------------------------- */
 
+/*
+ * What was added while running is High wherever it lies: nothing that stays put is allocated
+ * there, so that it can be taken out again.
+ */
 unsigned
 qr_zone_kind_of_block(const struct qr_frames *frames, uint64_t block)
 {
     uint64_t end = (block + 1) * BLOCK_FRAMES << QR_PAGE_SHIFT;
 
+    for (unsigned i = 0; i < QR_ADDITIONS; i++) {
+        if (end > frames->additions[i].range.start.v && end <= frames->additions[i].range.end.v)
+            return QR_ZONE_HIGH;
+    }
     if (end <= DMA_LIMIT)
         return QR_ZONE_DMA;
     return frames->direct_limit == 0 || end <= frames->direct_limit ? QR_ZONE_NORMAL : QR_ZONE_HIGH;

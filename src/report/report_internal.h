@@ -16,7 +16,18 @@ gauge(const struct qr_report *report, enum qr_counter which)
     return (size_t)qr_counter_read(qr_frames_counters(report->frames), which);
 }
 
+/* Pages of one node, by what they are used for. */
+struct node_gauges {
+    size_t anon, file, shmem, mapped, dirty, writeback, tables, slab, locked, huge, stacks;
+};
+/*
+ * Of the only node: the machine's gauges.  With several, frames are counted; what frames do not
+ * tell (locked and huge pages, kernel stacks) is then shown on the first node.
+ */
+void qr_report_node_gauges(const struct qr_report *report, unsigned node,
+                           struct node_gauges *out_gauges);
+
 /* The per-node lines of zoneinfo. */
-void qr_report_node_stats(const struct qr_report *report, struct qr_writer *writer);
+void qr_report_node_stats(const struct qr_report *report, unsigned node, struct qr_writer *writer);
 
 #endif

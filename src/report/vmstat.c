@@ -15,6 +15,8 @@ enum stat {
     STAT_ACTIVE, /* anonymous and shared pages */
     STAT_HUGE,   /* in units of 2 MiB */
     STAT_STACK_KB,
+    STAT_NUMA, /* + enum qr_numa_event: over all nodes */
+    STAT_COUNT = STAT_NUMA + QR_NUMA_EVENTS,
 };
 
 static const struct stat_line {
@@ -32,12 +34,12 @@ static const struct stat_line {
     {"nr_bounce", STAT_NONE},
     {"nr_zspages", STAT_NONE},
     {"nr_free_cma", STAT_NONE},
-    {"numa_hit", STAT_NONE},
-    {"numa_miss", STAT_NONE},
-    {"numa_foreign", STAT_NONE},
-    {"numa_interleave", STAT_NONE},
-    {"numa_local", STAT_NONE},
-    {"numa_other", STAT_NONE},
+    {"numa_hit", STAT_NUMA + QR_NUMA_HIT},
+    {"numa_miss", STAT_NUMA + QR_NUMA_MISS},
+    {"numa_foreign", STAT_NUMA + QR_NUMA_FOREIGN},
+    {"numa_interleave", STAT_NUMA + QR_NUMA_INTERLEAVE},
+    {"numa_local", STAT_NUMA + QR_NUMA_LOCAL},
+    {"numa_other", STAT_NUMA + QR_NUMA_OTHER},
     {"nr_inactive_anon", STAT_NONE},
     {"nr_active_anon", STAT_ACTIVE},
     {"nr_inactive_file", QR_PAGES_FILE},
@@ -138,17 +140,17 @@ static const struct stat_line {
     {"numa_hint_faults", STAT_NONE},
     {"numa_hint_faults_local", STAT_NONE},
     {"numa_pages_migrated", STAT_NONE},
-    {"pgmigrate_success", STAT_NONE},
-    {"pgmigrate_fail", STAT_NONE},
+    {"pgmigrate_success", QR_EVENT_MIGRATE},
+    {"pgmigrate_fail", QR_EVENT_MIGRATE_FAIL},
     {"thp_migration_success", STAT_NONE},
     {"thp_migration_fail", STAT_NONE},
     {"thp_migration_split", STAT_NONE},
     {"compact_migrate_scanned", STAT_NONE},
     {"compact_free_scanned", STAT_NONE},
     {"compact_isolated", STAT_NONE},
-    {"compact_stall", STAT_NONE},
+    {"compact_stall", QR_EVENT_COMPACT},
     {"compact_fail", STAT_NONE},
-    {"compact_success", STAT_NONE},
+    {"compact_success", QR_EVENT_COMPACT_BLOCK},
     {"compact_daemon_wake", STAT_NONE},
     {"compact_daemon_migrate_scanned", STAT_NONE},
     {"compact_daemon_free_scanned", STAT_NONE},
@@ -211,9 +213,26 @@ static const struct stat_line own_lines[] = {
 #define NODE_COUNT 43
 
 static size_t
+numa_value(const struct qr_report *report, unsigned event)
+{
+    size_t sum = 0;
+
+    for (unsigned node = 0; node < CONFIG_MAX_NODES; node++) {
+        struct qr_node_stats stats;
+
+        qr_frames_node_stats(report->frames, node, &stats);
+        sum += stats.event[event];
+    }
+    return sum;
+}
+
+static size_t
 stat_value(const struct qr_report *report, unsigned stat)
 {
     struct qr_frames_stats frames;
+
+    if (stat >= STAT_NUMA)
+        return numa_value(report, stat - STAT_NUMA);
 
     switch (stat) {
     case STAT_NONE:
@@ -245,11 +264,65 @@ qr_report_vmstat(const struct qr_report *report, struct qr_writer *writer)
                          stat_value(report, own_lines[i].stat));
 }
 
-void
-qr_report_node_stats(const struct qr_report *report, struct qr_writer *writer)
+/* One node's part of a line, by its frames. */
+static size_t
+node_value(const struct node_gauges *node, unsigned stat)
 {
+    switch (stat) {
+    case QR_PAGES_ANON:
+        return node->anon;
+    case QR_PAGES_FILE:
+        return node->file;
+    case QR_PAGES_SHMEM:
+        return node->shmem;
+    case QR_PAGES_MAPPED:
+        return node->mapped;
+    case QR_PAGES_DIRTY:
+        return node->dirty;
+    case QR_PAGES_WRITEBACK:
+        return node->writeback;
+    case QR_PAGES_TABLE:
+        return node->tables;
+    case QR_PAGES_SLAB:
+        return node->slab;
+    case QR_PAGES_LOCKED:
+        return node->locked;
+    case STAT_CACHED:
+        return node->file + node->shmem;
+    case STAT_ACTIVE:
+        return node->anon + node->shmem;
+    case STAT_HUGE:
+        return node->huge >> 9;
+    case STAT_STACK_KB:
+        return pages_to_kb(node->stacks);
+    default:
+        return 0;
+    }
+}
+
+void
+qr_report_node_stats(const struct qr_report *report, unsigned node, struct qr_writer *writer)
+{
+    struct node_gauges gauges;
+
+    qr_report_node_gauges(report, node, &gauges);
     qr_writer_printf(writer, "  per-node stats\n");
     for (size_t i = NODE_FIRST; i < NODE_FIRST + NODE_COUNT; i++)
         qr_writer_printf(writer, "      %-12s %zu\n", stat_lines[i].name,
-                         stat_value(report, stat_lines[i].stat));
+                         node_value(&gauges, stat_lines[i].stat));
+}
+
+void
+qr_report_numastat(const struct qr_report *report, unsigned node, struct qr_writer *writer)
+{
+    static const char *const names[QR_NUMA_EVENTS] = {
+        [QR_NUMA_HIT] = "numa_hit",         [QR_NUMA_MISS] = "numa_miss",
+        [QR_NUMA_FOREIGN] = "numa_foreign", [QR_NUMA_INTERLEAVE] = "interleave_hit",
+        [QR_NUMA_LOCAL] = "local_node",     [QR_NUMA_OTHER] = "other_node",
+    };
+    struct qr_node_stats stats;
+
+    qr_frames_node_stats(report->frames, node, &stats);
+    for (unsigned event = 0; event < QR_NUMA_EVENTS; event++)
+        qr_writer_printf(writer, "%s %zu\n", names[event], stats.event[event]);
 }

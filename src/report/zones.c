@@ -66,26 +66,40 @@ qr_report_buddyinfo(const struct qr_report *report, struct qr_writer *writer)
 static const char *const migrate_types[] = {
     "Unmovable", "Movable", "Reclaimable", "HighAtomic", "Isolate",
 };
-#define MOVABLE 1 /* blocks are not grouped by mobility: every one is of this type */
+enum { UNMOVABLE, MOVABLE };
 
+/* Whole free blocks have no users: they are listed with the movable ones, where most will go. */
 static void
 write_migrate_types(struct qr_writer *writer, const struct qr_zone_stats *zone)
 {
-    static const struct qr_zone_stats nothing;
-
     for (size_t type = 0; type < QR_ARRAY_COUNT(migrate_types); type++) {
+        struct qr_zone_stats part = {.kind = zone->kind};
+
+        for (unsigned order = 0; order < QR_ARRAY_COUNT(part.free_blocks); order++) {
+            size_t movable = order >= 9 ? zone->free_blocks[order] : zone->free_movable[order];
+
+            part.free_blocks[order] = type == MOVABLE     ? movable
+                                      : type == UNMOVABLE ? zone->free_blocks[order] - movable
+                                                          : 0;
+        }
         qr_writer_printf(writer, "Node %4u, zone %8s, type %12s ", zone->node,
                          zone_name(zone->kind), migrate_types[type]);
-        write_orders(writer, type == MOVABLE ? zone : &nothing);
+        write_orders(writer, &part);
     }
 }
 
 static void
 write_block_counts(struct qr_writer *writer, const struct qr_zone_stats *zone)
 {
+    size_t whole = (zone->spanned + 511) / 512;
+    size_t fixed = zone->blocks_fixed < whole ? zone->blocks_fixed : whole;
+
     qr_writer_printf(writer, "Node %u, zone %8s ", zone->node, zone_name(zone->kind));
     for (size_t type = 0; type < QR_ARRAY_COUNT(migrate_types); type++)
-        qr_writer_printf(writer, "%12zu ", type == MOVABLE ? (zone->spanned + 511) / 512 : 0);
+        qr_writer_printf(writer, "%12zu ",
+                         type == UNMOVABLE ? fixed
+                         : type == MOVABLE ? whole - fixed
+                                           : 0);
     qr_writer_printf(writer, "\n");
 }
 
@@ -120,6 +134,43 @@ qr_report_pagetypeinfo(const struct qr_report *report, struct qr_writer *writer)
 }
 
 static void
+write_extfrag(struct qr_writer *writer, const struct qr_zone_stats *zone)
+{
+    qr_writer_printf(writer, "Node %d, zone %8s ", (int)zone->node, zone_name(zone->kind));
+    for (unsigned order = 0; order < LINUX_ORDERS; order++) {
+        int index = qr_zone_fragmentation(zone, order);
+
+        qr_writer_printf(writer, "%s%d.%03d ", index < 0 ? "-" : "",
+                         (index < 0 ? -index : index) / 1000, (index < 0 ? -index : index) % 1000);
+    }
+    qr_writer_printf(writer, "\n");
+}
+
+static void
+write_unusable(struct qr_writer *writer, const struct qr_zone_stats *zone)
+{
+    qr_writer_printf(writer, "Node %d, zone %8s ", (int)zone->node, zone_name(zone->kind));
+    for (unsigned order = 0; order < LINUX_ORDERS; order++) {
+        unsigned index = qr_zone_unusable(zone, order);
+
+        qr_writer_printf(writer, "%u.%03u ", index / 1000, index % 1000);
+    }
+    qr_writer_printf(writer, "\n");
+}
+
+void
+qr_report_extfrag_index(const struct qr_report *report, struct qr_writer *writer)
+{
+    each_zone(report, writer, write_extfrag);
+}
+
+void
+qr_report_unusable_index(const struct qr_report *report, struct qr_writer *writer)
+{
+    each_zone(report, writer, write_unusable);
+}
+
+static void
 write_zone_pages(struct qr_writer *writer, const struct qr_zone_stats *zone)
 {
     qr_writer_printf(writer,
@@ -140,9 +191,13 @@ write_zone_pages(struct qr_writer *writer, const struct qr_zone_stats *zone)
     qr_writer_printf(writer, ")\n");
 }
 
-/* Lines that Linux counts for each zone and we do not. */
+/*
+ * Linux counts these for each zone.  We count where frames were wanted for each node: that is
+ * shown with the node's first zone, so that sums are right; the rest is 0.
+ */
 static void
-write_zone_counters(struct qr_writer *writer, const struct qr_zone_stats *zone)
+write_zone_counters(const struct qr_report *report, const struct qr_zone_stats *zone, bool first,
+                    struct qr_writer *writer)
 {
     static const char *const names[] = {
         "nr_zone_inactive_anon",
@@ -155,17 +210,18 @@ write_zone_counters(struct qr_writer *writer, const struct qr_zone_stats *zone)
         "nr_bounce",
         "nr_zspages",
         "nr_free_cma",
-        "numa_hit",
-        "numa_miss",
-        "numa_foreign",
-        "numa_interleave",
-        "numa_local",
-        "numa_other",
     };
+    static const char *const events[QR_NUMA_EVENTS] = {
+        "numa_hit", "numa_miss", "numa_foreign", "numa_interleave", "numa_local", "numa_other",
+    };
+    struct qr_node_stats node;
 
+    qr_frames_node_stats(report->frames, zone->node, &node);
     qr_writer_printf(writer, "      nr_free_pages %zu\n", zone->free);
     for (size_t i = 0; i < QR_ARRAY_COUNT(names); i++)
         qr_writer_printf(writer, "      %-12s 0\n", names[i]);
+    for (unsigned event = 0; event < QR_NUMA_EVENTS; event++)
+        qr_writer_printf(writer, "      %-12s %zu\n", events[event], first ? node.event[event] : 0);
 }
 
 static void
@@ -198,11 +254,13 @@ qr_report_zoneinfo(const struct qr_report *report, struct qr_writer *writer)
         if (zone.present == 0)
             continue;
         qr_writer_printf(writer, "Node %u, zone %8s\n", zone.node, zone_name(zone.kind));
-        if (zone.node != last_node)
-            qr_report_node_stats(report, writer);
+        bool first = zone.node != last_node;
+
+        if (first)
+            qr_report_node_stats(report, zone.node, writer);
         last_node = zone.node;
         write_zone_pages(writer, &zone);
-        write_zone_counters(writer, &zone);
+        write_zone_counters(report, &zone, first, writer);
         write_page_sets(report, i, writer);
         qr_writer_printf(writer,
                          "  node_unreclaimable:  0\n"

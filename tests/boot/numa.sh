@@ -1,0 +1,57 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# limit: 200
+#
+# Two memory nodes: their distances come from SLIT, memory is counted where it is, an
+# allocation that does not fit on the near node is a miss there, and compaction runs
+# on request.  KERNEL in the environment names another build.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cat >"$work/session" <<'END'
+cd /sys/devices/system/node
+cat online
+cat node0/distance node1/distance
+set -- $(grep MemTotal node0/meminfo) ; echo total0 $4
+set -- $(grep MemTotal node1/meminfo) ; echo total1 $4
+grep -c . node1/numastat
+before=$(grep local_node node0/numastat | cut -d' ' -f2)
+dd if=/dev/zero of=/tmp/big bs=1M count=150 2>/dev/null
+set -- $(grep Shmem: node0/meminfo) ; echo shmem0 $4
+set -- $(grep Shmem: node1/meminfo) ; echo shmem1 $4
+set -- $(grep numa_miss node1/numastat) ; echo miss1 $2
+set -- $(grep numa_foreign node0/numastat) ; echo foreign0 $2
+after=$(grep local_node node0/numastat | cut -d' ' -f2)
+[ "$after" -gt "$before" ] && echo local counted
+rm /tmp/big
+echo 1 >/proc/sys/vm/compact_memory && echo compacted
+grep -c compact_stall /proc/vmstat
+set -- $(grep compact_stall /proc/vmstat) ; echo stalls $2
+echo validate >/sys/kernel/debug/memory
+END
+timeout 180 tools/quire-run ${KERNEL:+--kernel "$KERNEL"} --mem 256M --numa 128M,128M \
+    --qemu=-numa --qemu=dist,src=0,dst=1,val=31 --timeout 150 -q --add "$work/session" -- \
+    sh session >"$work/out" 2>"$work/err" || { cat "$work/out" "$work/err"; exit 1; }
+
+fail=0
+check() {
+    if ! eval "$2"; then
+        echo "numa: $1"
+        fail=1
+    fi
+}
+value() { sed -n "s/^$1 //p" "$work/out" | tr -d '\r'; }
+check "two nodes" 'grep -q "^0-1" "$work/out"'
+check "distances of node 0" 'grep -q "^10 31" "$work/out"'
+check "distances of node 1" 'grep -q "^31 10" "$work/out"'
+check "memory on node 0" '[ "$(value total0)" -gt 60000 ]'
+check "memory on node 1" '[ "$(value total1)" -gt 100000 ]'
+check "150 MiB of files on both" '[ "$(value shmem0)" -gt 20000 ] && [ "$(value shmem1)" -gt 20000 ]'
+check "misses" '[ "$(value miss1)" -gt 5000 ] && [ "$(value foreign0)" -gt 5000 ]'
+check "local allocations" 'grep -q "^local counted" "$work/out"'
+check "compaction on request" 'grep -q "^compacted" "$work/out" && [ "$(value stalls)" -gt 0 ]'
+check "sound structures" 'grep -q "^frames *sound" "$work/out" && ! grep -q BROKEN "$work/out"'
+[ "$fail" -eq 0 ] || cat "$work/out" "$work/err"
+exit "$fail"
