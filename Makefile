@@ -57,3 +57,15 @@ lint: setup
 
 clean:
 	rm -rf build
+
+# ---- the heap ---------------------------------------------------------------
+
+.PHONY: bench-heap soak-heap
+
+bench-heap: setup
+	@bench/heaps --instructions
+
+soak-heap: setup
+	@cmake --preset hosted >/dev/null
+	@cmake --build --preset hosted --target quire-malloc test_heap
+	@tests/preload/programs.sh --long

@@ -91,3 +91,8 @@ endif()
 if(TARGET quire_fault AND quire_machine)
     include(${PROJECT_SOURCE_DIR}/examples/hosted.cmake)
 endif()
+
+# preload: the heap behind malloc, for unmodified programs.
+if(TARGET quire_heap AND NOT QUIRE_SANITIZE)
+    include(${PROJECT_SOURCE_DIR}/preload/preload.cmake)
+endif()
