@@ -376,8 +376,7 @@ one_seed(void *context)
         .seed = seed,
         .mmu = sim_mmu_by_seed(seed),
         .asids = 2 + (unsigned)(seed / 3 % 4),
-        .features = ((seed & 1) != 0 ? SIM_SPECULATE : 0u) |
-                    (seed % 3 != 0 ? SIM_BROADCAST : SIM_NO_BROADCAST),
+        .features = ((seed & 1) != 0 ? SIM_SPECULATE : 0u) | (seed % 3 != 0 ? SIM_BROADCAST : 0u),
     };
 
     world_boot(&w, options);
