@@ -114,6 +114,79 @@ TEST(tables, init_without_memory_leaves_nothing)
     rig_shutdown(rig);
 }
 
+static bool
+refuse_nth(void *context)
+{
+    unsigned *left = context;
+
+    return (*left)-- == 0;
+}
+
+TEST(tables, init_refused_at_each_table_leaves_nothing)
+{
+    EVERY_FORMAT(format)
+    {
+        struct rig *rig = rig_boot(format, 1);
+        size_t free_frames = machine_free_frames(rig->machine);
+        enum qr_status status = QR_ERR_NO_MEMORY;
+        unsigned refused = 0;
+        struct qr_tables space;
+
+        for (; status != QR_OK; refused++) {
+            unsigned left = refused;
+
+            qr_frames_set_refusal(rig->machine->frames, refuse_nth, &left);
+            status = qr_tables_init(&space, format, rig->machine->frames, rig->epoch, NULL);
+            qr_frames_set_refusal(rig->machine->frames, NULL, NULL);
+            if (status != QR_OK)
+                EXPECT_EQ(machine_free_frames(rig->machine), free_frames);
+        }
+        EXPECT_EQ(refused, rig->base_tables + 1);
+        qr_tables_fini(&space);
+        EXPECT_EQ(machine_free_frames(rig->machine), free_frames);
+        rig_shutdown(rig);
+    }
+}
+
+/* Of a flat format, the kernel's part starts where the kernel says. */
+TEST(tables, a_flat_format_is_split_where_it_is_told)
+{
+    static const uintptr_t splits[] = {(uintptr_t)1 << 30, (uintptr_t)2 << 30, (uintptr_t)3 << 30};
+
+    EVERY_FORMAT(format)
+    {
+        if (format->traits->info.roots != QR_ROOTS_FLAT)
+            continue;
+        for (size_t i = 0; i < QR_ARRAY_COUNT(splits); i++) {
+            struct rig *rig = rig_boot(format, 1);
+            uintptr_t top = rig_size(rig, rig->f->info.levels - 1);
+            struct qr_tables space;
+            struct qr_entry entry;
+
+            qr_tables_set_split(&rig->tables, qr_va_of(splits[i]));
+            ASSERT_STATUS(qr_tables_fill_upper_half(&rig->tables), QR_OK);
+            ASSERT_STATUS(rig_map(rig, splits[i], rig_leaf(rig->page, RW, 0)), QR_OK);
+            ASSERT_STATUS(
+                qr_tables_init(&space, format, rig->machine->frames, rig->epoch, &rig->tables),
+                QR_OK);
+            void *root = qr_port_window_open(space.root_pa);
+            void *kernel = qr_port_window_open(rig->tables.root_pa);
+            for (uintptr_t va = 0; va < (uintptr_t)4 << 30; va += top) {
+                size_t index = walk_index(rig->f, va, rig->f->info.levels - 1);
+
+                EXPECT_EQ(pte_load(rig->f, root, index) == pte_load(rig->f, kernel, index),
+                          va >= splits[i] || !rig->f->root_is_loaded);
+            }
+            EXPECT_FALSE(qr_tables_next(&space, qr_va_of(0), &entry));
+            EXPECT_TRUE(qr_tables_next(&rig->tables, qr_va_of(0), &entry));
+            EXPECT_EQ(entry.start.v, splits[i]);
+            qr_tables_fini(&space);
+            rig_unmap(rig, rig_range(splits[i], rig->page));
+            rig_shutdown(rig);
+        }
+    }
+}
+
 TEST(tables, next_walks_both_halves_in_order)
 {
     EVERY_FORMAT(format)
