@@ -46,6 +46,16 @@ sim_can_forbid_exec(struct sim *sim)
     return info.no_execute && (sim->options.features & SIM_NO_NX) == 0;
 }
 
+enum qr_cacheability
+sim_uncached(struct sim *sim)
+{
+    struct qr_format_info info;
+
+    qr_format_info(sim->format, &info);
+    return (info.cache_mask >> QR_CACHE_UNCACHED & 1) != 0 ? QR_CACHE_UNCACHED
+                                                           : QR_CACHE_WRITE_BACK;
+}
+
 /* ---- The oracle's view of a batch --------------------------------------------- */
 
 static void

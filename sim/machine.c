@@ -150,6 +150,42 @@ environment_says(const char *name)
     return text != NULL && text[0] == '1';
 }
 
+/* SIM_FEATURES: names as below, with commas; for machines whose MMU the environment chooses. */
+static unsigned
+environment_features(void)
+{
+    static const struct {
+        const char *name;
+        unsigned feature;
+    } names[] = {
+        {"no_ad", SIM_NO_AD},
+        {"no_dirty", SIM_NO_DIRTY},
+        {"speculate", SIM_SPECULATE},
+        {"evict", SIM_EVICT},
+        {"leaf_flush", SIM_LEAF_FLUSH},
+        {"cache_invalid", SIM_CACHE_INVALID},
+        {"bbm2", SIM_BBM2},
+        {"no_pbmt", SIM_NO_PBMT},
+        {"broadcast", SIM_BROADCAST},
+        {"no_broadcast", SIM_NO_BROADCAST},
+    };
+    const char *text = getenv("SIM_FEATURES");
+    unsigned features = 0;
+
+    while (text != NULL && *text != '\0') {
+        size_t length = strcspn(text, ","), i = 0;
+
+        while (i < QR_ARRAY_COUNT(names) &&
+               (strlen(names[i].name) != length || strncmp(names[i].name, text, length) != 0))
+            i++;
+        if (i == QR_ARRAY_COUNT(names))
+            sim_fail("SIM_FEATURES=%s: there is no such feature", text);
+        features |= names[i].feature;
+        text += length + (text[length] == ',');
+    }
+    return features;
+}
+
 /* ---- RAM ----------------------------------------------------------------- */
 
 bool
@@ -294,8 +330,10 @@ sim_boot_ram(struct sim_options options)
     sim->copy_chunk = 8;
     sim->preempt_one_in = 8;
     sim->log = environment_says("SIM_LOG");
-    if (sim->options.mmu == SIM_MMU_DEFAULT)
+    if (sim->options.mmu == SIM_MMU_DEFAULT) {
         sim->options.mmu = sim_mmu_default();
+        sim->options.features |= environment_features();
+    }
     sim->mmu = mmu_of(sim->options.mmu);
     if (sim->mmu->no_asids)
         sim->options.asids = 1;

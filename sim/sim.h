@@ -76,6 +76,9 @@ enum sim_mmu sim_mmu_by_seed(uint64_t seed);
 /** Whether the MMU knows pages that may be read and not executed (after sim_boot_tables()). */
 bool sim_can_forbid_exec(struct sim *sim);
 
+/** How an uncached mapping looks: as memory where the platform alone knows (RISC-V, no Svpbmt). */
+enum qr_cacheability sim_uncached(struct sim *sim);
+
 /** Where the kernel's part of the addresses begins (3 GiB where these have no sign). */
 qr_va sim_kernel_start(struct sim *sim);
 

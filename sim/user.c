@@ -142,10 +142,15 @@ access_range(uintptr_t va, unsigned char *buffer, size_t bytes, unsigned access,
         if (chunk > bytes)
             chunk = bytes;
         if (!access_all(va, buffer, chunk, access, mode, out_signal)) {
-            /* The accessible head of the chunk, byte by byte, to the one that faults. */
+            /*
+             * The accessible head of the chunk, byte by byte, to the one that faults.  A
+             * program's own access to one page is one instruction: it does not come in parts,
+             * even where somebody maps the page just now.
+             */
+            bool whole = mode == SIM_USER && (va & QR_PAGE_MASK) + chunk <= QR_PAGE_SIZE;
             size_t done = 0;
 
-            while (chunk > 1 && done < chunk &&
+            while (!whole && chunk > 1 && done < chunk &&
                    access_all(va + done, buffer + done, 1, access, mode, out_signal))
                 done++;
             if (done < chunk)

@@ -282,7 +282,7 @@ TEST(fault, a_device_is_mapped_as_it_is)
     ASSERT_EQ(sim_map_object(sim, 0, 2, SIM_W, device, 0), QR_OK);
     sim_write(sim, 0, 99);
     EXPECT_EQ(*(uint64_t *)sim_ram(sim, qr_frame_pa(sim_frames(sim), frame)), 99);
-    EXPECT_EQ(sim_walk(sim, sim_space(sim)->tables.root_pa, sim_page(0)).cache, QR_CACHE_UNCACHED);
+    EXPECT_EQ(sim_walk(sim, sim_space(sim)->tables.root_pa, sim_page(0)).cache, sim_uncached(sim));
     EXPECT_EQ(sim_touch(sim, 1, QR_ACCESS_READ), SIM_BUS_ADRERR);
     struct qr_space *child = sim_fork(sim);
 

@@ -97,7 +97,7 @@ TEST(vmalloc, a_device_window_keeps_the_offset)
     ASSERT_NOT_NULL(window);
     EXPECT_EQ((uintptr_t)window & (PAGE - 1), 0x320u);
     EXPECT_EQ(look(&machine, window).pa.v, 0xfee00320u);
-    EXPECT_EQ(look(&machine, window).cache, QR_CACHE_UNCACHED);
+    EXPECT_EQ(look(&machine, window).cache, sim_uncached(machine.sim));
     ASSERT_TRUE(qr_vmalloc_next(machine.area, qr_va_of(0), &found));
     EXPECT_STR(found.owner, "apic");
     EXPECT_EQ(found.pages, 0u);
