@@ -444,12 +444,14 @@ lane_refill(struct qr_frames *frames, enum lane_class class, unsigned alloc_flag
 {
     struct qr_cpu *cpu = qr_cpu_enter();
     struct qr_frame *frame = NULL;
+    struct frame_zone *pulled = NULL;
     size_t held;
     struct frame_lane *lane = lane_enter(frames, cpu, class, &held);
 
     if (lane != NULL) {
         if (held == 0 && lane->reserved == 0) {
-            held = lane_pull_zone(frames, lane, &frames->zones[lane->zone], alloc_flags);
+            pulled = &frames->zones[lane->zone];
+            held = lane_pull_zone(frames, lane, pulled, alloc_flags);
             lane_count(frames, lane);
         }
         for (unsigned i = 0; i < 2 && lane->reserved != 0 && held + ROW_FRAMES < lane->bottom; i++)
@@ -464,6 +466,8 @@ lane_refill(struct qr_frames *frames, enum lane_class class, unsigned alloc_flag
         lane_release(lane, held);
     }
     qr_cpu_leave(cpu);
+    if (pulled != NULL)
+        qr_background_wake(frames, pulled);
     return frame;
 }
 

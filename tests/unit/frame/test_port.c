@@ -132,7 +132,7 @@ reserve(size_t bytes)
 static uint64_t
 ram_needed(const struct qr_frames_config *config)
 {
-    uint64_t end = 0;
+    uint64_t end = config->hotplug_end;
 
     for (size_t i = 0; i < config->map_count; i++) {
         uint64_t to = config->map[i].range.end.v;
@@ -159,6 +159,7 @@ machine_try_boot(struct machine_options options, struct machine **out_machine)
         .cpu_count = options.cpus == 0 ? 1 : options.cpus,
         .distance = options.distance,
         .node_count = options.node_count,
+        .hotplug_end = options.hotplug_end,
     };
     struct machine *machine = calloc(1, sizeof(*machine) + QR_CACHE_LINE);
     enum qr_status status;

@@ -35,6 +35,7 @@ struct machine_options {
     unsigned cpus; /* 0: 1 */
     const uint8_t *distance;
     unsigned node_count;
+    uint64_t hotplug_end;
 };
 
 /* Boot; the calling thread is CPU 0.  Fails the test where frames do not start. */
