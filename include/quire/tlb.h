@@ -59,6 +59,13 @@ void qr_tlb_batch_cover(struct qr_tlb_batch *batch);
  */
 void qr_tlb_batch_finish(struct qr_tlb_batch *batch);
 
+/**
+ * Entries of the kernel's half, in the tables of @p kernel, were made valid: hardware on every
+ * CPU finds them from now on.  Of a user's half nobody is told: who faults on an entry that is
+ * there flushes it.  Context: as qr_tlb_batch_finish().
+ */
+void qr_tlb_publish(struct qr_tlb_space *kernel);
+
 /** What the host calls when the interrupt of qr_port_ipi() arrives.  Interrupts off. */
 void qr_tlb_interrupt(void);
 

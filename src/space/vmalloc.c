@@ -374,8 +374,10 @@ area_reserve(struct qr_vmalloc *area, size_t bytes, struct purpose purpose)
 static void *
 area_finish(struct qr_vmalloc *area, struct extent *extent, enum qr_status status)
 {
-    if (status == QR_OK)
+    if (status == QR_OK) {
+        qr_tlb_publish(area->kernel);
         return (void *)extent_inside(extent).start.v;
+    }
     area_unmap(area, extent);
     area_give_back(area, extent);
     return NULL;

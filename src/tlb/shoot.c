@@ -254,3 +254,13 @@ qr_tlb_shoot(struct qr_tlb *tlb, const struct tlb_change *change)
         shoot_by_request(tlb, &tlb->cpus[cpu->index], change, cpu);
     qr_cpu_leave(cpu);
 }
+
+void
+qr_tlb_publish(struct qr_tlb_space *kernel)
+{
+    struct tlb_change nothing_there = {.space = kernel, .mode = TLB_ALL};
+
+    qr_assert(kernel->global);
+    if (!qr_arch_publish() && kernel->tlb != NULL)
+        qr_tlb_shoot(kernel->tlb, &nothing_there);
+}

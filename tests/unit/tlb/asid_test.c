@@ -320,6 +320,49 @@ TEST(asid, where_hardware_broadcasts_the_end_of_a_space_still_interrupts)
     world_end(&w);
 }
 
+/* ---- What was not there ----------------------------------------------------------- */
+
+TEST(asid, cpus_that_remember_nothing_are_told_of_kernel_mappings)
+{
+    static const uintptr_t at = 0xffff800000005000;
+    struct world w;
+    struct qr_va_range page = {qr_va_of(at), qr_va_of(at + QR_PAGE_SIZE)};
+    struct sim_access access = {qr_va_of(at), QR_ACCESS_READ, SIM_KERNEL};
+    struct qr_leaf leaf = {.prot = QR_PROT_READ | QR_PROT_GLOBAL};
+    struct qr_cursor c;
+    unsigned code;
+    qr_pa pa;
+
+    world_boot(&w, (struct sim_options){.features = SIM_KERNEL_HALF | SIM_CACHE_INVALID});
+    struct qr_tables *kernel = sim_kernel_tables(w.sim);
+
+    leaf.pa = qr_frame_pa(sim_frames(w.sim), kernel->root);
+    for (unsigned cpu = CPUS; cpu-- > 0;) {
+        sim_enter(w.sim, cpu);
+        EXPECT_FALSE(sim_translate(access, &pa, &code));
+    }
+    qr_cursor_open(&c, kernel, page, NULL);
+    ASSERT_STATUS(qr_cursor_prepare(&c, page.start, 0), QR_OK);
+    qr_cursor_map(&c, page.start, &leaf);
+    qr_cursor_close(&c);
+    qr_tlb_publish(sim_tlb(w.sim)->kernel);
+    for (unsigned cpu = 0; cpu < CPUS; cpu++) {
+        sim_enter(w.sim, cpu);
+        EXPECT_TRUE(sim_translate(access, &pa, &code));
+    }
+    EXPECT_EQ(count(&w, QR_EVENT_FLUSH_ALL), CPUS);
+
+    sim_enter(w.sim, 0);
+    struct qr_tlb_batch batch;
+
+    qr_tlb_batch_init(&batch, sim_tlb(w.sim)->kernel);
+    qr_cursor_open(&c, kernel, page, &batch);
+    (void)qr_cursor_unmap(&c, page.start);
+    qr_cursor_close(&c);
+    qr_tlb_batch_finish(&batch);
+    world_end(&w);
+}
+
 /* ---- Under every seed -------------------------------------------------------------- */
 
 static void
