@@ -75,6 +75,8 @@ qr_heap_object_check(struct qr_cache *cache, void *object, bool is_free)
     if ((record->filled & QR_HEAP_RED_ZONES) != 0 &&
         !bytes_are(bytes + record->requested, cache->cookie_offset - record->requested, RED_BYTE))
         return "its red zone was written to: something wrote past its end";
+    if (!is_free && record->state != STATE_USED)
+        return "it is used after it was freed";
     if (is_free && record->state != STATE_FREE)
         return "it is marked as allocated while it is free";
     if (is_free && (record->filled & QR_HEAP_POISON) != 0 &&

@@ -3,57 +3,12 @@
  * The heap as callers use it: sizes, alignment, contents, resizing, caches, exhaustion,
  * and every misuse that has to be caught.
  */
-#include "harness.h"
-#include "tests/unit/frame/test_port.h"
+#include "rig.h"
 
-#include <quire/heap.h>
 #include <quire/writer.h>
 
 #include <stdlib.h>
 #include <string.h>
-
-struct bench {
-    struct machine *machine;
-    struct qr_heap *heap;
-    size_t free_at_start;
-};
-
-static struct bench
-heap_boot(uint64_t bytes, unsigned cpus)
-{
-    struct bench bench;
-
-    bench.machine =
-        machine_boot((struct machine_options){.start = 8 * MIB, .bytes = bytes, .cpus = cpus});
-    bench.heap = aligned_alloc(QR_CACHE_LINE, qr_heap_size(cpus));
-    memset(bench.heap, 0, qr_heap_size(cpus));
-    ASSERT_EQ(qr_heap_init(bench.heap, bench.machine->frames, cpus), QR_OK);
-    bench.free_at_start = machine_free_frames(bench.machine);
-    return bench;
-}
-
-static void
-heap_check(struct bench *bench)
-{
-    char message[200] = "";
-
-    if (!qr_heap_validate(bench->heap, message, sizeof(message)))
-        EXPECT_STR(message, "");
-    VALIDATE(bench->machine);
-}
-
-/* Shut down; @leaked objects are expected to be left. */
-static void
-heap_shutdown(struct bench *bench, size_t leaked)
-{
-    heap_check(bench);
-    EXPECT_EQ(qr_heap_fini(bench->heap), leaked);
-    heap_check(bench);
-    if (leaked == 0)
-        EXPECT_EQ(machine_free_frames(bench->machine), bench->free_at_start);
-    free(bench->heap);
-    machine_shutdown(bench->machine);
-}
 
 TEST(heap, every_size_is_held_and_aligned)
 {
@@ -486,107 +441,7 @@ TEST(heap, each_refused_frame_is_survived)
     }
 }
 
-/* ---- misuse -------------------------------------------------------------- */
-
-static struct bench death;
-static char *victim;
-
-static void
-death_setup(size_t bytes)
-{
-    death = heap_boot(16 * MIB, 1);
-    victim = qr_kmalloc(death.heap, bytes, 0);
-}
-
-/* A test whose body, run on @victim of @bytes bytes, must stop with @words. */
-#define MISUSE(test_name, bytes, words)            \
-    static void misuse_##test_name(void);          \
-    TEST(heap_misuse, test_name)                   \
-    {                                              \
-        death_setup(bytes);                        \
-        EXPECT_PANIC(misuse_##test_name(), words); \
-        free(death.heap);                          \
-        machine_shutdown(death.machine);           \
-    }                                              \
-    static void misuse_##test_name(void)
-
-MISUSE(double_free, 64, "freed twice")
-{
-    qr_kfree(death.heap, victim);
-    qr_kfree(death.heap, victim);
-}
-
-/* The victim ends up deep in the depot or in its slab. */
-MISUSE(double_free_much_later, 64, "freed twice")
-{
-    void *others[500];
-
-    for (unsigned i = 0; i < 500; i++)
-        others[i] = qr_kmalloc(death.heap, 64, 0);
-    qr_kfree(death.heap, victim);
-    for (unsigned i = 0; i < 500; i++)
-        qr_kfree(death.heap, others[i]);
-    qr_kfree(death.heap, victim);
-}
-
-MISUSE(double_free_of_a_large_block, 70000, "no block of this heap")
-{
-    qr_kfree(death.heap, victim);
-    qr_kfree(death.heap, victim);
-}
-
-MISUSE(free_of_the_inside, 64, "inside")
-{
-    qr_kfree(death.heap, victim + 8);
-}
-
-MISUSE(free_of_the_inside_of_a_large_block, 70000, "no block of this heap")
-{
-    qr_kfree(death.heap, victim + 4096);
-}
-
-MISUSE(free_of_a_frame_that_is_no_block, 64, "no block of this heap")
-{
-    struct qr_frame *frame = qr_frame_alloc(death.machine->frames, 0);
-
-    qr_kfree(death.heap, qr_port_window_open(qr_frame_pa(death.machine->frames, frame)));
-}
-
-MISUSE(free_of_a_pointer_from_elsewhere, 64, "no block of this heap")
-{
-    qr_kfree(death.heap, (char *)death.machine->frames + 64);
-}
-
-MISUSE(free_to_the_wrong_cache, 64, "belongs to")
-{
-    struct qr_cache *cache = NULL;
-    struct qr_cache_config config = {.name = "other", .object_bytes = 64};
-
-    if (qr_cache_create(death.heap, &config, &cache) == QR_OK)
-        qr_cache_free(cache, victim);
-    (void)qr_cache_destroy(cache);
-}
-
 #ifdef CONFIG_MEMORY_DEBUGGING
-MISUSE(overflow_by_one, 61, "past its end")
-{
-    victim[61] = 1;
-    qr_kfree(death.heap, victim);
-}
-
-MISUSE(overflow_into_the_record, 64, "past its end")
-{
-    memset(victim, 1, 64 + 24);
-    qr_kfree(death.heap, victim);
-}
-
-MISUSE(use_after_free, 64, "after it was freed")
-{
-    qr_kfree(death.heap, victim);
-    victim[5] = 1;
-    (void)qr_kmalloc(death.heap, 64, 0);
-}
-
 TEST(heap, a_leak_is_reported_with_its_site)
 {
     struct bench bench = heap_boot(16 * MIB, 1);
