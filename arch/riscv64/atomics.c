@@ -14,7 +14,7 @@ struct part {
     uint32_t mask;
 };
 
-static struct part
+static inline __attribute__((always_inline)) struct part
 part_of(volatile void *at, uint32_t ones)
 {
     uintptr_t address = (uintptr_t)at;
@@ -24,7 +24,7 @@ part_of(volatile void *at, uint32_t ones)
 }
 
 /** Put @p value in the place of @p old's part; false where the word has changed since. */
-static bool
+static inline __attribute__((always_inline)) bool
 part_replace(const struct part *part, uint32_t *old, uint32_t value)
 {
     uint32_t new = (*old & ~part->mask) | (value << part->shift & part->mask);
@@ -33,7 +33,7 @@ part_replace(const struct part *part, uint32_t *old, uint32_t value)
                                        __ATOMIC_SEQ_CST);
 }
 
-static uint32_t
+static inline __attribute__((always_inline)) uint32_t
 part_exchange(struct part part, uint32_t value)
 {
     uint32_t old = __atomic_load_n(part.word, __ATOMIC_RELAXED);
@@ -43,7 +43,7 @@ part_exchange(struct part part, uint32_t value)
     return (old & part.mask) >> part.shift;
 }
 
-static uint32_t
+static inline __attribute__((always_inline)) uint32_t
 part_add(struct part part, uint32_t value)
 {
     uint32_t old = __atomic_load_n(part.word, __ATOMIC_RELAXED);
@@ -54,7 +54,7 @@ part_add(struct part part, uint32_t value)
 }
 
 /** @return what stood there; the exchange took place where it is @p expected */
-static uint32_t
+static inline __attribute__((always_inline)) uint32_t
 part_compare_exchange(struct part part, uint32_t expected, uint32_t desired)
 {
     uint32_t old = __atomic_load_n(part.word, __ATOMIC_SEQ_CST);
