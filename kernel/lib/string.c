@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The string functions of C, plain.  Copies and fills go by machine words, which
- * is what an emulated and a real CPU both do well.
+ * is what an emulated and a real CPU both do well; an architecture may bring its own
+ * in the place of the weak ones (AArch64).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -40,7 +41,7 @@ memset(void *to, int value, size_t bytes)
 /* May alias anything; used where both sides are aligned alike. */
 typedef uintptr_t __attribute__((may_alias)) any_word;
 
-void *
+__attribute__((weak)) void *
 memcpy(void *restrict to, const void *restrict from, size_t bytes)
 {
     uint8_t *d = to;
@@ -71,7 +72,7 @@ memcpy(void *restrict to, const void *restrict from, size_t bytes)
     return to;
 }
 
-void *
+__attribute__((weak)) void *
 memset(void *to, int value, size_t bytes)
 {
     uint8_t *d = to;

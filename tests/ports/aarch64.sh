@@ -10,6 +10,12 @@ port aarch64 aarch64-linux-gnu-gcc
 all_of_it img
 user_copies arch/aarch64/usercopy.S arch/aarch64/fixup.c
 
+strings=build/user-tests/strings-aarch64
+"${compiler[@]}" -static -O2 -Wall -Wextra -Dmemcpy=kernel_memcpy -Dmemset=kernel_memset -c \
+    -o $strings.o kernel/arch/aarch64/string.S &&
+    "${compiler[@]}" -static -O2 -Wall -Wextra -o $strings tests/programs/strings.c $strings.o || exit 1
+expect "string functions" 0 '^strings: 0 wrong' --add $strings -- ./strings-aarch64
+
 session='memtest 16 1; for i in 1 2 3 4; do (seq 1 1000 | md5sum) & done; wait'
 first="cpu: 44-bit addresses, 16-bit identifiers$"
 everything="cpu: 48-bit addresses, 16-bit identifiers, PAN, accessed and dirty by hardware, flushes by"
