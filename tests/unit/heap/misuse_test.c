@@ -13,6 +13,9 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
+struct bench death;
+char *victim;
+
 MISUSE(double_free, 64, "freed twice")
 {
     qr_kfree(death.heap, victim);

@@ -54,8 +54,9 @@ heap_shutdown(struct bench *bench, size_t leaked)
     machine_shutdown(bench->machine);
 }
 
-static struct bench death;
-static char *victim;
+/* By the misuse tests' child processes. */
+extern struct bench death;
+extern char *victim;
 
 static inline void
 death_setup(size_t bytes)
