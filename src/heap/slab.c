@@ -180,11 +180,11 @@ slab_turn(struct qr_cache *cache, struct cache_node *node)
     return (unsigned)(node->random >> 32);
 }
 
-/* The lowest bit of @row at or above @turn, else the lowest. */
+/* A bit of @row, of which @bits are objects: the lowest from a random one on, else the lowest. */
 static unsigned
-row_pick(uint64_t row, unsigned turn)
+row_pick(uint64_t row, unsigned bits, unsigned turn)
 {
-    uint64_t above = row & ~(uint64_t)0 << (turn & 63);
+    uint64_t above = row & ~(uint64_t)0 << turn % bits;
 
     return (unsigned)__builtin_ctzll(above != 0 ? above : row);
 }
@@ -202,8 +202,9 @@ slab_take(struct qr_cache *cache, struct cache_node *node, struct slab *slab, si
         uint64_t row = slab->free[w];
 
         while (row != 0 && got < want) {
-            unsigned bit =
-                random ? row_pick(row, slab_turn(cache, node)) : (unsigned)__builtin_ctzll(row);
+            unsigned bits = slab->count - w * 64u < 64 ? slab->count - w * 64u : 64;
+            unsigned bit = random ? row_pick(row, bits, slab_turn(cache, node))
+                                  : (unsigned)__builtin_ctzll(row);
 
             row &= ~((uint64_t)1 << bit);
             out[got++] = base + (size_t)bit * cache->stride;
