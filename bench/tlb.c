@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What TLB management saves: flushes, interrupts, root loads and TLB misses of some
+ * workloads on the hosted machine, with and without each part of it.
+ *
+ *     bench/tlb.sh
+ *
+ * The oracle is on: whoever saves a flush too many stops here.  Four CPUs; the
+ * simulated TLBs never evict, so a miss is a first touch or the price of a flush.
+ */
+#include "sim.h"
+
+#include <quire/space.h>
+#include <quire/tlb.h>
+
+#include <stdio.h>
+#include <string.h>
+
+enum { CPUS = 4, PROCESSES = 16 };
+
+struct mode {
+    const char *name, *text;
+    unsigned asids, features;
+    bool naive;
+};
+
+static const struct mode modes[] = {
+    {"naive", "everything, everywhere, at each change; no identifiers", 1, 0, true},
+    {"eager", "the same with identifiers", 256, 0, true},
+    {"untagged", "batches and generations, no identifiers", 1, 0, false},
+    {"quire", "batches, generations, identifiers", 256, 0, false},
+    {"broadcast", "the same on hardware that broadcasts", 256, SIM_BROADCAST, false},
+};
+
+/* The space runs on CPUs [0, cpus); all pages are in each one's TLB. */
+static void
+touch_everywhere(struct sim *sim, struct qr_space *space, unsigned cpus, size_t first, size_t last)
+{
+    for (unsigned cpu = cpus; cpu-- > 0;) {
+        sim_enter(sim, cpu);
+        sim_use(sim, space);
+        for (size_t page = first; page < last; page++)
+            (void)sim_touch(sim, page, QR_ACCESS_WRITE);
+    }
+}
+
+static void
+unmap_large(struct sim *sim)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        (void)sim_map(sim, 0, 2048, SIM_W);
+        touch_everywhere(sim, sim_space(sim), 2, 0, 2048);
+        (void)sim_unmap(sim, 0, 2048);
+    }
+}
+
+static void
+mprotect_toggle(struct sim *sim)
+{
+    (void)sim_map(sim, 0, 64, SIM_W);
+    for (unsigned i = 0; i < 50; i++) {
+        touch_everywhere(sim, sim_space(sim), 2, 0, 64);
+        (void)sim_protect(sim, 8, 24, SIM_R);
+        (void)sim_protect(sim, 8, 24, SIM_W);
+    }
+    (void)sim_unmap(sim, 0, 64);
+}
+
+static void
+munmap_storm(struct sim *sim)
+{
+    (void)sim_map(sim, 0, 16, SIM_W); /* what each thread goes on working with */
+    for (unsigned i = 0; i < 100; i++) {
+        touch_everywhere(sim, sim_space(sim), CPUS, 0, 16);
+        sim_enter(sim, i % CPUS);
+        (void)sim_map(sim, 600, 4, SIM_W);
+        for (size_t page = 600; page < 604; page++)
+            (void)sim_touch(sim, page, QR_ACCESS_WRITE);
+        (void)sim_unmap(sim, 600, 604);
+    }
+    (void)sim_unmap(sim, 0, 16);
+}
+
+/* A shell with 256 resident pages starts commands that write 8 and map 32 of their own. */
+static void
+fork_exec(struct sim *sim)
+{
+    struct qr_space *shell = sim_space(sim);
+
+    (void)sim_map(sim, 0, 256, SIM_W);
+    touch_everywhere(sim, shell, 1, 0, 256);
+    for (unsigned i = 0; i < 25; i++) {
+        struct qr_space *child = sim_fork(sim);
+        struct qr_space *fresh;
+
+        touch_everywhere(sim, child, 1, 0, 8);
+        fresh = sim_space_create(sim);
+        sim_use(sim, fresh);
+        sim_space_destroy(sim, child);
+        (void)sim_map(sim, 0, 32, SIM_W);
+        touch_everywhere(sim, fresh, 1, 0, 32);
+        sim_use(sim, shell);
+        sim_space_destroy(sim, fresh);
+        touch_everywhere(sim, shell, 1, 0, 16);
+    }
+    (void)sim_unmap(sim, 0, 256);
+}
+
+/* Each process does a little, and hands over to the next. */
+static void
+ping_pong(struct sim *sim)
+{
+    struct qr_space *first = sim_space(sim);
+    struct qr_space *spaces[PROCESSES];
+
+    for (unsigned i = 0; i < PROCESSES; i++) {
+        spaces[i] = sim_space_create(sim);
+        sim_use(sim, spaces[i]);
+        (void)sim_map(sim, 0, 8, SIM_W);
+    }
+    for (unsigned round = 0; round < 50; round++) {
+        for (unsigned i = 0; i < PROCESSES; i++)
+            touch_everywhere(sim, spaces[i], 1, 0, 8);
+    }
+    sim_use(sim, first);
+    for (unsigned i = 0; i < PROCESSES; i++)
+        sim_space_destroy(sim, spaces[i]);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(struct sim *sim);
+} workloads[] = {
+    {"unmap_large", unmap_large},   {"mprotect_toggle", mprotect_toggle},
+    {"munmap_storm", munmap_storm}, {"fork_exec", fork_exec},
+    {"ping_pong", ping_pong},
+};
+
+/* ---- Counting -------------------------------------------------------------------- */
+
+enum count { FLUSHES, INTERRUPTS, ROOTS, MISSES, COUNTS };
+
+static const char *const count_names[COUNTS] = {"flushes", "interrupts", "root_loads",
+                                                "tlb_misses"};
+
+struct counts {
+    unsigned long long value[COUNTS];
+};
+
+static struct counts
+counts_of(struct sim *sim)
+{
+    struct sim_stats stats = sim_stats(sim);
+
+    return (struct counts){.value = {
+                               [FLUSHES] = stats.flush_page + stats.flush_asid + stats.flush_all,
+                               [INTERRUPTS] = stats.ipis_sent,
+                               [ROOTS] = stats.root_switches,
+                               [MISSES] = stats.tlb_misses,
+                           }};
+}
+
+static struct counts
+measure(const struct mode *mode, void (*run)(struct sim *sim))
+{
+    struct sim *sim = sim_boot((struct sim_options){
+        .frames = 8192,
+        .cpus = CPUS,
+        .asids = mode->asids,
+        .features = mode->features | SIM_NO_VALIDATE,
+    });
+    struct counts before, after;
+
+    qr_tlb_set_naive(sim_tlb(sim), mode->naive);
+    before = counts_of(sim);
+    run(sim);
+    after = counts_of(sim);
+    qr_tlb_set_naive(sim_tlb(sim), false);
+    sim_enter(sim, 0);
+    sim_shutdown(sim);
+    for (unsigned i = 0; i < COUNTS; i++)
+        after.value[i] -= before.value[i];
+    return after;
+}
+
+static void
+print_lines(const char *workload, const struct counts *ours, const struct counts *naive)
+{
+    for (unsigned i = 0; i < COUNTS; i++)
+        printf("BENCH tlb_%s_%s quire %llu count naive %llu\n", workload, count_names[i],
+               ours->value[i], naive->value[i]);
+}
+
+int
+main(void)
+{
+    struct counts counts[QR_ARRAY_COUNT(workloads)][QR_ARRAY_COUNT(modes)];
+
+    for (unsigned m = 0; m < QR_ARRAY_COUNT(modes); m++)
+        printf("%-10s %s\n", modes[m].name, modes[m].text);
+    for (unsigned w = 0; w < QR_ARRAY_COUNT(workloads); w++) {
+        printf("\n%-18s %10s %11s %11s %11s\n", workloads[w].name, "flushes", "interrupts",
+               "root loads", "TLB misses");
+        for (unsigned m = 0; m < QR_ARRAY_COUNT(modes); m++) {
+            struct counts *c = &counts[w][m];
+
+            *c = measure(&modes[m], workloads[w].run);
+            printf("  %-16s %10llu %11llu %11llu %11llu\n", modes[m].name, c->value[FLUSHES],
+                   c->value[INTERRUPTS], c->value[ROOTS], c->value[MISSES]);
+        }
+        printf("  saved, naive to quire");
+        for (unsigned i = 0; i < COUNTS; i++) {
+            double most = (double)counts[w][0].value[i];
+
+            if (most > 0)
+                printf("  %s %.0f %%", count_names[i],
+                       100 * (1 - (double)counts[w][3].value[i] / most));
+        }
+        printf("\n");
+    }
+    printf("\n");
+    for (unsigned w = 0; w < QR_ARRAY_COUNT(workloads); w++)
+        print_lines(workloads[w].name, &counts[w][3], &counts[w][0]);
+    return 0;
+}
