@@ -50,16 +50,16 @@ memcpy(void *restrict to, const void *restrict from, size_t bytes)
     if (((uintptr_t)d - (uintptr_t)s) % sizeof(any_word) == 0) {
         for (; bytes > 0 && (uintptr_t)d % sizeof(any_word) != 0; bytes--)
             *d++ = *s++;
-        for (; bytes >= 4 * sizeof(any_word); bytes -= 4 * sizeof(any_word)) {
-            any_word a = ((const any_word *)s)[0], b = ((const any_word *)s)[1];
-            any_word c = ((const any_word *)s)[2], e = ((const any_word *)s)[3];
+        for (; bytes >= 8 * sizeof(any_word); bytes -= 8 * sizeof(any_word)) {
+            any_word *w = (any_word *)d;
+            const any_word *v = (const any_word *)s;
+            any_word a = v[0], b = v[1], c = v[2], e = v[3];
+            any_word f = v[4], g = v[5], h = v[6], i = v[7];
 
-            ((any_word *)d)[0] = a;
-            ((any_word *)d)[1] = b;
-            ((any_word *)d)[2] = c;
-            ((any_word *)d)[3] = e;
-            d += 4 * sizeof(any_word);
-            s += 4 * sizeof(any_word);
+            w[0] = a, w[1] = b, w[2] = c, w[3] = e;
+            w[4] = f, w[5] = g, w[6] = h, w[7] = i;
+            d += 8 * sizeof(any_word);
+            s += 8 * sizeof(any_word);
         }
         for (; bytes >= sizeof(any_word); bytes -= sizeof(any_word)) {
             *(any_word *)d = *(const any_word *)s;
@@ -80,10 +80,12 @@ memset(void *to, int value, size_t bytes)
 
     for (; bytes > 0 && (uintptr_t)d % sizeof(any_word) != 0; bytes--)
         *d++ = (uint8_t)value;
-    for (; bytes >= 4 * sizeof(any_word); bytes -= 4 * sizeof(any_word)) {
-        for (unsigned i = 0; i < 4; i++)
-            ((any_word *)d)[i] = pattern;
-        d += 4 * sizeof(any_word);
+    for (; bytes >= 8 * sizeof(any_word); bytes -= 8 * sizeof(any_word)) {
+        any_word *w = (any_word *)d;
+
+        w[0] = w[1] = w[2] = w[3] = pattern;
+        w[4] = w[5] = w[6] = w[7] = pattern;
+        d += 8 * sizeof(any_word);
     }
     for (; bytes >= sizeof(any_word); bytes -= sizeof(any_word)) {
         *(any_word *)d = pattern;
