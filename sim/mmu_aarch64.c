@@ -254,7 +254,7 @@ arm_check_state(const struct mmu_state *state, const struct sim_access *access,
         .levels = levels_,                                                                    \
         .va_bits = va_bits_,                                                                  \
         .roots = MMU_ROOTS_TWO,                                                               \
-        .user_end = ((uintptr_t)1 << va_bits_) - ((uintptr_t)1 << granule_),                  \
+        .user_end = (uintptr_t)(((uint64_t)1 << va_bits_) - ((uint64_t)1 << granule_)),       \
         .entry_bytes = 8,                                                                     \
         .break_before_make = true,                                                            \
         .broadcasts = true,                                                                   \

@@ -154,13 +154,14 @@ riscv_check_state(const struct mmu_state *state, const struct sim_access *access
     return mmu_code(state, access, SIM_FAULT_PRESENT | SIM_FAULT_STATE);
 }
 
-#define RISCV(levels_, name_)                                                                     \
-    {                                                                                             \
-        .name = name_, .page_shift = 12, .levels = levels_, .va_bits = 12 + 9 * levels_,          \
-        .roots = MMU_ROOTS_SIGNED, .user_end = ((uintptr_t)1 << (11 + 9 * levels_)) - 4096,       \
-        .entry_bytes = 8, .page_flush_keeps_walks = true, .shift = riscv_shift,                   \
-        .offset = riscv_offset, .decode = riscv_decode, .mark = riscv_mark, .check = riscv_check, \
-        .check_state = riscv_check_state, .code = mmu_code,                                       \
+#define RISCV(levels_, name_)                                                                  \
+    {                                                                                          \
+        .name = name_, .page_shift = 12, .levels = levels_, .va_bits = 12 + 9 * levels_,       \
+        .roots = MMU_ROOTS_SIGNED,                                                             \
+        .user_end = (uintptr_t)(((uint64_t)1 << (11 + 9 * levels_)) - 4096), .entry_bytes = 8, \
+        .page_flush_keeps_walks = true, .shift = riscv_shift, .offset = riscv_offset,          \
+        .decode = riscv_decode, .mark = riscv_mark, .check = riscv_check,                      \
+        .check_state = riscv_check_state, .code = mmu_code,                                    \
     }
 
 const struct mmu_ops mmu_riscv64_sv39 = RISCV(3, "riscv64_sv39");

@@ -6,7 +6,7 @@
 
 #include "harness.h"
 
-#define LIMIT ((uintptr_t)1 << 47)
+#define LIMIT ((uintptr_t)1 << (sizeof(uintptr_t) * 8 - 17)) /* 47 of 64 bits */
 
 TEST(types, a_range_is_made_only_from_sound_numbers)
 {
