@@ -33,8 +33,8 @@ log_boot_info(void)
             usable += r->bytes;
     }
     printk("quire: booted by %s, %u memory regions, %llu MiB usable, %u CPUs reported, %s\n",
-           boot_info.protocol, boot_info.region_count, (unsigned long long)usable >> 20, boot_machine.cpu_count,
-           arch_cpu_name());
+           boot_info.protocol, boot_info.region_count, (unsigned long long)usable >> 20,
+           boot_machine.cpu_count, arch_cpu_name());
     if (boot_info.regions_dropped)
         printk("boot: %u memory regions beyond %u are ignored\n", boot_info.regions_dropped,
                BOOT_REGIONS_MAX);
