@@ -28,6 +28,11 @@ void qr_tlb_set_kernel(struct qr_tlb *tlb, struct qr_tlb_space *kernel);
 void qr_tlb_cpu_online(struct qr_tlb *tlb);
 
 void qr_tlb_space_init(struct qr_tlb_space *space, struct qr_tlb *tlb, struct qr_tables *tables);
+/**
+ * Nobody will run user code in it again: CPUs that still borrow it go to the kernel's tables, and
+ * what is taken out of it from now on costs no flush.  Context: as qr_tlb_batch_finish().
+ */
+void qr_tlb_space_unload(struct qr_tlb_space *space);
 /** No CPU runs it any more; every trace of it is flushed or will be before its id's reuse. */
 void qr_tlb_space_fini(struct qr_tlb_space *space);
 

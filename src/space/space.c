@@ -104,6 +104,7 @@ qr_space_put(struct qr_space *space)
     qr_assert(before != 0);
     if (before != 1)
         return;
+    qr_tlb_space_unload(&space->tlb); /* before the flushes that it saves */
     qr_space_clear(space);
     space_unregister(space);
     qr_tlb_space_fini(&space->tlb);

@@ -97,5 +97,6 @@ qr_asid_release(struct qr_tlb *tlb, struct qr_tlb_space *space)
     qr_spin_lock(&tlb->asid_lock);
     if (tlb->owner[asid] == space)
         tlb->owner[asid] = NULL;
+    atomic_store(&space->asid, 0);
     qr_spin_unlock(&tlb->asid_lock);
 }

@@ -92,17 +92,23 @@ qr_tlb_space_init(struct qr_tlb_space *space, struct qr_tlb *tlb, struct qr_tabl
 }
 
 void
-qr_tlb_space_fini(struct qr_tlb_space *space)
+qr_tlb_space_unload(struct qr_tlb_space *space)
 {
     struct tlb_change end = {.space = space, .mode = TLB_SPACE, .evict = true};
 
-    qr_assert(atomic_load(&space->pending) == 0);
     if (space->tlb == NULL)
         return;
     if (!tlb_set_is_empty(&space->active))
         qr_tlb_shoot(space->tlb, &end);
     qr_assert(tlb_set_is_empty(&space->active));
     qr_asid_release(space->tlb, space);
+}
+
+void
+qr_tlb_space_fini(struct qr_tlb_space *space)
+{
+    qr_assert(atomic_load(&space->pending) == 0);
+    qr_tlb_space_unload(space);
 }
 
 /* This CPU's place in @tlb; interrupts are off. */

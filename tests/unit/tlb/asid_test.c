@@ -320,6 +320,31 @@ TEST(asid, where_hardware_broadcasts_the_end_of_a_space_still_interrupts)
     world_end(&w);
 }
 
+/* A process that ends: one interrupt to who borrows its space, and no flush after that. */
+TEST(asid, an_unloaded_space_is_taken_apart_without_a_flush)
+{
+    static const unsigned kinds[] = {0, SIM_BROADCAST};
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct world w;
+
+        world_boot(&w, (struct sim_options){.asids = 16, .features = kinds[i]});
+        for (size_t page = 0; page < PAGES; page++)
+            map_page(&w, &w.places[0], page);
+        for (unsigned cpu = 0; cpu < 2; cpu++) {
+            run_on(&w, 0, cpu);
+            EXPECT_TRUE(touch(&w, cpu, 1));
+            qr_tlb_enter_lazy();
+        }
+        qr_tlb_space_unload(&w.places[0].space);
+        EXPECT_EQ(count(&w, QR_EVENT_IPI), 1);
+        unmap_pages(&w.places[0], 0, PAGES);
+        EXPECT_EQ(count(&w, QR_EVENT_IPI), 1);
+        EXPECT_EQ(count(&w, QR_EVENT_FLUSH_PAGE) + count(&w, QR_EVENT_FLUSH_SPACE), 0);
+        world_end(&w);
+    }
+}
+
 /* ---- What was not there ----------------------------------------------------------- */
 
 TEST(asid, cpus_that_remember_nothing_are_told_of_kernel_mappings)
