@@ -69,3 +69,14 @@ soak-heap: setup
 	@cmake --preset hosted >/dev/null
 	@cmake --build --preset hosted --target quire-malloc test_heap
 	@tests/preload/programs.sh --long
+
+# The frame allocator beside a free list and a textbook buddy, at 4 and at 16 GiB, and how it
+# scales.
+.PHONY: bench-frames
+
+bench-frames: setup
+	@bench/frames-heap --instructions
+	@bench/frames-heap
+	@bench/frames-heap --instructions --gib 16 churn_10 churn_100 churn_500 churn_900 churn_990 churn_999 fail_0
+	@bench/frames-scale
+	@bench/frames-colour

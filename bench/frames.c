@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The frame allocator's hot paths, one row a run:  frames ROW GIB
+ * The frame allocator's hot paths, one row a run:  frames ROW quire|list|buddy GIB
  *
- * bench/frames-heap runs every row under callgrind, which counts the instructions of the
+ * bench/frames-heap runs every row, under callgrind too, which counts the instructions of the
  * measured_ function alone, and prints the table.  Peers: a linked list of free frames,
- * the floor of what any allocator costs, and a textbook buddy.
+ * the floor of what any allocator costs, and a textbook buddy; neither has a lock or a check.
  */
 #include "frames_machine.h"
 
@@ -13,176 +13,57 @@
 #include <string.h>
 
 static struct qr_frames *frames;
-static struct qr_frame **held;
+static void **held;
 static size_t held_count;
+static uint64_t started;
 
 /* The loop around an operation is not what is measured. */
 #define UNROLLED _Pragma("GCC unroll 8")
 
-enum { BURST = 1024 };
+enum { BURST = 1024, BURSTS = 100 };
 
-/* ---- rows ---------------------------------------------------------------- */
-
-MEASURED(lifo)(unsigned order, size_t count)
+static void
+measure_start(void)
 {
-    UNROLLED
-    for (size_t i = 0; i < count; i++)
-        qr_frame_free(frames, qr_frame_alloc_block(frames, order, 0));
+    started = bench_now_ns();
 }
 
 static void
-row_lifo(unsigned order)
+measure_end(uint64_t operations)
 {
-    qr_frame_free(frames, qr_frame_alloc_block(frames, order, 0));
-    measured_lifo(order, 100000);
-    bench_operations(200000);
+    uint64_t ns = bench_now_ns() - started;
+
+    bench_operations(operations);
+    printf("PICOSECONDS %llu\n", (unsigned long long)(ns * 1000 / operations));
 }
 
-MEASURED(lifo_single)(size_t count)
-{
-    UNROLLED
-    for (size_t i = 0; i < count; i++)
-        qr_frame_free(frames, qr_frame_alloc(frames, 0));
-}
+/* ---- the list ------------------------------------------------------------- */
 
-MEASURED(fill)(size_t count)
-{
-    struct qr_frames *machine = frames;
-    struct qr_frame **out = held;
-
-    UNROLLED
-    for (size_t i = 0; i < count; i++)
-        out[i] = qr_frame_alloc(machine, 0);
-}
-
-MEASURED(free_all)(size_t count)
-{
-    struct qr_frames *machine = frames;
-    struct qr_frame **list = held;
-
-    UNROLLED
-    for (size_t i = 0; i < count; i++)
-        qr_frame_free(machine, list[i]);
-}
-
-MEASURED(fill_many)(size_t count)
-{
-    for (size_t i = 0; i < count; i += 64)
-        (void)qr_frame_alloc_many(frames, 64, held + i, 0);
-}
-
-MEASURED(free_many)(size_t count)
-{
-    for (size_t i = 0; i < count; i += 64)
-        qr_frame_free_many(frames, 64, held + i);
-}
-
-/* Free and allocate bursts of random frames: the stack alone cannot serve that. */
-MEASURED(churn)(size_t bursts, const uint32_t *victims)
-{
-    for (size_t b = 0; b < bursts; b++) {
-        const uint32_t *at = victims + b * BURST;
-
-        UNROLLED
-        for (size_t i = 0; i < BURST; i++)
-            qr_frame_free(frames, held[at[i]]);
-        UNROLLED
-        for (size_t i = 0; i < BURST; i++)
-            held[at[i]] = qr_frame_alloc(frames, 0);
-    }
-}
-
-static void
-shuffle(void)
-{
-    for (size_t i = held_count; i > 1; i--) {
-        size_t j = bench_random() % i;
-        struct qr_frame *frame = held[i - 1];
-
-        held[i - 1] = held[j];
-        held[j] = frame;
-    }
-}
-
-/* All memory allocated, then single frames freed at random until @permille remain in use. */
-static void
-occupy(size_t total, unsigned permille)
-{
-    struct qr_frames_stats stats;
-
-    qr_frames_stats(frames, &stats); /* of what can be allocated at all */
-    size_t keep = stats.total / 1000 * permille;
-
-    while (held_count < total &&
-           (held[held_count] = qr_frame_alloc(frames, QR_ALLOC_NO_REPORT)) != NULL)
-        held_count++;
-    shuffle();
-    while (held_count > keep)
-        qr_frame_free(frames, held[--held_count]);
-}
-
-static void
-row_churn(size_t total, unsigned permille)
-{
-    enum { BURSTS = 200 };
-    uint32_t *victims = malloc(BURSTS * BURST * sizeof(*victims));
-
-    occupy(total, permille);
-    /* Distinct within a burst: a run of consecutive places in a shuffled list. */
-    for (size_t b = 0; b < BURSTS; b++) {
-        size_t start = bench_random() % (held_count - BURST);
-
-        for (size_t i = 0; i < BURST; i++)
-            victims[b * BURST + i] = (uint32_t)(start + i);
-    }
-    measured_churn(BURSTS / 2, victims + BURSTS / 2 * BURST);
-    bench_operations((uint64_t)BURSTS / 2 * BURST * 2);
-}
-
-MEASURED(fail)(unsigned order, size_t count)
-{
-    UNROLLED
-    for (size_t i = 0; i < count; i++)
-        (void)qr_frame_alloc_block(frames, order, QR_ALLOC_NO_REPORT);
-}
-
-static void
-row_fail(size_t total, unsigned order)
-{
-    while (held_count < total &&
-           (held[held_count] = qr_frame_alloc(frames, QR_ALLOC_NO_REPORT)) != NULL)
-        held_count++;
-    (void)qr_frame_alloc_block(frames, order, QR_ALLOC_NO_REPORT);
-    measured_fail(order, 10000);
-    bench_operations(10000);
-}
-
-MEASURED(boot)(uint64_t bytes)
-{
-    frames = bench_boot(bytes, 4);
-}
-
-/* ---- peers --------------------------------------------------------------- */
-
-/* The floor: a list of free frames, no lock, no check. */
-static struct list_frame {
+struct list_frame {
     struct list_frame *next;
-} * list_free;
+};
+static struct list_frame *list_free, *list_frames;
 
-MEASURED(list_lifo)(size_t count)
+static __attribute__((noinline)) void *
+list_alloc(void)
 {
-    UNROLLED
-    for (size_t i = 0; i < count; i++) {
-        struct list_frame *frame = list_free;
+    struct list_frame *frame = list_free;
 
+    if (frame != NULL)
         list_free = frame->next;
-        __asm__ volatile("" : : "r"(frame) : "memory");
-        frame->next = list_free;
-        list_free = frame;
-    }
+    return frame;
 }
 
-/* The textbook: free lists by order, a bit that says which buddy is free, no lock. */
+static __attribute__((noinline)) void
+list_give(void *frame)
+{
+    ((struct list_frame *)frame)->next = list_free;
+    list_free = frame;
+}
+
+/* ---- the buddy ------------------------------------------------------------- */
+
+/* The textbook: free lists by order, a field that says which buddy is free. */
 enum { BUDDY_ORDERS = 19 };
 static struct buddy_node {
     struct buddy_node *next, *prev;
@@ -227,7 +108,7 @@ buddy_alloc(int want)
 }
 
 static __attribute__((noinline)) void
-buddy_free(struct buddy_node *node, int order)
+buddy_give(struct buddy_node *node, int order)
 {
     size_t index = (size_t)(node - buddy_nodes);
 
@@ -242,138 +123,315 @@ buddy_free(struct buddy_node *node, int order)
     buddy_list(&buddy_nodes[index], order);
 }
 
+/* ---- measured loops, the same for each ---------------------------------------- */
+
+#define PEER(NAME, ALLOC, ONE, GIVE)                                \
+    MEASURED(NAME##_lifo)(struct qr_frames * machine, size_t count) \
+    {                                                               \
+        (void)machine;                                              \
+        UNROLLED                                                    \
+        for (size_t i = 0; i < count; i++)                          \
+            GIVE(ALLOC);                                            \
+    }                                                               \
+    MEASURED(NAME##_fill)(struct qr_frames * machine, size_t count) \
+    {                                                               \
+        void **out = held;                                          \
+                                                                    \
+        (void)machine;                                              \
+        UNROLLED                                                    \
+        for (size_t i = 0; i < count; i++)                          \
+            out[i] = ALLOC;                                         \
+    }                                                               \
+    MEASURED(NAME##_free)(struct qr_frames * machine, size_t count) \
+    {                                                               \
+        void **list = held;                                         \
+                                                                    \
+        (void)machine;                                              \
+        UNROLLED                                                    \
+        for (size_t i = 0; i < count; i++)                          \
+            GIVE(list[i]);                                          \
+    }                                                               \
+    MEASURED(NAME##_burst)(struct qr_frames * machine, void **at)   \
+    {                                                               \
+        (void)machine;                                              \
+        UNROLLED                                                    \
+        for (size_t i = 0; i < BURST; i++)                          \
+            GIVE(at[i]);                                            \
+        UNROLLED                                                    \
+        for (size_t i = 0; i < BURST; i++)                          \
+            at[i] = ALLOC;                                          \
+    }                                                               \
+    static void *NAME##_one(void)                                   \
+    {                                                               \
+        struct qr_frames *machine = frames;                         \
+                                                                    \
+        (void)machine;                                              \
+        return ONE;                                                 \
+    }                                                               \
+    static void NAME##_back(void *frame)                            \
+    {                                                               \
+        struct qr_frames *machine = frames;                         \
+                                                                    \
+        (void)machine;                                              \
+        GIVE(frame);                                                \
+    }
+
+#define QUIRE_GIVE(frame) qr_frame_free(machine, frame)
+PEER(quire, qr_frame_alloc(machine, 0), qr_frame_alloc(machine, QR_ALLOC_NO_REPORT), QUIRE_GIVE)
+PEER(movable, qr_frame_alloc(machine, QR_ALLOC_MOVABLE),
+     qr_frame_alloc(machine, QR_ALLOC_MOVABLE | QR_ALLOC_NO_REPORT), QUIRE_GIVE)
+#define LIST_GIVE(frame) list_give(frame)
+PEER(list, list_alloc(), list_alloc(), LIST_GIVE)
+#define BUDDY_GIVE(frame) buddy_give((struct buddy_node *)(frame), 0)
+PEER(buddy, buddy_alloc(0), buddy_alloc(0), BUDDY_GIVE)
+
+struct peer {
+    const char *name;
+    void (*lifo)(struct qr_frames *machine, size_t count);
+    void (*fill)(struct qr_frames *machine, size_t count);
+    void (*free)(struct qr_frames *machine, size_t count);
+    void (*burst)(struct qr_frames *machine, void **at);
+    void *(*one)(void);
+    void (*back)(void *frame);
+};
+#define PEER_ROW(NAME)                                                                 \
+    {                                                                                  \
+#NAME, measured_##NAME##_lifo, measured_##NAME##_fill, measured_##NAME##_free, \
+            measured_##NAME##_burst, NAME##_one, NAME##_back                           \
+    }
+static const struct peer peers[] = {PEER_ROW(quire), PEER_ROW(movable), PEER_ROW(list),
+                                    PEER_ROW(buddy)};
+
+/* Quire's own: whole blocks, batches, requests that fail. */
+
+MEASURED(quire_lifo_order)(struct qr_frames *machine, unsigned order, size_t count)
+{
+    UNROLLED
+    for (size_t i = 0; i < count; i++)
+        qr_frame_free(machine, qr_frame_alloc_block(machine, order, 0));
+}
+
+MEASURED(quire_fill_many)(struct qr_frames *machine, size_t count)
+{
+    for (size_t i = 0; i < count; i += 64)
+        (void)qr_frame_alloc_many(machine, 64, (struct qr_frame **)held + i, 0);
+}
+
+MEASURED(quire_free_many)(struct qr_frames *machine, size_t count)
+{
+    for (size_t i = 0; i < count; i += 64)
+        qr_frame_free_many(machine, 64, (struct qr_frame **)held + i);
+}
+
+MEASURED(quire_fail)(struct qr_frames *machine, unsigned order, size_t count)
+{
+    UNROLLED
+    for (size_t i = 0; i < count; i++)
+        (void)qr_frame_alloc_block(machine, order, QR_ALLOC_NO_REPORT);
+}
+
+MEASURED(buddy_lifo_order)(int order, size_t count)
+{
+    UNROLLED
+    for (size_t i = 0; i < count; i++)
+        buddy_give(buddy_alloc(order), order);
+}
+
+MEASURED(buddy_fail)(int order, size_t count)
+{
+    UNROLLED
+    for (size_t i = 0; i < count; i++)
+        (void)buddy_alloc(order);
+}
+
+MEASURED(boot)(uint64_t bytes)
+{
+    frames = bench_boot(bytes, 4);
+}
+
+/* ---- set-up -------------------------------------------------------------------- */
+
 static void
-buddy_boot(size_t total)
+peer_boot(const char *name, size_t total)
 {
-    buddy_nodes = malloc((total + ((size_t)1 << (BUDDY_ORDERS - 1))) * sizeof(*buddy_nodes));
-    for (int order = 0; order < BUDDY_ORDERS; order++)
-        buddy_heads[order].next = buddy_heads[order].prev = &buddy_heads[order];
-    for (size_t i = 0; i < total; i++)
-        buddy_nodes[i].order = -1;
-    for (size_t i = 0; i < total; i += (size_t)1 << (BUDDY_ORDERS - 1))
-        buddy_list(&buddy_nodes[i], BUDDY_ORDERS - 1);
+    if (strcmp(name, "list") == 0) {
+        list_frames = malloc(total * sizeof(*list_frames));
+        for (size_t i = total; i-- > 0;)
+            list_give(&list_frames[i]);
+    } else if (strcmp(name, "buddy") == 0) {
+        size_t largest = (size_t)1 << (BUDDY_ORDERS - 1);
+
+        buddy_nodes = malloc((total + largest) * sizeof(*buddy_nodes));
+        for (int order = 0; order < BUDDY_ORDERS; order++)
+            buddy_heads[order].next = buddy_heads[order].prev = &buddy_heads[order];
+        for (size_t i = 0; i < total + largest; i++)
+            buddy_nodes[i].order = -1;
+        for (size_t i = 0; i + largest <= total; i += largest)
+            buddy_list(&buddy_nodes[i], BUDDY_ORDERS - 1);
+    } else {
+        frames = bench_boot(total * QR_PAGE_SIZE, 4);
+    }
 }
 
-MEASURED(buddy_lifo)(int order, size_t count)
+static void
+take_all(const struct peer *peer, size_t total)
 {
-    UNROLLED
-    for (size_t i = 0; i < count; i++)
-        buddy_free(buddy_alloc(order), order);
+    while (held_count < total && (held[held_count] = peer->one()) != NULL)
+        held_count++;
 }
 
-MEASURED(buddy_fill)(size_t count)
+static void
+shuffle(void)
 {
-    UNROLLED
-    for (size_t i = 0; i < count; i++)
-        held[i] = (struct qr_frame *)buddy_alloc(0);
+    for (size_t i = held_count; i > 1; i--) {
+        size_t j = bench_random() % i;
+        void *frame = held[i - 1];
+
+        held[i - 1] = held[j];
+        held[j] = frame;
+    }
 }
 
-MEASURED(buddy_free_all)(size_t count)
+/* All memory allocated, then single frames freed at random until @permille remain in use. */
+static void
+row_churn(const struct peer *peer, size_t total, unsigned permille)
 {
-    UNROLLED
-    for (size_t i = 0; i < count; i++)
-        buddy_free((struct buddy_node *)held[i], 0);
-}
+    struct qr_frames_stats stats = {.total = total};
+    size_t keep;
 
-/* ---- which row ----------------------------------------------------------- */
+    take_all(peer, total);
+    shuffle();
+    if (frames != NULL)
+        qr_frames_stats(frames, &stats); /* of what can be allocated at all */
+    keep = stats.total / 1000 * permille;
+    while (held_count > keep)
+        peer->back(held[--held_count]);
+    /* A run of neighbours in a shuffled list: distinct, and random frames. */
+    for (size_t b = 0; b < BURSTS; b++)
+        peer->burst(frames, held + bench_random() % (held_count - BURST));
+    measure_start();
+    for (size_t b = 0; b < BURSTS; b++)
+        peer->burst(frames, held + bench_random() % (held_count - BURST));
+    measure_end((uint64_t)BURSTS * BURST * 2);
+    bench_operations((uint64_t)BURSTS * BURST * 4); /* for callgrind, which sees all bursts */
+}
 
 static int
-peer_row(const char *row, size_t total)
+row_run(const char *row, const struct peer *peer, size_t total)
 {
-    static struct list_frame frame;
+    size_t some = total / 2 & ~(size_t)63;
+    bool quire = frames != NULL;
 
-    if (strcmp(row, "list_lifo") == 0) {
-        list_free = &frame;
-        measured_list_lifo(100000);
-        bench_operations(200000);
-        return 0;
-    }
-    buddy_boot(total);
-    if (strcmp(row, "buddy_lifo") == 0 || strcmp(row, "buddy_lifo_9") == 0) {
-        measured_buddy_lifo(row[10] == '_' ? 9 : 0, 100000);
-        bench_operations(200000);
-    } else if (strcmp(row, "buddy_fill") == 0) {
-        measured_buddy_fill(total);
-        bench_operations(total);
-    } else if (strcmp(row, "buddy_free") == 0) {
-        for (size_t i = 0; i < total; i++)
-            held[i] = (struct qr_frame *)buddy_alloc(0);
-        measured_buddy_free_all(total);
-        bench_operations(total);
+    if (strcmp(row, "lifo") == 0) {
+        peer->back(peer->one());
+        measure_start();
+        peer->lifo(frames, 100000);
+        measure_end(200000);
+    } else if (strcmp(row, "first_fill") == 0) {
+        measure_start();
+        peer->fill(frames, some);
+        measure_end(some);
+    } else if (strcmp(row, "fill") == 0) { /* descriptors written before */
+        take_all(peer, total);
+        while (held_count > 0)
+            peer->back(held[--held_count]);
+        measure_start();
+        peer->fill(frames, some);
+        measure_end(some);
+    } else if (strcmp(row, "free") == 0 || strcmp(row, "free_random") == 0) {
+        take_all(peer, some);
+        if (strcmp(row, "free") != 0)
+            shuffle();
+        measure_start();
+        peer->free(frames, some);
+        measure_end(some);
+    } else if (strncmp(row, "churn_", 6) == 0) {
+        row_churn(peer, total, (unsigned)atoi(row + 6));
+    } else if (strncmp(row, "lifo_", 5) == 0) {
+        int order = atoi(row + 5);
+
+        if (quire)
+            qr_frame_free(frames, qr_frame_alloc_block(frames, (unsigned)order, 0));
+        measure_start();
+        if (quire)
+            measured_quire_lifo_order(frames, (unsigned)order, 100000);
+        else
+            measured_buddy_lifo_order(order, 100000);
+        measure_end(200000);
+    } else if (strncmp(row, "fail_", 5) == 0) {
+        int order = atoi(row + 5);
+
+        if (quire) {
+            while (held_count < total &&
+                   (held[held_count] = qr_frame_alloc(frames, QR_ALLOC_NO_REPORT)) != NULL)
+                held_count++;
+            (void)qr_frame_alloc_block(frames, (unsigned)order, QR_ALLOC_NO_REPORT);
+        } else {
+            take_all(peer, total);
+        }
+        measure_start();
+        if (quire)
+            measured_quire_fail(frames, (unsigned)order, 10000);
+        else
+            measured_buddy_fail(order, 10000);
+        measure_end(10000);
+    } else if (strcmp(row, "fill_many") == 0 && quire) {
+        take_all(peer, total);
+        while (held_count > 0)
+            peer->back(held[--held_count]);
+        measure_start();
+        measured_quire_fill_many(frames, some);
+        measure_end(some);
+    } else if (strcmp(row, "free_many") == 0 && quire) {
+        measured_quire_fill_many(frames, 0);
+        for (size_t i = 0; i < some; i += 64)
+            (void)qr_frame_alloc_many(frames, 64, (struct qr_frame **)held + i, 0);
+        measure_start();
+        measured_quire_free_many(frames, some);
+        measure_end(some);
     } else {
         return 1;
     }
     return 0;
+}
+
+/* Bytes of metadata a frame, descriptors aside, in thousandths. */
+static void
+row_metadata(void)
+{
+    struct qr_frames_stats stats;
+
+    qr_frames_stats(frames, &stats);
+    printf("MILLIBYTES %llu\n",
+           (unsigned long long)((stats.metadata_bytes -
+                                 (stats.total + stats.reserved) * sizeof(struct qr_frame)) *
+                                1000 / (stats.total + stats.reserved)));
 }
 
 int
 main(int argc, char **argv)
 {
     const char *row = argc > 1 ? argv[1] : "";
-    uint64_t bytes = (argc > 2 ? strtoull(argv[2], NULL, 0) : 4) * BENCH_GIB;
+    const char *name = argc > 2 ? argv[2] : "quire";
+    uint64_t bytes = (argc > 3 ? strtoull(argv[3], NULL, 0) : 4) * BENCH_GIB;
     size_t total = bytes / QR_PAGE_SIZE;
-    size_t some = total / 2 & ~(size_t)63;
-    uint64_t start;
 
-    held = calloc(total, sizeof(*held));
     if (strcmp(row, "boot") == 0) {
-        start = bench_now_ns();
+        measure_start();
         measured_boot(bytes);
-        fprintf(stderr, "boot of %llu GiB: %llu us\n", (unsigned long long)(bytes / BENCH_GIB),
-                (unsigned long long)(bench_now_ns() - start) / 1000);
-        bench_operations(1);
+        measure_end(1);
         return 0;
     }
-    if (strncmp(row, "list_", 5) == 0 || strncmp(row, "buddy_", 6) == 0)
-        return peer_row(row, total);
-
-    frames = bench_boot(bytes, 4);
-    if (strcmp(row, "lifo") == 0) {
-        qr_frame_free(frames, qr_frame_alloc(frames, 0));
-        measured_lifo_single(100000);
-        bench_operations(200000);
-    } else if (strncmp(row, "lifo_", 5) == 0) {
-        row_lifo((unsigned)atoi(row + 5));
-    } else if (strcmp(row, "fill") == 0) {
-        measured_fill(some);
-        bench_operations(some);
-    } else if (strcmp(row, "refill") == 0) { /* descriptors written before */
-        while (held_count < total &&
-               (held[held_count] = qr_frame_alloc(frames, QR_ALLOC_NO_REPORT)) != NULL)
-            held_count++;
-        while (held_count > 0)
-            qr_frame_free(frames, held[--held_count]);
-        measured_fill(some);
-        bench_operations(some);
-    } else if (strcmp(row, "free") == 0) {
-        for (size_t i = 0; i < some; i++)
-            held[i] = qr_frame_alloc(frames, 0);
-        measured_free_all(some);
-        bench_operations(some);
-    } else if (strcmp(row, "free_random") == 0) {
-        for (held_count = 0; held_count < some; held_count++)
-            held[held_count] = qr_frame_alloc(frames, 0);
-        shuffle();
-        measured_free_all(some);
-        bench_operations(some);
-    } else if (strcmp(row, "fill_many") == 0) {
-        for (size_t i = 0; i < some; i++)
-            held[i] = qr_frame_alloc(frames, 0);
-        qr_frame_free_many(frames, some, held);
-        measured_fill_many(some);
-        bench_operations(some);
-    } else if (strcmp(row, "free_many") == 0) {
-        for (size_t i = 0; i < some; i += 64)
-            (void)qr_frame_alloc_many(frames, 64, held + i, 0);
-        measured_free_many(some);
-        bench_operations(some);
-    } else if (strncmp(row, "churn_", 6) == 0) {
-        row_churn(total, (unsigned)atoi(row + 6));
-    } else if (strncmp(row, "fail_", 5) == 0) {
-        row_fail(total, (unsigned)atoi(row + 5));
-    } else {
-        fprintf(stderr, "no such row: %s\n", row);
-        return 1;
+    held = calloc(total, sizeof(*held));
+    peer_boot(name, total);
+    if (strcmp(row, "metadata") == 0) {
+        row_metadata();
+        return 0;
     }
-    return 0;
+    for (size_t i = 0; i < sizeof(peers) / sizeof(peers[0]); i++) {
+        if (strcmp(peers[i].name, name) == 0 && row_run(row, &peers[i], total) == 0)
+            return 0;
+    }
+    fprintf(stderr, "no such row: %s %s\n", row, name);
+    return 1;
 }

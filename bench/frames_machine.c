@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "frames_port.h"
@@ -117,6 +118,36 @@ bench_boot(uint64_t bytes, unsigned count)
     bench_enter(0);
     bench_ram = reserve(range.range.end.v);
     frames = reserve(qr_frames_size(&config));
+    if (qr_frames_init(frames, &config) != QR_OK) {
+        fprintf(stderr, "frames do not start\n");
+        exit(1);
+    }
+    return frames;
+}
+
+struct qr_frames *
+bench_boot_nodes(uint64_t bytes, unsigned count, unsigned nodes, long *out_pages,
+                 uint64_t *out_start)
+{
+    static struct qr_memory_range ranges[CONFIG_MAX_NODES];
+    struct qr_frames_config config = {.map = ranges, .map_count = nodes, .cpu_count = count};
+    struct rusage usage;
+    struct qr_frames *frames;
+
+    for (unsigned i = 0; i < nodes; i++)
+        ranges[i] = (struct qr_memory_range){.range = {{16 * BENCH_MIB + bytes / nodes * i},
+                                                       {16 * BENCH_MIB + bytes / nodes * (i + 1)}},
+                                             .node = i};
+    for (unsigned i = 0; i < count; i++) {
+        cpus[i].index = i;
+        cpus[i].node = i * nodes / count;
+    }
+    bench_enter(0);
+    bench_ram = reserve(16 * BENCH_MIB + bytes);
+    frames = reserve(qr_frames_size(&config));
+    getrusage(RUSAGE_SELF, &usage);
+    *out_pages = usage.ru_minflt;
+    *out_start = bench_now_ns();
     if (qr_frames_init(frames, &config) != QR_OK) {
         fprintf(stderr, "frames do not start\n");
         exit(1);

@@ -12,6 +12,9 @@
 #define MEASURED(name) static __attribute__((noinline)) void measured_##name
 
 struct qr_frames *bench_boot(uint64_t bytes, unsigned cpus);
+/* Memory and CPUs spread over @nodes; @out_pages and @out_start are what stood when it began. */
+struct qr_frames *bench_boot_nodes(uint64_t bytes, unsigned cpus, unsigned nodes, long *out_pages,
+                                   uint64_t *out_start);
 void bench_enter(unsigned cpu);
 uint64_t bench_random(void);
 /* Print how many operations the measured function did: callgrind's count is divided by it. */

@@ -236,6 +236,22 @@ qr_frame_hand_out(struct qr_frames *frames, struct qr_frame *frame, unsigned ord
     return frame;
 }
 
+/* From the stack of @lane; NULL: it is empty or held. */
+static QR_ALWAYS_INLINE struct qr_frame *
+lane_pop(struct frame_lane *lane)
+{
+    size_t top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);
+    struct qr_frame *frame = lane->stack[top + 1];
+
+    if (qr_likely(frame != NULL)) {
+        lane->head.allocs++;
+        top++;
+    }
+    if (qr_likely(top != 0))
+        atomic_store_explicit(&lane->head.top, top, memory_order_release);
+    return frame;
+}
+
 /* By a lane where that may be, then from the zones. */
 static QR_NOINLINE struct qr_frame *
 alloc_somehow(struct qr_frames *frames, unsigned alloc_flags)
@@ -266,6 +282,15 @@ alloc_slow(struct qr_frames *frames, unsigned alloc_flags)
     if (qr_unlikely(!qr_lanes_any_open(frames)) && frames->refuse == NULL &&
         request_is_hopeless(frames, qr_this_node(), 1, alloc_flags))
         return take_nothing(frames, 0, alloc_flags);
+    if (alloc_flags == QR_ALLOC_MOVABLE && qr_port_this_cpu()->frame_lanes != 0) {
+        struct qr_frame *frame = lane_pop(qr_lane_here(frames) + LANE_MOVABLE);
+
+        if (qr_likely(frame != NULL)) {
+            qr_poison_check(frames, frame, 1);
+            qr_frame_claim(frame);
+            return frame;
+        }
+    }
     return alloc_somehow(frames, alloc_flags);
 }
 

@@ -196,6 +196,8 @@ add_locked(struct qr_frames *frames, const struct qr_memory_range *range)
     uint64_t metadata =
         usable ? sections * qr_section_metadata_bytes((size_t)1 << frames->section_shift) : 0;
 
+    metadata = (metadata + QR_PAGE_MASK) & ~(uint64_t)QR_PAGE_MASK;
+
     *addition = (struct frame_addition){
         .range = range->range,
         .metadata_frames = (size_t)(metadata >> QR_PAGE_SHIFT),

@@ -454,7 +454,7 @@ lane_refill(struct qr_frames *frames, enum lane_class class, unsigned alloc_flag
             held = lane_pull_zone(frames, lane, pulled, alloc_flags);
             lane_count(frames, lane);
         }
-        for (unsigned i = 0; i < 2 && lane->reserved != 0 && held + ROW_FRAMES < lane->bottom; i++)
+        while (lane->reserved != 0 && held + ROW_FRAMES < lane->bottom)
             held = lane_pull_row(frames, lane, held);
         if (held == 0 && lane->reserved != 0) /* a small lane */
             held = lane_pull_row(frames, lane, held);

@@ -100,7 +100,7 @@ qr_section_metadata_bytes(size_t frame_count)
     size_t bytes = qr_line_up(frame_count * sizeof(struct qr_frame));
 
     bytes += blocks * (sizeof(struct frame_rows) + sizeof(struct frame_block) + sizeof(uint8_t));
-    return (bytes + QR_PAGE_MASK) & ~(size_t)QR_PAGE_MASK;
+    return qr_line_up(bytes);
 }
 
 /* How much of the top of usable @range no bank describes. */
@@ -166,6 +166,8 @@ metadata_carve(struct qr_frames *frames, unsigned node, size_t bytes)
     size_t best = SIZE_MAX;
     unsigned best_fitness = 0;
     uint64_t best_bytes = 0;
+
+    bytes = (bytes + QR_PAGE_MASK) & ~(size_t)QR_PAGE_MASK;
 
     for (size_t i = 0; i < frames->map_count; i++) {
         const struct qr_memory_range *range = &frames->map[i];
@@ -267,7 +269,10 @@ frame_describe(struct qr_frame *frame, enum qr_frame_type type, uint8_t zone, ui
     atomic_store_explicit(&frame->index, 0, memory_order_relaxed);
 }
 
-/* A block that is all usable memory: the others were described when they came. */
+/*
+ * A block that is all usable or all reserved, which an OPEN one without a free frame is while
+ * nobody has described it.  Any other was described when it came.
+ */
 void
 qr_section_describe(struct qr_frames *frames, uint32_t block)
 {
@@ -278,10 +283,12 @@ qr_section_describe(struct qr_frames *frames, uint32_t block)
         return;
     struct qr_frame *frame = &section->frames[(size_t)index * BLOCK_FRAMES];
     uint16_t number = (uint16_t)(section - frames->sections);
-    uint8_t zone = section->blocks[index].zone;
+    const struct frame_block *record = &section->blocks[index];
+    enum qr_frame_type type =
+        record->state == BLOCK_OPEN && record->free == 0 ? QR_FRAME_RESERVED : QR_FRAME_FREE;
 
     for (unsigned i = 0; i < BLOCK_FRAMES; i++)
-        frame_describe(frame + i, QR_FRAME_FREE, zone, number);
+        frame_describe(frame + i, type, record->zone, number);
     atomic_store_explicit(&section->described[index], 1, memory_order_release);
 }
 
@@ -367,6 +374,20 @@ rows_from_map(const struct qr_frames *frames, uint32_t block, struct frame_rows 
     return qr_rows_count(rows);
 }
 
+/* Whether one entry of the map reserves all of a block, as those of metadata do. */
+static bool
+block_is_reserved(const struct qr_frames *frames, uint32_t block)
+{
+    size_t first = (size_t)block * BLOCK_FRAMES;
+    size_t i = map_find(frames, (uint64_t)first << QR_PAGE_SHIFT);
+    size_t from, to;
+
+    return i < frames->map_count && frames->map[i].kind != QR_MEMORY_USABLE &&
+           qr_map_is_ram(frames->map[i].kind) &&
+           range_meets(&frames->map[i], first, BLOCK_FRAMES, &from, &to) &&
+           to - from == BLOCK_FRAMES;
+}
+
 /* One block of a section with holes: OPEN with what is usable, or whole into the buddy. */
 static void
 block_bring_in(struct qr_frames *frames, struct frame_section *section, uint32_t index)
@@ -377,7 +398,7 @@ block_bring_in(struct qr_frames *frames, struct frame_section *section, uint32_t
     record->zone = (uint8_t)zone_of_block(frames, block);
     record->free = rows_from_map(frames, block, &section->rows[index]) & 0x3ffu;
     record->state = BLOCK_OPEN;
-    if (record->free != BLOCK_FRAMES)
+    if (record->free != BLOCK_FRAMES && !block_is_reserved(frames, block))
         block_describe(frames, section, index);
 
     struct frame_zone *zone = &frames->zones[record->zone];
