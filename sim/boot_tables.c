@@ -10,13 +10,50 @@
 
 #include <string.h>
 
+/* Those of this build's page size; the library may have been built without the others. */
+#if CONFIG_PAGE_SHIFT == 12
+#define FORMATS(X)        \
+    X(x86_32)             \
+    X(x86_pae)            \
+    X(x86_64)             \
+    X(x86_64_la57)        \
+    X(aarch64_4k)         \
+    X(aarch64_4k_39)      \
+    X(aarch64_4k_52)      \
+    X(aarch64_4k_bbm2)    \
+    X(aarch64_4k_39_bbm2) \
+    X(aarch64_4k_52_bbm2) \
+    X(riscv64_sv39)       \
+    X(riscv64_sv48)       \
+    X(riscv64_sv57)       \
+    X(riscv64_sv39_basic) \
+    X(riscv64_sv48_basic) \
+    X(riscv64_sv57_basic) \
+    X(scrambled)
+#elif CONFIG_PAGE_SHIFT == 14
+#define FORMATS(X)         \
+    X(aarch64_16k)         \
+    X(aarch64_16k_48)      \
+    X(aarch64_16k_52)      \
+    X(aarch64_16k_bbm2)    \
+    X(aarch64_16k_48_bbm2) \
+    X(aarch64_16k_52_bbm2)
+#else
+#define FORMATS(X)         \
+    X(aarch64_64k)         \
+    X(aarch64_64k_42)      \
+    X(aarch64_64k_52)      \
+    X(aarch64_64k_bbm2)    \
+    X(aarch64_64k_42_bbm2) \
+    X(aarch64_64k_52_bbm2)
+#endif
 #define ADDRESS_OF(name) &qr_format_##name,
 
 /* The library's format of that name; the variant for CPUs with FEAT_BBM 2 or without Svpbmt. */
 static const struct qr_format *
 format_of(const struct sim_options *options)
 {
-    static const struct qr_format *const formats[] = {QR_FORMATS(ADDRESS_OF)};
+    static const struct qr_format *const formats[] = {FORMATS(ADDRESS_OF)};
     bool bbm2 = (options->features & SIM_BBM2) != 0, basic = (options->features & SIM_NO_PBMT) != 0;
     char name[64];
 

@@ -90,7 +90,7 @@ contract_run(void (*body)(const struct contract_machine *machine))
 
 /* ---- Contents of frames -------------------------------------------------- */
 
-enum { WORDS = 4096 / sizeof(uint64_t) };
+enum { WORDS = QR_PAGE_SIZE / sizeof(uint64_t) };
 
 void
 contract_frame_fill(const struct contract_machine *machine, struct qr_frame *frame, uint64_t seed)

@@ -5,7 +5,7 @@
  */
 #include "contract.h"
 
-enum { PAGE = 4096 };
+#define PAGE QR_PAGE_SIZE
 
 static struct qr_space *
 space_create(const struct contract_machine *machine)
@@ -185,7 +185,7 @@ CONTRACT(space, bad_ranges_are_refused_and_change_nothing)
     request = (struct qr_map_request){
         .hint = qr_va_of(va.v + 1), .bytes = PAGE, .prot = QR_PROT_READ, .flags = QR_MAP_FIXED};
     EXPECT_NE(qr_space_map(space, &request, &out), QR_OK);
-    request.hint = qr_va_of(~(uintptr_t)0 << 12);
+    request.hint = qr_va_of(~(uintptr_t)0 << QR_PAGE_SHIFT);
     EXPECT_NE(qr_space_map(space, &request, &out), QR_OK);
     EXPECT_EQ(out.v, 1);
 

@@ -7,8 +7,10 @@
 #   build/hosted/test_on_riscv64_sv39              all of it
 #   SIM_MMU=aarch64_4k build/hosted/test_space     one program, one MMU
 #
-# Formats of 16 and 64 KiB pages need a library built for these: see the configurations
-# hosted_16k and hosted_64k.
+# Formats of 16 and 64 KiB pages need a library built for these:
+#
+#   cmake -B build/hosted_16k -G Ninja -DQUIRE_CONFIG=hosted_16k
+#   ninja -C build/hosted_16k test_contract test_fault test_space test_refusal test_object
 
 function(quire_add_format_test name mmu features windows)
     list(JOIN ARGN " " programs)

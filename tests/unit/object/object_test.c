@@ -41,7 +41,7 @@ validate(struct qr_objects *objects)
 /* ---- A backing store that can fail ---------------------------------------- */
 
 struct store {
-    unsigned char bytes[PAGES][4096];
+    unsigned char bytes[PAGES][QR_PAGE_SIZE];
     unsigned reads, writes;
     bool broken;
     bool destroyed;
@@ -58,7 +58,7 @@ store_read(void *context, size_t index, struct qr_frame *frame)
         return QR_ERR_IO;
     char *window = qr_port_window_open(qr_frame_pa(sim_frames(sim_here()), frame));
 
-    memcpy(window, store->bytes[index], 4096);
+    memcpy(window, store->bytes[index], QR_PAGE_SIZE);
     qr_port_window_close(window);
     return QR_OK;
 }
@@ -74,7 +74,7 @@ store_write(void *context, size_t index, struct qr_frame *frame)
         return QR_ERR_IO;
     char *window = qr_port_window_open(qr_frame_pa(sim_frames(sim_here()), frame));
 
-    memcpy(store->bytes[index], window, 4096);
+    memcpy(store->bytes[index], window, QR_PAGE_SIZE);
     qr_port_window_close(window);
     return QR_OK;
 }
@@ -143,7 +143,7 @@ TEST(object, holes_read_as_zero_and_take_no_frame)
     struct sim *sim = sim_boot_heap((struct sim_options){.frames = 512});
     struct qr_objects *objects = objects_boot(sim);
     struct qr_object *object = NULL;
-    unsigned char bytes[3 * 4096];
+    unsigned char bytes[3 * QR_PAGE_SIZE];
 
     ASSERT_STATUS(qr_object_create(objects, &qr_pager_memory, NULL, sizeof(bytes), &object), QR_OK);
     memset(bytes, 0xff, sizeof(bytes));
@@ -160,7 +160,7 @@ TEST(object, copies_match_a_flat_file)
     struct sim *sim = sim_boot_heap((struct sim_options){.frames = 512});
     struct qr_objects *objects = objects_boot(sim);
     struct qr_object *object = NULL;
-    static unsigned char model[PAGES * 4096], piece[PAGES * 4096];
+    static unsigned char model[PAGES * QR_PAGE_SIZE], piece[PAGES * QR_PAGE_SIZE];
     size_t size = 0;
     uint64_t random = test_seed();
 
@@ -188,9 +188,10 @@ TEST(object, copies_match_a_flat_file)
             size = at;
             break;
         default: /* punch */
-            qr_object_punch(object, at / 4096, (at + bytes) / 4096);
-            if (at / 4096 < (at + bytes) / 4096)
-                memset(model + at / 4096 * 4096, 0, ((at + bytes) / 4096 - at / 4096) * 4096);
+            qr_object_punch(object, at / QR_PAGE_SIZE, (at + bytes) / QR_PAGE_SIZE);
+            if (at / QR_PAGE_SIZE < (at + bytes) / QR_PAGE_SIZE)
+                memset(model + at / QR_PAGE_SIZE * QR_PAGE_SIZE, 0,
+                       ((at + bytes) / QR_PAGE_SIZE - at / QR_PAGE_SIZE) * QR_PAGE_SIZE);
             break;
         }
         validate(objects);
@@ -204,7 +205,7 @@ TEST(object, a_fault_in_the_copy_leaves_an_exact_prefix)
     struct sim *sim = sim_boot_heap((struct sim_options){.frames = 512});
     struct qr_objects *objects = objects_boot(sim);
     struct qr_object *object = NULL;
-    unsigned char from[2 * 4096], to[2 * 4096];
+    unsigned char from[2 * QR_PAGE_SIZE], to[2 * QR_PAGE_SIZE];
 
     ASSERT_STATUS(qr_object_create(objects, &qr_pager_memory, NULL, sizeof(from), &object), QR_OK);
     memset(from, 7, sizeof(from));
@@ -234,14 +235,15 @@ TEST(object, a_page_is_read_once_and_written_back_when_dirty)
 
     store = (struct store){.reads = 0};
     store.bytes[2][5] = 42;
-    ASSERT_STATUS(qr_object_create(objects, &store_pager, &store, PAGES * 4096, &object), QR_OK);
+    ASSERT_STATUS(qr_object_create(objects, &store_pager, &store, PAGES * QR_PAGE_SIZE, &object),
+                  QR_OK);
     for (unsigned i = 0; i < 3; i++)
-        EXPECT_EQ(object_read(object, 2 * 4096 + 5, &byte, 1), 1u);
+        EXPECT_EQ(object_read(object, 2 * QR_PAGE_SIZE + 5, &byte, 1), 1u);
     EXPECT_EQ(byte, 42);
     EXPECT_EQ(store.reads, 1u);
 
     byte = 43;
-    EXPECT_EQ(object_write(object, 2 * 4096 + 5, &byte, 1), 1u);
+    EXPECT_EQ(object_write(object, 2 * QR_PAGE_SIZE + 5, &byte, 1), 1u);
     EXPECT_EQ(qr_object_drop_clean(object), 0u);
     store.broken = true;
     EXPECT_STATUS(qr_object_sync(object, 0, PAGES), QR_ERR_IO);
@@ -268,7 +270,8 @@ TEST(object, a_page_that_cannot_be_read_leaves_nothing_behind)
     struct qr_frame *frame = NULL;
 
     store = (struct store){.broken = true};
-    ASSERT_STATUS(qr_object_create(objects, &store_pager, &store, PAGES * 4096, &object), QR_OK);
+    ASSERT_STATUS(qr_object_create(objects, &store_pager, &store, PAGES * QR_PAGE_SIZE, &object),
+                  QR_OK);
     EXPECT_STATUS(qr_object_get_page(object, 0, QR_PAGE_FILL, &frame), QR_ERR_IO);
     EXPECT_EQ(qr_object_resident(object), 0u);
     store.broken = false;
@@ -296,7 +299,8 @@ TEST(object, making_a_page_is_all_or_nothing)
         ASSERT_STATUS(qr_object_create(objects, &qr_pager_memory, NULL, (uint64_t)1 << 50, &object),
                       QR_OK);
         sim_refuse_next(sim, &refusal);
-        status = qr_object_get_page(object, (size_t)1 << 37, QR_PAGE_FILL, &frame);
+        status =
+            qr_object_get_page(object, (size_t)1 << (49 - QR_PAGE_SHIFT), QR_PAGE_FILL, &frame);
         sim_refuse_nth(sim, 0, SIM_REFUSE_ONCE);
         if (status == QR_OK)
             qr_frame_put(sim_frames(sim), frame);
@@ -344,8 +348,8 @@ race_truncate(void *context)
     struct race *race = context;
 
     for (unsigned i = 0; i < 20; i++) {
-        qr_object_set_bytes(race->object, i % 3 * 4096);
-        qr_object_set_bytes(race->object, PAGES * 4096);
+        qr_object_set_bytes(race->object, i % 3 * QR_PAGE_SIZE);
+        qr_object_set_bytes(race->object, PAGES * QR_PAGE_SIZE);
         (void)qr_object_drop_clean(race->object);
     }
 }
@@ -360,8 +364,9 @@ race_run(enum sim_run_mode mode, uint64_t seed)
     memset(&race, 0, sizeof(race));
     for (unsigned page = 0; page < PAGES; page++)
         race.store.bytes[page][0] = 9;
-    ASSERT_STATUS(qr_object_create(objects, &store_pager, &race.store, PAGES * 4096, &race.object),
-                  QR_OK);
+    ASSERT_STATUS(
+        qr_object_create(objects, &store_pager, &race.store, PAGES * QR_PAGE_SIZE, &race.object),
+        QR_OK);
     sim_spawn(sim, 0, "reader", race_reader, &race);
     sim_spawn(sim, 1, "reader", race_reader, &race);
     sim_spawn(sim, 2, "truncate", race_truncate, &race);
@@ -385,13 +390,14 @@ TEST(object, reference_misuse_is_named)
 
     EXPECT_STATUS(qr_object_create(objects, &qr_pager_memory, NULL, UINT64_MAX, &object),
                   QR_ERR_RANGE);
-    EXPECT_STATUS(qr_object_create_device(objects, qr_pa_of(5), 4096, QR_CACHE_UNCACHED, &object),
-                  QR_ERR_RANGE);
-    ASSERT_STATUS(
-        qr_object_create_device(objects, qr_pa_of(0xfee00000), 8192, QR_CACHE_UNCACHED, &object),
-        QR_OK);
+    EXPECT_STATUS(
+        qr_object_create_device(objects, qr_pa_of(5), QR_PAGE_SIZE, QR_CACHE_UNCACHED, &object),
+        QR_ERR_RANGE);
+    ASSERT_STATUS(qr_object_create_device(objects, qr_pa_of(0xfee00000), 2 * QR_PAGE_SIZE,
+                                          QR_CACHE_UNCACHED, &object),
+                  QR_OK);
     EXPECT_TRUE(qr_object_is_device(object));
-    EXPECT_EQ(qr_object_device_pa(object, 1).v, 0xfee01000u);
+    EXPECT_EQ(qr_object_device_pa(object, 1).v, 0xfee00000u + QR_PAGE_SIZE);
     struct qr_frame *frame = NULL;
 
     EXPECT_PANIC((void)!qr_object_get_page(object, 0, QR_PAGE_FILL, &frame), "device");

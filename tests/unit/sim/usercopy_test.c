@@ -19,7 +19,7 @@
 
 #include <string.h>
 
-enum { REACH = 72, LENGTHS = 2 * REACH, PAGE = 4096, ROOM = 3 * PAGE };
+enum { REACH = 72, LENGTHS = 2 * REACH, PAGE = QR_PAGE_SIZE, ROOM = 3 * PAGE };
 
 enum page_state { PRESENT, ABSENT, READ_ONLY, CLOSED, UNMAPPED, STATES };
 

@@ -118,14 +118,14 @@ break_tables(struct sim *sim)
 static void
 break_region_extent(struct sim *sim)
 {
-    qr_space_find(sim_space(sim), sim_page(0))->end.v += 4096;
+    qr_space_find(sim_space(sim), sim_page(0))->end.v += QR_PAGE_SIZE;
 }
 
 static void
 break_region_order(struct sim *sim)
 {
     EXPECT_EQ(sim_protect(sim, 2, 3, SIM_R), QR_OK);
-    qr_space_find(sim_space(sim), sim_page(2))->start.v -= 4096;
+    qr_space_find(sim_space(sim), sim_page(2))->start.v -= QR_PAGE_SIZE;
 }
 
 static void
@@ -152,7 +152,8 @@ break_object(struct sim *sim)
 {
     struct qr_object *object;
 
-    EXPECT_EQ(qr_object_create(sim_objects(sim), &qr_pager_memory, NULL, 8 * 4096, &object), QR_OK);
+    EXPECT_EQ(qr_object_create(sim_objects(sim), &qr_pager_memory, NULL, 8 * QR_PAGE_SIZE, &object),
+              QR_OK);
     EXPECT_EQ(sim_map_object(sim, 20, 4, SIM_W, object, 0), QR_OK);
     sim_write(sim, 21, 1);
     qr_space_find(sim_space(sim), sim_page(20))->object_page = 1;

@@ -5,7 +5,7 @@
 #include "harness.h"
 #include "sim.h"
 
-#define PAGE   ((size_t)4096)
+#define PAGE   QR_PAGE_SIZE
 #define BYTES  (256 * PAGE)
 #define BLOCKS 16
 
@@ -199,6 +199,6 @@ TEST(vmalloc, misuse_is_named)
     EXPECT_PANIC(qr_vfree(machine.area, block + PAGE), "not the start of a block");
     qr_vfree(machine.area, block);
     EXPECT_PANIC(qr_vfree(machine.area, block), "not the start of a block");
-    EXPECT_PANIC(qr_vfree(machine.area, (void *)0x1000), "not the start of a block");
+    EXPECT_PANIC(qr_vfree(machine.area, (void *)PAGE), "not the start of a block");
     shutdown(&machine);
 }
