@@ -52,6 +52,8 @@ extern const struct qr_pager qr_pager_memory;
 QR_MUST_USE enum qr_status qr_object_create(struct qr_objects *objects,
                                             const struct qr_pager *pager, void *context,
                                             uint64_t bytes, struct qr_object **out_object);
+/** Count @p pages as promised memory until the object ends.  Once, before anybody else has it. */
+void qr_object_promise(struct qr_object *object, size_t pages);
 /** An object over device memory: page i is @p base + i pages; no frames, never read or written. */
 QR_MUST_USE enum qr_status qr_object_create_device(struct qr_objects *objects, qr_pa base,
                                                    uint64_t bytes, enum qr_cacheability cache,

@@ -35,7 +35,6 @@ struct qr_report {
     void (*describe_file)(void *file, struct qr_report_file *out_file, struct qr_writer *name);
     /** Name of an anonymous region that the host knows ("[vdso]"), or NULL. */
     const char *(*name_region)(const struct qr_region *region);
-    unsigned overcommit_ratio; /**< percent; for CommitLimit */
 };
 
 /* ---- The machine --------------------------------------------------------- */

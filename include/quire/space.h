@@ -38,7 +38,7 @@ struct qr_vm_config {
     const struct qr_format *format;
     const struct qr_tables *kernel_tables; /**< upper half of every space; NULL in tests */
     struct qr_layout layout;
-    size_t max_regions;          /**< a space; Linux: 65530 */
+    size_t max_regions;          /**< a space, at first; Linux: 65530 */
     size_t stack_guard_pages;    /**< gap below a growing stack; Linux: 256 */
     unsigned fault_around_pages; /**< power of two; Linux: 16; 1 turns it off */
     bool randomise;              /**< ASLR for new spaces */
@@ -48,6 +48,31 @@ size_t qr_vm_size(void);
 QR_MUST_USE enum qr_status qr_vm_init(struct qr_vm *vm, const struct qr_vm_config *config);
 /** @return spaces still alive (a leak) */
 size_t qr_vm_fini(struct qr_vm *vm);
+
+/* ---- Promised memory ----------------------------------------------------- */
+
+/** How much memory private writable and shared anonymous mappings may promise. */
+enum qr_overcommit {
+    QR_OVERCOMMIT_GUESS,  /**< refuse what no machine of this size could ever give */
+    QR_OVERCOMMIT_ALWAYS, /**< refuse nothing */
+    QR_OVERCOMMIT_NEVER,  /**< refuse what would pass the limit; NO_RESERVE is ignored */
+};
+
+/** Linux's vm.overcommit_memory, overcommit_ratio and overcommit_kbytes. */
+struct qr_commit_policy {
+    enum qr_overcommit overcommit;
+    unsigned ratio;     /**< percent of memory that is the limit */
+    size_t limit_bytes; /**< the limit itself; 0: by ratio */
+};
+
+/** Mappings that exist stay.  Default: GUESS, 50 %.  Context: any. */
+void qr_vm_set_commit_policy(struct qr_vm *vm, const struct qr_commit_policy *policy);
+struct qr_commit_policy qr_vm_commit_policy(const struct qr_vm *vm);
+/** The limit in pages (CommitLimit), which only QR_OVERCOMMIT_NEVER enforces. */
+size_t qr_vm_commit_limit(const struct qr_vm *vm);
+/** Regions a space may have from now on (vm.max_map_count).  Context: any. */
+void qr_vm_set_max_regions(struct qr_vm *vm, size_t max_regions);
+size_t qr_vm_max_regions(const struct qr_vm *vm);
 
 /* ---- Regions ------------------------------------------------------------- */
 

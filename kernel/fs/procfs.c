@@ -224,9 +224,6 @@ static const struct text_node machine_nodes[] = {
         qr_writer_printf(writer, "%s\n", text);                                         \
     }
 
-CONSTANT_NODE(max_map_count, "65530")
-CONSTANT_NODE(overcommit_memory, "0")
-CONSTANT_NODE(overcommit_ratio, "50")
 CONSTANT_NODE(mmap_min_addr, "65536")
 CONSTANT_NODE(swappiness, "60")
 CONSTANT_NODE(ostype, "Linux")
@@ -306,11 +303,141 @@ store_compact_memory(const struct text_target *target, const char *text, size_t 
     return 0;
 }
 
+/* ---- /proc/sys/vm: numbers that act -------------------------------------------------- */
+
+/* A decimal number up to @most, with white space around it; -EINVAL. */
+static int64_t
+parse_number(const char *text, size_t length, uint64_t most, uint64_t *out)
+{
+    size_t at = 0;
+    uint64_t value = 0;
+
+    while (at < length && (text[at] == ' ' || text[at] == '\t')) {
+        at++;
+    }
+    if (at == length || text[at] < '0' || text[at] > '9') {
+        return -EINVAL;
+    }
+    for (; at < length && text[at] >= '0' && text[at] <= '9'; at++) {
+        value = value * 10 + (uint64_t)(text[at] - '0');
+        if (value > most) {
+            return -EINVAL;
+        }
+    }
+    while (at < length && (text[at] == ' ' || text[at] == '\t' || text[at] == '\n')) {
+        at++;
+    }
+    *out = value;
+    return at == length ? 0 : -EINVAL;
+}
+
+static void
+show_max_map_count(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_writer_printf(writer, "%zu\n", qr_vm_max_regions(memory.vm));
+}
+
+static int64_t
+store_max_map_count(const struct text_target *target, const char *text, size_t length)
+{
+    uint64_t value;
+    int64_t error = parse_number(text, length, INT32_MAX, &value);
+
+    (void)target;
+    if (error == 0) {
+        qr_vm_set_max_regions(memory.vm, (size_t)value);
+    }
+    return error;
+}
+
+static void
+show_overcommit_memory(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_writer_printf(writer, "%u\n", (unsigned)qr_vm_commit_policy(memory.vm).overcommit);
+}
+
+static int64_t
+store_overcommit_memory(const struct text_target *target, const char *text, size_t length)
+{
+    struct qr_commit_policy policy = qr_vm_commit_policy(memory.vm);
+    uint64_t value;
+    int64_t error = parse_number(text, length, QR_OVERCOMMIT_NEVER, &value);
+
+    (void)target;
+    if (error == 0) {
+        policy.overcommit = (enum qr_overcommit)value;
+        qr_vm_set_commit_policy(memory.vm, &policy);
+    }
+    return error;
+}
+
+/* Of ratio and size, the one written last decides: the other reads as 0. */
+static void
+show_overcommit_ratio(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_writer_printf(writer, "%u\n", qr_vm_commit_policy(memory.vm).ratio);
+}
+
+static int64_t
+store_overcommit_ratio(const struct text_target *target, const char *text, size_t length)
+{
+    struct qr_commit_policy policy = qr_vm_commit_policy(memory.vm);
+    uint64_t value;
+    int64_t error = parse_number(text, length, INT32_MAX, &value);
+
+    (void)target;
+    if (error == 0) {
+        policy.ratio = (unsigned)value;
+        policy.limit_bytes = 0;
+        qr_vm_set_commit_policy(memory.vm, &policy);
+    }
+    return error;
+}
+
+static void
+show_overcommit_kbytes(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_writer_printf(writer, "%zu\n", qr_vm_commit_policy(memory.vm).limit_bytes >> 10);
+}
+
+static int64_t
+store_overcommit_kbytes(const struct text_target *target, const char *text, size_t length)
+{
+    struct qr_commit_policy policy = qr_vm_commit_policy(memory.vm);
+    uint64_t value;
+    int64_t error = parse_number(text, length, SIZE_MAX >> 10, &value);
+
+    (void)target;
+    if (error == 0) {
+        policy.ratio = 0;
+        policy.limit_bytes = (size_t)value << 10;
+        qr_vm_set_commit_policy(memory.vm, &policy);
+    }
+    return error;
+}
+
 static const struct text_node vm_nodes[] = {
     {.name = "compact_memory", .mode = 0200, .store = store_compact_memory},
-    {.name = "max_map_count", .mode = 0444, .show = show_max_map_count},
-    {.name = "overcommit_memory", .mode = 0444, .show = show_overcommit_memory},
-    {.name = "overcommit_ratio", .mode = 0444, .show = show_overcommit_ratio},
+    {.name = "max_map_count",
+     .mode = 0644,
+     .show = show_max_map_count,
+     .store = store_max_map_count},
+    {.name = "overcommit_memory",
+     .mode = 0644,
+     .show = show_overcommit_memory,
+     .store = store_overcommit_memory},
+    {.name = "overcommit_ratio",
+     .mode = 0644,
+     .show = show_overcommit_ratio,
+     .store = store_overcommit_ratio},
+    {.name = "overcommit_kbytes",
+     .mode = 0644,
+     .show = show_overcommit_kbytes,
+     .store = store_overcommit_kbytes},
     {.name = "mmap_min_addr", .mode = 0444, .show = show_mmap_min_addr},
     {.name = "swappiness", .mode = 0444, .show = show_swappiness},
     {.name = "min_free_kbytes", .mode = 0444, .show = show_min_free_kbytes},

@@ -340,7 +340,6 @@ kernel_report(void)
     for (unsigned i = 0; i < KERNEL_AREA_COUNT; i++)
         report.vmalloc[i] = memory.areas[i];
     report.describe_file = describe_file;
-    report.overcommit_ratio = 50;
     return &report;
 }
 

@@ -40,7 +40,8 @@ grow_is_allowed(const struct qr_region *stack, uintptr_t start)
         return false;
     if ((stack->flags & QR_REGION_LOCKED) != 0 && !qr_count_may_lock(space, pages))
         return false;
-    return qr_count_may_grow(space, stack->prot, stack->flags, pages);
+    return qr_count_may_grow(space, stack->prot, stack->flags, pages) &&
+           qr_count_may_commit(space, stack->flags, pages);
 }
 
 static enum fault_step

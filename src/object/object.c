@@ -135,6 +135,14 @@ qr_object_create(struct qr_objects *objects, const struct qr_pager *pager, void 
     return QR_OK;
 }
 
+void
+qr_object_promise(struct qr_object *object, size_t pages)
+{
+    qr_assert(object->promised_pages == 0);
+    object->promised_pages = pages;
+    qr_counter_add(qr_frames_counters(object->machine->frames), QR_PAGES_COMMITTED, (long)pages);
+}
+
 enum qr_status
 qr_object_create_device(struct qr_objects *objects, qr_pa base, uint64_t bytes,
                         enum qr_cacheability cache, struct qr_object **out_object)
@@ -175,6 +183,9 @@ qr_object_put(struct qr_object *object)
     qr_assert(qr_list_is_empty(&object->mappings) && "an object's mapping outlives its reference");
     object_detach_range(object, 0, SIZE_MAX);
     qr_assert(object->resident == 0);
+    if (object->promised_pages != 0)
+        qr_counter_add(qr_frames_counters(objects->frames), QR_PAGES_COMMITTED,
+                       -(long)object->promised_pages);
 
     qr_spin_lock(&objects->lock);
     qr_list_remove(&object->link);

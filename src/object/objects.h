@@ -30,6 +30,7 @@ struct qr_object {
     _Atomic size_t resident;           /* written under P; read anywhere */
     struct qr_mutex mappings_lock;     /* M, sleeping */
     struct qr_list mappings;           /* M: struct qr_mapping */
+    size_t promised_pages;             /* fixed once it can be mapped */
     qr_pa device_base;                 /* fixed */
     enum qr_cacheability device_cache; /* fixed */
 };

@@ -97,7 +97,7 @@ qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
     line(writer, "NFS_Unstable", 0);
     line(writer, "Bounce", 0);
     line(writer, "WritebackTmp", 0);
-    line(writer, "CommitLimit", facts.frames.total * report->overcommit_ratio / 100);
+    line(writer, "CommitLimit", report->vm == NULL ? 0 : qr_vm_commit_limit(report->vm));
     line(writer, "Committed_AS", gauge(report, QR_PAGES_COMMITTED));
     line(writer, "VmallocTotal", vmalloc_bytes >> QR_PAGE_SHIFT);
     line(writer, "VmallocUsed", gauge(report, QR_PAGES_VMALLOC));

@@ -32,8 +32,9 @@ brk_grow(struct qr_change *change, struct qr_va_range grown)
 
     if (!brk_has_room(space, neighbours.high, grown) ||
         !qr_count_may_grow(space, like.prot, like.flags, pages) ||
+        !qr_count_may_commit(space, like.flags, pages) ||
         (space->default_lock_flags != 0 && !qr_count_may_lock(space, pages)) ||
-        space->counts.region_count > space->vm->config.max_regions ||
+        space->counts.region_count > qr_vm_max_regions(space->vm) ||
         qr_change_reserve(change, qr_map_needs(neighbours, &like)) != QR_OK)
         return false;
     (void)qr_map_commit(change, neighbours, &like);

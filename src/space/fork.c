@@ -29,6 +29,8 @@ fork_region(struct qr_change *change, const struct qr_region *region)
 
     if (status != QR_OK)
         return status;
+    if (!qr_count_may_commit(change->space, region->flags, qr_region_pages(region)))
+        return QR_ERR_NO_MEMORY;
     qr_region_copy(&like, region);
     like.space = change->space;
     like.flags &= ~QR_REGION_LOCK_FLAGS;

@@ -40,7 +40,7 @@ qr_unmap_prepare(struct qr_change *change, struct qr_va_range range)
 
     if (!unmap_makes_hole(space, range))
         return QR_OK;
-    if (space->counts.region_count >= space->vm->config.max_regions)
+    if (space->counts.region_count >= qr_vm_max_regions(space->vm))
         return QR_ERR_NO_MEMORY;
     return qr_change_reserve(change, 1);
 }
@@ -182,7 +182,7 @@ map_template(struct qr_space *space, const struct qr_map_request *request, struc
     }
     if ((like->flags & QR_REGION_LOCKED_ON_FAULT) != 0)
         like->flags |= QR_REGION_LOCKED;
-    if (qr_region_is_accountable(like->prot, like->flags))
+    if (qr_region_is_accountable(space->vm, like->prot, like->flags))
         like->flags |= QR_REGION_ACCOUNTED;
 }
 
@@ -192,10 +192,12 @@ map_check_limits(const struct qr_space *space, const struct qr_region *like, siz
 {
     size_t pages = qr_region_pages(like);
 
-    if (space->counts.region_count > space->vm->config.max_regions)
+    if (space->counts.region_count > qr_vm_max_regions(space->vm))
         return QR_ERR_NO_MEMORY;
     if (!qr_count_may_grow(space, like->prot, like->flags, pages - replaced))
         return QR_ERR_LIMIT;
+    if (!qr_count_may_commit(space, like->flags, pages))
+        return QR_ERR_NO_MEMORY;
     if ((like->flags & QR_REGION_LOCKED) != 0 && !qr_count_may_lock(space, pages))
         return QR_ERR_AGAIN;
     return QR_OK;
@@ -234,6 +236,20 @@ map_replace(struct qr_change *change, const struct qr_region *like)
     return QR_OK;
 }
 
+/* A new shared object promises its whole size, whatever is mapped of it. */
+static bool
+map_promise(const struct qr_space *space, const struct qr_map_request *request,
+            const struct qr_region *like, size_t bytes)
+{
+    if (request->object != NULL || like->object == NULL ||
+        (like->flags & qr_commit_exemption(space->vm)) != 0)
+        return true;
+    if (!qr_commit_allows(space, bytes >> QR_PAGE_SHIFT))
+        return false;
+    qr_object_promise(like->object, bytes >> QR_PAGE_SHIFT);
+    return true;
+}
+
 /* Under the lock: place, check, reserve, commit. */
 static enum qr_status
 map_locked(struct qr_change *change, const struct qr_map_request *request, struct qr_region *like,
@@ -244,6 +260,8 @@ map_locked(struct qr_change *change, const struct qr_map_request *request, struc
 
     if (status != QR_OK)
         return status;
+    if (!map_promise(space, request, like, bytes))
+        return QR_ERR_NO_MEMORY;
     like->end = qr_va_of(like->start.v + bytes);
     if ((like->flags & (QR_REGION_LOCKED | QR_REGION_DEVICE)) == 0)
         like->flags |= space->default_lock_flags;

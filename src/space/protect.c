@@ -82,7 +82,7 @@ protect_attributes(const struct qr_region *region, const struct protect *protect
     if (protect->pkey >= 0)
         attributes.pkey = (uint8_t)protect->pkey;
     /* Once promised, memory stays promised, as in Linux. */
-    if (qr_region_is_accountable(attributes.prot, attributes.flags))
+    if (qr_region_is_accountable(region->space->vm, attributes.prot, attributes.flags))
         attributes.flags |= QR_REGION_ACCOUNTED;
     return attributes;
 }
@@ -100,6 +100,9 @@ protect_piece(struct qr_change *change, struct qr_region *region, struct qr_va_r
     if (!qr_region_is_data(region->prot, region->flags) &&
         !qr_count_may_grow_data(change->space, attributes.prot, attributes.flags,
                                 qr_va_range_pages(piece)))
+        return QR_ERR_NO_MEMORY;
+    if (!qr_count_may_commit(change->space, attributes.flags & ~region->flags,
+                             qr_va_range_pages(piece)))
         return QR_ERR_NO_MEMORY;
     if (!qr_region_may_change(region, piece, attributes))
         return QR_ERR_NO_MEMORY;

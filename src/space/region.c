@@ -370,7 +370,7 @@ qr_region_may_change(const struct qr_region *region, struct qr_va_range range,
 {
     size_t now = region->space->counts.region_count;
     size_t count = now + qr_region_cuts(region, range);
-    size_t limit = region->space->vm->config.max_regions;
+    size_t limit = qr_vm_max_regions(region->space->vm);
 
     if (qr_likely(count <= limit))
         return true;

@@ -238,11 +238,35 @@ bool qr_count_may_grow_data(const struct qr_space *space, unsigned prot, unsigne
                             size_t pages);
 bool qr_count_may_lock(const struct qr_space *space, size_t pages);
 
+static inline enum qr_overcommit
+qr_vm_overcommit(const struct qr_vm *vm)
+{
+    return (enum qr_overcommit)atomic_load_explicit(&vm->overcommit, memory_order_relaxed);
+}
+
+/* The flag that lets a mapping promise nothing. */
+static inline unsigned
+qr_commit_exemption(const struct qr_vm *vm)
+{
+    return qr_vm_overcommit(vm) == QR_OVERCOMMIT_NEVER ? 0 : QR_REGION_NO_RESERVE;
+}
+
 /* Does such a private mapping promise memory?  (Linux's accountable_mapping.) */
 static inline bool
-qr_region_is_accountable(unsigned prot, unsigned flags)
+qr_region_is_accountable(const struct qr_vm *vm, unsigned prot, unsigned flags)
 {
-    return (prot & QR_PROT_WRITE) != 0 && (flags & (QR_REGION_SHARED | QR_REGION_NO_RESERVE)) == 0;
+    return (prot & QR_PROT_WRITE) != 0 &&
+           (flags & (QR_REGION_SHARED | qr_commit_exemption(vm))) == 0;
+}
+
+/* May @pages more be promised?  commit.c */
+bool qr_commit_allows(const struct qr_space *space, size_t pages);
+
+/* The same for pages of a region with @flags. */
+static inline bool
+qr_count_may_commit(const struct qr_space *space, unsigned flags, size_t pages)
+{
+    return (flags & QR_REGION_ACCOUNTED) == 0 || qr_commit_allows(space, pages);
 }
 
 /* ---- Entries (zap.c) ------------------------------------------------------ */

@@ -150,6 +150,8 @@ remap_check_resize(const struct remap *remap, const struct qr_region *region)
         return QR_ERR_AGAIN;
     if (!qr_count_may_grow(space, region->prot, region->flags, more >> QR_PAGE_SHIFT))
         return QR_ERR_LIMIT;
+    if (!qr_count_may_commit(space, region->flags, more >> QR_PAGE_SHIFT))
+        return QR_ERR_NO_MEMORY;
     return QR_OK;
 }
 
@@ -224,7 +226,7 @@ remap_reserve(struct remap *remap)
 {
     struct qr_space *space = remap->change.space;
 
-    if (space->counts.region_count + 3 > space->vm->config.max_regions)
+    if (space->counts.region_count + 3 > qr_vm_max_regions(space->vm))
         return QR_ERR_NO_MEMORY;
     return qr_change_reserve(&remap->change, REMAP_SPARES);
 }
@@ -311,6 +313,9 @@ remap_dont_unmap(struct remap *remap, const struct qr_region *region)
     if (status == QR_OK && !qr_count_may_grow(remap->change.space, region->prot, region->flags,
                                               qr_va_range_pages(remap->old)))
         status = QR_ERR_LIMIT;
+    if (status == QR_OK &&
+        !qr_count_may_commit(remap->change.space, region->flags, qr_va_range_pages(remap->old)))
+        status = QR_ERR_NO_MEMORY;
     return status == QR_OK ? remap_anywhere(remap, region) : status;
 }
 

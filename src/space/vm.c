@@ -45,6 +45,9 @@ qr_vm_init(struct qr_vm *vm, const struct qr_vm_config *config)
         config->layout.stack_top.v > config->layout.user_end.v || (around & (around - 1)) != 0)
         return QR_ERR_INVALID;
     *vm = (struct qr_vm){.config = *config, .counters = qr_frames_counters(config->frames)};
+    atomic_init(&vm->max_regions, config->max_regions);
+    atomic_init(&vm->overcommit, QR_OVERCOMMIT_GUESS);
+    atomic_init(&vm->commit_ratio, 50);
     qr_spin_init(&vm->lock, QR_RANK_REGISTRY);
     qr_list_init(&vm->all);
     vm->zero = qr_frame_alloc(config->frames, QR_ALLOC_ZERO);

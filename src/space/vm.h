@@ -15,9 +15,13 @@ struct qr_vm {
     struct qr_frame *zero;        /* fixed: what untouched private memory reads as */
     qr_pa zero_pa;                /* fixed */
     struct qr_file_ops file_ops;  /* fixed after start-up */
-    struct qr_spin lock;          /* V: the list of spaces */
-    struct qr_list all;           /* V */
-    size_t space_count;           /* V */
+    _Atomic size_t max_regions;
+    _Atomic unsigned overcommit; /* enum qr_overcommit */
+    _Atomic unsigned commit_ratio;
+    _Atomic size_t commit_limit_bytes;
+    struct qr_spin lock; /* V: the list of spaces */
+    struct qr_list all;  /* V */
+    size_t space_count;  /* V */
 };
 
 /* Which of qr_space.resident[] a frame counts in. */

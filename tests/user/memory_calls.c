@@ -287,6 +287,71 @@ test_kernel_areas(void)
     close(19000);
 }
 
+static void
+write_vm(const char *name, const char *value)
+{
+    char path[64];
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/sys/vm/%s", name);
+    fd = open(path, O_WRONLY);
+    CHECK_EQ(write(fd, value, strlen(value)), (long)strlen(value));
+    close(fd);
+}
+
+/* Committed_AS and CommitLimit, in KiB. */
+static void
+read_commit(long *limit, long *promised)
+{
+    char line[128];
+    FILE *info = fopen("/proc/meminfo", "r");
+
+    while (info != NULL && fgets(line, sizeof(line), info) != NULL) {
+        (void)sscanf(line, "CommitLimit: %ld", limit);
+        (void)sscanf(line, "Committed_AS: %ld", promised);
+    }
+    if (info != NULL)
+        fclose(info);
+}
+
+/* Changes the machine's settings: only where it is ours. */
+static void
+test_overcommit(void)
+{
+    long limit = 0, promised = 0, before = 0;
+    size_t great = (size_t)1 << 30;
+    struct utsname name;
+    char *at;
+
+    CHECK_EQ(uname(&name), 0);
+    if (strstr(name.release, "quire") == NULL)
+        return;
+    MAP_FAILS(mmap(NULL, great, PROT_READ | PROT_WRITE, ANON, -1, 0), ENOMEM);
+    at = mmap(NULL, great, PROT_READ | PROT_WRITE, ANON | MAP_NORESERVE, -1, 0);
+    CHECK(at != MAP_FAILED);
+    munmap(at, great);
+    write_vm("overcommit_memory", "1");
+    at = mmap(NULL, great, PROT_READ | PROT_WRITE, ANON, -1, 0);
+    CHECK(at != MAP_FAILED);
+    munmap(at, great);
+    read_commit(&limit, &before);
+    at = pages(64);
+    read_commit(&limit, &promised);
+    CHECK_EQ(promised - before, 256);
+
+    write_vm("overcommit_memory", "2");
+    write_vm("overcommit_kbytes", "20480");
+    read_commit(&limit, &promised);
+    CHECK_EQ(limit, 20480);
+    MAP_FAILS(mmap(NULL, 20 << 20, PROT_READ | PROT_WRITE, ANON | MAP_NORESERVE, -1, 0), ENOMEM);
+    MAP_FAILS(mmap(NULL, 20 << 20, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0), ENOMEM);
+    CHECK_EQ(mprotect(at, PAGE, PROT_READ), 0);
+    write_vm("overcommit_ratio", "50");
+    write_vm("overcommit_memory", "0");
+    munmap(at, 64 * PAGE);
+    CHECK_ERRNO(write(open("/proc/sys/vm/overcommit_memory", O_WRONLY), "3", 1), EINVAL);
+}
+
 /* A stack grows on touch, up to its limit. */
 static void
 test_stack(void)
@@ -310,6 +375,7 @@ main(void)
     test_shared_file();
     test_process_vm();
     test_kernel_areas();
+    test_overcommit();
     test_stack();
     return check_done("memory_calls");
 }

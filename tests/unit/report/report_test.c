@@ -20,7 +20,6 @@ report_of(struct sim *sim)
     struct qr_report report = {
         .frames = sim_frames(sim),
         .heap = sim_heap(sim),
-        .overcommit_ratio = 50,
     };
 
     return report;

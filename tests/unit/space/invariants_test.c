@@ -651,11 +651,11 @@ TEST(invariants, the_region_limit_inside_remap)
     ASSERT_EQ(sim_map(scene.sim, 0, 3, SIM_W), QR_OK);
     ASSERT_EQ(sim_map(scene.sim, 8, 3, SIM_R), QR_OK);
     sim_write(scene.sim, 1, 5);
-    sim_vm(scene.sim)->config.max_regions = 4;
+    qr_vm_set_max_regions(sim_vm(scene.sim), 4);
     EXPECT_EQ(qr_space_remap(scene.space, &request, &va), QR_ERR_NO_MEMORY);
     EXPECT_STR(sim_layout(scene.sim), "[WWW].....[RRR]");
     EXPECT_EQ(sim_read(scene.sim, 1), 5);
-    sim_vm(scene.sim)->config.max_regions = 5;
+    qr_vm_set_max_regions(sim_vm(scene.sim), 5);
     EXPECT_EQ(qr_space_remap(scene.space, &request, &va), QR_OK);
     EXPECT_STR(sim_layout(scene.sim), "[W].[W].....[R][W][R]");
     EXPECT_EQ(sim_read(scene.sim, 9), 5);
@@ -735,7 +735,7 @@ TEST(invariants, splits_without_end_are_refused)
     size_t regions = 0;
 
     scene_boot(&scene, 0);
-    sim_vm(scene.sim)->config.max_regions = 200;
+    qr_vm_set_max_regions(sim_vm(scene.sim), 200);
     ASSERT_EQ(sim_map(scene.sim, 0, 1000, SIM_W), QR_OK);
     for (size_t page = 1; page < 999 && status == QR_OK; page += 2) {
         status = qr_space_protect(scene.space, sim_page(page), QR_PAGE_SIZE, SIM_R, -1);

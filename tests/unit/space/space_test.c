@@ -229,7 +229,7 @@ TEST(space, the_region_limit_holds_for_maps_and_splits)
 {
     struct sim *sim = boot();
 
-    sim_vm(sim)->config.max_regions = 4;
+    qr_vm_set_max_regions(sim_vm(sim), 4);
     ASSERT_EQ(sim_map(sim, 0, 8, SIM_W), QR_OK);
     EXPECT_EQ(sim_protect(sim, 1, 2, SIM_R), QR_OK);
     EXPECT_STR(sim_layout(sim), "[W][R][WWWWWW]");

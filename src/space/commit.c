@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Promised memory: may a mapping be made whose pages would have to come from
+ * memory or swap?
+ *
+ * What is promised is counted where regions are (count.c), in one machine-wide
+ * gauge; here is only the decision.  It looks before the count goes up, so
+ * two calls at the same time may both pass a limit that has room for one.  As in
+ * Linux the limit is a policy, not a safeguard: running out is an ordinary outcome.
+ *
+ * With QR_OVERCOMMIT_NEVER a process leaves 1/32 of its own size, at most 128 MiB,
+ * for whoever has to end it (Linux's user_reserve_kbytes).
+ */
+#include "region.h"
+
+#define USER_RESERVE_PAGES (((size_t)128 << 20) >> QR_PAGE_SHIFT)
+
+void
+qr_vm_set_commit_policy(struct qr_vm *vm, const struct qr_commit_policy *policy)
+{
+    atomic_store_explicit(&vm->overcommit, policy->overcommit, memory_order_relaxed);
+    atomic_store_explicit(&vm->commit_ratio, policy->ratio, memory_order_relaxed);
+    atomic_store_explicit(&vm->commit_limit_bytes, policy->limit_bytes, memory_order_relaxed);
+}
+
+struct qr_commit_policy
+qr_vm_commit_policy(const struct qr_vm *vm)
+{
+    return (struct qr_commit_policy){
+        .overcommit = qr_vm_overcommit(vm),
+        .ratio = atomic_load_explicit(&vm->commit_ratio, memory_order_relaxed),
+        .limit_bytes = atomic_load_explicit(&vm->commit_limit_bytes, memory_order_relaxed),
+    };
+}
+
+static size_t
+memory_pages(const struct qr_vm *vm)
+{
+    const struct qr_frames *frames = vm->config.frames;
+    size_t pages = 0;
+
+    for (unsigned i = 0; i < qr_frames_zone_count(frames); i++)
+        pages += qr_frames_zone_managed(frames, i);
+    return pages;
+}
+
+size_t
+qr_vm_commit_limit(const struct qr_vm *vm)
+{
+    struct qr_commit_policy policy = qr_vm_commit_policy(vm);
+
+    if (policy.limit_bytes != 0)
+        return policy.limit_bytes >> QR_PAGE_SHIFT;
+    /* In two steps: the product of a large ratio and a large memory need not fit. */
+    size_t pages = memory_pages(vm);
+
+    return pages / 100 * policy.ratio + pages % 100 * policy.ratio / 100;
+}
+
+static bool
+fits_limit(const struct qr_space *space, size_t pages)
+{
+    size_t limit = qr_vm_commit_limit(space->vm);
+    size_t reserve = qr_min_size(space->counts.virtual_pages / 32, USER_RESERVE_PAGES);
+    size_t promised = (size_t)qr_counter_read(space->vm->counters, QR_PAGES_COMMITTED);
+
+    limit -= qr_min_size(limit, reserve);
+    return promised <= limit && pages <= limit - promised;
+}
+
+bool
+qr_commit_allows(const struct qr_space *space, size_t pages)
+{
+    switch (qr_vm_overcommit(space->vm)) {
+    case QR_OVERCOMMIT_ALWAYS:
+        return true;
+    case QR_OVERCOMMIT_NEVER:
+        return fits_limit(space, pages);
+    default:
+        return pages <= memory_pages(space->vm);
+    }
+}
+
+void
+qr_vm_set_max_regions(struct qr_vm *vm, size_t max_regions)
+{
+    atomic_store_explicit(&vm->max_regions, max_regions, memory_order_relaxed);
+}
+
+size_t
+qr_vm_max_regions(const struct qr_vm *vm)
+{
+    return atomic_load_explicit(&vm->max_regions, memory_order_relaxed);
+}
