@@ -10,7 +10,7 @@
 #include "tests/unit/table/rig.h"
 
 #define CPUS   4
-#define ROUNDS 4000
+#define ROUNDS 1500
 #define RW     (QR_PROT_READ | QR_PROT_WRITE | QR_PROT_USER)
 
 struct worker {
@@ -225,7 +225,7 @@ TEST_THREADS(table, a_cursor_is_in_a_section_until_it_holds_its_table)
 /* ---- Hardware ------------------------------------------------------------------ */
 
 #define HARDWARE_PAGES  32
-#define HARDWARE_ROUNDS 20000
+#define HARDWARE_ROUNDS 8000
 
 struct hardware {
     struct rig *rig;
