@@ -121,18 +121,20 @@ qr_kmalloc_dma(struct qr_heap *heap, size_t bytes, unsigned alloc_flags)
 void *
 qr_kmalloc_aligned(struct qr_heap *heap, size_t bytes, size_t align, unsigned alloc_flags)
 {
-    size_t rounded = (bytes + align - 1) & ~(align - 1);
+    size_t rounded = bytes;
 
     qr_assert((align & (align - 1)) == 0);
     if (bytes == 0)
         return NULL;
     /* A multiple of the alignment is of a class that is aligned to it, up to a page. */
-    if (align <= QR_PAGE_SIZE && bytes <= QR_KMALLOC_MAX) {
-        if (alloc_flags & QR_ALLOC_DMA)
-            rounded = bytes < align ? align : bytes;
-        return kmalloc_slow(heap, align == 0 ? bytes : rounded, alloc_flags, CALLER());
-    }
-    return qr_large_alloc(heap, bytes, align, alloc_flags);
+    if (align > 1 && bytes <= QR_KMALLOC_MAX)
+        rounded = (bytes + align - 1) & ~(align - 1);
+    if (align > QR_PAGE_SIZE || rounded > QR_KMALLOC_MAX)
+        return qr_large_alloc(heap, bytes, align, alloc_flags);
+    if (alloc_flags & QR_ALLOC_DMA)
+        return qr_cache_alloc_sized(&heap->dma_classes[dma_class_of(rounded)], bytes, alloc_flags,
+                                    CALLER());
+    return qr_cache_alloc_sized(&heap->classes[class_of(rounded)], bytes, alloc_flags, CALLER());
 }
 
 size_t
@@ -354,7 +356,7 @@ qr_kfree_sized(struct qr_heap *heap, void *block, size_t bytes)
     }
     if (block != NULL) {
         size_t is = qr_ksize(heap, block);
-        bool exact = ALWAYS_SLOW && bytes <= QR_KMALLOC_MAX && is <= QR_KMALLOC_MAX;
+        bool exact = ALWAYS_SLOW && qr_slab_find(heap, block) != NULL;
 
         if (bytes > is || (exact && bytes != is))
             wrong_size(block, bytes, is);
