@@ -33,8 +33,6 @@ struct qr_report {
     struct qr_vmalloc *vmalloc[QR_REPORT_VMALLOC_MAX]; /**< by address */
     /** Describe @p file and write its path into @p name. */
     void (*describe_file)(void *file, struct qr_report_file *out_file, struct qr_writer *name);
-    /** Name of an anonymous region that the host knows ("[vdso]"), or NULL. */
-    const char *(*name_region)(const struct qr_region *region);
 };
 
 /* ---- The machine --------------------------------------------------------- */

@@ -95,6 +95,7 @@ enum qr_region_flag {
     QR_REGION_SEALED = 1 << 15,
     QR_REGION_ACCOUNTED = 1 << 16, /**< counts towards committed memory; set by the library */
     QR_REGION_DEVICE = 1 << 17,    /**< its object is a device; set by the library */
+    QR_REGION_VDSO = 1 << 18,      /**< reported as [vdso] */
 };
 
 /**

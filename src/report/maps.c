@@ -31,12 +31,10 @@ column_emit(struct qr_writer *base, const char *text, size_t bytes)
 #define NAME_COLUMN (25 + 6 * sizeof(void *))
 
 static const char *
-region_fixed_name(const struct qr_report *report, const struct qr_region *region)
+region_fixed_name(const struct qr_region *region)
 {
-    const char *name = report->name_region != NULL ? report->name_region(region) : NULL;
-
-    if (name != NULL)
-        return name;
+    if ((region->flags & QR_REGION_VDSO) != 0)
+        return "[vdso]";
     if ((region->flags & QR_REGION_HEAP) != 0)
         return "[heap]";
     if ((region->flags & QR_REGION_STACK) != 0)
@@ -59,7 +57,7 @@ write_region(const struct qr_report *report, const struct qr_region *region,
     struct column_writer line = {.writer = {column_emit}, .to = writer, .column = 0};
     struct qr_report_file file = {0, 0, 0};
     struct file_name name;
-    const char *fixed = region_fixed_name(report, region);
+    const char *fixed = region_fixed_name(region);
 
     qr_buffer_writer_init(&name.writer, name.text, sizeof(name.text));
     if (region->file != NULL && report->describe_file != NULL)
