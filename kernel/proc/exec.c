@@ -706,9 +706,8 @@ exec_build_stack(struct exec *exec)
 static int64_t
 exec_map_sigreturn(struct exec *exec)
 {
-    struct qr_map_request request = {.prot = QR_PROT_READ | QR_PROT_EXEC,
-                                     .bytes = QR_PAGE_SIZE,
-                                     .region_flags = QR_REGION_VDSO};
+    struct qr_map_request request = {
+        .prot = QR_PROT_READ | QR_PROT_EXEC, .bytes = QR_PAGE_SIZE, .region_flags = QR_REGION_VDSO};
     size_t bytes;
     const void *code = arch_sigreturn_code(&bytes);
     qr_va va;
