@@ -78,7 +78,15 @@ hosted() {
     done
 }
 
+abi() {
+    local program=build/user-tests/abi-i386
+    "${compiler[@]}" -static -O2 -Wall -Wextra -Werror -o "$program" tests/programs/i386_abi.c || exit 1
+    expect "structures of 32 bits" 0 '^i386_abi: .* 0 failures' --smp 2 --add "$program:/root/abi" \
+        -- /root/abi
+}
+
 all_of_it
+abi
 hosted
 user_copies arch/i386/usercopy.S arch/x86/fixup.c
 high_memory

@@ -525,7 +525,7 @@ dirents_narrow(char *buffer, size_t bytes)
         uint32_t inode = (uint32_t)entry->inode;
         uint32_t next = (uint32_t)entry->next;
 
-        if (entry->inode > UINT32_MAX || entry->next > INT32_MAX)
+        if (entry->inode > UINT32_MAX) /* a position is cut short, as by Linux */
             return to != 0 ? (int64_t)to : -EOVERFLOW;
         memmove(out->name, entry->name, name_bytes);
         out->inode = inode;
