@@ -40,13 +40,19 @@ qr_port_random(void *buffer, size_t bytes)
     }
 }
 
+__attribute__((weak)) void
+arch_ipi_send_set(const struct qr_cpu_set *set, enum ipi_kind kind)
+{
+    for (unsigned i = 0; i < cpu_count(); i++) {
+        if (qr_cpu_set_has(set, i))
+            arch_ipi_send(i, kind);
+    }
+}
+
 void
 qr_port_ipi(const struct qr_cpu_set *cpus)
 {
-    for (unsigned i = 0; i < cpu_count(); i++) {
-        if (qr_cpu_set_has(cpus, i))
-            arch_ipi_send(i, IPI_TLB);
-    }
+    arch_ipi_send_set(cpus, IPI_TLB);
 }
 
 uintptr_t

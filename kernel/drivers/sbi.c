@@ -33,9 +33,9 @@ sbi_hart_start(uint64_t hart, uint64_t entry, uint64_t word)
 }
 
 void
-sbi_ipi_send(uint64_t hart)
+sbi_ipi_send(uint64_t mask, uint64_t first)
 {
-    (void)call(EXTENSION_IPI, 0, 1, hart, 0);
+    (void)call(EXTENSION_IPI, 0, mask, first, 0);
 }
 
 void

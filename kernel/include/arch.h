@@ -104,6 +104,9 @@ enum ipi_kind {
 /** Interrupt one CPU; never waits for it.  Sending to oneself is allowed. */
 void arch_ipi_send(unsigned cpu_index, enum ipi_kind kind);
 
+/** The same for a set of CPUs; port.c has one that sends to each, for who cannot do better. */
+void arch_ipi_send_set(const struct qr_cpu_set *set, enum ipi_kind kind);
+
 /* ---- Trap frames ---------------------------------------------------------- */
 
 /*

@@ -15,8 +15,8 @@
 /** Start a stopped hart at physical address @p entry with @p word in a1; false where it refuses. */
 QR_MUST_USE bool sbi_hart_start(uint64_t hart, uint64_t entry, uint64_t word);
 
-/** Raise the software interrupt of one hart.  Any context. */
-void sbi_ipi_send(uint64_t hart);
+/** Raise the software interrupt of the harts @p first + n for each bit n of @p mask.  Any context. */
+void sbi_ipi_send(uint64_t mask, uint64_t first);
 
 /** Have every hart make stores visible to its instruction fetches. */
 void sbi_remote_fence_i(void);

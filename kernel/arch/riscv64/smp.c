@@ -126,14 +126,40 @@ ap_entry(struct cpu *cpu)
 
 /* ---- Interrupts between CPUs ------------------------------------------------------- */
 
+/** @return whether an interrupt is needed: what is pending already has one that will see this bit */
+static bool
+ipi_note(struct cpu *cpu, enum ipi_kind kind)
+{
+    return atomic_fetch_or(&cpu->arch.ipi, 1u << kind) == 0;
+}
+
 void
 arch_ipi_send(unsigned cpu_index, enum ipi_kind kind)
 {
     struct cpu *cpu = &cpus[cpu_index];
 
-    /* What is pending already has an interrupt on its way that will see this bit. */
-    if (atomic_fetch_or(&cpu->arch.ipi, 1u << kind) == 0)
-        sbi_ipi_send(cpu->arch.hart);
+    if (ipi_note(cpu, kind))
+        sbi_ipi_send(1, cpu->arch.hart);
+}
+
+/** One call of the firmware for all harts whose numbers fit one mask. */
+void
+arch_ipi_send_set(const struct qr_cpu_set *set, enum ipi_kind kind)
+{
+    uint64_t harts = 0;
+
+    for (unsigned i = 0; i < cpu_count(); i++) {
+        struct cpu *cpu = &cpus[i];
+
+        if (!qr_cpu_set_has(set, i) || !ipi_note(cpu, kind))
+            continue;
+        if (cpu->arch.hart < 64)
+            harts |= (uint64_t)1 << cpu->arch.hart;
+        else
+            sbi_ipi_send(1, cpu->arch.hart);
+    }
+    if (harts != 0)
+        sbi_ipi_send(harts, 0);
 }
 
 void
