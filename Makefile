@@ -60,7 +60,7 @@ clean:
 
 # ---- the heap ---------------------------------------------------------------
 
-.PHONY: bench-heap soak-heap
+.PHONY: bench-heap soak soak-heap
 
 bench-heap: setup
 	@bench/heaps --instructions
@@ -80,3 +80,10 @@ bench-frames: setup
 	@bench/frames-heap --instructions --gib 16 churn_10 churn_100 churn_500 churn_900 churn_990 churn_999 fail_0
 	@bench/frames-scale
 	@bench/frames-colour
+
+SECONDS ?= 3600
+
+soak: setup-run
+	@cmake --preset hosted >/dev/null
+	@cmake --build --preset hosted --target test_heap
+	@HEAP_SECONDS=$(SECONDS) build/hosted/test_heap --limit 0 heap_model.soak

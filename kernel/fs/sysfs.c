@@ -10,6 +10,9 @@
  *      dump_pt           all mappings of the writer's space
  *      validate          check every structure of the library
  *      help              this list
+ *
+ * /sys/kernel/debug/heap says what the kernel heap has given out, by call site in builds with memory
+ * debugging; a number written to it turns the heap's run-time checks on and off.
  */
 
 #include <quire/report.h>
@@ -423,8 +426,41 @@ show_memory(const struct text_target *target, struct qr_writer *writer)
     qr_mutex_unlock(&last_result.lock);
 }
 
+/* What the kernel heap has given out, by call site (builds with memory debugging), and its switches. */
+static void
+show_heap(const struct text_target *target, struct qr_writer *writer)
+{
+    struct qr_heap_stats stats;
+
+    (void)target;
+    qr_heap_stats(memory.heap, &stats);
+    qr_writer_printf(writer, "%zu frames, %zu bytes in use, fragmentation %u.%u %%, switches %u\n",
+                     stats.frames, stats.active_bytes, stats.fragmentation / 10,
+                     stats.fragmentation % 10, qr_heap_debug_get(memory.heap));
+    qr_heap_report_leaks(memory.heap, writer);
+}
+
+/* A number: enum qr_heap_switch. */
+static int64_t
+store_heap(const struct text_target *target, const char *text, size_t length)
+{
+    unsigned switches = 0;
+    size_t digits = 0;
+
+    (void)target;
+    for (; digits < length && text[digits] >= '0' && text[digits] <= '9'; digits++) {
+        switches = switches * 10 + (unsigned)(text[digits] - '0');
+    }
+    if (digits == 0 || digits > 3 || (digits < length && text[digits] != '\n')) {
+        return -EINVAL;
+    }
+    (void)qr_heap_debug(memory.heap, switches);
+    return 0;
+}
+
 static const struct text_node debug_nodes[] = {
     {.name = "memory", .mode = 0600, .show = show_memory, .store = store_memory},
+    {.name = "heap", .mode = 0600, .show = show_heap, .store = store_heap},
 };
 
 static bool

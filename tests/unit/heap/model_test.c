@@ -317,5 +317,5 @@ TEST(heap_model, soak)
         TEST_SKIP("HEAP_SECONDS is not set");
     for (unsigned round = 0; time(NULL) < end; round++)
         model_run(seed + round, (uint64_t)(round % 3 == 2 ? 8 : 256) * MIB, round % 3 == 1 ? 20 : 0,
-                  1000000);
+                  200000);
 }
