@@ -74,6 +74,12 @@ format_of(const struct sim_options *options)
     sim_fail("the library has no format %s", name);
 }
 
+struct qr_tlb_space *
+sim_kernel_space(struct sim *sim)
+{
+    return &sim->kernel->space;
+}
+
 bool
 sim_can_forbid_exec(struct sim *sim)
 {

@@ -146,6 +146,7 @@ struct qr_tlb *sim_tlb(struct sim *sim);
 struct qr_epoch *sim_epoch(struct sim *sim);
 struct qr_tables *sim_kernel_tables(struct sim *sim);
 const struct qr_format *sim_format(struct sim *sim);
+struct qr_tlb_space *sim_kernel_space(struct sim *sim);
 struct qr_objects *sim_objects(struct sim *sim);
 struct qr_vm *sim_vm(struct sim *sim);
 
