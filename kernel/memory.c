@@ -373,6 +373,8 @@ areas_init(void)
 static void
 kernel_tables_init(void)
 {
+    char word[8];
+
     qr_epoch_init(&memory.epoch);
     must(qr_tables_adopt(&memory.kernel_tables, platform_format(), memory.frames, &memory.epoch,
                          platform_root()),
@@ -384,6 +386,9 @@ kernel_tables_init(void)
     qr_tlb_space_init(&memory.kernel_space, memory.tlb, &memory.kernel_tables);
     memory.kernel_space.global = true;
     qr_tlb_set_kernel(memory.tlb, &memory.kernel_space);
+    /* For comparison (bench/tlb.sh): every change flushes everything, everywhere. */
+    qr_tlb_set_naive(memory.tlb,
+                     boot_option("tlb", word, sizeof word) && strcmp(word, "naive") == 0);
     memory_cpu_online();
 }
 
