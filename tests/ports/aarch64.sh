@@ -28,5 +28,14 @@ expect "GICv3, entry at EL2, cortex-a72" 0 "$all_returned" --cpu cortex-a72 \
 expect "GICv3, eight CPUs, two nodes" 0 '^8$' --smp 8 --mem 512M --numa 2 \
     --qemu=-M --qemu=virt,gic-version=3 -- \
     'cat /sys/devices/system/node/node1/meminfo >/dev/null && nproc'
+
+# The other granules: builds of their own.  The test programs that say 4096 are left out.
+for pages in 16k 64k; do
+    expect "$pages pages, contract tests" 0 ' passed, 0 failed' --smp 4 \
+        --kernel build/aarch64-$pages/quire-kernel-contract.img -- true
+    expect "$pages pages" 0 "$all_returned" --smp 4 --kernel build/aarch64-$pages/quire-kernel.img \
+        --add build/user-tests/threads-aarch64 --add build/user-tests/processes-aarch64 -- \
+        "./threads-aarch64 && ./processes-aarch64 && $session"
+done
 expect "more than 4 GiB" 0 '^MemTotal: *62' --mem 6G -- 'cat /proc/meminfo'
 finish
