@@ -200,6 +200,7 @@ x86_address_change(walk_format f, qr_pte difference, unsigned level)
 static QR_ALWAYS_INLINE qr_pte
 x86_put_address(walk_format f, qr_pa pa, unsigned level)
 {
+    qr_debug_assert(pa.v >> (level == 0 ? f->info.pa_bits : 52) == 0);
     if (x86_is_wide(f) || level == 0)
         return pa.v;
     return (pa.v & NARROW_LARGE) | (pa.v >> 19 & NARROW_HIGH);
