@@ -229,10 +229,14 @@ qr_arch_root_switch(qr_pa root, unsigned asid, bool keep)
     ttbr |= (uint64_t)asid << ASID_SHIFT;
     qr_assert((root.v & QR_PAGE_MASK) == 0 && root.v >> ASID_SHIFT == 0 && asid <= UINT16_MAX);
     BARRIER(ishst);
+    if (!keep) {
+        /* Away from both while it is flushed: neither space may fill, or use, the other's entries. */
+        __asm__ volatile("msr ttbr0_el1, %0" : : "r"(qr_aarch64_empty_root) : "memory");
+        context_synchronize();
+        qr_arch_flush_asid(asid, QR_FLUSH_HERE);
+    }
     __asm__ volatile("msr ttbr0_el1, %0" : : "r"(ttbr) : "memory");
     context_synchronize();
-    if (!keep)
-        qr_arch_flush_asid(asid, QR_FLUSH_HERE);
 }
 
 bool
