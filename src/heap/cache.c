@@ -620,22 +620,18 @@ qr_cache_free_sited(struct qr_cache *cache, void *object, uintptr_t site)
     object_put(cache, object);
 }
 
+#ifdef CONFIG_MEMORY_DEBUGGING
+
 /* Debug builds look at the slab at once, others when the magazine is flushed. */
-static inline void
+static void
 cache_owns(struct qr_cache *cache, void *object)
 {
-#ifdef CONFIG_MEMORY_DEBUGGING
     struct slab *slab = qr_slab_find(cache->heap, object);
 
     if (slab == NULL || slab->cache != cache)
         qr_heap_wrong_cache(cache, object, slab);
     (void)qr_slab_index(slab, object);
-#else
-    (void)cache, (void)object;
-#endif
 }
-
-#ifdef CONFIG_MEMORY_DEBUGGING
 
 void
 qr_cache_free(struct qr_cache *cache, void *object)
