@@ -103,7 +103,8 @@ void qr_port_random(void *buffer, size_t bytes);
 
 /**
  * Interrupt every CPU in @p cpus; each calls qr_tlb_interrupt() soon.
- * Never waits; sending to a CPU that has one pending already is allowed.
+ * Never waits; sending to a CPU that has one pending already is allowed.  What this CPU
+ * stored before is visible to it when it gets there (AArch64: DSB before the SGI is sent).
  */
 void qr_port_ipi(const struct qr_cpu_set *cpus);
 
