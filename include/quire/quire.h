@@ -17,6 +17,7 @@
 #include <quire/lock.h>
 #include <quire/object.h>
 #include <quire/port.h>
+#include <quire/reclaim.h>
 #include <quire/report.h>
 #include <quire/space.h>
 #include <quire/status.h>

@@ -387,7 +387,7 @@ struct frame_block *qr_block_find(struct qr_frames *frames, uint64_t block);
 /* Up to @want single frames into @out.  @return how many */
 size_t qr_zone_take_singles(struct qr_frames *frames, struct frame_zone *zone,
                             enum block_class class, size_t want, struct qr_frame **out);
-/* Every free frame of the fullest open block into @out_rows.  BLOCK_NONE: nothing free. */
+/* Every free frame of a block into @out_rows.  BLOCK_NONE: the next block has less than a row. */
 uint32_t qr_zone_take_rows(struct qr_frames *frames, struct frame_zone *zone,
                            enum block_class class, struct frame_rows *out_rows, size_t *out_count);
 /* An aligned run of 2^order frames, or NULL. */

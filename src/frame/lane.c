@@ -395,8 +395,12 @@ lane_pull_zone(struct qr_frames *frames, struct frame_lane *lane, struct frame_z
     /* Close to the reserve, a CPU keeps less. */
     want = want < allowed / 4 + 1 ? want : allowed / 4 + 1;
     want = want < allowed ? want : allowed;
-    if (zone->batch == ROW_FRAMES && allowed > zone->managed / 16) {
-        lane->block = qr_zone_take_rows(frames, zone, class, &lane->rows, &taken);
+    uint32_t block = BLOCK_NONE;
+
+    if (zone->batch == ROW_FRAMES && allowed > zone->managed / 16)
+        block = qr_zone_take_rows(frames, zone, class, &lane->rows, &taken);
+    if (block != BLOCK_NONE) {
+        lane->block = block;
         lane->reserved = taken;
     } else {
         taken = qr_zone_take_singles(frames, zone, class, want, lane_cold(lane, want));

@@ -274,12 +274,11 @@ row_take(struct frame_rows *rows, unsigned r, struct qr_frame *first, size_t wan
         rows->row[r] = 0;
         return got;
     }
-    while (rows->row[r] != 0 && got < want) {
-        unsigned bit = (unsigned)__builtin_ctzll(rows->row[r]);
+    uint64_t row = rows->row[r];
 
-        rows->row[r] &= rows->row[r] - 1;
-        out[got++] = first + bit;
-    }
+    for (; row != 0 && got < want; row &= row - 1)
+        out[got++] = first + (unsigned)__builtin_ctzll(row);
+    rows->row[r] = row;
     return got;
 }
 
@@ -318,10 +317,13 @@ uint32_t
 qr_zone_take_rows(struct qr_frames *frames, struct frame_zone *zone, enum block_class class,
                   struct frame_rows *out_rows, size_t *out_count)
 {
-    uint32_t block = open_with_run(frames, zone, class, 0);
+    unsigned found = order_find(frames, zone, class, 0);
 
-    if (block == BLOCK_NONE)
+    if (found == ORDER_COUNT ||
+        (found < BLOCK_ORDER &&
+         qr_block_of(frames, zone->head[class * BLOCK_ORDER + found])->free < ROW_FRAMES))
         return BLOCK_NONE;
+    uint32_t block = open_with_run(frames, zone, class, 0);
     struct frame_rows *rows = qr_rows_of(frames, block);
     struct frame_block *record = qr_block_of(frames, block);
 
@@ -381,25 +383,55 @@ qr_zone_take_run(struct qr_frames *frames, struct frame_zone *zone, enum block_c
     return qr_block_frame(frames, block, bit);
 }
 
+/* Blocks that are looked at for a colour before one with a long run, which has all, is opened. */
+#define COLOUR_TRIES 16u
+
+/* The first frame of the bits @wanted, the same in every row; or BLOCK_FRAMES. */
+static unsigned
+rows_find_any(const struct frame_rows *rows, uint64_t wanted)
+{
+    for (unsigned r = 0; r < BLOCK_ROWS; r++) {
+        if ((rows->row[r] & wanted) != 0)
+            return r * ROW_FRAMES + (unsigned)__builtin_ctzll(rows->row[r] & wanted);
+    }
+    return BLOCK_FRAMES;
+}
+
+/* An open block with a frame of @wanted, out of its list; else any block with a free frame. */
+static uint32_t
+open_with_colour(struct qr_frames *frames, struct frame_zone *zone, enum block_class class,
+                 uint64_t wanted)
+{
+    unsigned found = order_find(frames, zone, class, 0);
+    uint32_t block =
+        found < BLOCK_ORDER ? zone->head[class * BLOCK_ORDER + found] : (uint32_t)BLOCK_NONE;
+
+    for (unsigned i = 0; i < COLOUR_TRIES && block != BLOCK_NONE; i++) {
+        if (rows_find_any(qr_rows_of(frames, block), wanted) != BLOCK_FRAMES) {
+            list_remove(frames, zone, block);
+            return block;
+        }
+        block = qr_block_of(frames, block)->next;
+    }
+    block = open_with_run(frames, zone, class, 6); /* a whole row */
+    return block != BLOCK_NONE ? block : open_with_run(frames, zone, class, 0);
+}
+
 struct qr_frame *
 qr_zone_take_colour(struct qr_frames *frames, struct frame_zone *zone, enum block_class class,
                     struct qr_colour colour)
 {
-    uint32_t block = open_with_run(frames, zone, class, 0);
+    uint64_t wanted = (uint64_t)1 << (colour.index & (colour.count - 1));
+
+    for (unsigned step = colour.count; step < ROW_FRAMES; step *= 2)
+        wanted |= wanted << step;
+    uint32_t block = open_with_colour(frames, zone, class, wanted);
 
     if (block == BLOCK_NONE)
         return NULL;
     struct frame_rows *rows = qr_rows_of(frames, block);
-    uint64_t wanted = (uint64_t)1 << (colour.index & (colour.count - 1));
-    unsigned bit = BLOCK_FRAMES;
+    unsigned bit = rows_find_any(rows, wanted);
 
-    for (unsigned step = colour.count; step < ROW_FRAMES; step *= 2)
-        wanted |= wanted << step;
-    for (unsigned r = 0; r < BLOCK_ROWS && bit == BLOCK_FRAMES; r++) {
-        if ((rows->row[r] & wanted) != 0)
-            bit = r * ROW_FRAMES + (unsigned)__builtin_ctzll(rows->row[r] & wanted);
-    }
-    /* None of that colour in the first block: any frame of it rather than a search. */
     if (bit == BLOCK_FRAMES)
         bit = qr_rows_find(rows, 0);
     rows->row[bit / ROW_FRAMES] &= ~((uint64_t)1 << bit % ROW_FRAMES);
@@ -462,7 +494,7 @@ give_panic(uint32_t block, unsigned row)
 }
 
 /* @count frames, @mask of row @r, are in the bitmap: into the lists with them. */
-static inline void
+static QR_NOINLINE void
 give_listed(struct qr_frames *frames, struct frame_zone *zone, struct frame_section *section,
             uint32_t index, unsigned r, uint64_t mask, unsigned count)
 {
@@ -517,9 +549,22 @@ qr_zone_give_frame(struct qr_frames *frames, struct frame_zone *zone, struct qr_
     uint64_t *row = &section->rows[index].row[r];
     uint64_t mask = (uint64_t)1 << (place % ROW_FRAMES);
 
-    if (qr_unlikely(section->blocks[index].state != BLOCK_OPEN || (*row & mask) != 0))
+    struct frame_block *record = &section->blocks[index];
+
+    if (qr_unlikely(record->state != BLOCK_OPEN || (*row & mask) != 0))
         give_panic(section->first_block + index, r);
     *row |= mask;
+    /* Nearly always: the block stays in its list. */
+    if (qr_likely(record->order < 5 && record->free - 1u < BLOCK_FRAMES - 2 && !record->isolated)) {
+        unsigned size = 2u << record->order;
+        uint64_t run = (((uint64_t)1 << size) - 1) << (place % ROW_FRAMES & ~(size - 1));
+
+        if (qr_likely((*row & run) != run)) {
+            record->free = (record->free + 1u) & 0x3ffu;
+            qr_zone_free_add(zone, 1);
+            return;
+        }
+    }
     give_listed(frames, zone, section, index, r, mask, 1);
 }
 

@@ -165,7 +165,11 @@ TEST(frame_hotplug, persistent_memory_is_noted_and_never_given_out)
  */
 TEST(frame_scale, start_up_does_not_depend_on_size)
 {
+#ifdef __SANITIZE_THREAD__ /* which leaves a process fewer addresses */
+    static const uint64_t sizes[] = {GIB, 64 * GIB};
+#else
     static const uint64_t sizes[] = {GIB, 64 * GIB, 1024 * GIB, 16384 * GIB, 65536 * GIB};
+#endif
 
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         struct machine *machine =
