@@ -85,11 +85,12 @@ endfunction()
 # One bootable image from the kernel's objects and any further sources.
 function(quire_add_image name)
     set(script ${PROJECT_SOURCE_DIR}/kernel/boot/${QUIRE_TARGET}/kernel.ld)
+    math(EXPR page_bytes "1 << ${CONFIG_PAGE_SHIFT}")
     add_executable(${name} $<TARGET_OBJECTS:quire_kernel> ${ARGN})
     set_target_properties(${name} PROPERTIES OUTPUT_NAME ${name}.elf LINK_DEPENDS ${script})
     target_link_options(${name} PRIVATE
         ${quire_link_flags_${QUIRE_TARGET}} -nostdlib -static -no-pie -Wl,-T,${script} -Wl,--build-id=none
-        -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,-Map=${name}.map)
+        -Wl,-z,max-page-size=${page_bytes} -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,-Map=${name}.map)
     if(QUIRE_TARGET STREQUAL "aarch64") # the boot protocol's flat Image
         add_custom_command(TARGET ${name} POST_BUILD
             COMMAND ${CMAKE_OBJCOPY} -O binary $<TARGET_FILE:${name}> ${name}.img)

@@ -9,7 +9,7 @@
  *
  * An operand names the address in 4 KiB units (bits 43 to 0) and the identifier
  * (63 to 48).  The last-level forms leave walk caches alone.  With FEAT_TLBIRANGE
- * one instruction drops (NUM + 1) << (5 * SCALE + 1) units.
+ * one instruction drops (NUM + 1) << (5 * SCALE + 1) pages, and its operand counts in pages.
  *
  * The identifier stands in TTBR0_EL1 with the root, and both change in one write.  The
  * kernel's own root is TTBR1_EL1's for good: to switch to it is to have no users' one, for in
@@ -26,7 +26,7 @@
 #define UNIT_SHIFT      12
 #define UNIT_MASK       (((uint64_t)1 << 44) - 1)
 #define RANGE_BASE_MASK (((uint64_t)1 << 37) - 1)
-#define RANGE_4K        ((uint64_t)1 << 46)
+#define RANGE_GRANULE   ((uint64_t)(QR_PAGE_SHIFT / 2 - 5) << 46) /* 1: 4 KiB, 2: 16, 3: 64 */
 #define RANGE_SCALES    4u
 /* Fewer single instructions than this are not worth the arithmetic of a range. */
 #define RANGE_MIN_UNITS 4u
@@ -143,30 +143,30 @@ run_by_steps(const struct qr_flush_run *run, unsigned form, uint64_t tag)
 }
 
 /**
- * By ranges of 2, 64, 2048, ... units times 1 to 32, smallest scale first, so that what is
- * left is a multiple of the next; an odd unit, and what no range can hold, goes by itself.
+ * By ranges of 2, 64, 2048, ... pages times 1 to 32, smallest scale first, so that what is
+ * left is a multiple of the next; an odd page, and what no range can hold, goes by itself.
  */
 static void
 run_by_ranges(const struct qr_flush_run *run, unsigned form, uint64_t tag)
 {
-    uint64_t units = ((run->last.v - run->start.v) >> UNIT_SHIFT) + 1;
-    uint64_t unit = run->start.v >> UNIT_SHIFT;
+    uint64_t pages = ((run->last.v - run->start.v) >> QR_PAGE_SHIFT) + 1;
+    uint64_t va = run->start.v;
     unsigned scale = 0;
 
-    while (units > 0) {
-        if ((units & 1) != 0 || scale == RANGE_SCALES) {
-            flush_unit(form, tag | (unit & UNIT_MASK));
-            unit++;
-            units--;
+    while (pages > 0) {
+        if ((pages & 1) != 0 || scale == RANGE_SCALES) {
+            flush_unit(form, tag | (va >> UNIT_SHIFT & UNIT_MASK));
+            va += QR_PAGE_SIZE;
+            pages--;
             continue;
         }
-        uint64_t num = units >> (5 * scale + 1) & 31;
+        uint64_t num = pages >> (5 * scale + 1) & 31;
 
         if (num > 0) {
-            flush_range(form, tag | RANGE_4K | (uint64_t)scale << 44 | (num - 1) << 39 |
-                                  (unit & RANGE_BASE_MASK));
-            unit += num << (5 * scale + 1);
-            units -= num << (5 * scale + 1);
+            flush_range(form, tag | RANGE_GRANULE | (uint64_t)scale << 44 | (num - 1) << 39 |
+                                  (va >> QR_PAGE_SHIFT & RANGE_BASE_MASK));
+            va += num << (5 * scale + 1) << QR_PAGE_SHIFT;
+            pages -= num << (5 * scale + 1);
         }
         scale++;
     }

@@ -80,7 +80,7 @@ enum {
     MS_RELATIME = 1 << 21
 };
 
-enum { FS_PAGE_BYTES = 4096 };
+enum { FS_PAGE_BYTES = 1 << CONFIG_PAGE_SHIFT };
 
 struct timespec {
     int64_t seconds;

@@ -9,8 +9,10 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/** Bytes of kernel stack; a guard page lies on either side. */
-#define KERNEL_STACK_BYTES 16384u
+#include <quire/config.h>
+
+/** Bytes of kernel stack, at least a page; a guard page lies on either side. */
+#define KERNEL_STACK_BYTES (1u << (CONFIG_PAGE_SHIFT > 14 ? CONFIG_PAGE_SHIFT : 14))
 
 /** trap_frame.syscall where no system call made the frame; no number equals it. */
 #define NO_SYSCALL UINT64_MAX

@@ -7,19 +7,60 @@
  * arch_inline.h checks.
  */
 
+#include <quire/config.h>
+
+/* ---- Granule --------------------------------------------------------------- */
+
+/*
+ * The page size is the build's; levels count from the leaves, as the library's.
+ *
+ *      page      levels   bits of addresses   a block of level 1
+ *      4 KiB     4        48                  2 MiB
+ *      16 KiB    3        47                  32 MiB
+ *      64 KiB    3        48                  512 MiB
+ */
+#define PAGE_SHIFT CONFIG_PAGE_SHIFT
+#define PAGE_BYTES (1 << PAGE_SHIFT)
+#if PAGE_SHIFT == 12
+#define LEVELS        4
+#define VA_BITS       48
+#define TCR_GRANULES  (2 << 30) /* TG1, TG0 */
+#define GRANULE_SHIFT 28        /* of its field in ID_AA64MMFR0_EL1 */
+#define IMAGE_TABLES  4         /* of level 0, for the boot tables */
+#elif PAGE_SHIFT == 14
+#define LEVELS        3
+#define VA_BITS       47
+#define TCR_GRANULES  (1 << 30 | 2 << 14)
+#define GRANULE_SHIFT 20
+#define IMAGE_TABLES  1
+#elif PAGE_SHIFT == 16
+#define LEVELS        3
+#define VA_BITS       48
+#define TCR_GRANULES  (3 << 30 | 1 << 14)
+#define GRANULE_SHIFT 24
+#define IMAGE_TABLES  1
+#else
+#error "CONFIG_PAGE_SHIFT: AArch64 has pages of 4, 16 and 64 KiB"
+#endif
+
+#define INDEX_BITS         (PAGE_SHIFT - 3)
+#define LEVEL_SHIFT(level) (PAGE_SHIFT + (level)*INDEX_BITS)
+#define ROOT_LEVEL         (LEVELS - 1)
+#define ROOT_BITS          (VA_BITS - LEVEL_SHIFT(ROOT_LEVEL))
+
 /* ---- Address layout ------------------------------------------------------ */
 
 /*
- *  0000000000000000 .. 0000ffffffffefff  user: TTBR0, 48 bits
+ *  0000000000000000 .. 0000ffffffffefff  user: TTBR0, 48 bits (47 with 16 KiB pages)
  *  ffff800000000000 .. ffff8fffffffffff  direct map of physical memory (16 TiB)
  *  ffffc00000000000 .. ffffcfffffffffff  kernel heap: blocks above the slab classes
  *  ffffe00000000000 .. ffffefffffffffff  kernel stacks
  *  fffff00000000000 .. ffffffffffffffff  device registers; the kernel image at the end
  *  ffffffff80000000 .. ffffffffbfffffff      kernel image
  *
- * The kernel's addresses are TTBR1's, of whose 48 bits the upper half is used.
+ * The kernel's addresses are TTBR1's, of which the upper 47 bits are used.
  */
-#define USER_LIMIT       0x0000fffffffff000
+#define USER_LIMIT       ((1ul << VA_BITS) - PAGE_BYTES)
 #define DIRECT_MAP_BASE  0xffff800000000000
 #define DIRECT_MAP_BYTES 0x0000100000000000
 #define HEAP_BASE        0xffffc00000000000
@@ -27,8 +68,6 @@
 #define DEVICES_BASE     0xfffff00000000000
 #define AREA_BYTES       0x0000008000000000
 #define KERNEL_BASE      0xffffffff80000000
-
-#define BLOCK_BYTES 0x200000
 
 /** Device pages that the boot code maps for good: the last 2 MiB of the image's 1 GiB. */
 #define EARLY_DEVICES 0xffffffffbfe00000
@@ -64,11 +103,11 @@
 #define SCTLR_SPAN  (1 << 23)
 
 /*
- * T0SZ, T1SZ 16: 48 bits of addresses each; 4 KiB granules; tables in write-back,
- * inner shareable memory.  The address size and the ASID size are added from the
- * ID registers.
+ * T0SZ, T1SZ: the bits of addresses that are not; tables in write-back, inner
+ * shareable memory.  The address size and the ASID size are added from the ID
+ * registers.
  */
-#define TCR_VALUE     (16 | 16 << 16 | 0x3500 | 0x35000000 | 2 << 30)
+#define TCR_VALUE     ((64 - VA_BITS) | (64 - VA_BITS) << 16 | 0x3500 | 0x35000000 | TCR_GRANULES)
 #define TCR_IPS_SHIFT 32
 #define TCR_AS_SHIFT  36
 #define TCR_HA_SHIFT  39

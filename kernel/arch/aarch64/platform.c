@@ -108,7 +108,13 @@ platform_asid_count(void)
 const struct qr_format *
 platform_format(void)
 {
+#if CONFIG_PAGE_SHIFT == 12
     return &qr_format_aarch64_4k;
+#elif CONFIG_PAGE_SHIFT == 14
+    return &qr_format_aarch64_16k;
+#else
+    return &qr_format_aarch64_64k;
+#endif
 }
 
 struct qr_va_range

@@ -7,10 +7,9 @@
  * other CPUs enter by PSCI at secondary_entry, with the address of a struct
  * ap_block in x0.  Both drop to EL1 and turn the MMU on with
  *
- *      TTBR0   identity: the 2 MiB in which this code lies; read-only
- *      TTBR1   boot CPU: the image at KERNEL_BASE in 2 MiB blocks, and whatever
- *              start.c adds below DIRECT_MAP_BASE; paging.c replaces it by the
- *              real tables
+ *      TTBR0   identity: the block in which this code lies; read-only
+ *      TTBR1   boot CPU: the image at KERNEL_BASE, and whatever start.c adds from
+ *              DIRECT_MAP_BASE on; paging.c replaces it by the real tables
  *              other CPUs: the kernel's tables
  *
  * Memory was written with the caches off, so what the caches may have held of it
@@ -18,8 +17,17 @@
  */
 #include <asm.h>
 
-#define KERNEL_ROOT_INDEX   511
-#define KERNEL_LEVEL2_INDEX 510
+/** Of KERNEL_BASE in a table of @p level, in bytes. */
+#define KERNEL_OFFSET(level) \
+    (((KERNEL_BASE >> LEVEL_SHIFT(level)) & ((1 << INDEX_BITS) - 1)) * 8)
+#define KERNEL_ROOT_OFFSET \
+    (((KERNEL_BASE >> LEVEL_SHIFT(ROOT_LEVEL)) & ((1 << ROOT_BITS) - 1)) * 8)
+
+/* Store \entry at \offset, which may be large, of the table at \table. */
+.macro SET_ENTRY table, offset, entry
+    mov x7, #(\offset)
+    str \entry, [\table, x7]
+.endm
 
     .section .head, "ax"
     .globl image_start
@@ -28,7 +36,7 @@ image_start:
     .long 0
     .quad 0                     /* offset from a 2 MiB boundary */
     .quad image_bytes
-    .quad 0xa                   /* little-endian, 4 KiB pages, anywhere in memory */
+    .quad 8 | (PAGE_SHIFT / 2 - 5) << 1 /* little-endian, page size, anywhere in memory */
     .quad 0, 0, 0
     .ascii "ARM\x64"
     .long 0
@@ -47,37 +55,57 @@ boot_entry:
 
     /* Identity: one block. */
     adrp x21, image_start       /* physical; a multiple of 2 MiB */
-    adrp x3, idmap_level3
-    adrp x4, idmap_level2
-    adrp x5, idmap_level1
     mov x6, #ENTRY_TABLE_BOOT
-    ubfx x7, x21, #39, #9
+    adrp x3, idmap_root
+#if LEVELS == 4
+    adrp x4, idmap_level2
+    ubfx x7, x21, #LEVEL_SHIFT(3), #ROOT_BITS
     orr x8, x4, x6
     str x8, [x3, x7, lsl #3]
-    ubfx x7, x21, #30, #9
+    mov x3, x4
+    ubfx x7, x21, #LEVEL_SHIFT(2), #INDEX_BITS
+#else
+    ubfx x7, x21, #LEVEL_SHIFT(2), #ROOT_BITS
+#endif
+    adrp x5, idmap_level1
     orr x8, x5, x6
-    str x8, [x4, x7, lsl #3]
-    ubfx x7, x21, #21, #9
+    str x8, [x3, x7, lsl #3]
+    ubfx x7, x21, #LEVEL_SHIFT(1), #INDEX_BITS
     mov x9, #(ENTRY_BLOCK_BOOT | ENTRY_READ_ONLY)
-    orr x8, x21, x9
+    and x8, x21, #~((1 << LEVEL_SHIFT(1)) - 1)
+    orr x8, x8, x9
     str x8, [x5, x7, lsl #3]
 
     /* The image, writable and executable until paging.c has built better tables. */
     adrp x3, boot_root
-    adrp x4, boot_image_level2
     adrp x5, boot_image_level1
+#if LEVELS == 4
+    adrp x4, boot_image_level2
     orr x8, x4, x6
-    str x8, [x3, #KERNEL_ROOT_INDEX * 8]
+    SET_ENTRY x3, KERNEL_ROOT_OFFSET, x8
     orr x8, x5, x6
-    str x8, [x4, #KERNEL_LEVEL2_INDEX * 8]
-    mov x9, #ENTRY_BLOCK_BOOT
+    SET_ENTRY x4, KERNEL_OFFSET(2), x8
+#else
+    orr x8, x5, x6
+    SET_ENTRY x3, KERNEL_ROOT_OFFSET, x8
+#endif
+    adrp x4, boot_image_level0
+    mov x10, #PAGE_BYTES
+    .set table, 0
+.rept IMAGE_TABLES
+    orr x8, x4, x6
+    SET_ENTRY x5, KERNEL_OFFSET(1) + table * 8, x8
+    add x4, x4, x10
+    .set table, table + 1
+.endr
+    adrp x4, boot_image_level0
+    mov x9, #(ENTRY_BLOCK_BOOT | ENTRY_TABLE) /* a page */
     orr x8, x21, x9
-    adrp x7, data_end
-    add x7, x7, :lo12:data_end
-    mov x9, #BLOCK_BYTES
-2:  str x8, [x5], #8
-    add x8, x8, x9
-    cmp x8, x7
+    adrp x9, data_end
+    add x9, x9, :lo12:data_end
+2:  str x8, [x4], #8
+    add x8, x8, x10
+    cmp x8, x9
     b.lo 2b
 
     /* Drop what caches held of the memory just written. */
@@ -153,9 +181,13 @@ drop_to_el1:
  */
 mmu_on:
     mrs x9, id_aa64mmfr0_el1
-    ubfx x10, x9, #28, #4       /* 4 KiB granule: 15 where there is none */
+    ubfx x10, x9, #GRANULE_SHIFT, #4
+#if PAGE_SHIFT == 14
+    cbz x10, no_granule
+#else
     cmp x10, #15
     b.eq no_granule
+#endif
     ldr x11, =TCR_VALUE
     and x10, x9, #7
     cmp x10, #5                 /* 48 bits are the most without 52-bit descriptors */
@@ -176,7 +208,7 @@ mmu_on:
     msr tcr_el1, x11
     ldr x11, =BOOT_MAIR
     msr mair_el1, x11
-    adrp x10, idmap_level3
+    adrp x10, idmap_root
     msr ttbr0_el1, x10
     msr ttbr1_el1, x0
     isb
@@ -192,7 +224,7 @@ mmu_on:
     isb
     ret
 
-/* A CPU without 4 KiB granules: there is nothing to say it with. */
+/* A CPU without pages of this size: there is nothing to say it with. */
 no_granule:
     wfe
     b no_granule
@@ -238,29 +270,31 @@ secondary_continue:
     brk #0
 
     .section .tables, "aw", @nobits
-    .balign 4096
+    .balign PAGE_BYTES
     .globl boot_root, empty_root
-idmap_level3:
-    .skip 4096
+idmap_root:
+    .skip PAGE_BYTES
 idmap_level2:
-    .skip 4096
+    .skip PAGE_BYTES * (LEVELS - 3)
 idmap_level1:
-    .skip 4096
+    .skip PAGE_BYTES
 boot_root:
-    .skip 4096
+    .skip PAGE_BYTES
 boot_image_level2:
-    .skip 4096
+    .skip PAGE_BYTES * (LEVELS - 3)
 boot_image_level1:
-    .skip 4096
+    .skip PAGE_BYTES
+boot_image_level0:
+    .skip PAGE_BYTES * IMAGE_TABLES
 empty_root:
-    .skip 4096
+    .skip PAGE_BYTES
 
 /* The boot CPU's stack; paging.c leaves the page below it unmapped. */
     .section .stack, "aw", @nobits
-    .balign 4096
+    .balign PAGE_BYTES
     .globl boot_stack_guard, boot_stack_top
 boot_stack_guard:
-    .skip 4096
+    .skip PAGE_BYTES
     .skip 16384
 boot_stack_top:
 

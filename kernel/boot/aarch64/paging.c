@@ -2,7 +2,7 @@
 /*
  * The kernel's first own page tables.
  *
- * They hold the direct map (usable memory; 1 GiB, 2 MiB and 4 KiB leaves as
+ * They hold the direct map (usable memory; pages and all sizes of blocks, as
  * alignment allows; never executable; nothing of what firmware wants unmapped) and
  * the kernel image section by section (text executable, the rest not; only data
  * writable).  Where the direct map shows the kernel's text and constants it is
@@ -23,16 +23,18 @@
 
 #include <quire_aarch64.h>
 
-#define ENTRY_ADDRESS 0x0000fffffffff000u
+#define ENTRY_ADDRESS (0x0000ffffffffffffu & ~(uint64_t)(PAGE_BYTES - 1))
 #define ENTRY_NX      (ENTRY_PXN | ENTRY_UXN)
 
-#define TABLE_ENTRIES 512u
-#define LEVELS        4u
-#define WINDOW_TABLES 16u
-#define WINDOW_MAX    ((uint64_t)8 << 30)
-#define EARLY_PAGES   8u
-#define GIB_SHIFT     30
-#define BLOCK_SHIFT   21
+#define TABLE_ENTRIES (1u << INDEX_BITS)
+#define WINDOW_TABLES (LEVELS == 4 ? 16u : 6u)
+#define BLOCK_BYTES   ((uint64_t)1 << LEVEL_SHIFT(1))
+/* The highest level that may hold a leaf. */
+#define BLOCK_LEVEL (LEVELS - 2u)
+#define WINDOW_MAX  ((uint64_t)8 << 30)
+#define EARLY_PAGES 8u
+#define GIB_SHIFT   30
+#define BLOCK_SHIFT 21
 
 _Static_assert(BOOT_MAIR == QR_AARCH64_MAIR, "boot.S");
 
@@ -45,7 +47,7 @@ extern table boot_root, empty_root;
 static uint64_t image_base; /* physical */
 static uint64_t root;       /* physical */
 
-static table window_tables[WINDOW_TABLES] __attribute__((aligned(4096)));
+static table window_tables[WINDOW_TABLES] __attribute__((aligned(PAGE_BYTES)));
 static unsigned window_tables_used;
 
 static uint64_t early_devices[EARLY_PAGES]; /* physical pages */
@@ -87,13 +89,16 @@ tables_publish(void)
 static unsigned
 level_shift(unsigned level)
 {
-    return 12 + 9 * level;
+    return LEVEL_SHIFT(level);
 }
 
+/** The root may have fewer entries than other tables. */
 static unsigned
 level_index(uint64_t va, unsigned level)
 {
-    return (unsigned)(va >> level_shift(level)) & (TABLE_ENTRIES - 1);
+    unsigned bits = level == ROOT_LEVEL ? ROOT_BITS : INDEX_BITS;
+
+    return (unsigned)(va >> level_shift(level)) & ((1u << bits) - 1);
 }
 
 /* ---- Boot tables ----------------------------------------------------------------- */
@@ -169,7 +174,7 @@ leaf_fits(unsigned level, uint64_t va, uint64_t pa, uint64_t bytes)
 {
     uint64_t size = (uint64_t)1 << level_shift(level);
 
-    return level == 0 || (level <= 2 && ((va | pa) & (size - 1)) == 0 && bytes >= size);
+    return level == 0 || (level <= BLOCK_LEVEL && ((va | pa) & (size - 1)) == 0 && bytes >= size);
 }
 
 /**
@@ -330,7 +335,7 @@ struct audit_level {
 static uint64_t
 audit_va(const struct audit_level *path, unsigned level)
 {
-    uint64_t va = 0xffff000000000000u;
+    uint64_t va = ~(uint64_t)0 << VA_BITS;
 
     for (unsigned l = level; l < LEVELS; l++)
         va |= (uint64_t)path[l].index << level_shift(l);

@@ -17,7 +17,7 @@ uint64_t image_pa(const void *pointer);
 struct qr_pa_range paging_image(void);
 
 /**
- * Show memory at its place in the direct map, in 2 MiB blocks, while the boot
+ * Show memory at its place in the direct map, in blocks, while the boot
  * tables are in use.  @return false where they have no room for more
  */
 bool paging_window(uint64_t pa, uint64_t bytes);

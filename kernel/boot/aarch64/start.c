@@ -17,7 +17,7 @@ QR_NORETURN void kernel_main(void);
 struct fdt boot_fdt;
 
 /* The boot CPU's, until arch_start_cpus() could allocate one: it never does. */
-static char emergency_stack[QR_PAGE_SIZE] __attribute__((aligned(16)));
+static char emergency_stack[4096] __attribute__((aligned(16)));
 
 /** The device tree's header lies in the block that @p pa names, the rest behind it. */
 static enum fdt_error
