@@ -70,14 +70,14 @@ soak-heap: setup
 	@cmake --build --preset hosted --target quire-malloc test_heap
 	@tests/preload/programs.sh --long
 
-# The frame allocator beside a free list and a textbook buddy, at 4 and at 16 GiB, and how it
-# scales.
+# The frame allocator beside a free list and a textbook buddy, at 16 GiB alone, how it scales, and
+# what colours give.
 .PHONY: bench-frames
 
 bench-frames: setup
 	@bench/frames-heap --instructions
 	@bench/frames-heap
-	@bench/frames-heap --instructions --gib 16 churn_10 churn_100 churn_500 churn_900 churn_990 churn_999 fail_0
+	@bench/frames-heap --instructions --gib 16 --alone churn_10 churn_500 churn_900 churn_990 churn_999 fail_0
 	@bench/frames-scale
 	@bench/frames-colour
 
