@@ -14,6 +14,8 @@
 static struct machine *
 small_machine(void)
 {
+    if (sizeof(void *) < 8)
+        TEST_SKIP("a machine larger than 32 bits of addresses");
     return machine_boot((struct machine_options){
         .start = 16 * MIB, .bytes = 48 * MIB, .cpus = 2, .hotplug_end = 4 * GIB});
 }
@@ -135,6 +137,9 @@ TEST(frame_hotplug, persistent_memory_is_noted_and_never_given_out)
         RANGE(16 * MIB, 64 * MIB, QR_MEMORY_USABLE, "System RAM"),
         RANGE(64 * MIB, 96 * MIB, QR_MEMORY_PERSISTENT, "Persistent Memory"),
     };
+
+    if (sizeof(void *) < 8)
+        TEST_SKIP("a machine larger than 32 bits of addresses");
     struct machine *machine =
         machine_boot((struct machine_options){.map = map, .map_count = 2, .hotplug_end = 4 * GIB});
     struct qr_memory_range range = module(GIB, 128 * MIB, 0);
@@ -170,6 +175,9 @@ TEST(frame_scale, start_up_does_not_depend_on_size)
 #else
     static const uint64_t sizes[] = {GIB, 64 * GIB, 1024 * GIB, 16384 * GIB, 65536 * GIB};
 #endif
+
+    if (sizeof(void *) < 8)
+        TEST_SKIP("a machine larger than 32 bits of addresses");
 
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         struct machine *machine =
