@@ -90,6 +90,14 @@ MEASURED(quire_bulk)(struct qr_heap *h, void **blocks, size_t rounds)
     }
 }
 
+MEASURED(quire_cache_bulk)(struct qr_cache *c, void **objects, size_t rounds)
+{
+    for (size_t i = 0; i < rounds; i++) {
+        (void)qr_cache_alloc_bulk(c, BULK, objects, 0);
+        qr_cache_free_bulk(c, BULK, objects);
+    }
+}
+
 /* ---- rows: one repeat each, @return operations ------------------------------- */
 
 static uint64_t
@@ -148,6 +156,15 @@ row_bulk(int quire)
         take(quire, BULK);
         give(quire, BULK);
     }
+    return STEPS / BULK * BULK * 2;
+}
+
+static uint64_t
+row_cache_bulk(int quire)
+{
+    if (!quire)
+        return row_bulk(quire);
+    measured_quire_cache_bulk(cache, held, STEPS / BULK);
     return STEPS / BULK * BULK * 2;
 }
 
@@ -307,13 +324,10 @@ static const struct row {
     uint64_t (*run)(int quire);
     size_t smallest, largest; /* of random sizes */
 } rows[] = {
-    {"lifo", row_lifo, 64, 64},
-    {"lifo_any", row_lifo_any, 64, 64},
-    {"cache", row_cache, 64, 64},
-    {"batch", row_batch, 64, 64},
-    {"bulk", row_bulk, 64, 64},
-    {"random", row_random, 8, 16384},
-    {"random_small", row_random, 16, 512},
+    {"lifo", row_lifo, 64, 64},       {"lifo_any", row_lifo_any, 64, 64},
+    {"cache", row_cache, 64, 64},     {"batch", row_batch, 64, 64},
+    {"bulk", row_bulk, 64, 64},       {"cache_bulk", row_cache_bulk, 64, 64},
+    {"random", row_random, 8, 16384}, {"random_small", row_random, 16, 512},
     {"pair", row_pair, 64, 64},
 };
 

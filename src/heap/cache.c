@@ -682,19 +682,18 @@ cache_true_lane(struct qr_cache *cache)
     return cache_lane(cache, cpu->index, cpu_node(cache->heap, cpu));
 }
 
-/* @count objects from @slot down into @out; outside debug builds marked as used too. */
+/* @count objects up to @slot into @out; outside debug builds marked as used too. */
 static QR_ALWAYS_INLINE void
 lane_copy(const struct qr_cache *cache, void *const *slot, size_t count, void **out)
 {
     size_t cookie = cache->cookie_offset;
+    void *const *from = slot - count + 1;
 
-    out += count;
-    slot -= count;
-    _Pragma("GCC unroll 4") for (size_t i = count; i > 0; i--)
+    _Pragma("GCC unroll 4") for (size_t i = 0; i < count; i++)
     {
-        char *object = slot[i];
+        char *object = from[i];
 
-        out[-(ptrdiff_t)i] = object;
+        out[i] = object;
 #ifndef CONFIG_MEMORY_DEBUGGING
         *(uintptr_t *)(void *)(object + cookie) = 0;
 #else
@@ -761,6 +760,25 @@ qr_cache_alloc_bulk(struct qr_cache *cache, size_t count, void **out, unsigned a
     return qr_cache_alloc_many(cache, cache->object_bytes, count, out, alloc_flags, CALLER());
 }
 
+#ifndef CONFIG_MEMORY_DEBUGGING
+/* Marked objects of one cache: as many as the loaded magazine takes, for one exchange. */
+static size_t
+lane_push_many(struct heap_lane *lane, size_t count, void *const *objects)
+{
+    uintptr_t top = atomic_exchange_explicit(&lane->top, 0, memory_order_acquire);
+    uint32_t low = lane_mask(lane) | (uint32_t)WORD_BYTES;
+    size_t room = (low - ((uint32_t)top & low)) / WORD_BYTES;
+    void **slot = (void **)top + 1;
+
+    if (((uint32_t)top & low) == 0)
+        return 0;
+    count = count < room ? count : room;
+    _Pragma("GCC unroll 4") for (size_t i = 0; i < count; i++) slot[i] = objects[i];
+    atomic_store_explicit(&lane->top, (uintptr_t)(slot + count - 1), memory_order_release);
+    return count;
+}
+#endif
+
 void
 qr_cache_free_bulk(struct qr_cache *cache, size_t count, void *const *objects)
 {
@@ -770,9 +788,14 @@ qr_cache_free_bulk(struct qr_cache *cache, size_t count, void *const *objects)
         qr_cache_free_sited(cache, objects[i], CALLER());
     }
 #else
+    size_t given = 0;
+
     for (size_t i = 0; i < count; i++)
         qr_heap_mark_free(cache, objects[i], 0);
-    qr_heap_lane_give_many(cache, count, objects);
+    if (!cache->many_nodes)
+        given = lane_push_many(cache_true_lane(cache), count, objects);
+    if (given < count)
+        qr_heap_lane_give_many(cache, count - given, objects + given);
 #endif
 }
 

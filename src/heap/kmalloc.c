@@ -284,7 +284,7 @@ qr_kfree(struct qr_heap *heap, void *block)
  * Blocks of one slab, as many as follow one another and the loaded magazine takes.
  * @return how many; 0: the first needs another way
  */
-static size_t
+static QR_NOINLINE size_t /* with all registers to itself */
 slab_free_run(struct qr_heap *heap, struct slab *slab, size_t count, void *const *blocks)
 {
     struct heap_lane *lane =

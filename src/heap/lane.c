@@ -263,6 +263,9 @@ qr_heap_lane_take_many(struct qr_cache *cache, size_t want, void **out)
         qr_heap_cpu_lanes(cache->heap, cpu);
     lane = cache_lane(cache, cpu->index, node);
     if (lane->node == node && lane_hold(lane, cpu, 1)) {
+        /* A bulk that no magazine holds will come again. */
+        if (lane->loaded != NULL && want > 1 && want > lane->loaded->count)
+            lane_visit(cache, lane, true);
         do {
             struct magazine *loaded;
 
