@@ -305,9 +305,16 @@ TEST(report, the_other_texts_are_written)
     EXPECT_NOT_NULL(strstr(text, "\n  pagesets\n    cpu: 0\n              count: "));
     WRITE(qr_report_pagetypeinfo(&report, writer));
     EXPECT_NOT_NULL(strstr(text, "Page block order: 9\n"));
-    EXPECT_NOT_NULL(strstr(text, "zone   Normal, type    Unmovable      0      0 "));
+    EXPECT_NOT_NULL(strstr(text, "zone   Normal, type    Unmovable "));
+    EXPECT_NOT_NULL(strstr(text, "zone   Normal, type  Reclaimable      0      0 "));
     EXPECT_NOT_NULL(strstr(text, "Number of blocks type     Unmovable      Movable  Reclaimable   "
                                  "HighAtomic      Isolate \n"));
+    WRITE(qr_report_numastat(&report, 0, writer));
+    EXPECT_NOT_NULL(strstr(text, "\nnuma_miss 0\nnuma_foreign 0\ninterleave_hit 0\nlocal_node "));
+    WRITE(qr_report_extfrag_index(&report, writer));
+    EXPECT_NOT_NULL(strstr(text, "zone   Normal -1.000 "));
+    WRITE(qr_report_unusable_index(&report, writer));
+    EXPECT_NOT_NULL(strstr(text, "zone   Normal 0.000 "));
     WRITE(qr_report_iomem(&report, writer));
     EXPECT_NOT_NULL(strstr(text, " : "));
     WRITE(qr_report_node_meminfo(&report, 0, writer));
