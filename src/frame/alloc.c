@@ -229,7 +229,7 @@ qr_frame_hand_out(struct qr_frames *frames, struct qr_frame *frame, unsigned ord
     qr_poison_check(frames, frame, (size_t)1 << order);
     frame->kept = (uint8_t)(order | (unsigned)qr_lane_class(frames, alloc_flags) << KEPT_CLASS);
     qr_frame_claim(frame);
-    if (alloc_flags & QR_ALLOC_ZERO) {
+    if (qr_alloc_zeroes(alloc_flags)) {
         for (size_t i = 0; i < (size_t)1 << order; i++)
             qr_frame_clear(frames, frame + i);
     }
@@ -267,7 +267,7 @@ alloc_somehow(struct qr_frames *frames, unsigned alloc_flags)
         /* As the stack has it: its class and order 0. */
         qr_poison_check(frames, frame, 1);
         qr_frame_claim(frame);
-        if (alloc_flags & QR_ALLOC_ZERO)
+        if (qr_alloc_zeroes(alloc_flags))
             qr_frame_clear(frames, frame);
         return frame;
     }
@@ -306,8 +306,8 @@ alloc_empty(struct qr_frames *frames, unsigned alloc_flags, size_t next, struct 
 struct qr_frame *
 qr_frame_alloc(struct qr_frames *frames, unsigned alloc_flags)
 {
-    if (qr_unlikely(alloc_flags != 0))
-        return alloc_slow(frames, alloc_flags);
+    if (qr_unlikely((alloc_flags | ZERO_ALWAYS) != 0))
+        return alloc_slow(frames, alloc_flags | ZERO_ALWAYS);
     struct frame_lane *lane = qr_lane_here(frames);
     size_t next = 1 + atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);
     struct qr_frame *frame = lane->stack[next];
@@ -402,7 +402,7 @@ qr_frame_alloc_many(struct qr_frames *frames, size_t count, struct qr_frame **ou
         qr_poison_check(frames, out[i], 1);
         out[i]->kept = kept;
         qr_frame_claim(out[i]);
-        if (qr_unlikely(alloc_flags & QR_ALLOC_ZERO))
+        if (qr_unlikely(qr_alloc_zeroes(alloc_flags)))
             qr_frame_clear(frames, out[i]);
     }
     return got;
@@ -490,6 +490,10 @@ static QR_ALWAYS_INLINE void
 frame_retire(struct qr_frames *frames, struct qr_frame *frame)
 {
     unmapped_check(frames, frame);
+#ifdef CONFIG_ZERO_ON_FREE
+    for (size_t i = 0; i < (size_t)1 << qr_frame_order(frame); i++)
+        qr_frame_clear(frames, frame + i);
+#endif
     atomic_store_explicit(&frame->flags, QR_FRAME_FREE, memory_order_relaxed);
     qr_poison_set(frames, frame, (size_t)1 << qr_frame_order(frame));
 }

@@ -641,6 +641,19 @@ bool qr_alloc_refused(struct qr_frames *frames);
 struct qr_frame *qr_frame_hand_out(struct qr_frames *frames, struct qr_frame *frame, unsigned order,
                                    unsigned alloc_flags);
 
+/* The zeroing policy: CONFIG_ZERO_ON_ALLOC clears whatever is asked for. */
+#ifdef CONFIG_ZERO_ON_ALLOC
+#define ZERO_ALWAYS QR_ALLOC_ZERO
+#else
+#define ZERO_ALWAYS 0u
+#endif
+
+static inline bool
+qr_alloc_zeroes(unsigned alloc_flags)
+{
+    return ((alloc_flags | ZERO_ALWAYS) & QR_ALLOC_ZERO) != 0;
+}
+
 /* Bookkeeping of frames that leave or enter zones. */
 void qr_frames_used_add(struct qr_frames *frames, struct frame_zone *zone, size_t count);
 void qr_frames_used_sub(struct qr_frames *frames, struct frame_zone *zone, size_t count);

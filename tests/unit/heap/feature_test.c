@@ -549,7 +549,8 @@ TEST(heap, slabs_start_at_different_lines)
 
         lines |= (uint64_t)1 << ((uintptr_t)slab->base & QR_PAGE_MASK) / QR_CACHE_LINE;
     }
-    EXPECT_GE(__builtin_popcountll(lines), cache->colour_count < 20 ? cache->colour_count : 20);
+    EXPECT_GE((unsigned)__builtin_popcountll(lines),
+              cache->colour_count < 20 ? cache->colour_count : 20);
     qr_cache_free_bulk(cache, 300, objects);
     EXPECT_EQ(qr_cache_destroy(cache), 0);
     heap_shutdown(&bench, 0);
