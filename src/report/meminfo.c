@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /proc/meminfo in the words of Linux 6.1 (fs/proc/meminfo.c
- * for names and order).
+ * /proc/meminfo in the words of Linux 6.1 (fs/proc/meminfo.c for names and order).
  *
  * A line that stands for something Quire does not do is there with 0, because
  * programs look for it; free(1) and top(1) read MemTotal to Slab.
