@@ -45,12 +45,12 @@ is_group(const struct mmu_found *found)
 static bool
 leaf_is_stale(struct sim *sim, const struct tlb_entry *entry, qr_pa root)
 {
-    unsigned step = entry->shift;
     bool any_dirty = false;
     struct mmu_found now;
+    uint64_t step;
 
     /* An entry for what is several pages by now is as stale as the stalest of them. */
-    for (uint64_t done = 0; done >> entry->shift == 0; done += 1ull << step) {
+    for (uint64_t done = 0; done >> entry->shift == 0; done += step) {
         uint64_t va = (entry->page << entry->shift) + done;
 
         if (!mmu_find(sim, root, (uintptr_t)va, &now) || now.pa != entry->pa + done ||
@@ -58,7 +58,7 @@ leaf_is_stale(struct sim *sim, const struct tlb_entry *entry, qr_pa root)
             (entry->dirty && !now.dirty && !is_group(&now)))
             return true;
         any_dirty |= now.dirty;
-        step = now.shift < entry->shift ? now.shift : entry->shift;
+        step = 1ull << (now.shift < entry->shift ? now.shift : entry->shift);
     }
     return entry->dirty && !any_dirty;
 }

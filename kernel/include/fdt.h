@@ -82,8 +82,8 @@ struct fdt_walk {
     struct fdt_level path[FDT_DEPTH_MAX];
 };
 
-/** The size that the header at @p header (40 bytes) claims; 0 where it is no device tree. */
-size_t fdt_blob_bytes(const void *header);
+/** The size that the header at @p blob (40 bytes) claims; 0 where it is no device tree. */
+size_t fdt_blob_bytes(const void *blob);
 
 /**
  * Check @p blob, of which @p limit bytes may be read.  It must stay where it is

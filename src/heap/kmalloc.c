@@ -238,7 +238,7 @@ slab_free(struct qr_heap *heap, struct slab *slab, void *block)
 static QR_NOINLINE void
 kfree_rest(struct qr_heap *heap, struct qr_frame *frame, void *block, uintptr_t site)
 {
-    if (block == NULL || qr_guard_free(heap, block, site))
+    if (qr_guard_free(heap, block, site))
         return;
     if (!qr_is_large(heap, frame, block))
         bad_pointer(frame, block, "free");
@@ -249,7 +249,9 @@ kfree_rest(struct qr_heap *heap, struct qr_frame *frame, void *block, uintptr_t 
 static QR_NOINLINE void
 kfree_slow(struct qr_heap *heap, void *block, uintptr_t site)
 {
-    struct qr_frame *frame = block == NULL ? NULL : qr_heap_frame(heap, block);
+    if (block == NULL)
+        return;
+    struct qr_frame *frame = qr_heap_frame(heap, block);
     struct slab *slab = slab_by_frame(frame, block);
     uintptr_t mark = object_mark(heap->key, block);
 

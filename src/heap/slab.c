@@ -134,9 +134,15 @@ qr_slab_index(const struct slab *slab, const void *pointer)
 static struct slab *
 slab_of_object(struct qr_cache *cache, void *object)
 {
-    struct slab *slab = (struct slab *)((uintptr_t)object & ~(uintptr_t)QR_PAGE_MASK);
+    struct slab *slab = NULL;
 
-    if (cache->off_slab || !FREE_BY_PAGE || slab->magic != cache_slab_mark(cache, slab))
+    if (FREE_BY_PAGE && !cache->off_slab) {
+        struct slab *page = (struct slab *)((uintptr_t)object & ~(uintptr_t)QR_PAGE_MASK);
+
+        if (page->magic == cache_slab_mark(cache, page))
+            slab = page;
+    }
+    if (slab == NULL)
         slab = qr_slab_find(cache->heap, object);
     if (slab == NULL || slab->cache != cache)
         qr_heap_wrong_cache(cache, object, slab);
