@@ -331,9 +331,9 @@ thread_exit(int status)
     refuse_forget(thread);
     thread_release_memory(thread);
     vfork_release(thread);
+    thread_leave_memory(thread); /* before it is counted out: the last one ends the space */
     last = process_count_out(process, status);
     thread_leave_files(thread);
-    thread_leave_memory(thread);
     if (last) {
         process_timers_destroy(process);
         if (process_is_session_leader(process))

@@ -186,8 +186,10 @@ qr_tlb_switch(struct qr_tlb_space *next)
     } else {
         qr_cpu_set_add(&next->active, cpu->index);
 
-        bool keep = slot_enter(tlb, me, next, tlb->tagged ? qr_asid_get(tlb, next) : 0);
+        unsigned asid = tlb->tagged ? qr_asid_get(tlb, next) : 0;
+        bool keep = slot_enter(tlb, me, next, asid);
 
+        previous = me->loaded; /* again: waiting for a number, we may have been evicted */
         me->loaded = next;
         atomic_store(&me->lazy, false);
         qr_arch_root_switch(next->tables->root_pa, me->asid, keep);
