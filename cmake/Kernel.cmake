@@ -15,8 +15,8 @@ set(quire_flags_riscv64 -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medan
     -D_LIBC_LIMITS_H_)
 
 # The files of kernel/drivers/ for each.
-set(quire_drivers_x86_64 acpi)
-set(quire_drivers_i386 acpi)
+set(quire_drivers_x86_64 acpi hmat)
+set(quire_drivers_i386 acpi hmat)
 set(quire_drivers_aarch64 arm_timer console fdt fdt_boot gic pl011 psci semihost)
 set(quire_drivers_riscv64 clock_riscv console fdt fdt_boot ns16550 plic sbi semihost)
 
