@@ -329,8 +329,8 @@ alloc_block_somehow(struct qr_frames *frames, unsigned order, unsigned alloc_fla
 
     if (qr_alloc_refused(frames))
         return NULL;
-    if (order == BLOCK_ORDER && (alloc_flags & QR_ALLOC_DMA) == 0 && qr_lanes_any_open(frames))
-        frame = qr_lane_take_large(frames, qr_lane_class(frames, alloc_flags));
+    if (order <= BLOCK_ORDER && (alloc_flags & QR_ALLOC_DMA) == 0 && qr_lanes_any_open(frames))
+        frame = qr_lane_take_run(frames, qr_lane_class(frames, alloc_flags), order);
     if (frame == NULL)
         frame = qr_take_retrying(frames, qr_this_node(), NULL, order, alloc_flags);
     return frame == NULL ? NULL : qr_frame_hand_out(frames, frame, order, alloc_flags);
@@ -454,17 +454,9 @@ free_slow(struct qr_frames *frames, struct qr_frame *frame)
         qr_lane_free(frames, frame);
         return;
     }
-    if (order == BLOCK_ORDER && qr_lane_give_large(frames, frame))
+    if (order <= BLOCK_ORDER && qr_lane_give_run(frames, frame, order))
         return;
-    struct frame_zone *zone = &frames->zones[frame->zone];
-    unsigned bit;
-    uint32_t block = qr_frame_block(frames, frame, &bit);
-
-    frame->kept = 0;
-    qr_spin_lock(&zone->lock);
-    qr_zone_give_run(frames, zone, block, bit, order);
-    qr_frames_used_sub(frames, zone, (size_t)1 << order);
-    qr_spin_unlock(&zone->lock);
+    qr_frames_give_run(frames, frame, order);
     qr_counter_add(&frames->counters, QR_EVENT_FREE, 1l << order);
 }
 

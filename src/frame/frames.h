@@ -53,7 +53,8 @@ struct frame_block {
     uint16_t state : 3;    /* enum block_state */
     uint16_t movable : 1;  /* enum block_class; changes only while in no list */
     uint16_t isolated : 1; /* OPEN: being emptied; in no list, its free frames count as used */
-    uint8_t order;         /* FREE, TAKEN: of the run; OPEN with free > 0: largest free run */
+    uint8_t order : 5;     /* FREE, TAKEN: of the run; OPEN with free > 0: largest free run */
+    uint8_t row : 3;       /* OPEN: no row below it has a free frame */
     uint8_t zone;
 };
 QR_STATIC_ASSERT(sizeof(struct frame_block) == 12, "block records are 12 bytes");
@@ -132,7 +133,6 @@ struct frame_zone {
 enum lane_class { LANE_FIXED, LANE_MOVABLE, LANE_HIGH, LANE_CLASSES };
 
 #define LANE_STACK 128u
-#define LANE_LARGE 2u
 
 #define KEPT_ORDER 0x1fu /* of qr_frame.kept; the lane class is above */
 #define KEPT_CLASS 6u
@@ -166,8 +166,9 @@ struct frame_lane {
     uint32_t cpu;
 
     struct frame_rows rows;
-    struct qr_frame *large[LANE_LARGE]; /* free blocks of BLOCK_ORDER, by top */
-    uint32_t large_count, large_cap;
+    struct qr_frame *run[BLOCK_ORDER + 1]; /* free runs of 2^1 to 2^run_order frames; by top */
+    uint32_t run_order;                    /* 0: none */
+    uint32_t run_frames;                   /* in all of them */
     struct qr_frame *stack[LANE_STACK + 3];
 } QR_CACHE_ALIGNED;
 
@@ -227,7 +228,7 @@ struct qr_frames {
     struct frame_lane *lanes; /* LANE_CLASSES for each CPU, LANES_OFFSET from here */
     bool lanes_off;           /* a refusal hook is set */
     bool any_high;
-    uint32_t lane_large; /* whole blocks that a lane keeps */
+    uint32_t lane_run_order; /* the largest runs that lanes keep; 0: none */
 
     qr_refuse_fn refuse;
     void *refuse_context;
@@ -382,7 +383,7 @@ qr_frame_block(const struct qr_frames *frames, const struct qr_frame *frame, uns
 /* The record of @block where the machine has it and its section is READY; else NULL. */
 struct frame_block *qr_block_find(struct qr_frames *frames, uint64_t block);
 
-/* ---- zones (zone.c); all with zone->lock held ---------------------------- */
+/* ---- zones (zone.c, singles.c); all with zone->lock held ------------------ */
 
 /* Up to @want single frames into @out.  @return how many */
 size_t qr_zone_take_singles(struct qr_frames *frames, struct frame_zone *zone,
@@ -401,8 +402,10 @@ void qr_zone_isolate(struct qr_frames *frames, struct frame_zone *zone, uint32_t
 void qr_zone_unisolate(struct qr_frames *frames, struct frame_zone *zone, uint32_t block);
 /* Forget a block all of whose frames are free and isolated: its memory goes away. */
 void qr_zone_forget(struct qr_frames *frames, struct frame_zone *zone, uint32_t block);
-/* Give back one frame, or the frames of @mask in row @row, of an OPEN block. */
-void qr_zone_give_frame(struct qr_frames *frames, struct frame_zone *zone, struct qr_frame *frame);
+/* Give back single frames of @zone: those that follow each other in one row in one step. */
+void qr_zone_give_singles(struct qr_frames *frames, struct frame_zone *zone, size_t count,
+                          struct qr_frame *const *list);
+/* Give back the frames of @mask in row @row of an OPEN block. */
 void qr_zone_give_row(struct qr_frames *frames, struct frame_zone *zone, uint32_t block,
                       unsigned row, uint64_t mask);
 void qr_zone_give_run(struct qr_frames *frames, struct frame_zone *zone, uint32_t block,
@@ -512,15 +515,17 @@ struct qr_frame *qr_lane_alloc(struct qr_frames *frames, enum lane_class class,
                                unsigned alloc_flags);
 /* Push a free frame on its stack, making room, or give it to its zone. */
 void qr_lane_free(struct qr_frames *frames, struct qr_frame *frame);
-/* Keep a free block of BLOCK_ORDER on this CPU; false: there is no room for it. */
-bool qr_lane_give_large(struct qr_frames *frames, struct qr_frame *frame);
-/* One of them, or NULL. */
-struct qr_frame *qr_lane_take_large(struct qr_frames *frames, enum lane_class class);
+/* Keep a free run of up to BLOCK_ORDER on this CPU; false: there is no room for it. */
+bool qr_lane_give_run(struct qr_frames *frames, struct qr_frame *frame, unsigned order);
+/* One of that order, or NULL. */
+struct qr_frame *qr_lane_take_run(struct qr_frames *frames, enum lane_class class, unsigned order);
 /* Empty and close every lane.  @return frames given back to zones */
 size_t qr_lanes_drain(struct qr_frames *frames);
 size_t qr_lanes_cached(struct qr_frames *frames, unsigned zone);
 /* Give @count free single frames to their zones, grouped by row. */
 void qr_frames_give(struct qr_frames *frames, size_t count, struct qr_frame *const *list);
+/* Give a free run of 2^order frames to its zone. */
+void qr_frames_give_run(struct qr_frames *frames, struct qr_frame *frame, unsigned order);
 
 static inline bool
 qr_lanes_any_open(const struct qr_frames *frames)

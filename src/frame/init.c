@@ -172,6 +172,18 @@ zones_init(struct qr_frames *frames)
     }
 }
 
+/* The largest runs that lanes may keep: two lanes a CPU with those shall hold a 16th of memory. */
+static unsigned
+run_order_for(const struct qr_frames *frames)
+{
+    size_t share = frames->total / ((size_t)frames->cpu_count * 16 * 4);
+    unsigned order = 0;
+
+    while (order < BLOCK_ORDER && (size_t)2 << order <= share)
+        order++;
+    return order;
+}
+
 enum qr_status
 qr_frames_init(struct qr_frames *frames, const struct qr_frames_config *config)
 {
@@ -212,10 +224,7 @@ qr_frames_init(struct qr_frames *frames, const struct qr_frames_config *config)
     for (unsigned node = 0; node < CONFIG_MAX_NODES; node++)
         nodes_by_distance(config, node, frames->near[node]);
     qr_fallback_fill(frames);
-    /* At most a 32nd of memory. */
-    size_t large = frames->total / ((size_t)frames->cpu_count * 32 * BLOCK_FRAMES);
-
-    frames->lane_large = large < LANE_LARGE ? (uint32_t)large : LANE_LARGE;
+    frames->lane_run_order = run_order_for(frames);
     qr_lanes_init(frames);
     return QR_OK;
 }

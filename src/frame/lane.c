@@ -14,6 +14,9 @@
  *
  *   alloc ─> stack ─> reserved rows ─> zone        free ─> stack ─> zone, grouped by row
  *
+ * Beside the stack a lane keeps one free run of each order up to 9, so that what comes and goes
+ * (kernel stacks, slabs, large pages) does not merge and split each time.
+ *
  *   slot   0    1    2  ...  top | top+1 ...  bottom | bottom+1
  *          -   NULL              | hot   ...   cold  |  NULL
  *
@@ -121,7 +124,7 @@ lane_release(struct frame_lane *lane, size_t held)
 
 /* From closed to open, for @zone; the lane is held and empty. */
 static void
-lane_open(struct frame_lane *lane, const struct frame_zone *zone, uint32_t large_cap)
+lane_open(struct frame_lane *lane, const struct frame_zone *zone, uint32_t run_order)
 {
     uint32_t cap = zone->batch * 2 < LANE_STACK ? zone->batch * 2 : LANE_STACK;
 
@@ -129,7 +132,7 @@ lane_open(struct frame_lane *lane, const struct frame_zone *zone, uint32_t large
     lane->bottom = cap + 1;
     lane->stack[lane->bottom + 1] = NULL;
     lane->head.key = qr_lane_key(lane->class, lane->zone);
-    lane->large_cap = large_cap;
+    lane->run_order = run_order;
     atomic_store_explicit(&lane->closed, false, memory_order_relaxed);
 }
 
@@ -142,49 +145,15 @@ lane_cold(struct frame_lane *lane, size_t count)
 
 /* ---- giving back -------------------------------------------------------- */
 
-/* Frames of @list that lie in one row with the first: their bits.  @return how many */
-static size_t
-row_gather(struct qr_frame *const *list, size_t count, struct qr_frame *row_start, uint64_t *mask)
-{
-    size_t i = 0;
-
-    for (*mask = 0; i < count; i++) {
-        uintptr_t offset = (uintptr_t)list[i] - (uintptr_t)row_start;
-
-        if (offset >= ROW_FRAMES * sizeof(struct qr_frame))
-            break;
-        uint64_t one = (uint64_t)1 << (offset / sizeof(struct qr_frame));
-
-        if (*mask & one)
-            break; /* given back twice: the next round finds it */
-        *mask |= one;
-    }
-    return i;
-}
-
-/* Frames of one zone, whose lock is held: those that follow in the same row in one step. */
+/* Single frames, all of @zone. */
 static void
 zone_give(struct qr_frames *frames, struct frame_zone *zone, size_t count,
           struct qr_frame *const *list)
 {
-    for (size_t i = 0; i < count;) {
-        struct qr_frame *frame = list[i];
-        size_t place = (size_t)(frame - frames->sections[frame->section].frames);
-        struct qr_frame *row_start = frame - place % ROW_FRAMES;
-        uint64_t mask;
-
-        if (i + 1 == count ||
-            (uintptr_t)list[i + 1] - (uintptr_t)row_start >= ROW_FRAMES * sizeof(struct qr_frame)) {
-            qr_zone_give_frame(frames, zone, frame);
-            i++;
-            continue;
-        }
-        uint32_t block =
-            frames->sections[frame->section].first_block + (uint32_t)(place / BLOCK_FRAMES);
-
-        i += row_gather(list + i, count - i, row_start, &mask);
-        qr_zone_give_row(frames, zone, block, (unsigned)(place / ROW_FRAMES % BLOCK_ROWS), mask);
-    }
+    qr_spin_lock(&zone->lock);
+    qr_zone_give_singles(frames, zone, count, list);
+    qr_frames_used_sub(frames, zone, count);
+    qr_spin_unlock(&zone->lock);
 }
 
 void
@@ -196,11 +165,23 @@ qr_frames_give(struct qr_frames *frames, size_t count, struct qr_frame *const *l
 
         while (i < count && list[i]->zone == zone->index)
             i++;
-        qr_spin_lock(&zone->lock);
         zone_give(frames, zone, i - first, list + first);
-        qr_frames_used_sub(frames, zone, i - first);
-        qr_spin_unlock(&zone->lock);
     }
+}
+
+/* Give a free run to its zone. */
+void
+qr_frames_give_run(struct qr_frames *frames, struct qr_frame *frame, unsigned order)
+{
+    struct frame_zone *zone = &frames->zones[frame->zone];
+    unsigned bit;
+    uint32_t block = qr_frame_block(frames, frame, &bit);
+
+    frame->kept = 0;
+    qr_spin_lock(&zone->lock);
+    qr_zone_give_run(frames, zone, block, bit, order);
+    qr_frames_used_sub(frames, zone, (size_t)1 << order);
+    qr_spin_unlock(&zone->lock);
 }
 
 /* Give the reserved rows back to their block. */
@@ -225,24 +206,18 @@ lane_give_rows(struct qr_frames *frames, struct frame_lane *lane)
     return given;
 }
 
-/* Give the kept blocks back. */
+/* Give the kept runs back. */
 static size_t
-lane_give_large(struct qr_frames *frames, struct frame_lane *lane)
+lane_give_runs(struct qr_frames *frames, struct frame_lane *lane)
 {
-    size_t given = 0;
+    size_t given = lane->run_frames;
 
-    for (; lane->large_count > 0; given += BLOCK_FRAMES) {
-        struct qr_frame *frame = lane->large[--lane->large_count];
-        struct frame_zone *zone = &frames->zones[frame->zone];
-        unsigned bit;
-        uint32_t block = qr_frame_block(frames, frame, &bit);
-
-        frame->kept = 0;
-        qr_spin_lock(&zone->lock);
-        qr_zone_give_run(frames, zone, block, bit, BLOCK_ORDER);
-        qr_frames_used_sub(frames, zone, BLOCK_FRAMES);
-        qr_spin_unlock(&zone->lock);
+    for (unsigned order = 1; order <= BLOCK_ORDER; order++) {
+        if (lane->run[order] != NULL)
+            qr_frames_give_run(frames, lane->run[order], order);
+        lane->run[order] = NULL;
     }
+    lane->run_frames = 0;
     return given;
 }
 
@@ -259,7 +234,7 @@ qr_lanes_drain(struct qr_frames *frames)
         if (lane_is_closed(lane) || !lane_hold(lane, cpu, &held))
             continue;
         qr_frames_give(frames, held, lane_cold(lane, held));
-        given += held + lane_give_rows(frames, lane) + lane_give_large(frames, lane);
+        given += held + lane_give_rows(frames, lane) + lane_give_runs(frames, lane);
         lane_count(frames, lane);
         atomic_store_explicit(&lane->closed, true, memory_order_relaxed);
         atomic_fetch_sub_explicit(&frames->open_lanes, 1, memory_order_relaxed);
@@ -279,7 +254,7 @@ lane_cached(struct frame_lane *lane, unsigned zone, struct qr_cpu *cpu)
     if (lane_is_closed(lane) || !lane_hold(lane, cpu, &held))
         return 0;
     if (!lane_is_closed(lane) && lane->zone == zone)
-        cached = held + lane->reserved + (size_t)lane->large_count * BLOCK_FRAMES;
+        cached = held + lane->reserved + lane->run_frames;
     lane_release(lane, held);
     return cached;
 }
@@ -438,7 +413,7 @@ lane_enter(struct qr_frames *frames, struct qr_cpu *cpu, enum lane_class class, 
         lane_release(lane, 0);
         return NULL;
     }
-    lane_open(lane, home, frames->lane_large);
+    lane_open(lane, home, frames->lane_run_order);
     atomic_fetch_add_explicit(&frames->open_lanes, 1, memory_order_relaxed);
     return lane;
 }
@@ -504,7 +479,7 @@ lane_spill(struct qr_frames *frames, struct frame_lane *lane, size_t held)
     size_t cold = held - held / 4; /* few are left to move */
     size_t hot = held - cold;
 
-    qr_frames_give(frames, cold, lane_cold(lane, cold));
+    zone_give(frames, &frames->zones[lane->zone], cold, lane_cold(lane, cold));
     for (size_t i = hot; i-- > 0;)
         lane_cold(lane, hot)[i] = lane_cold(lane, held)[i];
     return hot;
@@ -541,11 +516,11 @@ qr_lane_free(struct qr_frames *frames, struct qr_frame *frame)
     qr_cpu_leave(cpu);
 }
 
-/* ---- whole blocks -------------------------------------------------------- */
+/* ---- runs ---------------------------------------------------------------- */
 
 /* As the fast path of single frames: by top alone, and only where the lane is open. */
 struct qr_frame *
-qr_lane_take_large(struct qr_frames *frames, enum lane_class class)
+qr_lane_take_run(struct qr_frames *frames, enum lane_class class, unsigned order)
 {
     struct frame_lane *lane = qr_lane_here(frames) + class;
     struct qr_frame *frame = NULL;
@@ -555,18 +530,36 @@ qr_lane_take_large(struct qr_frames *frames, enum lane_class class)
     size_t top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);
 
     if (top != 0) {
-        if (lane->large_count > 0) {
-            frame = lane->large[--lane->large_count];
-            lane->head.allocs += BLOCK_FRAMES;
-            lane->counted += BLOCK_FRAMES; /* that many did not come from the stack */
+        frame = lane->run[order];
+        if (frame != NULL) {
+            size_t count = (size_t)1 << order;
+
+            lane->run[order] = NULL;
+            lane->run_frames -= (uint32_t)count;
+            lane->head.allocs += count;
+            lane->counted += count; /* that many did not come from the stack */
         }
         atomic_store_explicit(&lane->head.top, top, memory_order_release);
     }
     return frame;
 }
 
+/* The lane is held, or its top is. */
 static bool
-lane_keep_large(struct qr_frames *frames, enum lane_class class, struct qr_frame *frame)
+lane_keep_run(struct frame_lane *lane, struct qr_frame *frame, unsigned order)
+{
+    if (order > lane->run_order || lane->run[order] != NULL || lane->zone != frame->zone)
+        return false;
+    lane->run[order] = frame;
+    lane->run_frames += 1u << order;
+    lane->frees += (size_t)1 << order;
+    return true;
+}
+
+/* Where the lane is not open, or somebody has it. */
+static QR_NOINLINE bool
+lane_enter_and_keep(struct qr_frames *frames, enum lane_class class, struct qr_frame *frame,
+                    unsigned order)
 {
     struct qr_cpu *cpu = qr_cpu_enter();
     bool kept = false;
@@ -574,11 +567,7 @@ lane_keep_large(struct qr_frames *frames, enum lane_class class, struct qr_frame
     struct frame_lane *lane = lane_enter(frames, cpu, class, &held);
 
     if (lane != NULL) {
-        kept = lane->large_count < lane->large_cap && lane->zone == frame->zone;
-        if (kept) {
-            lane->large[lane->large_count++] = frame;
-            lane->frees += BLOCK_FRAMES;
-        }
+        kept = lane_keep_run(lane, frame, order);
         lane_release(lane, held);
     }
     qr_cpu_leave(cpu);
@@ -586,23 +575,19 @@ lane_keep_large(struct qr_frames *frames, enum lane_class class, struct qr_frame
 }
 
 bool
-qr_lane_give_large(struct qr_frames *frames, struct qr_frame *frame)
+qr_lane_give_run(struct qr_frames *frames, struct qr_frame *frame, unsigned order)
 {
     enum lane_class class = qr_frame_class(frame);
     struct frame_lane *lane = qr_lane_here(frames) + class;
-    bool kept = false;
 
     if (qr_port_this_cpu()->frame_lanes == 0)
-        return lane_keep_large(frames, class, frame);
+        return lane_enter_and_keep(frames, class, frame, order);
     size_t top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);
 
     if (top == 0)
-        return lane_keep_large(frames, class, frame);
-    if (lane->large_count < lane->large_cap && lane->zone == frame->zone) {
-        lane->large[lane->large_count++] = frame;
-        lane->frees += BLOCK_FRAMES;
-        kept = true;
-    }
+        return lane_enter_and_keep(frames, class, frame, order);
+    bool kept = lane_keep_run(lane, frame, order);
+
     atomic_store_explicit(&lane->head.top, top, memory_order_release);
     return kept;
 }

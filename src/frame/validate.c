@@ -4,8 +4,8 @@
  *
  *  1. Every listed block stands in the list of its order, linked both ways, in its own
  *     zone; zone->listed has a bit exactly for the lists that are not empty.
- *  2. An OPEN block's count equals the bits of its rows; unless it is isolated it is
- *     listed exactly when that is neither 0 nor 512, under its class and the largest
+ *  2. An OPEN block's count equals the bits of its rows, and those below its first row
+ *     are empty; unless it is isolated it is listed exactly when that is neither 0 nor 512, under its class and the largest
  *     aligned run that the rows hold.
  *  3. A FREE run is aligned to its order, all else in it is TAIL, and its buddy of the
  *     same order and zone is not FREE, the zone's spare block excepted.
@@ -60,6 +60,9 @@ check_open(struct check *check, uint32_t block, const struct frame_block *record
 
     CHECK(check, qr_rows_count(rows) == record->free, "block 0x%x: counts %u free, has %u",
           (unsigned)block, (unsigned)record->free, qr_rows_count(rows));
+    for (unsigned r = 0; r < record->row; r++)
+        CHECK(check, rows->row[r] == 0, "block 0x%x: row %u has free frames, but the first is %u",
+              (unsigned)block, r, (unsigned)record->row);
     CHECK(check, record->isolated || record->free != BLOCK_FRAMES,
           "block 0x%x: all free but not in the buddy", (unsigned)block);
     if (record->free != 0 && !record->isolated)
@@ -178,6 +181,37 @@ check_lane_frame(struct check *check, struct qr_frame *frame, unsigned cpu)
 }
 
 static void
+check_lane_runs(struct check *check, struct frame_lane *lane)
+{
+    size_t frames = 0;
+
+    for (unsigned order = 1; order <= BLOCK_ORDER && check->ok; order++) {
+        struct qr_frame *head = lane->run[order];
+        unsigned bit;
+
+        if (head == NULL)
+            continue;
+        frames += (size_t)1 << order;
+        CHECK(check, order <= lane->run_order && head->zone == lane->zone,
+              "frame 0x%zx: a run of order %u that CPU %u may not keep",
+              qr_frame_pfn(check->frames, head).v, order, lane->cpu);
+        for (size_t f = 0; order < BLOCK_ORDER && f < (size_t)1 << order && check->ok; f++)
+            check_lane_frame(check, head + f, lane->cpu);
+        if (order < BLOCK_ORDER)
+            continue;
+        const struct frame_block *record =
+            qr_block_of(check->frames, qr_frame_block(check->frames, head, &bit));
+
+        check_free_frame(check, head, "a lane");
+        CHECK(check, record->state == BLOCK_TAKEN && record->order == BLOCK_ORDER && bit == 0,
+              "frame 0x%zx: kept as a block by CPU %u, but its block is not taken",
+              qr_frame_pfn(check->frames, head).v, lane->cpu);
+    }
+    CHECK(check, frames == lane->run_frames, "CPU %u: counts %u frames in runs, has %zu", lane->cpu,
+          lane->run_frames, frames);
+}
+
+static void
 check_lane(struct check *check, struct frame_lane *lane)
 {
     size_t top = atomic_load_explicit(&lane->head.top, memory_order_relaxed);
@@ -199,16 +233,7 @@ check_lane(struct check *check, struct frame_lane *lane)
         if (lane->rows.row[bit / ROW_FRAMES] >> bit % ROW_FRAMES & 1)
             check_lane_frame(check, qr_block_frame(check->frames, lane->block, bit), lane->cpu);
     }
-    for (size_t i = 0; i < lane->large_count && check->ok; i++) {
-        unsigned bit;
-        const struct frame_block *record =
-            qr_block_of(check->frames, qr_frame_block(check->frames, lane->large[i], &bit));
-
-        check_free_frame(check, lane->large[i], "a lane");
-        CHECK(check, record->state == BLOCK_TAKEN && record->order == BLOCK_ORDER && bit == 0,
-              "frame 0x%zx: kept as a block by CPU %u, but its block is not taken",
-              qr_frame_pfn(check->frames, lane->large[i]).v, lane->cpu);
-    }
+    check_lane_runs(check, lane);
 }
 
 static void

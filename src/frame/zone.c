@@ -26,51 +26,7 @@
  * Everything here runs with zone->lock held and is bounded by the number of orders
  * or of rows.
  */
-#include "frames.h"
-
-/* ---- lists -------------------------------------------------------------- */
-
-static inline unsigned
-list_of(const struct frame_block *record, unsigned order)
-{
-    return order < BLOCK_ORDER ? record->movable * BLOCK_ORDER + order
-                               : LIST_RUNS + order - BLOCK_ORDER;
-}
-
-static void
-list_add(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, unsigned order)
-{
-    struct frame_block *record = qr_block_of(frames, block);
-    unsigned list = list_of(record, order);
-    uint32_t head = zone->head[list];
-
-    record->order = (uint8_t)order;
-    record->prev = BLOCK_NONE;
-    record->next = head;
-    if (head != BLOCK_NONE)
-        qr_block_of(frames, head)->prev = block;
-    zone->head[list] = block;
-    zone->listed |= 1u << list;
-}
-
-static void
-list_remove(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
-{
-    struct frame_block *record = qr_block_of(frames, block);
-    unsigned list = list_of(record, record->order);
-
-    if (block == zone->spare)
-        zone->spare = BLOCK_NONE;
-    if (record->next != BLOCK_NONE)
-        qr_block_of(frames, record->next)->prev = record->prev;
-    if (record->prev != BLOCK_NONE) {
-        qr_block_of(frames, record->prev)->next = record->next;
-        return;
-    }
-    zone->head[list] = record->next;
-    if (record->next == BLOCK_NONE)
-        zone->listed &= ~(1u << list);
-}
+#include "lists.h"
 
 /* ---- the buddy ---------------------------------------------------------- */
 
@@ -96,13 +52,13 @@ run_merge(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, uns
 
         if (other == BLOCK_NONE)
             break;
-        list_remove(frames, zone, other);
+        qr_zone_unlink(frames, zone, other);
         qr_block_of(frames, block > other ? block : other)->state = BLOCK_TAIL;
         block = block < other ? block : other;
         order++;
     }
     qr_block_of(frames, block)->state = BLOCK_FREE;
-    list_add(frames, zone, block, order);
+    qr_zone_link(frames, zone, block, order);
 }
 
 /*
@@ -118,7 +74,7 @@ qr_zone_insert(struct qr_frames *frames, struct frame_zone *zone, uint32_t block
         return;
     }
     qr_block_of(frames, block)->state = BLOCK_FREE;
-    list_add(frames, zone, block, order);
+    qr_zone_link(frames, zone, block, order);
     zone->spare = block;
 }
 
@@ -129,7 +85,7 @@ qr_zone_merge_spare(struct qr_frames *frames, struct frame_zone *zone)
 
     if (block == BLOCK_NONE)
         return;
-    list_remove(frames, zone, block);
+    qr_zone_unlink(frames, zone, block);
     run_merge(frames, zone, block, BLOCK_ORDER);
 }
 
@@ -143,9 +99,9 @@ run_cut(struct qr_frames *frames, struct frame_zone *zone, uint32_t block, unsig
         uint32_t upper = block + ((uint32_t)1 << (order - BLOCK_ORDER));
 
         qr_block_of(frames, upper)->state = BLOCK_FREE;
-        list_add(frames, zone, upper, order);
+        qr_zone_link(frames, zone, upper, order);
     }
-    qr_block_of(frames, block)->order = (uint8_t)want;
+    qr_block_of(frames, block)->order = want & 0x1fu;
 }
 
 /* Orders at or above @order, as bits from 0 on, of which lists that @class uses have something. */
@@ -196,6 +152,7 @@ block_open(struct qr_frames *frames, uint32_t block, uint64_t row)
     for (unsigned r = 0; r < BLOCK_ROWS; r++)
         rows->row[r] = row;
     record->state = BLOCK_OPEN;
+    record->row = 0;
     record->order = row == 0 ? 0 : BLOCK_ORDER;
     record->free = row == 0 ? 0 : BLOCK_FRAMES;
 }
@@ -204,9 +161,9 @@ block_open(struct qr_frames *frames, uint32_t block, uint64_t row)
  * An OPEN block with a free run of 2^order, order < 9, taken out of its list; BLOCK_NONE
  * where the zone has none.
  */
-static uint32_t
-open_with_run(struct qr_frames *frames, struct frame_zone *zone, enum block_class class,
-              unsigned order)
+uint32_t
+qr_zone_open_with_run(struct qr_frames *frames, struct frame_zone *zone, enum block_class class,
+                      unsigned order)
 {
     unsigned found = order_find(frames, zone, class, order);
     uint32_t block;
@@ -215,14 +172,14 @@ open_with_run(struct qr_frames *frames, struct frame_zone *zone, enum block_clas
         block = open_of_other(zone, class, order);
         if (block == BLOCK_NONE)
             return BLOCK_NONE;
-        list_remove(frames, zone, block);
+        qr_zone_unlink(frames, zone, block);
         if (class == BLOCK_FIXED)
             qr_block_of(frames, block)->movable = BLOCK_FIXED;
         return block;
     }
     block = zone->head[found < BLOCK_ORDER ? class * BLOCK_ORDER + found
                                            : LIST_RUNS + found - BLOCK_ORDER];
-    list_remove(frames, zone, block);
+    qr_zone_unlink(frames, zone, block);
     if (found >= BLOCK_ORDER) {
         run_cut(frames, zone, block, found, BLOCK_ORDER);
         qr_section_describe(frames, block);
@@ -240,78 +197,26 @@ qr_zone_list_open(struct qr_frames *frames, struct frame_zone *zone, uint32_t bl
     if (record->free == BLOCK_FRAMES)
         qr_zone_insert(frames, zone, block, BLOCK_ORDER);
     else if (record->free != 0)
-        list_add(frames, zone, block, qr_rows_order(qr_rows_of(frames, block)));
+        qr_zone_link(frames, zone, block, qr_rows_order(qr_rows_of(frames, block)));
 }
 
 /*
  * The same after frames were taken out of it: what was its largest run before bounds
  * what is now, and the scan for it is short where that was small.
  */
-static void
-list_open_after_take(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
+void
+qr_zone_list_after_take(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
 {
     struct frame_block *record = qr_block_of(frames, block);
 
     if (record->free == 0)
         return;
     /* A largest run of one frame stays one. */
-    list_add(frames, zone, block,
-             record->order == 0 ? 0 : qr_rows_order(qr_rows_of(frames, block)));
+    qr_zone_link(frames, zone, block,
+                 record->order == 0 ? 0 : qr_rows_order(qr_rows_of(frames, block)));
 }
 
 /* ---- taking ------------------------------------------------------------- */
-
-/* Up to @want frames of row @r into @out. */
-static size_t
-row_take(struct frame_rows *rows, unsigned r, struct qr_frame *first, size_t want,
-         struct qr_frame **out)
-{
-    size_t got = 0;
-
-    if (rows->row[r] == ~(uint64_t)0 && want >= ROW_FRAMES) {
-        for (; got < ROW_FRAMES; got++)
-            out[got] = first + got;
-        rows->row[r] = 0;
-        return got;
-    }
-    uint64_t row = rows->row[r];
-
-    for (; row != 0 && got < want; row &= row - 1)
-        out[got++] = first + (unsigned)__builtin_ctzll(row);
-    rows->row[r] = row;
-    return got;
-}
-
-size_t
-qr_zone_take_singles(struct qr_frames *frames, struct frame_zone *zone, enum block_class class,
-                     size_t want, struct qr_frame **out)
-{
-    size_t got = 0;
-
-    while (got < want) {
-        uint32_t block = open_with_run(frames, zone, class, 0);
-
-        if (block == BLOCK_NONE)
-            break;
-        struct frame_section *section = qr_section_of_block(frames, block);
-        uint32_t index = block - section->first_block;
-        struct frame_rows *rows = &section->rows[index];
-        struct frame_block *record = &section->blocks[index];
-        struct qr_frame *first = &section->frames[(size_t)index * BLOCK_FRAMES];
-        size_t most = record->free < want - got ? record->free : want - got;
-        size_t end = got + most;
-
-        for (unsigned r = 0; got < end; r++) {
-            if (rows->row[r] != 0)
-                got += row_take(rows, r, first + r * ROW_FRAMES, end - got, out + got);
-        }
-        record->free = (uint16_t)(record->free - most) & 0x3ffu;
-        if (record->free != 0)
-            list_open_after_take(frames, zone, block);
-    }
-    qr_zone_free_add(zone, -got);
-    return got;
-}
 
 uint32_t
 qr_zone_take_rows(struct qr_frames *frames, struct frame_zone *zone, enum block_class class,
@@ -323,7 +228,7 @@ qr_zone_take_rows(struct qr_frames *frames, struct frame_zone *zone, enum block_
         (found < BLOCK_ORDER &&
          qr_block_of(frames, zone->head[class * BLOCK_ORDER + found])->free < ROW_FRAMES))
         return BLOCK_NONE;
-    uint32_t block = open_with_run(frames, zone, class, 0);
+    uint32_t block = qr_zone_open_with_run(frames, zone, class, 0);
     struct frame_rows *rows = qr_rows_of(frames, block);
     struct frame_block *record = qr_block_of(frames, block);
 
@@ -348,7 +253,7 @@ take_whole(struct qr_frames *frames, struct frame_zone *zone, enum block_class c
     uint32_t block = zone->head[LIST_RUNS + found - BLOCK_ORDER];
     uint32_t end = block + ((uint32_t)1 << (order - BLOCK_ORDER));
 
-    list_remove(frames, zone, block);
+    qr_zone_unlink(frames, zone, block);
     run_cut(frames, zone, block, found, order);
     qr_block_of(frames, block)->state = BLOCK_TAKEN;
     qr_block_of(frames, block)->movable = (uint16_t) class & 1u;
@@ -364,7 +269,7 @@ qr_zone_take_run(struct qr_frames *frames, struct frame_zone *zone, enum block_c
 {
     if (order >= BLOCK_ORDER)
         return take_whole(frames, zone, class, order);
-    uint32_t block = open_with_run(frames, zone, class, order);
+    uint32_t block = qr_zone_open_with_run(frames, zone, class, order);
 
     if (block == BLOCK_NONE)
         return NULL;
@@ -378,7 +283,7 @@ qr_zone_take_run(struct qr_frames *frames, struct frame_zone *zone, enum block_c
         rows->row[r] &= ~qr_row_mask(r, bit, 1u << order);
     qr_block_of(frames, block)->free =
         (uint16_t)(qr_block_of(frames, block)->free - (1u << order)) & 0x3ffu;
-    list_open_after_take(frames, zone, block);
+    qr_zone_list_after_take(frames, zone, block);
     qr_zone_free_add(zone, -((size_t)1 << order));
     return qr_block_frame(frames, block, bit);
 }
@@ -408,13 +313,13 @@ open_with_colour(struct qr_frames *frames, struct frame_zone *zone, enum block_c
 
     for (unsigned i = 0; i < COLOUR_TRIES && block != BLOCK_NONE; i++) {
         if (rows_find_any(qr_rows_of(frames, block), wanted) != BLOCK_FRAMES) {
-            list_remove(frames, zone, block);
+            qr_zone_unlink(frames, zone, block);
             return block;
         }
         block = qr_block_of(frames, block)->next;
     }
-    block = open_with_run(frames, zone, class, 6); /* a whole row */
-    return block != BLOCK_NONE ? block : open_with_run(frames, zone, class, 0);
+    block = qr_zone_open_with_run(frames, zone, class, 6); /* a whole row */
+    return block != BLOCK_NONE ? block : qr_zone_open_with_run(frames, zone, class, 0);
 }
 
 struct qr_frame *
@@ -436,7 +341,7 @@ qr_zone_take_colour(struct qr_frames *frames, struct frame_zone *zone, enum bloc
         bit = qr_rows_find(rows, 0);
     rows->row[bit / ROW_FRAMES] &= ~((uint64_t)1 << bit % ROW_FRAMES);
     qr_block_of(frames, block)->free = (uint16_t)(qr_block_of(frames, block)->free - 1) & 0x3ffu;
-    list_open_after_take(frames, zone, block);
+    qr_zone_list_after_take(frames, zone, block);
     qr_zone_free_add(zone, -(size_t)1);
     return qr_block_frame(frames, block, bit);
 }
@@ -485,8 +390,8 @@ order_after_give(const struct frame_rows *rows, unsigned r, uint64_t mask, unsig
     return order_grown(rows, r, bit, order);
 }
 
-static QR_NORETURN QR_COLD void
-give_panic(uint32_t block, unsigned row)
+QR_NORETURN QR_COLD void
+qr_zone_give_panic(uint32_t block, unsigned row)
 {
     qr_panic("frames: a frame of block 0x%lx, row %u is given back twice; the descriptor said "
              "it was in use: look for a write through a stale struct qr_frame pointer",
@@ -494,15 +399,17 @@ give_panic(uint32_t block, unsigned row)
 }
 
 /* @count frames, @mask of row @r, are in the bitmap: into the lists with them. */
-static QR_NOINLINE void
-give_listed(struct qr_frames *frames, struct frame_zone *zone, struct frame_section *section,
-            uint32_t index, unsigned r, uint64_t mask, unsigned count)
+QR_NOINLINE void
+qr_zone_give_listed(struct qr_frames *frames, struct frame_zone *zone,
+                    struct frame_section *section, uint32_t index, unsigned r, uint64_t mask,
+                    unsigned count)
 {
     struct frame_block *record = &section->blocks[index];
     unsigned before = record->free;
     uint32_t block = section->first_block + index;
 
     record->free = (before + count) & 0x3ffu;
+    record->row = (r < record->row ? r : record->row) & 7u;
     if (qr_unlikely(record->isolated)) {
         /* Still used, by whoever empties the block: the caller counts it as given back. */
         atomic_fetch_add_explicit(&frames->used, count, memory_order_relaxed);
@@ -510,16 +417,16 @@ give_listed(struct qr_frames *frames, struct frame_zone *zone, struct frame_sect
     }
     if (qr_unlikely(before + count == BLOCK_FRAMES)) {
         if (before != 0)
-            list_remove(frames, zone, block);
+            qr_zone_unlink(frames, zone, block);
         qr_zone_insert(frames, zone, block, BLOCK_ORDER);
     } else if (before == 0) {
-        list_add(frames, zone, block, order_after_give(&section->rows[index], r, mask, 0));
+        qr_zone_link(frames, zone, block, order_after_give(&section->rows[index], r, mask, 0));
     } else {
         unsigned order = order_after_give(&section->rows[index], r, mask, record->order);
 
         if (order != record->order) {
-            list_remove(frames, zone, block);
-            list_add(frames, zone, block, order);
+            qr_zone_unlink(frames, zone, block);
+            qr_zone_link(frames, zone, block, order);
         }
     }
     qr_zone_free_add(zone, count);
@@ -534,38 +441,9 @@ qr_zone_give_row(struct qr_frames *frames, struct frame_zone *zone, uint32_t blo
     struct frame_rows *rows = &section->rows[index];
 
     if (section->blocks[index].state != BLOCK_OPEN || (rows->row[r] & mask) != 0)
-        give_panic(block, r);
+        qr_zone_give_panic(block, r);
     rows->row[r] |= mask;
-    give_listed(frames, zone, section, index, r, mask, qr_row_count(mask));
-}
-
-void
-qr_zone_give_frame(struct qr_frames *frames, struct frame_zone *zone, struct qr_frame *frame)
-{
-    struct frame_section *section = &frames->sections[frame->section];
-    size_t place = (size_t)(frame - section->frames);
-    uint32_t index = (uint32_t)(place / BLOCK_FRAMES);
-    unsigned r = (unsigned)(place / ROW_FRAMES % BLOCK_ROWS);
-    uint64_t *row = &section->rows[index].row[r];
-    uint64_t mask = (uint64_t)1 << (place % ROW_FRAMES);
-
-    struct frame_block *record = &section->blocks[index];
-
-    if (qr_unlikely(record->state != BLOCK_OPEN || (*row & mask) != 0))
-        give_panic(section->first_block + index, r);
-    *row |= mask;
-    /* Nearly always: the block stays in its list. */
-    if (qr_likely(record->order < 5 && record->free - 1u < BLOCK_FRAMES - 2 && !record->isolated)) {
-        unsigned size = 2u << record->order;
-        uint64_t run = (((uint64_t)1 << size) - 1) << (place % ROW_FRAMES & ~(size - 1));
-
-        if (qr_likely((*row & run) != run)) {
-            record->free = (record->free + 1u) & 0x3ffu;
-            qr_zone_free_add(zone, 1);
-            return;
-        }
-    }
-    give_listed(frames, zone, section, index, r, mask, 1);
+    qr_zone_give_listed(frames, zone, section, index, r, mask, qr_row_count(mask));
 }
 
 void
@@ -630,7 +508,7 @@ block_cut_out(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
     qr_assert(head != BLOCK_NONE && qr_block_of(frames, head)->state == BLOCK_FREE);
     unsigned order = qr_block_of(frames, head)->order;
 
-    list_remove(frames, zone, head);
+    qr_zone_unlink(frames, zone, head);
     while (order > BLOCK_ORDER) {
         order--;
         uint32_t half = (uint32_t)1 << (order - BLOCK_ORDER);
@@ -639,7 +517,7 @@ block_cut_out(struct qr_frames *frames, struct frame_zone *zone, uint32_t block)
         if (other == head)
             head += half;
         qr_block_of(frames, other)->state = BLOCK_FREE;
-        list_add(frames, zone, other, order);
+        qr_zone_link(frames, zone, other, order);
     }
     qr_block_of(frames, block)->state = BLOCK_TAIL;
 }
@@ -659,7 +537,7 @@ qr_zone_take_exact(struct qr_frames *frames, struct frame_zone *zone, size_t fir
         struct frame_rows *rows = qr_rows_of(frames, block);
 
         if (record->state == BLOCK_OPEN) {
-            list_remove(frames, zone, block);
+            qr_zone_unlink(frames, zone, block);
         } else {
             block_cut_out(frames, zone, block);
             qr_section_describe(frames, block);
@@ -687,7 +565,7 @@ qr_zone_isolate(struct qr_frames *frames, struct frame_zone *zone, uint32_t bloc
 
     if (record->state == BLOCK_OPEN) {
         if (record->free != 0)
-            list_remove(frames, zone, block);
+            qr_zone_unlink(frames, zone, block);
     } else {
         block_cut_out(frames, zone, block);
         qr_section_describe(frames, block);
