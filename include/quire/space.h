@@ -70,6 +70,9 @@ void qr_vm_set_commit_policy(struct qr_vm *vm, const struct qr_commit_policy *po
 struct qr_commit_policy qr_vm_commit_policy(const struct qr_vm *vm);
 /** The limit in pages (CommitLimit), which only QR_OVERCOMMIT_NEVER enforces. */
 size_t qr_vm_commit_limit(const struct qr_vm *vm);
+/** May @p pages more be promised?  For what the host promises beside mappings: segments of shared
+ *  memory; then qr_object_promise().  Context: any. */
+bool qr_vm_may_promise(const struct qr_vm *vm, size_t pages);
 /** Regions a space may have from now on (vm.max_map_count).  Context: any. */
 void qr_vm_set_max_regions(struct qr_vm *vm, size_t max_regions);
 size_t qr_vm_max_regions(const struct qr_vm *vm);

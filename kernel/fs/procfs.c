@@ -15,6 +15,7 @@
 #include "boot.h"
 #include "memory.h"
 #include "proc.h"
+#include "proc_ipc.h"
 #include "proc_pid.h"
 #include "text.h"
 #include "tmpfs.h"
@@ -519,6 +520,7 @@ sys_tree_add(struct dentry *root)
     struct dentry *kernel = sys == NULL ? NULL : text_directory_add(sys, "kernel");
 
     return kernel != NULL && text_nodes_add(kernel, kernel_nodes, QR_ARRAY_COUNT(kernel_nodes)) &&
+           proc_ipc_add(root, kernel) &&
            subtree_add(kernel, "random", random_nodes, QR_ARRAY_COUNT(random_nodes)) &&
            subtree_add(sys, "vm", vm_nodes, QR_ARRAY_COUNT(vm_nodes)) &&
            subtree_add(sys, "fs", fs_nodes, QR_ARRAY_COUNT(fs_nodes));

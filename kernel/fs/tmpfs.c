@@ -676,20 +676,18 @@ const struct superblock_type tmpfs_type = {
 const struct superblock_type rootfs_type = {
     .name = "rootfs", .magic = TMPFS_MAGIC, .writable_tree = true, .create = tmpfs_create};
 
-/* ---- memfd -------------------------------------------------------------------------------------------- */
+/* ---- files without a name ---------------------------------------------------------------------- */
 
-int64_t
-vfs_create_memfd(const char *name, uint32_t flags, struct file **out_file)
+/* An empty one: for its owner it is @label. */
+static int64_t
+nameless_create(const char *label, uint32_t mode, struct file **out_file)
 {
-    char label[NAME_MAX + 32];
-    struct inode *inode = tmpfs_inode_create(anonymous_superblock, S_IFREG | 0777u, 0);
+    struct inode *inode = tmpfs_inode_create(anonymous_superblock, S_IFREG | mode, 0);
 
     if (inode == NULL) {
         return -ENOMEM;
     }
     inode->links = 0;
-    inode->seals = flags & MFD_ALLOW_SEALING ? 0 : F_SEAL_SEAL;
-    snprintf(label, sizeof label, "/memfd:%s (deleted)", name);
     struct dentry *dentry = dentry_create_anonymous(anonymous_superblock, label, inode);
     if (dentry == NULL) {
         inode_put(inode);
@@ -702,5 +700,34 @@ vfs_create_memfd(const char *name, uint32_t flags, struct file **out_file)
     }
     file->ops = &tmpfs_file_ops;
     *out_file = file;
+    return 0;
+}
+
+int64_t
+vfs_create_memfd(const char *name, uint32_t flags, struct file **out_file)
+{
+    char label[NAME_MAX + 32];
+
+    snprintf(label, sizeof label, "/memfd:%s (deleted)", name);
+    int64_t error = nameless_create(label, 0777, out_file);
+    if (error == 0) {
+        (*out_file)->inode->seals = flags & MFD_ALLOW_SEALING ? 0 : F_SEAL_SEAL;
+    }
+    return error;
+}
+
+int64_t
+vfs_create_memory_file(const char *label, uint64_t bytes, struct file **out_file)
+{
+    int64_t error = nameless_create(label, 0777, out_file);
+
+    if (error != 0) {
+        return error;
+    }
+    atomic_store(&(*out_file)->inode->size, bytes);
+    if (object_get((*out_file)->inode) == NULL) {
+        file_put(*out_file);
+        return -ENOMEM;
+    }
     return 0;
 }

@@ -88,6 +88,9 @@ static inline bool irq_enabled(void);
 /** A pause in a spin loop. */
 static inline void cpu_relax(void);
 
+/** From here on this CPU runs no instruction that it fetched before. */
+static inline void arch_core_sync(void);
+
 /**
  * Wait for an interrupt.  Called with interrupts off, so that a wake-up between
  * the caller's last look at its queue and the wait is not lost; returns with
@@ -99,6 +102,7 @@ enum ipi_kind {
     IPI_RESCHEDULE, /**< look at need_resched; the sender has set it */
     IPI_TLB,        /**< serve the library's shootdown queue: mm_tlb_interrupt() */
     IPI_STOP,       /**< stop for ever: the machine panics or powers off */
+    IPI_BARRIER,    /**< order memory: cpu_barrier_interrupt() */
 };
 
 /** Interrupt one CPU; never waits for it.  Sending to oneself is allowed. */
@@ -308,20 +312,21 @@ enum page_fault_result mm_page_fault(struct trap_frame *frame, uintptr_t va, uns
 /** IPI_TLB arrived; interrupts off. */
 void mm_tlb_interrupt(void);
 
+/** IPI_BARRIER arrived; interrupts off. */
+void cpu_barrier_interrupt(void);
+
 /** A byte arrived on the terminal; interrupts off. */
 void tty_input(char byte);
 
 #include <arch_inline.h>
 
-/** Count a tick of this CPU, with a full barrier on either side: membarrier() waits for one. */
+/** Count a tick of this CPU. */
 static inline void
 cpu_count_tick(void)
 {
     struct cpu *cpu = cpu_this();
 
-    atomic_thread_fence(memory_order_seq_cst);
     __atomic_store_n(&cpu->ticks, cpu->ticks + 1, __ATOMIC_RELAXED);
-    atomic_thread_fence(memory_order_seq_cst);
 }
 
 #endif

@@ -85,6 +85,10 @@ struct file_ops {
     int64_t (*truncate)(struct file *file, uint64_t size);
     int64_t (*allocate)(struct file *file, uint32_t mode, uint64_t offset, uint64_t length);
     int64_t (*mmap_object)(struct file *file, uint32_t prot, bool shared, struct file_mapping *out);
+    /** A region of the file came; its space is locked, so nothing may sleep long or map. */
+    void (*mapped)(struct file *file);
+    /** One went; no lock is held. */
+    void (*unmapped)(struct file *file);
     /** Last reference gone: free `context`. Cannot fail. */
     void (*release)(struct file *file);
 };

@@ -33,6 +33,7 @@ struct mm {
     uint64_t arg_start, arg_end, env_start, env_end; /* lock */
     uintptr_t auxv[MM_AUXV_WORDS];                   /* constant after exec */
     struct qr_spin lock;
+    atomic_uint barriers; /* membarrier() commands that its threads may give */
     bool dumpable;
 };
 

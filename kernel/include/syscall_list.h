@@ -290,3 +290,9 @@ SYSCALL(inotify_init)
 SYSCALL(inotify_init1)
 SYSCALL(inotify_add_watch)
 SYSCALL(inotify_rm_watch)
+
+/* kernel/ipc */
+SYSCALL(shmget)
+SYSCALL(shmat)
+SYSCALL(shmdt)
+SYSCALL(shmctl)

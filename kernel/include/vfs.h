@@ -72,8 +72,10 @@ int64_t vfs_open_exec(int dirfd, const char *path, uint32_t at_flags, struct fil
 int64_t path_from_user(uint64_t user_path, char **out_path);
 void path_free(char *path);
 
-/** An anonymous file in memory (memfd_create, System V style shared memory). */
+/** An anonymous file in memory: memfd_create(). */
 int64_t vfs_create_memfd(const char *name, uint32_t flags, struct file **out_file);
+/** Another one, of @bytes: its inode has its object.  @label is its path in /proc/PID/maps. */
+int64_t vfs_create_memory_file(const char *label, uint64_t bytes, struct file **out_file);
 
 /** Open /dev/console three times as descriptors 0, 1, 2 of the current process (for init). */
 int64_t vfs_open_console(void);

@@ -570,55 +570,6 @@ sys_msync(const struct syscall_args *args)
     return status == QR_ERR_RANGE ? -ENOMEM : error_of(status);
 }
 
-/* ---- barriers ------------------------------------------------------------------------------------- */
-
-enum {
-    MEMBARRIER_QUERY = 0,
-    MEMBARRIER_GLOBAL = 1,
-    MEMBARRIER_PRIVATE_EXPEDITED = 8,
-    MEMBARRIER_REGISTER_PRIVATE_EXPEDITED = 16
-};
-
-/* Every CPU that runs takes a tick, which is a full barrier: cpu_count_tick(). */
-static void
-barrier_everywhere(void)
-{
-    uint64_t ticks[CONFIG_MAX_CPUS];
-    unsigned count = cpu_count();
-
-    atomic_thread_fence(memory_order_seq_cst);
-    for (unsigned cpu = 0; cpu < count; cpu++)
-        ticks[cpu] = __atomic_load_n(&cpu_of(cpu)->ticks, __ATOMIC_RELAXED);
-    /* A CPU that has taken a tick since has passed a barrier. */
-    for (unsigned cpu = 0; cpu < count; cpu++) {
-        while (cpu_of(cpu) != cpu_this() &&
-               __atomic_load_n(&cpu_of(cpu)->ticks, __ATOMIC_RELAXED) == ticks[cpu])
-            sched_sleep_until(clock_monotonic_ns() + TICK_NS);
-    }
-    atomic_thread_fence(memory_order_seq_cst);
-}
-
-int64_t
-sys_membarrier(const struct syscall_args *args)
-{
-    if (args->arg[1] != 0)
-        return -EINVAL;
-    switch ((int)args->arg[0]) {
-    case MEMBARRIER_QUERY:
-        return MEMBARRIER_GLOBAL | MEMBARRIER_PRIVATE_EXPEDITED |
-               MEMBARRIER_REGISTER_PRIVATE_EXPEDITED;
-    case MEMBARRIER_REGISTER_PRIVATE_EXPEDITED:
-        return 0;
-    case MEMBARRIER_GLOBAL:
-    case MEMBARRIER_PRIVATE_EXPEDITED:
-        if (cpu_count() > 1)
-            barrier_everywhere();
-        return 0;
-    default:
-        return -EINVAL;
-    }
-}
-
 /* ---- memory policy: one node until NUMA arrives ---------------------------------------------------- */
 
 int64_t

@@ -27,14 +27,22 @@ static atomic_uint mm_total;
 static bool randomise; /* constant after start-up */
 
 static void
-region_file_get(void *file)
+region_file_get(void *context)
 {
+    struct file *file = context;
+
     file_ref(file);
+    if (file->ops->mapped != NULL)
+        file->ops->mapped(file);
 }
 
 static void
-region_file_put(void *file)
+region_file_put(void *context)
 {
+    struct file *file = context;
+
+    if (file->ops->unmapped != NULL)
+        file->ops->unmapped(file);
     file_put(file);
 }
 
@@ -123,6 +131,7 @@ mm_fork(struct mm *from, struct mm **out)
     mm->env_start = from->env_start;
     mm->env_end = from->env_end;
     memcpy(mm->auxv, from->auxv, sizeof(mm->auxv));
+    atomic_store(&mm->barriers, atomic_load(&from->barriers));
     mm->dumpable = from->dumpable;
     qr_spin_unlock(&from->lock);
     if (from->exe != NULL) {

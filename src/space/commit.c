@@ -58,27 +58,40 @@ qr_vm_commit_limit(const struct qr_vm *vm)
 }
 
 static bool
-fits_limit(const struct qr_space *space, size_t pages)
+fits_limit(const struct qr_vm *vm, size_t reserve, size_t pages)
 {
-    size_t limit = qr_vm_commit_limit(space->vm);
-    size_t reserve = qr_min_size(space->counts.virtual_pages / 32, USER_RESERVE_PAGES);
-    size_t promised = (size_t)qr_counter_read(space->vm->counters, QR_PAGES_COMMITTED);
+    size_t limit = qr_vm_commit_limit(vm);
+    size_t promised = (size_t)qr_counter_read(vm->counters, QR_PAGES_COMMITTED);
 
     limit -= qr_min_size(limit, reserve);
     return promised <= limit && pages <= limit - promised;
 }
 
-bool
-qr_commit_allows(const struct qr_space *space, size_t pages)
+static bool
+commit_allows(const struct qr_vm *vm, size_t reserve, size_t pages)
 {
-    switch (qr_vm_overcommit(space->vm)) {
+    switch (qr_vm_overcommit(vm)) {
     case QR_OVERCOMMIT_ALWAYS:
         return true;
     case QR_OVERCOMMIT_NEVER:
-        return fits_limit(space, pages);
+        return fits_limit(vm, reserve, pages);
     default:
-        return pages <= memory_pages(space->vm);
+        return pages <= memory_pages(vm);
     }
+}
+
+bool
+qr_commit_allows(const struct qr_space *space, size_t pages)
+{
+    size_t reserve = qr_min_size(space->counts.virtual_pages / 32, USER_RESERVE_PAGES);
+
+    return commit_allows(space->vm, reserve, pages);
+}
+
+bool
+qr_vm_may_promise(const struct qr_vm *vm, size_t pages)
+{
+    return commit_allows(vm, 0, pages);
 }
 
 void

@@ -86,6 +86,12 @@ cpu_relax(void)
 }
 
 static inline void
+arch_core_sync(void)
+{
+    __asm__ volatile("isb" : : : "memory");
+}
+
+static inline void
 cpu_idle(void)
 {
     /* A masked interrupt ends `wfi` too, so none is lost before it. */

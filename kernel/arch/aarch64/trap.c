@@ -26,7 +26,7 @@ enum {
 };
 
 /** Software interrupts between CPUs are numbered by enum ipi_kind. */
-#define IPI_COUNT (IPI_STOP + 1)
+#define IPI_COUNT (IPI_BARRIER + 1)
 
 void
 frame_dump(const struct trap_frame *f)
@@ -209,6 +209,9 @@ software_interrupt(unsigned kind)
     switch (kind) {
     case IPI_TLB:
         mm_tlb_interrupt();
+        break;
+    case IPI_BARRIER:
+        cpu_barrier_interrupt();
         break;
     case IPI_STOP:
         for (;;)

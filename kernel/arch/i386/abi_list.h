@@ -118,3 +118,7 @@ ABI_CALL(set_thread_area)
 ABI_CALL(get_thread_area)
 ABI_CALL(clone)
 ABI_CALL(clone3)
+
+/* abi_ipc.c */
+ABI_CALL(ipc)
+ABI_CALL(shmctl)

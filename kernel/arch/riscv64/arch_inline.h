@@ -85,6 +85,12 @@ cpu_relax(void)
 }
 
 static inline void
+arch_core_sync(void)
+{
+    __asm__ volatile("fence rw, rw; fence.i" : : : "memory");
+}
+
+static inline void
 cpu_idle(void)
 {
     /* `wfi` ends when an interrupt waits, taken or not: none is lost before it. */

@@ -175,5 +175,7 @@ ipi_interrupt(void)
     }
     if (kinds & 1u << IPI_TLB)
         mm_tlb_interrupt();
+    if (kinds & 1u << IPI_BARRIER)
+        cpu_barrier_interrupt();
     /* IPI_RESCHEDULE: the way out of the interrupt looks at need_resched. */
 }

@@ -44,6 +44,15 @@ cpu_relax(void)
     qr_port_relax();
 }
 
+/* CPUID serializes. */
+static inline void
+arch_core_sync(void)
+{
+    uint32_t a = 0, b, c = 0, d;
+
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d) : : "memory");
+}
+
 static inline void
 cpu_idle(void)
 {

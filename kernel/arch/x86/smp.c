@@ -142,6 +142,7 @@ arch_ipi_send(unsigned cpu_index, enum ipi_kind kind)
         [IPI_RESCHEDULE] = VECTOR_IPI_RESCHED,
         [IPI_TLB] = VECTOR_IPI_TLB,
         [IPI_STOP] = VECTOR_IPI_STOP,
+        [IPI_BARRIER] = VECTOR_IPI_BARRIER,
     };
 
     lapic_send(cpus[cpu_index].arch.apic_id, LAPIC_FIXED | vectors[kind]);

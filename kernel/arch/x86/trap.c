@@ -244,6 +244,10 @@ interrupt(struct trap_frame *frame)
         lapic_eoi();
         mm_tlb_interrupt();
         break;
+    case VECTOR_IPI_BARRIER:
+        lapic_eoi();
+        cpu_barrier_interrupt();
+        break;
     case VECTOR_IPI_STOP:
         for (;;)
             __asm__ volatile("cli; hlt");

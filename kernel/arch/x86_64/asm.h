@@ -56,6 +56,7 @@
 #define VECTOR_IPI_RESCHED   0x41
 #define VECTOR_IPI_TLB       0x42
 #define VECTOR_IPI_STOP      0x43
+#define VECTOR_IPI_BARRIER   0x44
 #define VECTOR_SPURIOUS      0xff
 
 /* Interrupt stack table slots, 1-based. */

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNEL_SHM_H
+#define KERNEL_SHM_H
+
+#include <stdint.h>
+
+/*
+ * System V shared memory: what the rest of the kernel may ask of it.
+ */
+
+struct qr_writer;
+
+enum shm_limit {
+    SHM_LIMIT_BYTES, /**< shmmax: of one segment */
+    SHM_LIMIT_PAGES, /**< shmall: of all together */
+    SHM_LIMIT_COUNT, /**< shmmni: segments */
+};
+
+uint64_t shm_limit(enum shm_limit which);
+/** Segments that exist stay. @return 0 or -EINVAL */
+int64_t shm_set_limit(enum shm_limit which, uint64_t value);
+
+/** The rows of /proc/sysvipc/shm. */
+void shm_write_table(struct qr_writer *writer);
+
+#endif
