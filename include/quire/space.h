@@ -258,6 +258,7 @@ enum qr_advice {
     QR_ADVICE_SEQUENTIAL,
     QR_ADVICE_WILL_NEED,
     QR_ADVICE_DONT_NEED,
+    QR_ADVICE_DONT_NEED_LOCKED, /**< the same, locked pages too: they come back on the next fault */
     QR_ADVICE_FREE,
     QR_ADVICE_REMOVE,
     QR_ADVICE_DONT_FORK,

@@ -3,17 +3,15 @@
  * Linux's memory system calls as thin translations onto the library: flags in,
  * error numbers out.  The order of the checks is Linux's, because programs see
  * which error they get when several apply.
+ *
+ * Here are mappings and other processes' memory; advice, locks and policies have a file
+ * each beside this one.
  */
-#include "mm.h"
+#include "calls.h"
 
 #include <quire/assert.h>
-#include <quire/space.h>
 
-#include "abi_errno.h"
 #include "file.h"
-#include "memory.h"
-#include "proc.h"
-#include "syscall.h"
 
 #define PROT_READ      1u
 #define PROT_WRITE     2u
@@ -38,27 +36,13 @@
 #define MAP_HUGETLB         0x40000u
 #define MAP_SYNC            0x80000u
 #define MAP_FIXED_NOREPLACE 0x100000u
-#define MAP_KNOWN                                                                          \
-    (MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | 0x800u | 0x1000u | \
-     MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_FIXED_NOREPLACE)
+/* What MAP_SHARED_VALIDATE takes: all of before it, with two sizes of huge pages. */
+#define MAP_LEGACY                                                                                 \
+    (MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | 0x80u | MAP_GROWSDOWN | 0x800u | 0x1000u | \
+     MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB |          \
+     0x7c000000u)
 
-#define MS_ASYNC      1u
-#define MS_INVALIDATE 2u
-#define MS_SYNC       4u
-
-#define MCL_CURRENT 1u
-#define MCL_FUTURE  2u
-#define MCL_ONFAULT 4u
-
-enum { CAP_IPC_LOCK = 14 };
-
-static struct qr_space *
-current_space(void)
-{
-    return thread_current()->space;
-}
-
-static int64_t
+int64_t
 error_of(enum qr_status status)
 {
     switch (status) {
@@ -89,24 +73,6 @@ error_of(enum qr_status status)
     default:
         return -EINVAL;
     }
-}
-
-/* Round a length up to pages; false where that wraps. */
-static bool
-round_length(uint64_t *length)
-{
-    uint64_t rounded = (*length + QR_PAGE_MASK) & ~(uint64_t)QR_PAGE_MASK;
-
-    if (rounded < *length)
-        return false;
-    *length = rounded;
-    return true;
-}
-
-static bool
-is_in_user_half(uint64_t start, uint64_t length)
-{
-    return length <= mm_user_limit() && start <= mm_user_limit() - length;
 }
 
 /* ---- mmap ---------------------------------------------------------------------- */
@@ -169,22 +135,29 @@ map_check_place(uint64_t address, uint64_t *length, uint32_t flags)
     return 0;
 }
 
+/* Pages of a file up to here can be mapped: Linux's MAX_LFS_FILESIZE. */
+static uint64_t
+file_bytes_limit(void)
+{
+    uint64_t pages = (uint64_t)UINTPTR_MAX << QR_PAGE_SHIFT;
+
+    return sizeof(uintptr_t) < sizeof(uint64_t) ? pages : INT64_MAX;
+}
+
+/* What @file gives to the mapping; @length is whole pages. */
 static int64_t
-map_file(struct qr_map_request *request, int fd, uint64_t prot, uint32_t flags, uint64_t offset,
-         struct file **out_file)
+map_file(struct qr_map_request *request, struct file *file, uint64_t prot, uint32_t flags,
+         uint64_t offset, uint64_t length)
 {
     bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
-    struct file *file = file_get(fd);
     struct file_mapping mapping;
     int64_t error;
 
-    if (file == NULL)
-        return -EBADF;
+    if (offset > file_bytes_limit() || length > file_bytes_limit() - offset)
+        return -EOVERFLOW;
     error = file_mmap_object(file, (uint32_t)prot, shared, &mapping);
-    if (error != 0) {
-        file_put(file);
+    if (error != 0)
         return error;
-    }
     if (shared && !(file->mode & FILE_WRITE))
         request->max_prot = QR_PROT_READ | QR_PROT_EXEC;
     if (mapping.kind == FILE_MAPPING_OBJECT) {
@@ -192,66 +165,80 @@ map_file(struct qr_map_request *request, int fd, uint64_t prot, uint32_t flags, 
         request->object_offset = offset;
         request->file = file;
     }
-    *out_file = file;
-    return 0;
+    return flags & MAP_GROWSDOWN ? -EINVAL : 0;
 }
 
+/*
+ * The type.  Flags that Linux does not know are ignored, but for MAP_SHARED_VALIDATE of a file:
+ * there, it wants the flags that were known when it was made.
+ */
 static int64_t
-map_status(enum qr_status status)
+map_check_type(uint32_t flags)
 {
-    return status == QR_ERR_RANGE ? -ENOMEM : error_of(status);
+    bool anonymous = (flags & MAP_ANONYMOUS) != 0;
+
+    switch (flags & MAP_TYPE) {
+    case MAP_SHARED:
+        return anonymous && (flags & MAP_GROWSDOWN) ? -EINVAL : 0;
+    case MAP_PRIVATE:
+        return 0;
+    case MAP_SHARED_VALIDATE:
+        if (anonymous)
+            return -EINVAL;
+        return flags & ~MAP_LEGACY ? -EOPNOTSUPP : 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+/* @file: NULL for anonymous memory. */
+static int64_t
+map(const struct syscall_args *args, struct file *file)
+{
+    uint64_t address = args->arg[0], length = args->arg[1], prot = args->arg[2];
+    uint32_t flags = (uint32_t)args->arg[3];
+    struct qr_map_request request = {.hint = qr_va_of(address & ~(uint64_t)QR_PAGE_MASK)};
+    int64_t error;
+    qr_va va;
+
+    if (flags & MAP_HUGETLB)
+        return -EINVAL;
+    error = map_check_place(address, &length, flags);
+    if (error == 0 && (flags & MAP_LOCKED) && !may_lock())
+        error = -EPERM;
+    if (error == 0)
+        error = map_check_type(flags);
+    if (error != 0)
+        return error;
+    request.bytes = length;
+    request.prot = prot_of(prot);
+    map_flags(&request, flags);
+    if (file != NULL)
+        error = map_file(&request, file, prot, flags, args->arg[5], length);
+    if (error == 0)
+        error = mapped_error_of(qr_space_map(current_space(), &request, &va));
+    if (request.object != NULL)
+        qr_object_put(request.object);
+    return error != 0 ? error : (int64_t)va.v;
 }
 
 int64_t
 sys_mmap(const struct syscall_args *args)
 {
-    uint64_t address = args->arg[0], length = args->arg[1], prot = args->arg[2];
-    uint32_t flags = (uint32_t)args->arg[3];
-    uint64_t offset = args->arg[5];
-    struct qr_map_request request = {.hint = qr_va_of(address & ~(uint64_t)QR_PAGE_MASK)};
     struct file *file = NULL;
-    int64_t error;
-    qr_va va;
+    int64_t result;
 
-    if (offset & QR_PAGE_MASK)
+    if (args->arg[5] & QR_PAGE_MASK)
         return -EINVAL;
-    if (flags & MAP_HUGETLB)
-        return -EINVAL;
-    error = map_check_place(address, &length, flags);
-    if (error != 0)
-        return error;
-    if (!(flags & MAP_ANONYMOUS) && offset + length < offset)
-        return -EOVERFLOW;
-    switch (flags & MAP_TYPE) {
-    case MAP_SHARED:
-    case MAP_PRIVATE:
-        break;
-    case MAP_SHARED_VALIDATE:
-        if (flags & ~MAP_KNOWN)
-            return -EOPNOTSUPP;
-        if (!(flags & MAP_ANONYMOUS))
-            break;
-        return -EINVAL;
-    default:
-        return -EINVAL;
+    if (!(args->arg[3] & MAP_ANONYMOUS)) {
+        file = file_get((int)args->arg[4]);
+        if (file == NULL)
+            return -EBADF;
     }
-    if ((flags & MAP_LOCKED) && process_limit(RLIMIT_MEMLOCK) == 0 &&
-        !process_has_capability(CAP_IPC_LOCK))
-        return -EPERM;
-    request.bytes = length;
-    request.prot = prot_of(prot);
-    map_flags(&request, flags);
-    if (!(flags & MAP_ANONYMOUS)) {
-        error = map_file(&request, (int)args->arg[4], prot, flags, offset, &file);
-        if (error != 0)
-            return error;
-    }
-    error = map_status(qr_space_map(current_space(), &request, &va));
-    if (request.object != NULL)
-        qr_object_put(request.object);
+    result = map(args, file);
     if (file != NULL)
         file_put(file);
-    return error != 0 ? error : (int64_t)va.v;
+    return result;
 }
 
 int64_t
@@ -267,6 +254,31 @@ sys_munmap(const struct syscall_args *args)
 
 /* ---- mprotect and keys -------------------------------------------------------------- */
 
+/*
+ * PROT_GROWSDOWN: from where the region that grows starts, which may lie above @start too.
+ * Nothing here grows up.
+ */
+static int64_t
+protect_growing(uint64_t *start, uint64_t *length, uint64_t prot)
+{
+    struct qr_space *space = current_space();
+    const struct qr_region *region;
+    int64_t error = -ENOMEM;
+
+    qr_rw_read_lock(&space->lock);
+    region = qr_space_find(space, qr_va_of(*start));
+    if (region != NULL && region->start.v < *start + *length &&
+        ((prot & PROT_GROWSDOWN) || region->start.v <= *start))
+        error = -EINVAL;
+    if (error == -EINVAL && (prot & PROT_GROWSDOWN) && (region->flags & QR_REGION_GROWS_DOWN)) {
+        *length += *start - region->start.v;
+        *start = region->start.v;
+        error = 0;
+    }
+    qr_rw_read_unlock(&space->lock);
+    return error;
+}
+
 static int64_t
 protect(uint64_t start, uint64_t length, uint64_t prot, int key)
 {
@@ -276,36 +288,21 @@ protect(uint64_t start, uint64_t length, uint64_t prot, int key)
         return -EINVAL;
     if (length == 0)
         return 0;
-    if (!round_length(&length) || start + length <= start)
+    if (!round_length(&length) || range_wraps(start, length))
         return -ENOMEM;
     if (prot &
         ~(uint64_t)(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM | PROT_GROWSDOWN | PROT_GROWSUP))
         return -EINVAL;
-    if (!is_in_user_half(start, length))
-        return -ENOMEM;
-    if (prot & PROT_GROWSUP)
-        return -EINVAL;
-    if (prot & PROT_GROWSDOWN) {
-        struct qr_space *space = current_space();
-        const struct qr_region *region;
-        bool grows;
+    if (prot & (PROT_GROWSDOWN | PROT_GROWSUP)) {
+        int64_t error = protect_growing(&start, &length, prot);
 
-        qr_rw_read_lock(&space->lock);
-        region = qr_space_find(space, qr_va_of(start));
-        grows = region != NULL && region->start.v < start + length &&
-                (region->flags & QR_REGION_GROWS_DOWN);
-        if (grows && region->start.v < start) {
-            length += start - region->start.v;
-            start = region->start.v;
-        }
-        qr_rw_read_unlock(&space->lock);
-        if (!grows)
-            return region == NULL ? -ENOMEM : -EINVAL;
+        if (error != 0)
+            return error;
     }
     enum qr_status status =
         qr_space_protect(current_space(), qr_va_of(start), length, prot_of(prot), key);
 
-    return status == QR_ERR_RANGE ? -ENOMEM : error_of(status);
+    return mapped_error_of(status);
 }
 
 int64_t
@@ -363,7 +360,9 @@ sys_mremap(const struct syscall_args *args)
         return -EINVAL;
     if (old & QR_PAGE_MASK)
         return -EINVAL;
-    if (!round_length(&old_length) || !round_length(&new_length) || new_length == 0)
+    (void)round_length(&old_length);
+    (void)round_length(&new_length);
+    if (new_length == 0)
         return -EINVAL;
     if (flags & (2 | 4)) {
         if (target & QR_PAGE_MASK)
@@ -391,212 +390,9 @@ sys_remap_file_pages(const struct syscall_args *args)
     return -ENOSYS;
 }
 
-/* ---- advice ------------------------------------------------------------------------------- */
-
-struct advice_row {
-    int number;
-    enum qr_advice advice;
-};
-
-static const struct advice_row advice_rows[] = {
-    {0, QR_ADVICE_NORMAL},        {1, QR_ADVICE_RANDOM},         {2, QR_ADVICE_SEQUENTIAL},
-    {3, QR_ADVICE_WILL_NEED},     {4, QR_ADVICE_DONT_NEED},      {8, QR_ADVICE_FREE},
-    {9, QR_ADVICE_REMOVE},        {10, QR_ADVICE_DONT_FORK},     {11, QR_ADVICE_DO_FORK},
-    {12, QR_ADVICE_MERGEABLE},    {13, QR_ADVICE_UNMERGEABLE},   {14, QR_ADVICE_HUGE},
-    {15, QR_ADVICE_NO_HUGE},      {16, QR_ADVICE_DONT_DUMP},     {17, QR_ADVICE_DO_DUMP},
-    {18, QR_ADVICE_WIPE_ON_FORK}, {19, QR_ADVICE_KEEP_ON_FORK},  {20, QR_ADVICE_COLD},
-    {21, QR_ADVICE_PAGE_OUT},     {22, QR_ADVICE_POPULATE_READ}, {23, QR_ADVICE_POPULATE_WRITE},
-};
-
-static const struct advice_row *
-find_advice(int number)
-{
-    for (size_t i = 0; i < QR_ARRAY_COUNT(advice_rows); i++) {
-        if (advice_rows[i].number == number)
-            return &advice_rows[i];
-    }
-    return NULL;
-}
-
-static int64_t
-advise(struct qr_space *space, uint64_t start, uint64_t length, int number)
-{
-    const struct advice_row *row = find_advice(number);
-    uint64_t rounded = length;
-
-    if (row == NULL || (start & QR_PAGE_MASK))
-        return -EINVAL;
-    if (!round_length(&rounded) || start + rounded < start)
-        return -EINVAL;
-    if (rounded == 0)
-        return length == 0 ? 0 : -EINVAL;
-    if (!is_in_user_half(start, rounded))
-        return -ENOMEM;
-    enum qr_status status = qr_space_advise(space, qr_va_of(start), rounded, row->advice);
-
-    return status == QR_ERR_RANGE ? -ENOMEM : error_of(status);
-}
-
-int64_t
-sys_madvise(const struct syscall_args *args)
-{
-    return advise(current_space(), args->arg[0], args->arg[1], (int)args->arg[2]);
-}
-
-int64_t
-sys_process_madvise(const struct syscall_args *args)
-{
-    (void)args;
-    return -ENOSYS; /* needs process file descriptors */
-}
-
-/* ---- locking --------------------------------------------------------------------------------- */
-
-static int64_t
-lock_range(uint64_t start, uint64_t length, enum qr_lock_mode mode)
-{
-    uint64_t offset = start & QR_PAGE_MASK;
-    enum qr_status status;
-
-    if (mode != QR_UNLOCK && process_limit(RLIMIT_MEMLOCK) == 0 &&
-        !process_has_capability(CAP_IPC_LOCK))
-        return -EPERM;
-    if (length + offset < length)
-        return -EINVAL;
-    length += offset;
-    start -= offset;
-    if (!round_length(&length) || start + length < start)
-        return -EINVAL;
-    if (length == 0)
-        return 0;
-    if (!is_in_user_half(start, length))
-        return -ENOMEM;
-    status = qr_space_lock_pages(current_space(), qr_va_of(start), length, mode);
-    return status == QR_ERR_RANGE || status == QR_ERR_FAULT ? -ENOMEM : error_of(status);
-}
-
-int64_t
-sys_mlock(const struct syscall_args *args)
-{
-    return lock_range(args->arg[0], args->arg[1], QR_LOCK_NOW);
-}
-
-int64_t
-sys_mlock2(const struct syscall_args *args)
-{
-    if (args->arg[2] & ~(uint64_t)1)
-        return -EINVAL;
-    return lock_range(args->arg[0], args->arg[1],
-                      args->arg[2] & 1 ? QR_LOCK_ON_FAULT : QR_LOCK_NOW);
-}
-
-int64_t
-sys_munlock(const struct syscall_args *args)
-{
-    return lock_range(args->arg[0], args->arg[1], QR_UNLOCK);
-}
-
-int64_t
-sys_mlockall(const struct syscall_args *args)
-{
-    uint64_t flags = args->arg[0];
-    enum qr_lock_mode mode = flags & MCL_ONFAULT ? QR_LOCK_ON_FAULT : QR_LOCK_NOW;
-
-    if (flags == 0 || flags == MCL_ONFAULT ||
-        (flags & ~(uint64_t)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)))
-        return -EINVAL;
-    if (process_limit(RLIMIT_MEMLOCK) == 0 && !process_has_capability(CAP_IPC_LOCK))
-        return -EPERM;
-    return error_of(qr_space_lock_all(current_space(), flags & MCL_CURRENT ? mode : QR_UNLOCK,
-                                      flags & MCL_FUTURE ? mode : QR_UNLOCK));
-}
-
-int64_t
-sys_munlockall(const struct syscall_args *args)
-{
-    (void)args;
-    return error_of(qr_space_lock_all(current_space(), QR_UNLOCK, QR_UNLOCK));
-}
-
-/* ---- looking and syncing ------------------------------------------------------------------------ */
-
-int64_t
-sys_mincore(const struct syscall_args *args)
-{
-    uint64_t start = args->arg[0], length = args->arg[1], out = args->arg[2];
-    uint8_t present[256];
-
-    if (start & QR_PAGE_MASK)
-        return -EINVAL;
-    if (!is_in_user_half(start, length))
-        return -ENOMEM;
-    if (!round_length(&length))
-        return -ENOMEM;
-    for (uint64_t pages = length >> QR_PAGE_SHIFT; pages > 0;) {
-        size_t now = pages < sizeof(present) ? (size_t)pages : sizeof(present);
-        enum qr_status status = qr_space_resident(current_space(), qr_va_of(start), now, present);
-
-        if (status != QR_OK)
-            return status == QR_ERR_RANGE ? -ENOMEM : error_of(status);
-        if (user_write(out, present, now) != 0)
-            return -EFAULT;
-        pages -= now;
-        start += now << QR_PAGE_SHIFT;
-        out += now;
-    }
-    return 0;
-}
-
-int64_t
-sys_msync(const struct syscall_args *args)
-{
-    uint64_t start = args->arg[0], length = args->arg[1], flags = args->arg[2];
-    enum qr_status status;
-
-    if (flags & ~(uint64_t)(MS_ASYNC | MS_INVALIDATE | MS_SYNC))
-        return -EINVAL;
-    if (start & QR_PAGE_MASK)
-        return -EINVAL;
-    if ((flags & MS_ASYNC) && (flags & MS_SYNC))
-        return -EINVAL;
-    if (!round_length(&length) || start + length < start)
-        return -ENOMEM;
-    if (length == 0)
-        return 0;
-    if (!is_in_user_half(start, length))
-        return -ENOMEM;
-    status = qr_space_sync(current_space(), qr_va_of(start), length, (flags & MS_SYNC) != 0,
-                           (flags & MS_INVALIDATE) != 0);
-    return status == QR_ERR_RANGE ? -ENOMEM : error_of(status);
-}
-
-/* ---- memory policy: one node until NUMA arrives ---------------------------------------------------- */
-
-int64_t
-sys_mbind(const struct syscall_args *args)
-{
-    if (args->arg[0] & QR_PAGE_MASK)
-        return -EINVAL;
-    return 0;
-}
-
-int64_t
-sys_get_mempolicy(const struct syscall_args *args)
-{
-    if (args->arg[0] != 0 && user_write_u32(args->arg[0], 0) != 0)
-        return -EFAULT;
-    return 0;
-}
-
-int64_t
-sys_set_mempolicy(const struct syscall_args *args)
-{
-    return args->arg[0] > 5 ? -EINVAL : 0;
-}
-
 /* ---- other processes' memory ------------------------------------------------------------------------- */
 
-enum { IOV_LIMIT = 1024, CAP_SYS_PTRACE = 19 };
+enum { IOV_LIMIT = 1024 };
 
 struct user_piece {
     uintptr_t base;

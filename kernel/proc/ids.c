@@ -230,6 +230,7 @@ change_ids(const struct id_change *change, bool group)
         update_capabilities(who, was_root);
     }
     process_tree_unlock();
+    mm_apply_limits(process->mm, process); /* which some capabilities lift */
     return 0;
 }
 
@@ -473,5 +474,6 @@ sys_capset(const struct syscall_args *args)
     who->cap_inheritable = sets[2];
     who->cap_ambient &= sets[1] & sets[2];
     process_tree_unlock();
+    mm_apply_limits(process_current()->mm, process_current());
     return 0;
 }

@@ -61,6 +61,8 @@ advice_check(const struct qr_region *region, enum qr_advice advice)
     case QR_ADVICE_COLD:
     case QR_ADVICE_PAGE_OUT:
         return fixed ? QR_ERR_INVALID : QR_OK;
+    case QR_ADVICE_DONT_NEED_LOCKED:
+        return device ? QR_ERR_INVALID : QR_OK;
     case QR_ADVICE_FREE:
         return fixed || !anonymous ? QR_ERR_INVALID : QR_OK;
     case QR_ADVICE_REMOVE:
@@ -103,6 +105,7 @@ advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
         return advise_flags(change, region, piece, flags);
     switch (advise->advice) {
     case QR_ADVICE_DONT_NEED:
+    case QR_ADVICE_DONT_NEED_LOCKED:
     case QR_ADVICE_FREE:
         qr_zap_range(region, piece, QR_ZAP_ALL, advise->batch);
         break;

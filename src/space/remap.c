@@ -155,6 +155,21 @@ remap_check_resize(const struct remap *remap, const struct qr_region *region)
     return QR_OK;
 }
 
+/* The same for a move to another place: DONT_UNMAP has the old one on top. */
+static enum qr_status
+remap_check_move(const struct remap *remap, const struct qr_region *region)
+{
+    const struct qr_space *space = remap->change.space;
+    size_t pages = qr_va_range_pages(remap->old);
+    enum qr_status status = remap_check_resize(remap, region);
+
+    if (status != QR_OK || (remap->flags & QR_REMAP_DONT_UNMAP) == 0)
+        return status;
+    if (!qr_count_may_grow(space, region->prot, region->flags, pages))
+        return QR_ERR_LIMIT;
+    return qr_count_may_commit(space, region->flags, pages) ? QR_OK : QR_ERR_NO_MEMORY;
+}
+
 static bool
 remap_can_grow_in_place(const struct remap *remap, const struct qr_region *region)
 {
@@ -294,7 +309,7 @@ remap_fixed(struct remap *remap, const struct qr_region *region)
     struct qr_va_range dropped = {kept.end, remap->old.end};
 
     remap->old = kept;
-    status = remap_check_resize(remap, region);
+    status = remap_check_move(remap, region);
     if (status == QR_OK)
         status = remap_reserve(remap);
     if (status != QR_OK)
@@ -308,14 +323,8 @@ remap_fixed(struct remap *remap, const struct qr_region *region)
 static enum qr_status
 remap_dont_unmap(struct remap *remap, const struct qr_region *region)
 {
-    enum qr_status status = remap_check_resize(remap, region);
+    enum qr_status status = remap_check_move(remap, region);
 
-    if (status == QR_OK && !qr_count_may_grow(remap->change.space, region->prot, region->flags,
-                                              qr_va_range_pages(remap->old)))
-        status = QR_ERR_LIMIT;
-    if (status == QR_OK &&
-        !qr_count_may_commit(remap->change.space, region->flags, qr_va_range_pages(remap->old)))
-        status = QR_ERR_NO_MEMORY;
     return status == QR_OK ? remap_anywhere(remap, region) : status;
 }
 

@@ -36,6 +36,7 @@ for pages in 16k 64k; do
     expect "$pages pages" 0 "$all_returned" --smp 4 --kernel build/aarch64-$pages/quire-kernel.img \
         --add build/user-tests/threads-aarch64 --add build/user-tests/processes-aarch64 -- \
         "./threads-aarch64 && ./processes-aarch64 && $session"
+    memory_calls --kernel build/aarch64-$pages/quire-kernel.img
 done
 expect "more than 4 GiB" 0 '^MemTotal: *62' --mem 6G -- 'cat /proc/meminfo'
 finish

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Locking memory: mlock and its family.  RLIMIT_MEMLOCK is the space's: mm_apply_limits().
+ */
+#include "calls.h"
+
+#define MCL_CURRENT 1u
+#define MCL_FUTURE  2u
+#define MCL_ONFAULT 4u
+
+/* ---- locking --------------------------------------------------------------------------------- */
+
+static int64_t
+lock_range(uint64_t start, uint64_t length, enum qr_lock_mode mode)
+{
+    uint64_t offset = start & QR_PAGE_MASK;
+    enum qr_status status;
+
+    if (mode != QR_UNLOCK && !may_lock())
+        return -EPERM;
+    length += offset;
+    start -= offset;
+    (void)round_length(&length);
+    if (length == 0)
+        return 0;
+    if (range_wraps(start, length))
+        return -EINVAL;
+    status = qr_space_lock_pages(current_space(), qr_va_of(start), length, mode);
+    return status == QR_ERR_RANGE || status == QR_ERR_FAULT ? -ENOMEM : error_of(status);
+}
+
+int64_t
+sys_mlock(const struct syscall_args *args)
+{
+    return lock_range(args->arg[0], args->arg[1], QR_LOCK_NOW);
+}
+
+int64_t
+sys_mlock2(const struct syscall_args *args)
+{
+    if (args->arg[2] & ~(uint64_t)1)
+        return -EINVAL;
+    return lock_range(args->arg[0], args->arg[1],
+                      args->arg[2] & 1 ? QR_LOCK_ON_FAULT : QR_LOCK_NOW);
+}
+
+int64_t
+sys_munlock(const struct syscall_args *args)
+{
+    return lock_range(args->arg[0], args->arg[1], QR_UNLOCK);
+}
+
+int64_t
+sys_mlockall(const struct syscall_args *args)
+{
+    uint64_t flags = args->arg[0];
+    enum qr_lock_mode mode = flags & MCL_ONFAULT ? QR_LOCK_ON_FAULT : QR_LOCK_NOW;
+
+    if (flags == 0 || flags == MCL_ONFAULT ||
+        (flags & ~(uint64_t)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)))
+        return -EINVAL;
+    if (!may_lock())
+        return -EPERM;
+    return error_of(qr_space_lock_all(current_space(), flags & MCL_CURRENT ? mode : QR_UNLOCK,
+                                      flags & MCL_FUTURE ? mode : QR_UNLOCK));
+}
+
+int64_t
+sys_munlockall(const struct syscall_args *args)
+{
+    (void)args;
+    return error_of(qr_space_lock_all(current_space(), QR_UNLOCK, QR_UNLOCK));
+}

@@ -1,0 +1,33 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# limit: 120
+#
+# The memory calls, every documented error of each: tests/user/calls/, one program, on one and
+# four CPUs.  `tests/boot/calls.sh linux` runs it on this machine's Linux instead (as root):
+# what it expects is what Linux does.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+
+program=build/user-tests/calls
+mkdir -p build/user-tests
+if [ -n "$(find tests/user/calls -newer $program 2>/dev/null || echo new)" ]; then
+    gcc -static -O1 -Wall -Wextra -Werror -o $program tests/user/calls/*.c || exit 1
+fi
+if [ "${1:-}" = linux ]; then
+    exec $program
+fi
+failures=0
+for cpus in 1 4; do
+    log=build/user-tests/calls.$cpus.log
+    tools/quire-run --smp $cpus --timeout 100 --add $program -- ./calls >$log 2>$log.kernel
+    status=$?
+    if [ $status -eq 0 ] && grep -q '^leak check: every' $log.kernel; then
+        echo "ok   $(grep -c '^ok' $log) calls, $cpus CPUs"
+    else
+        echo "FAIL $cpus CPUs: status $status"
+        grep -v '^ok' $log | head -20 | sed 's/^/     | /'
+        tail -n 5 $log.kernel | sed 's/^/     | /'
+        failures=$((failures + 1))
+    fi
+done
+[ $failures -eq 0 ]

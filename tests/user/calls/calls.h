@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_USER_CALLS_H
+#define TESTS_USER_CALLS_H
+
+/*
+ * Conformance tests of the memory calls, one file a call.
+ *
+ * Each file is a table: the raw call, its arguments, and what Linux answers.  Before every
+ * row a fixed arena of mappings is made anew, so that arguments are constants and
+ * rows do not see each other:
+ *
+ *   page   0  1  2  3 | 4  5 | 6  7  8  9 | 10 11 | 12 13 14 15 | 16 17 18 19 | 20 21 | 22  | ...
+ *          private rw | hole | shared rw  | none  | file, priv. | file, shared| s. ro | ro  | free
+ *          A  A  A  A |      | S  S  S  S |       | f  f  -  -  | f  f  -  -  | f  f  |     |
+ *
+ * A, S, f: written.  The files have two pages.  Page 22 is private and read-only, 23 to 31
+ * are free.  A call that fails must leave everything as it was: the text of maps, the locked
+ * pages, the break, the bytes in the arena.  Rows whose documentation says otherwise are
+ * marked PARTIAL.
+ *
+ * The same program runs on Linux (`./calls`, as root), whose answers are the standard.
+ */
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern long page; /* bytes */
+
+#define ARENA       0x20000000l
+#define ARENA_PAGES 32
+#define AT(n)       (ARENA + (n)*page)
+#define PTR(n)      ((volatile unsigned char *)AT(n))
+
+enum {
+    RW_AT = 0,
+    HOLE_AT = 4,
+    SHARED_AT = 6,
+    NONE_AT = 10,
+    FILE_PRIVATE_AT = 12,
+    FILE_SHARED_AT = 16,
+    FILE_RO_AT = 20,
+    RO_AT = 22,
+    FREE_AT = 23
+};
+
+extern int file_rw, file_ro; /* of the same file of two pages, open for both and for reading */
+
+/* The first address that is no user's, and a multiple of the page size. */
+#if defined(__x86_64__)
+#define USER_END 0x7ffffffff000l
+#elif defined(__i386__)
+#define USER_END ((long)0xc0000000ul)
+#elif defined(__riscv)
+#define USER_END 0x4000000000l
+#else
+#define USER_END 0x1000000000000l
+#endif
+
+/* The call that takes a file's offset in bytes, or in units of 4096 on i386. */
+#ifdef SYS_mmap2
+#define NR_MMAP    SYS_mmap2
+#define OFFSET(at) ((at) / 4096)
+#else
+#define NR_MMAP    SYS_mmap
+#define OFFSET(at) (at)
+#endif
+
+enum row_flag {
+    PARTIAL = 1,    /* fails, and has documented effects all the same */
+    QUIRE_ONLY = 2, /* not asked of a Linux that is another version, or not ours to change */
+};
+
+#define ANY_VALUE LONG_MIN /* succeeds; the value is not known beforehand */
+
+struct row {
+    const char *what;
+    long number;
+    long arg[6];
+    long want; /* the value, or the error number negated */
+    unsigned flags;
+};
+
+/* Every row on an arena of its own. */
+void rows_run(const struct row *rows, size_t count);
+#define RUN(rows) rows_run(rows, sizeof(rows) / sizeof((rows)[0]))
+
+/* The arena anew; also forgets locks and limits of memory. */
+void arena_make(void);
+
+/* One raw call: the value or the error number negated. */
+long call(long number, long a, long b, long c, long d, long e, long f);
+
+/* Is the address backed now?  -1: not mapped. */
+int resident(long address);
+/* The line of the mapping at @address in /proc/self/maps: its rights, or "" for none. */
+const char *rights_at(long address);
+/* The VmFlags of smaps for @address have @flag. */
+bool has_flag(long address, const char *flag);
+/* A field of /proc/self/status in KiB. */
+long status_kib(const char *field);
+
+/* Whether the kernel is Quire. */
+bool on_quire(void);
+
+/* Run @fn in a child; @return its status as wait4() gives it. */
+int in_child(void (*fn)(void));
+
+/* What touching @address raised: 0, or signal << 16 | si_code. */
+enum touch { TOUCH_READ, TOUCH_WRITE };
+long touch(long address, enum touch how);
+#define RAISED(signal, code) ((long)(signal) << 16 | (code))
+
+/* CHECKs that a file of this program makes. */
+extern int check_failures, check_count;
+void check_report(const char *file, int line, const char *what, long got, long wanted);
+#define EXPECT(a, b)                                             \
+    do {                                                         \
+        long got_ = (long)(a), wanted_ = (long)(b);              \
+                                                                 \
+        check_count++;                                           \
+        if (got_ != wanted_)                                     \
+            check_report(__FILE__, __LINE__, #a, got_, wanted_); \
+    } while (0)
+
+/* A file's entry: CALL(mmap) { ... } */
+struct call_test {
+    const char *name;
+    void (*run)(void);
+    struct call_test *next;
+};
+void call_register(struct call_test *test);
+#define CALL(call_name)                                                      \
+    static void call_name##_test(void);                                      \
+    __attribute__((constructor)) static void call_name##_add(void)           \
+    {                                                                        \
+        static struct call_test test = {#call_name, call_name##_test, NULL}; \
+                                                                             \
+        call_register(&test);                                                \
+    }                                                                        \
+    static void call_name##_test(void)
+
+#endif

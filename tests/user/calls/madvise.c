@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * madvise(2).
+ */
+#include "calls.h"
+
+#ifndef MADV_COLD
+#define MADV_COLD    20
+#define MADV_PAGEOUT 21
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ  22
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+#define RW (PROT_READ | PROT_WRITE)
+#define MADVISE(what, address, length, advice, want, flags)                \
+    {                                                                      \
+        what, SYS_madvise, {address, length, advice, 0, 0, 0}, want, flags \
+    }
+
+static long
+advise(long address, long length, int advice)
+{
+    return call(SYS_madvise, address, length, advice, 0, 0, 0);
+}
+
+static void
+rows(void)
+{
+    const struct row rows[] = {
+        MADVISE("no such advice", AT(0), page, 77, -EINVAL, 0),
+        MADVISE("no such advice, no length", AT(0), 0, 77, -EINVAL, 0),
+        MADVISE("not a page's start", AT(0) + 1, page, MADV_NORMAL, -EINVAL, 0),
+        MADVISE("length wraps", AT(0), -1, MADV_NORMAL, -EINVAL, 0),
+        MADVISE("end wraps", AT(0), -page, MADV_NORMAL, -EINVAL, 0),
+        MADVISE("no length", AT(0), 0, MADV_DONTNEED, 0, 0),
+        MADVISE("no length, nothing there", AT(HOLE_AT), 0, MADV_DONTNEED, 0, 0),
+        MADVISE("a hole", AT(HOLE_AT), page, MADV_NORMAL, -ENOMEM, 0),
+        MADVISE("runs into a hole", AT(3), 2 * page, MADV_RANDOM, -ENOMEM, PARTIAL),
+        MADVISE("across a hole", AT(3), 4 * page, MADV_DONTNEED, -ENOMEM, PARTIAL),
+        MADVISE("past the end", USER_END, page, MADV_NORMAL, -ENOMEM, 0),
+        MADVISE("normal", AT(0), 4 * page, MADV_NORMAL, 0, 0),
+        MADVISE("random", AT(0), 4 * page, MADV_RANDOM, 0, 0),
+        MADVISE("sequential", AT(0), page, MADV_SEQUENTIAL, 0, 0),
+        MADVISE("will need", AT(0), 4 * page, MADV_WILLNEED, 0, 0),
+        MADVISE("will need, a file", AT(FILE_SHARED_AT), 4 * page, MADV_WILLNEED, 0, 0),
+        MADVISE("will need, a hole", AT(HOLE_AT), page, MADV_WILLNEED, -ENOMEM, 0),
+        MADVISE("do not need, a part", AT(0), 1, MADV_DONTNEED, 0, 0),
+        MADVISE("do not need, all kinds", AT(SHARED_AT), 17 * page, MADV_DONTNEED, 0, 0),
+        MADVISE("free", AT(0), 4 * page, MADV_FREE, 0, 0),
+        MADVISE("free, shared", AT(SHARED_AT), page, MADV_FREE, -EINVAL, 0),
+        MADVISE("free, a file", AT(FILE_PRIVATE_AT), page, MADV_FREE, -EINVAL, 0),
+        MADVISE("remove, private", AT(0), page, MADV_REMOVE, -EINVAL, 0),
+        MADVISE("remove, private of a file", AT(FILE_PRIVATE_AT), page, MADV_REMOVE, -EACCES, 0),
+        MADVISE("remove, open for reading", AT(FILE_RO_AT), page, MADV_REMOVE, -EACCES, 0),
+        MADVISE("remove, shared", AT(SHARED_AT), page, MADV_REMOVE, 0, 0),
+        MADVISE("not in forks", AT(0), page, MADV_DONTFORK, 0, 0),
+        MADVISE("in forks", AT(0), page, MADV_DOFORK, 0, 0),
+        MADVISE("wipe on fork", AT(0), page, MADV_WIPEONFORK, 0, 0),
+        MADVISE("wipe on fork, shared", AT(SHARED_AT), page, MADV_WIPEONFORK, -EINVAL, 0),
+        MADVISE("wipe on fork, a file", AT(FILE_PRIVATE_AT), page, MADV_WIPEONFORK, -EINVAL, 0),
+        MADVISE("keep on fork", AT(0), page, MADV_KEEPONFORK, 0, 0),
+        MADVISE("keep on fork, shared", AT(SHARED_AT), page, MADV_KEEPONFORK, 0, 0),
+        MADVISE("not in dumps", AT(0), page, MADV_DONTDUMP, 0, 0),
+        MADVISE("in dumps", AT(0), page, MADV_DODUMP, 0, 0),
+        MADVISE("mergeable", AT(0), page, MADV_MERGEABLE, 0, 0),
+        MADVISE("unmergeable", AT(0), page, MADV_UNMERGEABLE, 0, 0),
+        MADVISE("huge", AT(0), page, MADV_HUGEPAGE, 0, 0),
+        MADVISE("not huge", AT(0), page, MADV_NOHUGEPAGE, 0, 0),
+        MADVISE("cold", AT(0), 4 * page, MADV_COLD, 0, 0),
+        MADVISE("page out", AT(0), 4 * page, MADV_PAGEOUT, 0, 0),
+        MADVISE("populate to read", AT(RO_AT), page, MADV_POPULATE_READ, 0, 0),
+        MADVISE("populate to write", AT(0), 4 * page, MADV_POPULATE_WRITE, 0, 0),
+        MADVISE("populate to read, no rights", AT(NONE_AT), page, MADV_POPULATE_READ, -EINVAL, 0),
+        MADVISE("populate to write, read-only", AT(RO_AT), page, MADV_POPULATE_WRITE, -EINVAL, 0),
+        MADVISE("populate, a hole", AT(HOLE_AT), page, MADV_POPULATE_READ, -ENOMEM, 0),
+        MADVISE("populate, up to a hole", AT(3), 2 * page, MADV_POPULATE_READ, -ENOMEM, 0),
+        MADVISE("populate, past the file", AT(FILE_SHARED_AT), 4 * page, MADV_POPULATE_READ,
+                -EFAULT, 0),
+        MADVISE("do not need, locked or not", AT(0), page, MADV_DONTNEED_LOCKED, 0, 0),
+    };
+
+    RUN(rows);
+}
+
+/* What goes reads as zero, or as the file. */
+static void
+contents(void)
+{
+    arena_make();
+    EXPECT(advise(AT(0), 2 * page, MADV_DONTNEED), 0);
+    EXPECT(resident(AT(0)), 0);
+    EXPECT(PTR(0)[0], 0);
+    EXPECT(PTR(2)[0], 'C');
+    EXPECT(advise(AT(3), 4 * page, MADV_DONTNEED), -ENOMEM); /* both sides of the hole went */
+    EXPECT(PTR(3)[0], 0);
+    EXPECT(PTR(6)[0], 'S'); /* shared memory is still there */
+    PTR(FILE_PRIVATE_AT)[0] = 'p';
+    EXPECT(advise(AT(FILE_PRIVATE_AT), page, MADV_DONTNEED), 0);
+    EXPECT(PTR(FILE_PRIVATE_AT)[0], 'f');
+    EXPECT(advise(AT(SHARED_AT), page, MADV_REMOVE), 0);
+    EXPECT(PTR(SHARED_AT)[0], 0);
+    EXPECT(PTR(SHARED_AT + 1)[0], 'T');
+
+    /* A page that FREE names keeps what is written to it afterwards. */
+    arena_make();
+    EXPECT(advise(AT(0), 2 * page, MADV_FREE), 0);
+    PTR(0)[1] = 'z';
+    EXPECT(PTR(0)[1], 'z');
+    EXPECT(PTR(1)[0] == 'B' || PTR(1)[0] == 0, true);
+
+    EXPECT(advise(AT(FREE_AT), page, MADV_POPULATE_READ), -ENOMEM);
+    EXPECT(call(NR_MMAP, AT(FREE_AT), 2 * page, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+           AT(FREE_AT));
+    EXPECT(advise(AT(FREE_AT), 2 * page, MADV_POPULATE_WRITE), 0);
+    EXPECT(resident(AT(FREE_AT)) && resident(AT(FREE_AT + 1)), 1);
+    EXPECT(advise(AT(0), 2 * page, MADV_PAGEOUT), 0);
+    EXPECT(PTR(0)[1], 'z');
+}
+
+static void
+flags(void)
+{
+    static const struct {
+        int set, clear;
+        const char *flag;
+    } pairs[] = {
+        {MADV_RANDOM, MADV_NORMAL, "rr"},         {MADV_SEQUENTIAL, MADV_NORMAL, "sr"},
+        {MADV_DONTFORK, MADV_DOFORK, "dc"},       {MADV_WIPEONFORK, MADV_KEEPONFORK, "wf"},
+        {MADV_DONTDUMP, MADV_DODUMP, "dd"},       {MADV_HUGEPAGE, MADV_NOHUGEPAGE, "hg"},
+        {MADV_MERGEABLE, MADV_UNMERGEABLE, "mg"},
+    };
+
+    arena_make();
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        EXPECT(advise(AT(1), page, pairs[i].set), 0);
+        EXPECT(has_flag(AT(1), pairs[i].flag), true);
+        EXPECT(has_flag(AT(2), pairs[i].flag), false);
+        EXPECT(advise(AT(1), page, pairs[i].clear), 0);
+        EXPECT(has_flag(AT(1), pairs[i].flag), false);
+    }
+}
+
+static void
+locked(void)
+{
+    static const int refused[] = {MADV_DONTNEED, MADV_FREE, MADV_COLD, MADV_PAGEOUT};
+
+    arena_make();
+    EXPECT(mlock((void *)AT(0), (size_t)page), 0);
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+        EXPECT(advise(AT(0), page, refused[i]), -EINVAL);
+    EXPECT(mlock((void *)AT(SHARED_AT), (size_t)page), 0);
+    EXPECT(advise(AT(SHARED_AT), page, MADV_REMOVE), -EINVAL);
+    EXPECT(advise(AT(0), page, MADV_DONTNEED_LOCKED), 0);
+    EXPECT(PTR(0)[0], 0);
+    EXPECT(status_kib("VmLck:"), 2 * page / 1024);
+}
+
+/* What a child has: nothing where DONTFORK, zeroes where WIPEONFORK. */
+static void
+child_sees(void)
+{
+    EXPECT(resident(AT(0)), -1);
+    EXPECT(PTR(1)[0], 0);
+    EXPECT(has_flag(AT(1), "wf"), true); /* and so will its children */
+    EXPECT(PTR(2)[0], 'C');
+}
+
+CALL(madvise)
+{
+    rows();
+    contents();
+    flags();
+    locked();
+    arena_make();
+    EXPECT(advise(AT(0), page, MADV_DONTFORK), 0);
+    EXPECT(advise(AT(1), page, MADV_WIPEONFORK), 0);
+    EXPECT(in_child(child_sees), 0);
+    EXPECT(PTR(1)[0], 'B');
+}
