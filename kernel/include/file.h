@@ -9,6 +9,7 @@
 
 #include <quire/lock.h>
 
+#include "arch_abi.h"
 #include "io.h"
 
 /*
@@ -41,10 +42,6 @@ struct fd_table;
 #define O_NONBLOCK  00004000
 #define O_DSYNC     00010000
 #define O_ASYNC     00020000
-#define O_DIRECT    00040000
-#define O_LARGEFILE 00100000
-#define O_DIRECTORY 00200000
-#define O_NOFOLLOW  00400000
 #define O_NOATIME   01000000
 #define O_CLOEXEC   02000000
 #define O_SYNC      (04000000 | O_DSYNC)

@@ -16,4 +16,10 @@
 
 #define ARCH_EPOLL_EVENT_ATTRIBUTE
 
+/* The four flags of open() on which architectures differ. */
+#define O_DIRECT    00200000
+#define O_LARGEFILE 00400000
+#define O_DIRECTORY 00040000
+#define O_NOFOLLOW  00100000
+
 #endif

@@ -17,4 +17,10 @@
 /* struct epoll_event has no padding here. */
 #define ARCH_EPOLL_EVENT_ATTRIBUTE __attribute__((packed))
 
+/* The four flags of open() on which architectures differ. */
+#define O_DIRECT    00040000
+#define O_LARGEFILE 00100000
+#define O_DIRECTORY 00200000
+#define O_NOFOLLOW  00400000
+
 #endif

@@ -60,16 +60,9 @@ enum {
 
 extern int file_rw, file_ro; /* of the same file of two pages, open for both and for reading */
 
-/* The first address that is no user's, and a multiple of the page size. */
-#if defined(__x86_64__)
-#define USER_END 0x7ffffffff000l
-#elif defined(__i386__)
-#define USER_END ((long)0xc0000000ul)
-#elif defined(__riscv)
-#define USER_END 0x4000000000l
-#else
-#define USER_END 0x1000000000000l
-#endif
+/* The first address that is no user's. */
+extern long user_end;
+#define USER_END user_end
 
 /* The call that takes a file's offset in bytes, or in units of 4096 on i386. */
 #ifdef SYS_mmap2
@@ -104,6 +97,9 @@ void arena_make(void);
 
 /* One raw call: the value or the error number negated. */
 long call(long number, long a, long b, long c, long d, long e, long f);
+
+/* Is it an error number, negated? */
+bool is_error(long value);
 
 /* Is the address backed now?  -1: not mapped. */
 int resident(long address);

@@ -9,7 +9,7 @@
 #include <sys/uio.h>
 #include <sys/utsname.h>
 
-long page;
+long page, user_end;
 int file_rw, file_ro;
 int check_failures, check_count;
 
@@ -232,7 +232,7 @@ check_report(const char *file, int line, const char *what, long got, long wanted
            line, what, got, got, wanted, wanted);
 }
 
-static bool
+bool
 is_error(long value)
 {
     return value < 0 && value > -4096;
@@ -328,6 +328,32 @@ is_wanted(const struct call_test *test, int argc, char **argv)
     return argc == 1;
 }
 
+/*
+ * Where the user's addresses end: above the stack, which is near that.  A 32-bit program on
+ * a 64-bit kernel has nearly all of 4 GiB.
+ */
+static void
+find_user_end(void)
+{
+    static const int bits[] = {31, 38, 47, 48, 56};
+    unsigned long stack = (unsigned long)__builtin_frame_address(0);
+
+#if defined(__x86_64__)
+    user_end = (1l << 47) - page;
+#elif defined(__i386__)
+    user_end = (long)0xc0000000ul;
+    if (stack >= 0xc0000000ul)
+        user_end = (long)0xffffe000ul;
+#else
+    for (size_t i = sizeof(bits) / sizeof(bits[0]); i-- > 0;) {
+        if (stack < 1ul << bits[i])
+            user_end = (long)(1ul << bits[i]);
+    }
+#endif
+    (void)bits;
+    (void)stack;
+}
+
 static const struct call_test *running;
 
 static void
@@ -346,6 +372,7 @@ main(int argc, char **argv)
     int failures = 0;
 
     page = sysconf(_SC_PAGESIZE);
+    find_user_end();
     for (running = tests; running != NULL; running = running->next) {
         if (!is_wanted(running, argc, argv))
             continue;

@@ -36,7 +36,7 @@ errors(void)
         MMAP("fixed, not a page's start", AT(FREE_AT) + 1, page, RW, ANON | MAP_FIXED, -1, 0,
              -EINVAL),
         MMAP("length wraps", 0, -1, RW, ANON, -1, 0, -ENOMEM),
-        MMAP("length of everything", 0, LONG_MIN, RW, ANON | MAP_NORESERVE, -1, 0, -ENOMEM),
+        MMAP("length of everything", 0, USER_END, RW, ANON | MAP_NORESERVE, -1, 0, -ENOMEM),
         MMAP("fixed past the end", USER_END, page, RW, ANON | MAP_FIXED, -1, 0, -ENOMEM),
         MMAP("fixed across the end", USER_END - page, 2 * page, RW, ANON | MAP_FIXED, -1, 0,
              -ENOMEM),

@@ -49,7 +49,7 @@ moves(void)
 
     arena_make(); /* the old place stays, empty */
     got = remap(AT(0), 2 * page, 2 * page, STAYS, 0);
-    EXPECT(got > 0 && got != AT(0), true);
+    EXPECT(!is_error(got) && got != AT(0), true);
     EXPECT(*(volatile unsigned char *)(got + page), 'B');
     EXPECT(resident(AT(1)), 0);
     EXPECT(PTR(1)[0], 0);
@@ -57,14 +57,14 @@ moves(void)
     got = remap(AT(0), 2 * page, 2 * page, STAYS | MREMAP_FIXED, FREE);
     EXPECT(got, FREE);
     got = remap(AT(SHARED_AT), page, page, STAYS, 0);
-    EXPECT(got > 0, true);
+    EXPECT(is_error(got), false);
     EXPECT(*(volatile unsigned char *)got, 'S');
     EXPECT(PTR(SHARED_AT)[0], 'S');
     munmap((void *)got, (size_t)page);
 
     arena_make(); /* an old length of nothing: the pages a second time */
     got = remap(AT(SHARED_AT + 1), 0, 2 * page, MOVE, 0);
-    EXPECT(got > 0, true);
+    EXPECT(is_error(got), false);
     EXPECT(*(volatile unsigned char *)got, 'T');
     *(volatile unsigned char *)(got + page) = 'x';
     EXPECT(PTR(SHARED_AT + 2)[0], 'x');
