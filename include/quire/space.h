@@ -335,7 +335,13 @@ struct qr_region *qr_region_next(const struct qr_region *region);
 QR_MUST_USE enum qr_status qr_space_get_frame(struct qr_space *space, qr_va va, unsigned access,
                                               bool force, struct qr_frame **out_frame);
 
+/** Sizes, exact at rest.  Takes the space's lock for reading. */
 void qr_space_counts(struct qr_space *space, struct qr_space_counts *out_counts);
+/** Pages resident now, of all kinds, and at most so far.  Any context. */
+size_t qr_space_resident_pages(const struct qr_space *space);
+size_t qr_space_peak_pages(struct qr_space *space);
+/** Frames of its page tables.  Any context. */
+size_t qr_space_table_pages(const struct qr_space *space);
 /** Its structure, counts and entries (src/space/validate.c).  The machine is at rest. */
 bool qr_space_validate(struct qr_space *space, char *out_message, size_t bytes);
 /** Every structure of every space, and the frames' references against all tables. */

@@ -56,9 +56,6 @@ void mm_put(struct mm *mm);
 /** The memory of @process with a reference, or NULL (kernel thread, zombie). */
 struct mm *mm_of_process(struct process *process);
 
-/** Largest resident size so far, in pages. */
-uint64_t mm_peak_pages(struct mm *mm);
-
 /**
  * Read or write another space's memory through its own page tables, faulting pages in:
  * /proc/PID/mem, cmdline, environ, process_vm_readv. @return bytes moved (0 when none could be)

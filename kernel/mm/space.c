@@ -160,15 +160,6 @@ mm_put(struct mm *mm)
     atomic_fetch_sub(&mm_total, 1);
 }
 
-uint64_t
-mm_peak_pages(struct mm *mm)
-{
-    struct qr_space_counts counts;
-
-    qr_space_counts(mm->space, &counts);
-    return counts.peak_resident;
-}
-
 static size_t
 limit_of(const struct process *process, unsigned which)
 {

@@ -114,7 +114,7 @@ process_leave_memory(struct process *process)
     mm = process->mm;
     process->mm = NULL;
     if (mm != NULL) {
-        struct usage peak = {.peak_pages = mm_peak_pages(mm)};
+        struct usage peak = {.peak_pages = qr_space_peak_pages(mm->space)};
 
         usage_add(&process->used, &peak);
     }

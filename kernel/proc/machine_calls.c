@@ -137,7 +137,7 @@ sys_getrusage(const struct syscall_args *args)
     }
     process_tree_unlock();
     if ((int32_t)args->arg[0] != -1) {
-        uint64_t peak = mm_peak_pages(process->mm);
+        uint64_t peak = qr_space_peak_pages(process->mm->space);
 
         used.peak_pages = peak > used.peak_pages ? peak : used.peak_pages;
     }

@@ -19,11 +19,25 @@
 #define RW_WAITING 0x40000000u
 #define RW_READERS 0x3fffffffu
 
+/* Even where the lock is free: another time it is not. */
+static inline void
+assert_may_sleep(void)
+{
+#ifdef CONFIG_MEMORY_DEBUGGING
+    struct qr_cpu *cpu = qr_cpu_enter();
+    bool holds_nothing = cpu->irq_depth == 1;
+
+    qr_cpu_leave(cpu);
+    qr_assert(holds_nothing); /* a sleeping lock is not taken under a spin lock */
+#endif
+}
+
 void
 qr_mutex_lock(struct qr_mutex *mutex)
 {
     uint32_t state = 0;
 
+    assert_may_sleep();
     if (atomic_compare_exchange_strong_explicit(&mutex->state, &state, 1, memory_order_acquire,
                                                 memory_order_relaxed))
         return;
@@ -88,6 +102,7 @@ qr_rw_try_read_lock(struct qr_rwlock *lock)
 void
 qr_rw_read_lock(struct qr_rwlock *lock)
 {
+    assert_may_sleep();
     while (!qr_rw_try_read_lock(lock)) {
         uint32_t state = atomic_load_explicit(&lock->state, memory_order_relaxed);
 
@@ -136,6 +151,7 @@ rw_try_write(struct qr_rwlock *lock)
 void
 qr_rw_write_lock(struct qr_rwlock *lock)
 {
+    assert_may_sleep();
     if (rw_try_write(lock))
         return;
     atomic_fetch_add_explicit(&lock->waiters, 1, memory_order_relaxed);

@@ -99,6 +99,19 @@ qr_space_note_peak(struct qr_space *space)
         ;
 }
 
+size_t
+qr_space_peak_pages(struct qr_space *space)
+{
+    qr_space_note_peak(space);
+    return atomic_load_explicit(&space->peak_resident, memory_order_relaxed);
+}
+
+size_t
+qr_space_table_pages(const struct qr_space *space)
+{
+    return atomic_load_explicit(&space->tables.table_count, memory_order_relaxed);
+}
+
 static size_t
 resident_of(const struct qr_space *space, int kind)
 {
@@ -110,15 +123,13 @@ resident_of(const struct qr_space *space, int kind)
 void
 qr_space_counts(struct qr_space *space, struct qr_space_counts *out_counts)
 {
-    qr_space_note_peak(space);
     qr_rw_read_lock(&space->lock);
     *out_counts = space->counts;
     qr_rw_read_unlock(&space->lock);
     out_counts->resident_anon = resident_of(space, QR_RESIDENT_ANON);
     out_counts->resident_file = resident_of(space, QR_RESIDENT_FILE);
     out_counts->resident_shmem = resident_of(space, QR_RESIDENT_SHMEM);
-    out_counts->peak_resident = atomic_load_explicit(&space->peak_resident, memory_order_relaxed);
-    out_counts->table_pages =
-        atomic_load_explicit(&space->tables.table_count, memory_order_relaxed);
+    out_counts->peak_resident = qr_space_peak_pages(space);
+    out_counts->table_pages = qr_space_table_pages(space);
     out_counts->swapped_pages = (size_t)atomic_load_explicit(&space->swapped, memory_order_relaxed);
 }

@@ -59,8 +59,7 @@ qr_range_of(uintptr_t start, uintptr_t end)
     return (struct qr_va_range){qr_va_of(start), qr_va_of(end)};
 }
 
-/* Resident pages now; sampled into the peak before they shrink. */
-size_t qr_space_resident_pages(const struct qr_space *space);
+/* Sample the resident pages into the peak, before they shrink. */
 void qr_space_note_peak(struct qr_space *space);
 
 #endif
