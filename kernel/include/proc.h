@@ -191,7 +191,8 @@ enum {
     PROCESS_EXECED = 1 << 1, /* has called exec since fork: setpgid refuses */
     PROCESS_SUBREAPER = 1 << 2,
     PROCESS_NO_NEW_PRIVS = 1 << 3,
-    PROCESS_INIT = 1 << 4 /* number 1: immune to signals it does not handle */
+    PROCESS_INIT = 1 << 4,      /* number 1: immune to signals it does not handle */
+    PROCESS_OOM_PASSED = 1 << 5 /* was to be killed for its memory and could not end */
 };
 
 struct process {
@@ -250,6 +251,8 @@ struct process {
     uint64_t cpu_limit_told;                 /* tick: RLIMIT_CPU second of the last SIGXCPU */
     bool cpu_timers_on;                      /* one word: whether the tick has to look */
     uint32_t personality;
+    int16_t oom_adjustment;     /* tree to write: oom_score_adj */
+    int16_t oom_adjustment_min; /* tree: how low it may be set without CAP_SYS_RESOURCE */
 };
 
 /* ---- the current one -------------------------------------------------------------- */
@@ -279,6 +282,8 @@ void process_tree_unlock(void);
 struct process *process_find(int32_t id);
 /** The first process whose number is >= @from, with a reference, or NULL: to list them all. */
 struct process *process_next(int32_t from);
+/** Call @visit for every one, zombies too. Tree lock held. */
+void process_visit_all(void (*visit)(struct process *process, void *context), void *context);
 void process_ref(struct process *process);
 void process_put(struct process *process);
 

@@ -21,7 +21,9 @@
 #include "file.h"
 #include "kstring.h"
 #include "memory.h"
+#include "oom.h"
 #include "proc.h"
+#include "signal.h"
 
 static atomic_uint mm_total;
 static bool randomise; /* constant after start-up */
@@ -192,13 +194,18 @@ mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access)
 {
     struct thread *thread = thread_current();
     struct qr_fault fault = {.va = qr_va_of(va), .access = access};
+    enum qr_fault_outcome result;
+    unsigned repeats = 0;
 
     if (thread->process == NULL || thread->space == NULL)
         return PAGE_FAULT_UNMAPPED;
     if (frame_from_user(frame))
         fault.stack_pointer = qr_va_of(frame_sp(frame));
     thread->minor_faults++;
-    switch (qr_fault_handle(thread->space, &fault)) {
+    do {
+        result = qr_fault_handle(thread->space, &fault);
+    } while (result == QR_FAULT_NO_MEMORY && oom_make_room(repeats++, !frame_from_user(frame)));
+    switch (result) {
     case QR_FAULT_HANDLED:
         return PAGE_FAULT_DONE;
     case QR_FAULT_NO_REGION:
@@ -206,8 +213,9 @@ mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access)
     case QR_FAULT_PROTECTION:
     case QR_FAULT_KEY:
         return PAGE_FAULT_DENIED;
-    case QR_FAULT_NO_MEMORY:
-        return PAGE_FAULT_NO_MEMORY;
+    case QR_FAULT_NO_MEMORY: /* who is about to be killed needs no second reason */
+        return frame_from_user(frame) && signal_is_fatal_pending() ? PAGE_FAULT_DONE
+                                                                   : PAGE_FAULT_NO_MEMORY;
     case QR_FAULT_BEYOND_END:
     case QR_FAULT_POISON:
     default:

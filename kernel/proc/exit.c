@@ -18,6 +18,7 @@
 
 #include "abi_errno.h"
 #include "kstring.h"
+#include "oom.h"
 #include "printk.h"
 #include "refuse.h"
 #include "sched_private.h"
@@ -119,8 +120,10 @@ process_leave_memory(struct process *process)
         usage_add(&process->used, &peak);
     }
     process_tree_unlock();
-    if (mm != NULL)
-        mm_put(mm);
+    if (mm == NULL)
+        return;
+    mm_put(mm);
+    oom_memory_gone(process);
 }
 
 /* ---- leaving the tree: all under the tree lock ----------------------------------- */
@@ -333,12 +336,13 @@ thread_exit(int status)
     vfork_release(thread);
     thread_leave_memory(thread); /* before it is counted out: the last one ends the space */
     last = process_count_out(process, status);
+    if (last)
+        process_leave_memory(process);
     thread_leave_files(thread);
     if (last) {
         process_timers_destroy(process);
         if (process_is_session_leader(process))
             tty_session_end(process->id);
-        process_leave_memory(process);
     }
     signal_thread_gone(thread);
     if (last && process == process_init_process())

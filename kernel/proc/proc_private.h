@@ -32,8 +32,6 @@ void process_remove(struct process *process);                             /* tre
 void process_set_parent(struct process *process, struct process *parent); /* tree */
 struct process *process_init_process(void);
 void process_set_init(struct process *process);
-void process_visit_all(void (*visit)(struct process *process, void *context),
-                       void *context); /* tree */
 void usage_add(struct usage *to, const struct usage *more);
 /** CPU time of the whole process: of ended and of living threads. */
 void process_usage(struct process *process, struct usage *out); /* tree */

@@ -350,6 +350,8 @@ clone_process_fields(struct process *child, struct process *self, struct clone_p
     child->exit_signal = request->exit_signal;
     child->credentials = self->credentials;
     child->personality = self->personality;
+    child->oom_adjustment = self->oom_adjustment;
+    child->oom_adjustment_min = self->oom_adjustment_min;
     memcpy(child->limits, self->limits, sizeof(child->limits));
     memcpy(child->name, parts->thread->name, COMM_BYTES);
     atomic_store(&child->flags, atomic_load(&self->flags) & kept);

@@ -134,7 +134,7 @@ static const struct stat_line {
     {"pgrotated", STAT_NONE},
     {"drop_pagecache", STAT_NONE},
     {"drop_slab", STAT_NONE},
-    {"oom_kill", STAT_NONE},
+    {"oom_kill", QR_EVENT_OOM_KILL},
     {"numa_pte_updates", STAT_NONE},
     {"numa_huge_pte_updates", STAT_NONE},
     {"numa_hint_faults", STAT_NONE},
