@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The frame allocator's hot paths, one row a run:  frames ROW quire|list|buddy GIB
+ * The frame allocator's hot paths, one row a run:  frames ROW quire|list|buddy GIB [CPUS]
  *
  * bench/frames-heap runs every row, under callgrind too, which counts the instructions of the
  * measured_ function alone, and prints the table.  Peers: a linked list of free frames,
@@ -21,6 +21,8 @@ static uint64_t started;
 #define UNROLLED _Pragma("GCC unroll 8")
 
 enum { BURST = 1024, BURSTS = 100 };
+
+static unsigned cpu_count = 4;
 
 static void
 measure_start(void)
@@ -269,7 +271,7 @@ peer_boot(const char *name, size_t total)
         for (size_t i = 0; i + largest <= total; i += largest)
             buddy_list(&buddy_nodes[i], BUDDY_ORDERS - 1);
     } else {
-        frames = bench_boot(total * QR_PAGE_SIZE, 4);
+        frames = bench_boot(total * QR_PAGE_SIZE, cpu_count);
     }
 }
 
@@ -422,6 +424,7 @@ main(int argc, char **argv)
         measure_end(1);
         return 0;
     }
+    cpu_count = argc > 4 ? (unsigned)atoi(argv[4]) : cpu_count;
     held = calloc(total, sizeof(*held));
     peer_boot(name, total);
     if (strcmp(row, "metadata") == 0) {

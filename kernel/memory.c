@@ -32,7 +32,7 @@
 
 struct memory memory;
 
-static struct qr_memory_range map[MAP_MAX];
+static struct qr_memory_range map[MAP_MAX + 1]; /* the last is empty */
 static size_t map_count;
 
 /* ---- The memory map ------------------------------------------------------------- */
@@ -187,7 +187,6 @@ map_build(void)
         map_add_region(&boot_info.regions[i]);
     platform_describe_memory(map_add_reserved);
     map_add_reserved(boot_info.initrd, QR_MEMORY_BOOT, "Initial file system");
-    map_add_reserved(platform_table_frames(), QR_MEMORY_KERNEL, "Boot allocations");
 }
 
 /* ---- Instances ------------------------------------------------------------------- */
@@ -236,10 +235,11 @@ frames_init(void)
     };
 
     distances_fill();
-    /* The instance is itself a boot allocation, so the map is built after it. */
-    config.map_count = MAP_MAX;
-    memory.frames = platform_boot_alloc(qr_frames_size(&config));
     map_build();
+    /* The instance is itself a boot allocation: the entry of those, empty now, comes after it. */
+    config.map_count = map_count + 1;
+    memory.frames = platform_boot_alloc(qr_frames_size(&config));
+    map_add_reserved(platform_table_frames(), QR_MEMORY_KERNEL, "Boot allocations");
     config.map_count = map_count;
     must(qr_frames_init(memory.frames, &config), "the memory map");
 }

@@ -53,10 +53,16 @@ enum qr_counter {
 };
 
 struct qr_counters {
+    unsigned cpu_count; /**< slots behind it */
     struct {
         _Atomic long value[QR_COUNTER_COUNT];
-    } QR_CACHE_ALIGNED cpu[CONFIG_MAX_CPUS];
+    } QR_CACHE_ALIGNED cpu[];
 };
+
+/** Bytes of counters for @p cpu_count CPUs. */
+size_t qr_counters_size(unsigned cpu_count);
+/** Make them of memory that is zero. */
+void qr_counters_init(struct qr_counters *counters, unsigned cpu_count);
 
 /** Add @p delta; any context.  Relaxed: two CPUs never share a slot, a migration is harmless. */
 void qr_counter_add(struct qr_counters *counters, enum qr_counter which, long delta);

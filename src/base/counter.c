@@ -10,6 +10,18 @@
 #include <quire/counter.h>
 #include <quire/port.h>
 
+size_t
+qr_counters_size(unsigned cpu_count)
+{
+    return sizeof(struct qr_counters) + cpu_count * sizeof(((struct qr_counters *)NULL)->cpu[0]);
+}
+
+void
+qr_counters_init(struct qr_counters *counters, unsigned cpu_count)
+{
+    counters->cpu_count = cpu_count;
+}
+
 void
 qr_counter_add(struct qr_counters *counters, enum qr_counter which, long delta)
 {
@@ -23,7 +35,7 @@ qr_counter_read(const struct qr_counters *counters, enum qr_counter which)
 {
     long sum = 0;
 
-    for (unsigned cpu = 0; cpu < CONFIG_MAX_CPUS; cpu++)
+    for (unsigned cpu = 0; cpu < counters->cpu_count; cpu++)
         sum += atomic_load_explicit(&counters->cpu[cpu].value[which], memory_order_relaxed);
     return sum < 0 ? 0 : sum;
 }

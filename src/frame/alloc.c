@@ -118,7 +118,7 @@ failure_note(struct qr_frames *frames, size_t wanted, unsigned alloc_flags)
 void
 qr_alloc_failed(struct qr_frames *frames, size_t wanted, unsigned alloc_flags)
 {
-    qr_counter_add(&frames->counters, QR_EVENT_ALLOC_FAIL, 1);
+    qr_counter_add(frames->counters, QR_EVENT_ALLOC_FAIL, 1);
     if ((alloc_flags & QR_ALLOC_NO_REPORT) == 0)
         failure_note(frames, wanted, alloc_flags);
 }
@@ -194,7 +194,7 @@ take_or_wait(struct qr_frames *frames, unsigned node, const struct qr_node_set *
         struct qr_frame *frame = qr_zones_take(frames, &choice, order, alloc_flags);
 
         if (qr_likely(frame != NULL)) {
-            qr_counter_add(&frames->counters, QR_EVENT_ALLOC, 1l << order);
+            qr_counter_add(frames->counters, QR_EVENT_ALLOC, 1l << order);
             return frame;
         }
     } while (qr_alloc_retry(frames, (size_t)1 << order, alloc_flags, &attempt));
@@ -206,7 +206,7 @@ static QR_NOINLINE struct qr_frame *
 take_nothing(struct qr_frames *frames, unsigned order, unsigned alloc_flags)
 {
     if (qr_likely(alloc_flags & QR_ALLOC_NO_REPORT))
-        qr_counter_add(&frames->counters, QR_EVENT_ALLOC_FAIL, 1);
+        qr_counter_add(frames->counters, QR_EVENT_ALLOC_FAIL, 1);
     else
         qr_alloc_failed(frames, (size_t)1 << order, alloc_flags);
     return NULL;
@@ -393,7 +393,7 @@ qr_frame_alloc_many(struct qr_frames *frames, size_t count, struct qr_frame **ou
     do {
         got += zones_take_many(frames, count - got, out + got, alloc_flags);
     } while (got < count && qr_alloc_retry(frames, count - got, alloc_flags, &attempt));
-    qr_counter_add(&frames->counters, QR_EVENT_ALLOC, (long)got);
+    qr_counter_add(frames->counters, QR_EVENT_ALLOC, (long)got);
     if (got < count)
         qr_alloc_failed(frames, count - got, alloc_flags);
     uint8_t kept = (uint8_t)((unsigned)qr_lane_class(frames, alloc_flags) << KEPT_CLASS);
@@ -457,7 +457,7 @@ free_slow(struct qr_frames *frames, struct qr_frame *frame)
     if (order <= BLOCK_ORDER && qr_lane_give_run(frames, frame, order))
         return;
     qr_frames_give_run(frames, frame, order);
-    qr_counter_add(&frames->counters, QR_EVENT_FREE, 1l << order);
+    qr_counter_add(frames->counters, QR_EVENT_FREE, 1l << order);
 }
 
 /* A table entry that still names the frame would soon show somebody else's memory. */
@@ -577,7 +577,7 @@ qr_frame_free_many(struct qr_frames *frames, size_t count, struct qr_frame *cons
             frame_retire(frames, list[i]);
         }
         qr_frames_give(frames, i - first, list + first);
-        qr_counter_add(&frames->counters, QR_EVENT_FREE, (long)(i - first));
+        qr_counter_add(frames->counters, QR_EVENT_FREE, (long)(i - first));
         if (i < count && qr_frame_order(list[i]) != 0)
             qr_frame_free(frames, list[i++]);
     }

@@ -238,7 +238,7 @@ qr_frame_alloc_contiguous(struct qr_frames *frames, const struct qr_contiguous_r
         qr_alloc_failed(frames, request->count, request->alloc_flags);
         return NULL;
     }
-    qr_counter_add(&frames->counters, QR_EVENT_ALLOC, (long)request->count);
+    qr_counter_add(frames->counters, QR_EVENT_ALLOC, (long)request->count);
 
     size_t first = qr_frame_pfn(frames, head).v;
 

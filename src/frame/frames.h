@@ -154,6 +154,7 @@ struct lane_head {
 
 struct frame_lane {
     struct lane_head head;
+    struct qr_frame *stack[LANE_STACK + 3];
     uint32_t bottom;
     _Atomic bool closed; /* by lock */
     uint8_t zone;
@@ -169,8 +170,15 @@ struct frame_lane {
     struct qr_frame *run[BLOCK_ORDER + 1]; /* free runs of 2^1 to 2^run_order frames; by top */
     uint32_t run_order;                    /* 0: none */
     uint32_t run_frames;                   /* in all of them */
-    struct qr_frame *stack[LANE_STACK + 3];
 } QR_CACHE_ALIGNED;
+
+/* As much of a lane as the fast paths look at before they find it held. */
+struct lane_nowhere {
+    struct lane_head head;
+    struct qr_frame *stack[2];
+} QR_CACHE_ALIGNED;
+QR_STATIC_ASSERT(offsetof(struct lane_nowhere, stack) == offsetof(struct frame_lane, stack),
+                 "the beginning of a lane");
 
 /*
  * The head of a single frame with one reference that goes back to a lane of @class for
@@ -219,13 +227,14 @@ struct frame_node {
 
 struct qr_frames {
     /* Where a CPU that has not been here yet finds its lanes: held for ever. */
-    struct frame_lane nowhere;
+    struct lane_nowhere nowhere;
 
     unsigned section_shift; /* frames of a section, as a power of two */
     uint32_t section_count;
     unsigned cpu_count, zone_count;
+    unsigned lane_classes; /* lanes of a CPU: LANE_CLASSES, or without LANE_HIGH */
     struct frame_section *sections;
-    struct frame_lane *lanes; /* LANE_CLASSES for each CPU, LANES_OFFSET from here */
+    struct frame_lane *lanes; /* lane_classes for each CPU, LANES_OFFSET from here */
     bool lanes_off;           /* a refusal hook is set */
     bool any_high;
     uint32_t lane_run_order; /* the largest runs that lanes keep; 0: none */
@@ -262,8 +271,8 @@ struct qr_frames {
     /* Zones to try for a request, nearest first; ends with 0xff.  Grows only. */
     _Atomic uint8_t fallback[CONFIG_MAX_NODES][QR_ZONE_COUNT][ZONE_MAX + 1];
     struct frame_node nodes[CONFIG_MAX_NODES];
-    struct frame_zone zones[ZONE_MAX];
-    struct qr_counters counters;
+    struct frame_zone *zones; /* zone_count: of the nodes that the map names, or of all */
+    struct qr_counters *counters;
 };
 
 static inline size_t
@@ -344,6 +353,13 @@ void qr_zone_grow(struct qr_frames *frames, struct frame_zone *zone, size_t from
 unsigned qr_zone_kind_of_block(const struct qr_frames *frames, uint64_t block);
 /* Initialise the descriptors of a block, once.  Locks: the lock of its zone. */
 void qr_section_describe(struct qr_frames *frames, uint32_t block);
+
+/* Whether the descriptors of block @index of a section have been initialised. */
+static inline bool
+qr_section_is_described(const struct frame_section *section, uint32_t index)
+{
+    return atomic_load_explicit(&section->described[index], memory_order_acquire) != 0;
+}
 
 static inline struct frame_block *
 qr_block_of(struct qr_frames *frames, uint32_t block)

@@ -3,7 +3,8 @@
  * The instance: its size, its start, and the way from frame numbers to descriptors.
  *
  * The host's memory holds, in this order and each cache-line aligned:
- *   struct qr_frames | lanes, three a CPU | section table | banks | the sanitised map
+ *   struct qr_frames | lanes, two or three a CPU | zones | counters | section table | banks |
+ *   the sanitised map
  * All else (descriptors, rows, block records) comes out of the described memory.
  */
 #include "frames.h"
@@ -11,8 +12,9 @@
 struct layout {
     unsigned section_shift;
     uint32_t section_count;
+    unsigned zone_count, lane_classes;
     size_t map_capacity, bank_capacity;
-    size_t lanes, sections, banks, map; /* offsets */
+    size_t lanes, zones, counters, sections, banks, map; /* offsets */
     size_t bytes;
 };
 
@@ -37,10 +39,28 @@ ram_end(const struct qr_frames_config *config)
     return (end >> QR_PAGE_SHIFT) + 1;
 }
 
+/* Nodes that may have memory: those of the map, or any where memory may be added. */
+static unsigned
+node_capacity(const struct qr_frames_config *config)
+{
+    unsigned capacity = config->hotplug_end == 0 ? 1 : CONFIG_MAX_NODES;
+
+    for (size_t i = 0; i < config->map_count; i++) {
+        if (config->map[i].node < CONFIG_MAX_NODES && config->map[i].node >= capacity)
+            capacity = config->map[i].node + 1;
+    }
+    return capacity;
+}
+
 static struct layout
 layout_of(const struct qr_frames_config *config)
 {
-    struct layout layout = {.section_shift = 27u - QR_PAGE_SHIFT};
+    bool high = config->direct_limit != 0 || config->hotplug_end != 0;
+    struct layout layout = {
+        .section_shift = 27u - QR_PAGE_SHIFT,
+        .zone_count = node_capacity(config) * QR_ZONE_COUNT,
+        .lane_classes = high ? LANE_CLASSES : LANE_HIGH,
+    };
     uint64_t end = ram_end(config);
 
     while ((end >> layout.section_shift) >= SECTION_LIMIT)
@@ -54,8 +74,10 @@ layout_of(const struct qr_frames_config *config)
         layout.bank_capacity += QR_ADDITIONS;
     }
     layout.lanes = LANES_OFFSET;
-    layout.sections =
-        layout.lanes + (size_t)config->cpu_count * LANE_CLASSES * sizeof(struct frame_lane);
+    layout.zones =
+        layout.lanes + (size_t)config->cpu_count * layout.lane_classes * sizeof(struct frame_lane);
+    layout.counters = layout.zones + layout.zone_count * sizeof(struct frame_zone);
+    layout.sections = qr_line_up(layout.counters + qr_counters_size(config->cpu_count));
     layout.banks =
         qr_line_up(layout.sections + layout.section_count * sizeof(struct frame_section));
     layout.map = qr_line_up(layout.banks + layout.bank_capacity * sizeof(struct frame_bank));
@@ -117,14 +139,14 @@ fallback_list(const struct qr_frames *frames, unsigned node, unsigned kind, uint
         for (unsigned k = kind; k != QR_ZONE_DMA; k--) {
             unsigned zone = frames->near[node][n] * QR_ZONE_COUNT + k;
 
-            if (frames->zones[zone].managed != 0)
+            if (zone < frames->zone_count && frames->zones[zone].managed != 0)
                 list[used++] = (uint8_t)zone;
         }
     }
     for (unsigned n = 0; n < CONFIG_MAX_NODES; n++) {
         unsigned zone = frames->near[node][n] * QR_ZONE_COUNT + QR_ZONE_DMA;
 
-        if (frames->zones[zone].managed != 0)
+        if (zone < frames->zone_count && frames->zones[zone].managed != 0)
             list[used++] = (uint8_t)zone;
     }
     list[used] = 0xff;
@@ -148,7 +170,7 @@ qr_fallback_fill(struct qr_frames *frames)
                                       memory_order_relaxed);
         }
     }
-    for (unsigned node = 0; node < CONFIG_MAX_NODES; node++) {
+    for (unsigned node = 0; node < frames->zone_count / QR_ZONE_COUNT; node++) {
         frames->any_high |= frames->zones[node * QR_ZONE_COUNT + QR_ZONE_HIGH].managed != 0;
         if (node >= frames->node_count && qr_frames_node_exists(frames, node))
             frames->node_count = node + 1;
@@ -158,8 +180,7 @@ qr_fallback_fill(struct qr_frames *frames)
 static void
 zones_init(struct qr_frames *frames)
 {
-    frames->zone_count = ZONE_MAX;
-    for (unsigned i = 0; i < ZONE_MAX; i++) {
+    for (unsigned i = 0; i < frames->zone_count; i++) {
         struct frame_zone *zone = &frames->zones[i];
 
         qr_spin_init(&zone->lock, QR_RANK_ZONE);
@@ -195,11 +216,16 @@ qr_frames_init(struct qr_frames *frames, const struct qr_frames_config *config)
     frames->section_shift = layout.section_shift;
     frames->section_count = layout.section_count;
     frames->cpu_count = config->cpu_count;
+    frames->zone_count = layout.zone_count;
+    frames->lane_classes = layout.lane_classes;
     /* Down to a page; a limit within the first page leaves nothing direct. */
     frames->direct_limit = config->direct_limit & ~(uint64_t)QR_PAGE_MASK;
     if (config->direct_limit != 0 && frames->direct_limit == 0)
         return QR_ERR_INVALID;
     frames->lanes = (struct frame_lane *)(base + layout.lanes);
+    frames->zones = (struct frame_zone *)(base + layout.zones);
+    frames->counters = (struct qr_counters *)(base + layout.counters);
+    qr_counters_init(frames->counters, config->cpu_count);
     frames->sections = (struct frame_section *)(base + layout.sections);
     frames->banks = (struct frame_bank *)(base + layout.banks);
     frames->bank_capacity = (uint32_t)layout.bank_capacity;
@@ -242,8 +268,7 @@ qr_frames_fini(struct qr_frames *frames)
 static void
 block_ready(struct qr_frames *frames, struct frame_section *section, uint32_t block)
 {
-    if (atomic_load_explicit(&section->described[block - section->first_block],
-                             memory_order_acquire))
+    if (qr_section_is_described(section, block - section->first_block))
         return;
     struct frame_zone *zone = &frames->zones[qr_block_of(frames, block)->zone];
 
@@ -320,5 +345,5 @@ qr_frames_set_refusal(struct qr_frames *frames, qr_refuse_fn refuse, void *conte
 struct qr_counters *
 qr_frames_counters(struct qr_frames *frames)
 {
-    return &frames->counters;
+    return frames->counters;
 }

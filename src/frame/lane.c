@@ -39,19 +39,19 @@
 static struct frame_lane *
 lane_of(struct qr_frames *frames, unsigned cpu, enum lane_class class)
 {
-    return &frames->lanes[cpu * LANE_CLASSES + class];
+    return &frames->lanes[cpu * frames->lane_classes + class];
 }
 
 void
 qr_lanes_init(struct qr_frames *frames)
 {
-    for (unsigned i = 0; i < frames->cpu_count * LANE_CLASSES; i++) {
+    for (unsigned i = 0; i < frames->cpu_count * frames->lane_classes; i++) {
         struct frame_lane *lane = &frames->lanes[i];
 
         qr_spin_init(&lane->lock, QR_RANK_NONE);
         atomic_store_explicit(&lane->closed, true, memory_order_relaxed);
-        lane->cpu = i / LANE_CLASSES;
-        lane->class = (uint8_t)(i % LANE_CLASSES);
+        lane->cpu = i / frames->lane_classes;
+        lane->class = (uint8_t)(i % frames->lane_classes);
         lane->block = BLOCK_NONE;
         lane->bottom = LANE_STACK + 1;
         atomic_init(&lane->head.top, 0);
@@ -103,11 +103,11 @@ lane_count(struct qr_frames *frames, struct frame_lane *lane)
     const struct frame_zone *zone = &frames->zones[lane->zone];
 
     if (lane->head.allocs != 0) {
-        qr_counter_add(&frames->counters, QR_EVENT_ALLOC, (long)lane->head.allocs);
+        qr_counter_add(frames->counters, QR_EVENT_ALLOC, (long)lane->head.allocs);
         qr_numa_note(frames, zone, zone->node, qr_this_node(), lane->head.allocs);
     }
     if (lane->frees != 0)
-        qr_counter_add(&frames->counters, QR_EVENT_FREE, (long)lane->frees);
+        qr_counter_add(frames->counters, QR_EVENT_FREE, (long)lane->frees);
     lane->head.allocs = 0;
     lane->frees = 0;
 }
@@ -227,7 +227,7 @@ qr_lanes_drain(struct qr_frames *frames)
     size_t given = 0;
     struct qr_cpu *cpu = qr_cpu_enter();
 
-    for (unsigned i = 0; i < frames->cpu_count * LANE_CLASSES; i++) {
+    for (unsigned i = 0; i < frames->cpu_count * frames->lane_classes; i++) {
         struct frame_lane *lane = &frames->lanes[i];
         size_t held;
 
@@ -265,7 +265,7 @@ cpu_cached(struct qr_frames *frames, unsigned zone, unsigned index, struct qr_cp
 {
     size_t cached = 0;
 
-    for (unsigned class = 0; class < LANE_CLASSES; class ++)
+    for (unsigned class = 0; class < frames->lane_classes; class ++)
         cached += lane_cached(lane_of(frames, index, class), zone, cpu);
     return cached;
 }
@@ -296,7 +296,7 @@ qr_frames_cpu_stats(struct qr_frames *frames, unsigned zone, unsigned index,
 
     qr_assert(index < frames->cpu_count);
     out_stats->cached = cpu_cached(frames, zone, index, cpu);
-    out_stats->capacity = LANE_CLASSES * LANE_STACK;
+    out_stats->capacity = (size_t)frames->lane_classes * LANE_STACK;
     out_stats->refill = ROW_FRAMES;
     qr_cpu_leave(cpu);
 }
@@ -402,7 +402,7 @@ lane_enter(struct qr_frames *frames, struct qr_cpu *cpu, enum lane_class class, 
     struct frame_lane *lane = lane_of(frames, cpu->index, class);
 
     qr_assert(cpu->index < frames->cpu_count);
-    cpu->frame_lanes = LANES_OFFSET + (size_t)cpu->index * LANE_CLASSES * sizeof(struct frame_lane);
+    cpu->frame_lanes = (size_t)((char *)lane_of(frames, cpu->index, LANE_FIXED) - (char *)frames);
     if (lane_is_closed(lane) && !qr_lane_allowed(frames, home))
         return NULL;
     if (!lane_hold(lane, cpu, out_held))
@@ -501,7 +501,7 @@ qr_lane_free(struct qr_frames *frames, struct qr_frame *frame)
         if (lane != NULL)
             lane_release(lane, held);
         qr_frames_give(frames, 1, &frame);
-        qr_counter_add(&frames->counters, QR_EVENT_FREE, 1);
+        qr_counter_add(frames->counters, QR_EVENT_FREE, 1);
         qr_cpu_leave(cpu);
         return;
     }

@@ -32,12 +32,19 @@ qr_numa_note(struct qr_frames *frames, const struct frame_zone *zone, unsigned w
 
 /* ---- facts about nodes ---------------------------------------------------- */
 
+/* How many zones it has, with or without memory: a node that nothing named has none. */
+static unsigned
+zones_of(const struct qr_frames *frames, unsigned node)
+{
+    return node < frames->zone_count / QR_ZONE_COUNT ? QR_ZONE_COUNT : 0;
+}
+
 bool
 qr_frames_node_exists(struct qr_frames *frames, unsigned node)
 {
     size_t managed = 0;
 
-    for (unsigned kind = 0; node < CONFIG_MAX_NODES && kind < QR_ZONE_COUNT; kind++)
+    for (unsigned kind = 0; kind < zones_of(frames, node); kind++)
         managed += frames->zones[node * QR_ZONE_COUNT + kind].managed;
     return managed != 0;
 }
@@ -52,7 +59,7 @@ void
 qr_frames_node_stats(struct qr_frames *frames, unsigned node, struct qr_node_stats *out_stats)
 {
     *out_stats = (struct qr_node_stats){.managed = 0};
-    for (unsigned kind = 0; kind < QR_ZONE_COUNT; kind++) {
+    for (unsigned kind = 0; kind < zones_of(frames, node); kind++) {
         struct frame_zone *zone = &frames->zones[node * QR_ZONE_COUNT + kind];
 
         if (zone->managed == 0)
@@ -92,8 +99,7 @@ use_of_section(const struct frame_section *section, unsigned node, struct qr_nod
         size_t first = (size_t)b * BLOCK_FRAMES;
         size_t count = section->frame_count - first;
 
-        if (section->blocks[b].zone / QR_ZONE_COUNT != node ||
-            !atomic_load_explicit(&section->described[b], memory_order_acquire))
+        if (section->blocks[b].zone / QR_ZONE_COUNT != node || !qr_section_is_described(section, b))
             continue;
         for (size_t i = 0; i < count && i < BLOCK_FRAMES; i++)
             use_add(use, &section->frames[first + i]);
@@ -104,7 +110,7 @@ void
 qr_frames_node_use(struct qr_frames *frames, unsigned node, struct qr_node_use *out_use)
 {
     *out_use = (struct qr_node_use){.file = 0};
-    for (unsigned kind = 0; kind < QR_ZONE_COUNT; kind++) {
+    for (unsigned kind = 0; kind < zones_of(frames, node); kind++) {
         const struct frame_zone *zone = &frames->zones[node * QR_ZONE_COUNT + kind];
         size_t end = zone->end_pfn;
 
@@ -209,7 +215,7 @@ take_preferring(struct qr_frames *frames, const struct zone_choice *choice, unsi
     struct qr_frame *frame = qr_zones_take(frames, choice, order, alloc_flags);
 
     if (frame != NULL) {
-        qr_counter_add(&frames->counters, QR_EVENT_ALLOC, 1l << order);
+        qr_counter_add(frames->counters, QR_EVENT_ALLOC, 1l << order);
         return frame;
     }
     return qr_take_retrying(frames, choice->node, NULL, order, alloc_flags);
@@ -281,7 +287,7 @@ qr_frame_alloc_colour(struct qr_frames *frames, struct qr_colour colour, unsigne
         qr_spin_unlock(&zone->lock);
         if (frame != NULL) {
             qr_numa_note(frames, zone, choice.node, choice.node, 1);
-            qr_counter_add(&frames->counters, QR_EVENT_ALLOC, 1);
+            qr_counter_add(frames->counters, QR_EVENT_ALLOC, 1);
             return qr_frame_hand_out(frames, frame, 0, alloc_flags);
         }
     }

@@ -279,7 +279,7 @@ qr_section_describe(struct qr_frames *frames, uint32_t block)
     struct frame_section *section = qr_section_of_block(frames, block);
     uint32_t index = block - section->first_block;
 
-    if (atomic_load_explicit(&section->described[index], memory_order_relaxed))
+    if (qr_section_is_described(section, index))
         return;
     struct qr_frame *frame = &section->frames[(size_t)index * BLOCK_FRAMES];
     uint16_t number = (uint16_t)(section - frames->sections);

@@ -247,7 +247,7 @@ use_report(struct qr_frames *frames, struct qr_writer *writer)
     qr_writer_printf(writer, "used for (pages):");
     for (size_t i = 0; i < QR_ARRAY_COUNT(uses); i++)
         qr_writer_printf(writer, " %s %ld", uses[i].name,
-                         qr_counter_read(&frames->counters, uses[i].counter));
+                         qr_counter_read(frames->counters, uses[i].counter));
     qr_writer_printf(writer, "\n");
 }
 

@@ -104,8 +104,7 @@ check_run(struct check *check, uint32_t head, const struct frame_block *record)
 static void
 check_whole(struct check *check, struct frame_section *section, uint32_t block)
 {
-    if (!atomic_load_explicit(&section->described[block - section->first_block],
-                              memory_order_relaxed))
+    if (!qr_section_is_described(section, block - section->first_block))
         return;
     for (unsigned bit = 0; bit < BLOCK_FRAMES; bit++)
         check_free_frame(check, qr_block_frame(check->frames, block, bit), "the buddy");
@@ -273,7 +272,7 @@ qr_frames_validate(struct qr_frames *frames, char *out_message, size_t bytes)
               free_by_zone[i]);
         free += qr_zone_free(&frames->zones[i]);
     }
-    for (unsigned i = 0; i < frames->cpu_count * LANE_CLASSES && check.ok; i++)
+    for (unsigned i = 0; i < frames->cpu_count * frames->lane_classes && check.ok; i++)
         check_lane(&check, &frames->lanes[i]);
     size_t used = atomic_load_explicit(&frames->used, memory_order_relaxed);
 

@@ -7,6 +7,9 @@
 #include "harness.h"
 #include "sim.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #define CPUS   4
 #define ROUNDS 200
 
@@ -291,15 +294,15 @@ TEST(epoch, an_open_section_holds_back)
 
 /* ---- Counters ------------------------------------------------------------- */
 
-static struct qr_counters counters;
+static struct qr_counters *counters;
 
 static void
 count_body(void *context)
 {
     (void)context;
     for (unsigned i = 0; i < ROUNDS; i++) {
-        qr_counter_add(&counters, QR_EVENT_ALLOC, 2);
-        qr_counter_add(&counters, QR_PAGES_ANON, i & 1 ? -1 : 1);
+        qr_counter_add(counters, QR_EVENT_ALLOC, 2);
+        qr_counter_add(counters, QR_PAGES_ANON, i & 1 ? -1 : 1);
     }
 }
 
@@ -307,11 +310,14 @@ TEST_THREADS(counter, sums_are_exact_at_rest)
 {
     struct sim *sim = sim_boot_ram((struct sim_options){.cpus = CPUS});
 
-    counters = (struct qr_counters){0};
+    counters = aligned_alloc(QR_CACHE_LINE, qr_counters_size(CPUS));
+    memset(counters, 0, qr_counters_size(CPUS));
+    qr_counters_init(counters, CPUS);
     for (unsigned i = 0; i < CPUS; i++)
         sim_spawn(sim, i, "count", count_body, NULL);
     sim_run(sim, SIM_RUN_THREADS);
-    EXPECT_EQ(qr_counter_read(&counters, QR_EVENT_ALLOC), (long)(2 * CPUS * ROUNDS));
-    EXPECT_EQ(qr_counter_read(&counters, QR_PAGES_ANON), 0l);
+    EXPECT_EQ(qr_counter_read(counters, QR_EVENT_ALLOC), (long)(2 * CPUS * ROUNDS));
+    EXPECT_EQ(qr_counter_read(counters, QR_PAGES_ANON), 0l);
+    free(counters);
     sim_shutdown(sim);
 }
