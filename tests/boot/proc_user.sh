@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# limit: 600
+# limit: 900
 #
-# Our own test programs, static, of both C libraries, on one and four CPUs: threads,
-# signals, processes.  Afterwards nothing may be left over in the kernel.
+# Our own test programs, static, of both C libraries, on one and four CPUs, and on the
+# kernel that checks itself.  Afterwards nothing may be left over in the kernel.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -23,20 +23,29 @@ for compiler in gcc musl-gcc; do
     done
 done
 
-for cpus in 1 4; do
+# run CPUS KERNEL: each program once
+run() {
     for source in tests/user/*.c; do
         name=$(basename "$source" .c)
-        log=$build/$name.$cpus.log
-        tools/quire-run --smp $cpus --timeout 120 --add $build/$name-gcc --add $build/$name-musl-gcc \
+        log=$build/$name.$1.$2.log
+        tools/quire-run --smp $1 --kernel build/$2/quire-kernel.elf --timeout 120 \
+            --add $build/$name-gcc --add $build/$name-musl-gcc \
             -- "./$name-gcc && ./$name-musl-gcc" >"$log" 2>"$log.kernel"
         status=$?
         if [ $status -eq 0 ] && grep -q '^leak check: every' "$log.kernel"; then
-            echo "ok   $name, $cpus CPUs"
+            echo "ok   $name, $1 CPUs, $2"
         else
-            echo "FAIL $name, $cpus CPUs: status $status"
+            echo "FAIL $name, $1 CPUs, $2: status $status"
             tail -n 12 "$log" "$log.kernel" | sed 's/^/     | /'
             failures=$((failures + 1))
         fi
     done
-done
+}
+
+run 1 x86_64
+run 4 x86_64
+# The kernel that checks itself, where the tests have built it.
+if [ -e build/x86_64-debug/quire-kernel.elf ]; then
+    run 4 x86_64-debug
+fi
 [ $failures -eq 0 ]
