@@ -341,6 +341,13 @@ memory_start_background(void)
     platform_start_hotplug();
 }
 
+/* For formats without groups of leaves. */
+__attribute__((weak)) bool
+platform_groups(void)
+{
+    return false;
+}
+
 /* For where memory does not come and go. */
 __attribute__((weak)) void
 platform_start_hotplug(void)
@@ -363,6 +370,7 @@ areas_init(void)
             .heap = memory.heap,
             .kernel = &memory.kernel_space,
             .range = platform_area(i),
+            .groups = platform_groups(),
         };
 
         memory.areas[i] = instance_alloc(qr_vmalloc_size(), "kernel areas");

@@ -41,7 +41,8 @@ enum qr_aarch64_fault {
     QR_AARCH64_FAULT_ACCESS_FLAG,
     QR_AARCH64_FAULT_PERMISSION,
     QR_AARCH64_FAULT_ALIGNMENT,
-    QR_AARCH64_FAULT_OTHER, /**< an error of the memory system, or of the tables */
+    QR_AARCH64_FAULT_TLB_CONFLICT, /**< two entries for one address: flush, and try again */
+    QR_AARCH64_FAULT_OTHER,        /**< an error of the memory system, or of the tables */
 };
 
 static inline enum qr_aarch64_fault
@@ -55,8 +56,15 @@ qr_aarch64_fault_kind(uint64_t esr)
     case 3:
         return QR_AARCH64_FAULT_PERMISSION;
     default:
-        return QR_AARCH64_ESR_STATUS(esr) == 0x21 ? QR_AARCH64_FAULT_ALIGNMENT
-                                                  : QR_AARCH64_FAULT_OTHER;
+        break;
+    }
+    switch (QR_AARCH64_ESR_STATUS(esr)) {
+    case 0x21:
+        return QR_AARCH64_FAULT_ALIGNMENT;
+    case 0x30:
+        return QR_AARCH64_FAULT_TLB_CONFLICT;
+    default:
+        return QR_AARCH64_FAULT_OTHER;
     }
 }
 

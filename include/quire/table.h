@@ -250,6 +250,9 @@ void qr_cursor_map(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *lea
  */
 void qr_cursor_map_group(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);
 
+/** Whether the leaf at @p va is one of a group. */
+bool qr_cursor_is_grouped(struct qr_cursor *cursor, qr_va va);
+
 /** Set a mark where prepare succeeded and nothing or another mark stands. */
 void qr_cursor_mark(struct qr_cursor *cursor, qr_va va, unsigned level, struct qr_mark mark);
 
@@ -274,7 +277,7 @@ void qr_cursor_update(struct qr_cursor *cursor, qr_va va, unsigned prot, unsigne
 /** A leaf above level 0 becomes a table of leaves with the same meaning. */
 QR_MUST_USE enum qr_status qr_cursor_split(struct qr_cursor *cursor, qr_va va);
 
-/** Called for each leaf or mark taken out; adds the leaf's frame to the batch where it owned one. */
+/** Called for each leaf or mark taken out (by its own address where it was one of a group); adds the leaf's frame to the batch where it owned one. */
 typedef void (*qr_unmap_fn)(void *context, const struct qr_entry *entry);
 
 /**

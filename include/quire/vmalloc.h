@@ -22,6 +22,7 @@ struct qr_vmalloc_config {
     struct qr_heap *heap;
     struct qr_tlb_space *kernel; /**< the kernel's tables and their TLB side */
     struct qr_va_range range;    /**< of the kernel half, for this use alone */
+    bool groups; /**< every CPU knows the format's groups of leaves: use them in large blocks */
 };
 
 size_t qr_vmalloc_size(void);

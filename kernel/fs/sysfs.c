@@ -8,6 +8,7 @@
  *      mem               one screen about the whole machine
  *      dump_pt ADDRESS   the table entries that decide about an address of the writer's space
  *      dump_pt           all mappings of the writer's space
+ *      dump_pt kernel    all mappings of the kernel
  *      validate          check every structure of the library
  *      help              this list
  *
@@ -337,6 +338,8 @@ run_dump_tables(const char *argument, struct qr_writer *writer)
     }
     if (*argument == '\0') {
         qr_report_tables(&mm->space->tables, writer);
+    } else if (strcmp(argument, "kernel") == 0) {
+        qr_report_tables(&memory.kernel_tables, writer);
     } else if (address_parse(argument, &address)) {
         qr_report_table_walk(mm->space, qr_va_of((uintptr_t)address), writer);
     } else {
@@ -358,7 +361,7 @@ run_command(const char *command, struct qr_writer *writer)
     } else if (strncmp(command, "dump_pt ", 8) == 0) {
         return run_dump_tables(command + 8, writer);
     } else if (strcmp(command, "help") == 0) {
-        qr_writer_printf(writer, "mem\ndump_pt [ADDRESS]\nvalidate\nhelp\n");
+        qr_writer_printf(writer, "mem\ndump_pt [ADDRESS|kernel]\nvalidate\nhelp\n");
     } else {
         return -EINVAL;
     }

@@ -48,6 +48,9 @@ unsigned platform_asid_count(void);
 /** The format of the kernel's and of user tables. */
 const struct qr_format *platform_format(void);
 
+/** Whether every CPU takes the format's groups of leaves (see qr_cursor_map_group()). */
+bool platform_groups(void);
+
 /** Parts of the kernel half that are mapped page by page. */
 enum kernel_area {
     KERNEL_AREA_HEAP,    /**< large blocks of the kernel heap */

@@ -60,6 +60,23 @@ write_frame(struct qr_frames *frames, qr_pa pa, struct qr_writer *writer)
                      (unsigned)atomic_load_explicit(&frame->maps, memory_order_relaxed));
 }
 
+/* Whether the TLB may keep @entry together with its neighbours. */
+static bool
+entry_is_grouped(struct qr_tables *tables, const struct qr_entry *entry)
+{
+    struct qr_format_info info;
+    struct qr_va_range page = {entry->start, qr_va_of(entry->start.v + QR_PAGE_SIZE)};
+    struct qr_cursor cursor;
+
+    qr_format_info(tables->format, &info);
+    if (entry->kind != QR_ENTRY_LEAF || info.group_bits[entry->level] == 0)
+        return false;
+    qr_cursor_open(&cursor, tables, page, NULL);
+    bool grouped = qr_cursor_is_grouped(&cursor, page.start);
+    qr_cursor_close(&cursor);
+    return grouped;
+}
+
 void
 qr_report_table_walk(struct qr_space *space, qr_va va, struct qr_writer *writer)
 {
@@ -88,16 +105,26 @@ qr_report_table_walk(struct qr_space *space, qr_va va, struct qr_writer *writer)
         qr_writer_printf(writer, "leaf at level %u -> 0x%llx ", entry.level,
                          (unsigned long long)entry.leaf.pa.v);
         write_rights(writer, &entry.leaf);
-        qr_writer_printf(writer, "\n");
+        qr_writer_printf(writer, "%s\n", entry_is_grouped(&space->tables, &entry) ? " group" : "");
         write_frame(space->tables.frames, entry.leaf.pa, writer);
     }
 }
 
-/* Does @entry continue the run that begins with @first and ends at @end? */
+/* Neighbours that differ in consecutive addresses alone. */
+struct run {
+    struct qr_entry first;
+    bool grouped;
+    qr_va end;
+};
+
+/* Does @entry continue @run? */
 static bool
-run_continues(const struct qr_entry *first, qr_va end, const struct qr_entry *entry)
+run_continues(const struct run *run, const struct qr_entry *entry, bool grouped)
 {
-    if (entry->kind != first->kind || entry->start.v != end.v || entry->level != first->level)
+    const struct qr_entry *first = &run->first;
+
+    if (entry->kind != first->kind || entry->start.v != run->end.v ||
+        entry->level != first->level || grouped != run->grouped)
         return false;
     if (entry->kind == QR_ENTRY_MARK)
         return entry->mark.kind == first->mark.kind;
@@ -107,37 +134,41 @@ run_continues(const struct qr_entry *first, qr_va end, const struct qr_entry *en
 }
 
 static void
-write_run(const struct qr_entry *first, qr_va end, struct qr_writer *writer)
+write_run(const struct run *run, struct qr_writer *writer)
 {
+    const struct qr_entry *first = &run->first;
+
+    if (first->kind == QR_ENTRY_NONE)
+        return;
     qr_writer_printf(writer, "%016lx-%016lx L%u ", (unsigned long)first->start.v,
-                     (unsigned long)end.v, first->level);
+                     (unsigned long)run->end.v, first->level);
     if (first->kind == QR_ENTRY_MARK) {
         qr_writer_printf(writer, "mark %s\n", mark_name(first->mark.kind));
         return;
     }
     qr_writer_printf(writer, "%012llx ", (unsigned long long)first->leaf.pa.v);
     write_rights(writer, &first->leaf);
-    qr_writer_printf(writer, "\n");
+    qr_writer_printf(writer, "%s\n", run->grouped ? " group" : "");
 }
 
 void
 qr_report_tables(struct qr_tables *tables, struct qr_writer *writer)
 {
-    struct qr_entry first = {.kind = QR_ENTRY_NONE};
+    struct run run = {.first.kind = QR_ENTRY_NONE, .end = qr_va_of(0)};
     struct qr_entry entry;
-    qr_va at = qr_va_of(0);
 
-    while (qr_tables_next(tables, at, &entry)) {
-        if (first.kind == QR_ENTRY_NONE || !run_continues(&first, at, &entry)) {
-            if (first.kind != QR_ENTRY_NONE)
-                write_run(&first, at, writer);
-            first = entry;
+    while (qr_tables_next(tables, run.end, &entry)) {
+        bool grouped = entry_is_grouped(tables, &entry);
+
+        if (!run_continues(&run, &entry, grouped)) {
+            write_run(&run, writer);
+            run.first = entry;
+            run.grouped = grouped;
         }
-        at = qr_va_of(entry.start.v +
-                      ((uintptr_t)1 << qr_format_shift(tables->format, entry.level)));
-        if (at.v == 0)
+        run.end = qr_va_of(entry.start.v +
+                           ((uintptr_t)1 << qr_format_shift(tables->format, entry.level)));
+        if (run.end.v == 0)
             break;
     }
-    if (first.kind != QR_ENTRY_NONE)
-        write_run(&first, at, writer);
+    write_run(&run, writer);
 }

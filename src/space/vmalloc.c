@@ -13,6 +13,10 @@
  * with its neighbours.  Freeing allocates nothing: it needs no more extents than
  * there are.
  *
+ * Frames come one by one.  Where the format has groups of leaves (table/group.c) and the CPUs
+ * know them, an aligned stretch gets a block of frames and is mapped as a group:
+ * fewer TLB entries.  A block that is not to be had ends the attempts; single frames do.
+ *
  * The lock is a sleeping mutex held only while the tree changes.  The owner of a
  * used extent is alone with its addresses, so mapping and unmapping need no lock
  * here.  Addresses become free again only after the flush.
@@ -47,6 +51,7 @@ struct qr_vmalloc {
     struct qr_tree tree;         /* E */
     size_t used_bytes, blocks;   /* E */
     struct qr_va_range range;    /* fixed */
+    unsigned group_order;        /* fixed; log2 of a group's pages; 0: no groups */
 };
 
 /* A cursor keeps interrupts off: at most so much at a time. */
@@ -91,6 +96,9 @@ qr_vmalloc_init(struct qr_vmalloc *area, const struct qr_vmalloc_config *config)
         .object_bytes = sizeof(struct extent),
     };
 
+    struct qr_format_info format;
+
+    qr_format_info(config->kernel->tables->format, &format);
     if (((config->range.start.v | config->range.end.v) & QR_PAGE_MASK) != 0 ||
         config->range.start.v >= config->range.end.v)
         return QR_ERR_RANGE;
@@ -99,6 +107,7 @@ qr_vmalloc_init(struct qr_vmalloc *area, const struct qr_vmalloc_config *config)
         .kernel = config->kernel,
         .tree = {.update = extent_update},
         .range = config->range,
+        .group_order = config->groups ? format.group_bits[0] : 0,
     };
     enum qr_status status = qr_cache_create(config->heap, &extents, &area->extents);
 
@@ -302,9 +311,13 @@ area_unmap(struct qr_vmalloc *area, const struct extent *extent)
     qr_tlb_batch_finish(&batch);
 }
 
-/* Map one page; takes over the caller's reference to the frame behind @pa on success. */
+/*
+ * Map 1 << @order pages, one or a group; takes over the caller's reference to the frames behind
+ * @pa on success.
+ */
 static enum qr_status
-area_map_page(struct qr_vmalloc *area, qr_va va, qr_pa pa, enum qr_cacheability cache)
+area_map_pages(struct qr_vmalloc *area, qr_va va, qr_pa pa, unsigned order,
+               enum qr_cacheability cache)
 {
     const struct qr_leaf leaf = {
         .pa = pa,
@@ -312,34 +325,72 @@ area_map_page(struct qr_vmalloc *area, qr_va va, qr_pa pa, enum qr_cacheability 
         .flags = QR_LEAF_ACCESSED | QR_LEAF_DIRTY,
         .cache = (uint8_t)cache,
     };
-    struct qr_va_range page = {va, qr_va_of(va.v + QR_PAGE_SIZE)};
+    struct qr_va_range pages = {va, qr_va_of(va.v + (QR_PAGE_SIZE << order))};
     struct qr_cursor cursor;
 
-    qr_cursor_open(&cursor, area->kernel->tables, page, NULL);
+    qr_cursor_open(&cursor, area->kernel->tables, pages, NULL);
     enum qr_status status = qr_cursor_prepare(&cursor, va, 0);
 
-    if (status == QR_OK)
+    if (status == QR_OK && order > 0)
+        qr_cursor_map_group(&cursor, va, &leaf);
+    else if (status == QR_OK)
         qr_cursor_map(&cursor, va, &leaf);
     qr_cursor_close(&cursor);
     return status;
 }
 
+/* Frames for 1 << @order pages at @va. */
+static enum qr_status
+area_map_block(struct qr_vmalloc *area, qr_va va, unsigned order, unsigned alloc_flags)
+{
+    struct qr_frame *head = order == 0 ? qr_frame_alloc(area->frames, alloc_flags)
+                                       : qr_frame_alloc_block(area->frames, order, alloc_flags);
+
+    if (head == NULL)
+        return QR_ERR_NO_MEMORY;
+    enum qr_status status =
+        area_map_pages(area, va, qr_frame_pa(area->frames, head), order, QR_CACHE_WRITE_BACK);
+
+    if (status != QR_OK) {
+        qr_frame_put(area->frames, head);
+        return status;
+    }
+    if (order > 0)
+        qr_frame_split_block(area->frames, head); /* each goes by itself in the end */
+    qr_counter_add(qr_frames_counters(area->frames), QR_PAGES_VMALLOC, 1l << order);
+    return QR_OK;
+}
+
+/* Whether a group can begin at @at. */
+static bool
+group_fits(const struct qr_vmalloc *area, uintptr_t at, uintptr_t end)
+{
+    uintptr_t bytes = (uintptr_t)QR_PAGE_SIZE << area->group_order;
+
+    return area->group_order > 0 && (at & (bytes - 1)) == 0 && end - at >= bytes;
+}
+
 static enum qr_status
 area_map_frames(struct qr_vmalloc *area, struct qr_va_range range, unsigned alloc_flags)
 {
-    for (uintptr_t at = range.start.v; at < range.end.v; at += QR_PAGE_SIZE) {
-        struct qr_frame *frame = qr_frame_alloc(area->frames, alloc_flags | QR_ALLOC_HIGH);
+    bool groups = true;
+    uintptr_t at = range.start.v;
 
-        if (frame == NULL)
-            return QR_ERR_NO_MEMORY;
-        enum qr_status status = area_map_page(area, qr_va_of(at), qr_frame_pa(area->frames, frame),
-                                              QR_CACHE_WRITE_BACK);
-
-        if (status != QR_OK) {
-            qr_frame_put(area->frames, frame);
-            return status;
+    alloc_flags |= QR_ALLOC_HIGH;
+    while (at < range.end.v) {
+        if (groups && group_fits(area, at, range.end.v)) {
+            groups = area_map_block(area, qr_va_of(at), area->group_order,
+                                    alloc_flags | QR_ALLOC_NO_REPORT) == QR_OK;
+            if (groups) {
+                at += (uintptr_t)QR_PAGE_SIZE << area->group_order;
+                continue;
+            }
         }
-        qr_counter_add(qr_frames_counters(area->frames), QR_PAGES_VMALLOC, 1);
+        enum qr_status status = area_map_block(area, qr_va_of(at), 0, alloc_flags);
+
+        if (status != QR_OK)
+            return status;
+        at += QR_PAGE_SIZE;
     }
     return QR_OK;
 }
@@ -351,7 +402,8 @@ area_map_device(struct qr_vmalloc *area, struct qr_va_range range, qr_pa pa,
     enum qr_status status = QR_OK;
 
     for (uintptr_t at = range.start.v; at < range.end.v && status == QR_OK; at += QR_PAGE_SIZE)
-        status = area_map_page(area, qr_va_of(at), qr_pa_of(pa.v + (at - range.start.v)), cache);
+        status =
+            area_map_pages(area, qr_va_of(at), qr_pa_of(pa.v + (at - range.start.v)), 0, cache);
     return status;
 }
 

@@ -6,6 +6,9 @@
  *   [ . . . . ] [ . . . . ]    flush: no TLB knows the group any more
  *   [ a b c'd ] [ . . . . ]    plain leaves, one of them changed
  *
+ *   [ a b c d ] [ . . . . ]    a group that goes as a whole
+ *   [ . . . . ] [ . . . . ]    flushed whenever the batch is
+ *
  * Hardware may keep a group in one TLB entry, so no member changes while the group stands, and a
  * bit that hardware sets for one member may be found in another.  Whatever changes an entry
  * calls qr_group_leave() first; whatever only reads one calls qr_group_member().  A format
@@ -66,6 +69,43 @@ qr_group_leave(struct qr_cursor *cursor, uintptr_t va, unsigned level)
 
     qr_port_window_close(table);
     return pte;
+}
+
+/* Nobody hears of a member before all are out: until then hardware may note something in any. */
+unsigned
+qr_group_take(struct qr_cursor *cursor, uintptr_t va, unsigned level, qr_unmap_fn fn, void *context)
+{
+    walk_format f = cursor->tables->format->traits;
+    size_t count = group_count(f, level);
+    size_t first = walk_index(f, va, level);
+    uintptr_t size = (uintptr_t)1 << f->shift(f, level);
+    void *table = qr_port_window_open(cursor->pa[level]);
+    struct qr_entry entry;
+
+    qr_assert((first & (count - 1)) == 0);
+    walk_decode(f, f->ungroup(f, pte_load(f, table, first), first), level, va, &entry);
+    for (size_t i = 0; i < count; i++) {
+        qr_pte old = f->ungroup(f, pte_exchange(f, table, first + i, 0), first + i);
+
+        entry.leaf.flags |= f->read_leaf(f, old, level).flags;
+        walk_note(f, cursor, va + i * size, level);
+    }
+    qr_port_window_close(table);
+    for (size_t i = 0; i < count; i++) {
+        fn(context, &entry);
+        entry.start.v += size;
+        entry.leaf.pa.v += size;
+    }
+    return (unsigned)count;
+}
+
+bool
+qr_cursor_is_grouped(struct qr_cursor *cursor, qr_va va)
+{
+    walk_format f = cursor->tables->format->traits;
+
+    walk_go(f, cursor, va, 0);
+    return walk_is_grouped(f, walk_load_at(f, cursor, va.v, cursor->level));
 }
 
 void

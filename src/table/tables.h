@@ -32,6 +32,12 @@ void qr_tables_retire(struct qr_tables *tables, struct qr_frame *const *list, si
 qr_pte qr_group_member(const struct qr_cursor *cursor, uintptr_t va, unsigned level);
 /* Make all of its group plain leaves: break, flush, make.  Returns what then stands at @va. */
 qr_pte qr_group_leave(struct qr_cursor *cursor, uintptr_t va, unsigned level);
+/*
+ * Take all of the group that begins at @va out, and note the flush; @fn hears of each member.
+ * Returns how many there were: the caller counts them.
+ */
+unsigned qr_group_take(struct qr_cursor *cursor, uintptr_t va, unsigned level, qr_unmap_fn fn,
+                       void *context);
 /* What is wrong with the group around @va in the table at @pa, or NULL. */
 const char *qr_group_check(const struct qr_tables *tables, qr_pa pa, uintptr_t va, unsigned level);
 

@@ -32,6 +32,25 @@ enum walk_purpose {
     WALK_TAKE, /* every entry that it visits is gone afterwards; drop tables left empty */
 };
 
+struct walk_unmap_state {
+    struct qr_va_range range;
+    qr_unmap_fn fn;
+    void *context;
+    qr_pte last;           /* the last leaf; 0: none */
+    bool present;          /* it could be cached */
+    struct qr_entry entry; /* what it said */
+};
+
+/* Whether @place begins a group that ends at or before @last. */
+static QR_ALWAYS_INLINE bool
+walk_begins_group(walk_format f, struct walk_place place, uintptr_t last)
+{
+    size_t members_mask = ((size_t)1 << f->info.group_bits[place.level]) - 1;
+    uintptr_t bytes = (members_mask + 1) << f->shift(f, place.level);
+
+    return (place.index & members_mask) == 0 && last - place.va >= bytes - 1;
+}
+
 /* The plain leaf of a member of a group, which stands alone if it is to be changed. */
 static QR_ALWAYS_INLINE qr_pte
 walk_take_member(struct qr_cursor *c, struct walk_place place, enum walk_purpose purpose)
@@ -64,8 +83,15 @@ walk_segment(walk_format f, struct qr_cursor *c, uintptr_t *io_va, uintptr_t las
             break;
         }
         visited++;
-        if (walk_is_grouped(f, place.pte))
+        if (walk_is_grouped(f, place.pte)) {
+            if (purpose == WALK_TAKE && walk_begins_group(f, place, last)) {
+                struct walk_unmap_state *unmap = state;
+
+                visited += (int)qr_group_take(c, va, level, unmap->fn, unmap->context) - 1;
+                continue;
+            }
             place.pte = walk_take_member(c, place, purpose);
+        }
         if (!visit(f, c, place, state)) {
             result = WALK_STOPPED;
             break;
@@ -122,15 +148,6 @@ walk_find(walk_format f, struct qr_cursor *c, qr_va from, struct qr_entry *out_e
         return false;
     return !walk_each(f, c, range, WALK_LOOK, walk_find_visit, out_entry);
 }
-
-struct walk_unmap_state {
-    struct qr_va_range range;
-    qr_unmap_fn fn;
-    void *context;
-    qr_pte last;           /* the last leaf; 0: none */
-    bool present;          /* it could be cached */
-    struct qr_entry entry; /* what it said */
-};
 
 static QR_ALWAYS_INLINE bool
 walk_unmap_visit(walk_format f, struct qr_cursor *c, struct walk_place place, void *state)

@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { THREADS = 4, PAGES = 12, BLOCK_PAGES = 3, ROUNDS = 150, LOADS = 60 };
+enum { THREADS = 4, PAGES = 12, BLOCK_PAGES = 35, ROUNDS = 150, LOADS = 60 };
 
 struct world {
     struct sim *sim;
@@ -162,7 +162,7 @@ kernel_block(struct thread *t)
 
     if (block == NULL)
         return;
-    for (size_t i = 0; i < 2 * BLOCK_PAGES; i++)
+    for (size_t i = 0; i < 6; i++)
         kernel_check(t, (uintptr_t)block + (pick(t, BLOCK_PAGES) << QR_PAGE_SHIFT));
     qr_vfree(t->world->area, block);
 }
@@ -277,6 +277,7 @@ world_boot(struct world *world, uint64_t seed)
         .heap = sim_heap(world->sim),
         .kernel = world->kernel,
         .range = {qr_va_of(start), qr_va_of(start + (256 << QR_PAGE_SHIFT))},
+        .groups = true,
     };
 
     ASSERT_STATUS(qr_vmalloc_init(world->area, &config), QR_OK);

@@ -74,14 +74,15 @@
 
 /* ---- Page-table entries of the boot code ----------------------------------- */
 
-#define ENTRY_VALID     (1 << 0)
-#define ENTRY_TABLE     (1 << 1) /* at level 0 of the library's count: a page */
-#define ENTRY_READ_ONLY (1 << 7) /* AP[2] */
-#define ENTRY_SHARED    (3 << 8) /* inner shareable */
-#define ENTRY_ACCESSED  (1 << 10)
-#define ENTRY_DBM       0x0008000000000000
-#define ENTRY_PXN       0x0020000000000000
-#define ENTRY_UXN       0x0040000000000000
+#define ENTRY_VALID      (1 << 0)
+#define ENTRY_TABLE      (1 << 1) /* at level 0 of the library's count: a page */
+#define ENTRY_READ_ONLY  (1 << 7) /* AP[2] */
+#define ENTRY_SHARED     (3 << 8) /* inner shareable */
+#define ENTRY_ACCESSED   (1 << 10)
+#define ENTRY_DBM        0x0008000000000000
+#define ENTRY_CONTIGUOUS 0x0010000000000000
+#define ENTRY_PXN        0x0020000000000000
+#define ENTRY_UXN        0x0040000000000000
 
 /* Memory type 0 is normal, write-back; 3 a device. */
 #define ENTRY_DEVICE     (3 << 2)

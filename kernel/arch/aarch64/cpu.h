@@ -38,6 +38,7 @@ struct cpu_features {
     bool random;     /* RNDR */
     bool tlbi_range; /* FEAT_TLBIRANGE */
     bool af_dbm;     /* hardware sets accessed and dirty */
+    bool bbm2;       /* FEAT_BBM, level 2: the size of a live leaf may change */
     unsigned long hwcap, hwcap2;
     char name[64];
     char flags[512];

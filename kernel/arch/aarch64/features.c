@@ -116,6 +116,7 @@ features_detect(void)
     f->pan = field(id[ID_MMFR1], 20) >= 1;
     f->af_dbm = field(id[ID_MMFR1], 0) >= 2;
     f->tlbi_range = field(id[ID_ISAR0], 56) >= 2;
+    f->bbm2 = field(id[ID_MMFR2], 52) >= 2;
     f->random = field(id[ID_ISAR0], 60) >= 1;
     detect_capabilities(f, id);
     detect_name(f);

@@ -32,10 +32,11 @@ device_map(const struct fdt_walk *node, unsigned index, const char *name)
 void
 platform_init(void)
 {
-    printk("cpu: %u-bit addresses, %u-bit identifiers%s%s%s\n", cpu_features.physical_bits,
+    printk("cpu: %u-bit addresses, %u-bit identifiers%s%s%s%s\n", cpu_features.physical_bits,
            cpu_features.asid_bits, cpu_features.pan ? ", PAN" : "",
            cpu_features.af_dbm ? ", accessed and dirty by hardware" : "",
-           cpu_features.tlbi_range ? ", flushes by range" : "");
+           cpu_features.tlbi_range ? ", flushes by range" : "",
+           cpu_features.bbm2 ? ", leaves split live" : "");
     gic_init();
     arm_timer_init();
 }
@@ -109,12 +110,19 @@ const struct qr_format *
 platform_format(void)
 {
 #if CONFIG_PAGE_SHIFT == 12
-    return &qr_format_aarch64_4k;
+    return cpu_features.bbm2 ? &qr_format_aarch64_4k_bbm2 : &qr_format_aarch64_4k;
 #elif CONFIG_PAGE_SHIFT == 14
-    return &qr_format_aarch64_16k;
+    return cpu_features.bbm2 ? &qr_format_aarch64_16k_bbm2 : &qr_format_aarch64_16k;
 #else
-    return &qr_format_aarch64_64k;
+    return cpu_features.bbm2 ? &qr_format_aarch64_64k_bbm2 : &qr_format_aarch64_64k;
 #endif
+}
+
+/* The contiguous hint is part of the architecture; a CPU may ignore it. */
+bool
+platform_groups(void)
+{
+    return true;
 }
 
 struct qr_va_range

@@ -11,6 +11,7 @@
 
 #include <memory.h>
 
+#include <quire/arch.h>
 #include <quire_aarch64.h>
 
 /* Classes of ESR_EL1 beside the aborts of quire_aarch64.h. */
@@ -105,11 +106,26 @@ is_page_fault(uint64_t esr)
     return qr_aarch64_fault_kind(esr) <= QR_AARCH64_FAULT_PERMISSION;
 }
 
+/**
+ * Where a live leaf is split (FEAT_BBM), a CPU may for a moment find the old and a new
+ * entry, and may say so.  @return whether that was it
+ */
+static bool
+conflict_settled(uint64_t esr)
+{
+    if (qr_aarch64_fault_kind(esr) != QR_AARCH64_FAULT_TLB_CONFLICT)
+        return false;
+    qr_arch_flush_all(QR_FLUSH_HERE);
+    return true;
+}
+
 static void
 abort_user(struct trap_frame *frame)
 {
     enum page_fault_result result = PAGE_FAULT_UNMAPPED;
 
+    if (conflict_settled(frame->esr))
+        return;
     if (!is_page_fault(frame->esr)) {
         bool alignment = qr_aarch64_fault_kind(frame->esr) == QR_AARCH64_FAULT_ALIGNMENT;
 
@@ -141,6 +157,8 @@ abort_kernel(struct trap_frame *frame)
 {
     uintptr_t fixup = qr_aarch64_fixup(frame->pc);
 
+    if (conflict_settled(frame->esr))
+        return;
     if (frame->far >= USER_LIMIT || fixup == 0)
         die(frame, fault_text(frame));
     if (!(frame->pstate & PSR_IRQ_MASKED) && is_page_fault(frame->esr)) {

@@ -72,6 +72,12 @@ platform_format(void)
     return formats[cpu_features.levels][cpu_features.svpbmt];
 }
 
+bool
+platform_groups(void)
+{
+    return cpu_features.svnapot;
+}
+
 struct qr_pa_range
 platform_table_frames(void)
 {

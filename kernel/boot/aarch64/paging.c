@@ -3,7 +3,7 @@
  * The kernel's first own page tables.
  *
  * They hold the direct map (usable memory; pages and all sizes of blocks, as
- * alignment allows; never executable; nothing of what firmware wants unmapped) and
+ * alignment allows, with the contiguous hint where a whole group of them fits; never executable; nothing of what firmware wants unmapped) and
  * the kernel image section by section (text executable, the rest not; only data
  * writable).  Where the direct map shows the kernel's text and constants it is
  * read-only too.  TTBR0 holds an empty table until the first user space.
@@ -17,6 +17,7 @@
 #include <boot.h>
 #include <boot_pages.h>
 #include <kstring.h>
+#include <platform.h>
 #include <quire/table.h>
 
 #include "cpu.h"
@@ -46,6 +47,7 @@ extern table boot_root, empty_root;
 
 static uint64_t image_base; /* physical */
 static uint64_t root;       /* physical */
+static struct qr_format_info format;
 
 static table window_tables[WINDOW_TABLES] __attribute__((aligned(PAGE_BYTES)));
 static unsigned window_tables_used;
@@ -177,8 +179,24 @@ leaf_fits(unsigned level, uint64_t va, uint64_t pa, uint64_t bytes)
     return level == 0 || (level <= BLOCK_LEVEL && ((va | pa) & (size - 1)) == 0 && bytes >= size);
 }
 
+/** How many leaves from @p entry on are mapped as one group; 1 where none fits. */
+static unsigned
+group_leaves(const uint64_t *entry, unsigned level, uint64_t va, uint64_t pa, uint64_t bytes)
+{
+    uint64_t size = (uint64_t)1 << (level_shift(level) + format.group_bits[level]);
+    unsigned count = 1u << format.group_bits[level];
+
+    if (((va | pa) & (size - 1)) != 0 || bytes < size)
+        return 1;
+    for (unsigned i = 0; i < count; i++) {
+        if (entry[i] & ENTRY_VALID)
+            return 1;
+    }
+    return count;
+}
+
 /**
- * Set one leaf for @p va, as large as fits.  What is mapped already stays: the
+ * Set one leaf or group for @p va, as large as fits.  What is mapped already stays: the
  * first mapping of a page counts.  @return how far the entry met reaches
  */
 static uint64_t
@@ -194,8 +212,13 @@ map_leaf(uint64_t va, uint64_t pa, uint64_t bytes, uint64_t flags)
         if (leaf)
             return size - (va & (size - 1));
         if (!(*entry & ENTRY_VALID) && leaf_fits(level, va, pa, bytes)) {
-            *entry = pa | flags | ENTRY_VALID | ENTRY_ACCESSED | (level ? 0 : ENTRY_TABLE);
-            return size;
+            unsigned count = group_leaves(entry, level, va, pa, bytes);
+
+            flags |= count > 1 ? ENTRY_CONTIGUOUS : 0;
+            for (unsigned i = 0; i < count; i++)
+                entry[i] = (pa + i * size) | flags | ENTRY_VALID | ENTRY_ACCESSED |
+                           (level ? 0 : ENTRY_TABLE);
+            return count * size;
         }
         if (!(*entry & ENTRY_VALID))
             *entry = boot_pages_alloc(1) | ENTRY_TABLE_BOOT;
@@ -290,6 +313,7 @@ run_on(uint64_t new_root)
 void
 paging_init(void)
 {
+    qr_format_info(platform_format(), &format);
     open_windows();
     boot_pages_init(image_pa(data_end), DIRECT_MAP_BYTES);
     root = boot_pages_alloc(1);
@@ -304,7 +328,7 @@ paging_init(void)
 /* ---- Audit ------------------------------------------------------------------------ */
 
 struct audit {
-    unsigned leaves, executable, violations;
+    unsigned leaves, grouped, executable, violations;
 };
 
 static void
@@ -315,6 +339,7 @@ audit_leaf(struct audit *audit, uint64_t va, uint64_t entry)
     const char *wrong = NULL;
 
     audit->leaves++;
+    audit->grouped += (entry & ENTRY_CONTIGUOUS) != 0;
     audit->executable += execute;
     if (write && execute)
         wrong = "writable and executable";
@@ -370,7 +395,7 @@ paging_audit(uint64_t audited_root)
             path[level] = (struct audit_level){entry & ENTRY_ADDRESS, 0};
         }
     }
-    printk("audit: %u kernel mappings, %u executable, %u violations\n", audit.leaves,
-           audit.executable, audit.violations);
+    printk("audit: %u kernel mappings, %u of them in groups, %u executable, %u violations\n",
+           audit.leaves, audit.grouped, audit.executable, audit.violations);
     return audit.violations;
 }

@@ -4,6 +4,7 @@
  *
  * They hold the direct map (usable memory but for what the firmware wants left
  * unmapped; leaves of 1 GiB, 2 MiB and 4 KiB as alignment allows; never executable),
+ * where the CPU has Svnapot, groups of 64 KiB between the last two;
  * the kernel image section by section (text executable, the rest not; only data
  * writable), and one page of the serial port's registers, so that there is a way to
  * complain.  Where the direct map shows the kernel's text and constants it is
@@ -20,6 +21,7 @@
 
 #include <boot.h>
 #include <boot_pages.h>
+#include <platform.h>
 
 #include "../../arch/riscv64/cpu.h"
 
@@ -27,6 +29,9 @@
 #define PTE_LEAF    (PTE_READ | PTE_WRITE | PTE_EXECUTE)
 #define PTE_ADDRESS 0x003ffffffffffc00u /* of what it points to, >> 2 */
 
+#define PTE_GROUP ((uint64_t)1 << 63 | 8u << 10) /* Svnapot, of 64 KiB */
+
+#define GROUP_PAGES    16u
 #define TABLE_ENTRIES  512u
 #define LEVELS_MAX     5u
 #define LEAF_LEVEL_MAX 2u
@@ -90,8 +95,23 @@ leaf_fits(unsigned level, uint64_t va, uint64_t pa, uint64_t bytes)
     return level <= LEAF_LEVEL_MAX && ((va | pa) & (size - 1)) == 0 && bytes >= size;
 }
 
+/** How many leaves that begin with @p entry are mapped as one group; 1 where none fits. */
+static unsigned
+group_pages(const uint64_t *entry, unsigned level, uint64_t va, uint64_t pa, uint64_t bytes)
+{
+    uint64_t size = (uint64_t)GROUP_PAGES << QR_PAGE_SHIFT;
+
+    if (level > 0 || !cpu_features.svnapot || ((va | pa) & (size - 1)) != 0 || bytes < size)
+        return 1;
+    for (unsigned i = 0; i < GROUP_PAGES; i++) {
+        if (entry[i] != 0)
+            return 1;
+    }
+    return GROUP_PAGES;
+}
+
 /**
- * Set one leaf for @p va, as large as fits.  What is mapped already stays: the
+ * Set one leaf or group for @p va, as large as fits.  What is mapped already stays: the
  * first mapping of a page counts.  @return how far the entry met reaches
  */
 static uint64_t
@@ -106,8 +126,12 @@ map_leaf(uint64_t va, uint64_t pa, uint64_t bytes, uint64_t flags)
         if (*entry & PTE_LEAF)
             return size - (va & (size - 1));
         if (*entry == 0 && leaf_fits(level, va, pa, bytes)) {
-            *entry = pa >> 2 | flags;
-            return size;
+            unsigned pages = group_pages(entry, level, va, pa, bytes);
+
+            /* The members of a group are all the same. */
+            for (unsigned i = 0; i < pages; i++)
+                entry[i] = pa >> 2 | flags | (pages > 1 ? PTE_GROUP : 0);
+            return pages * size;
         }
         if (*entry == 0)
             *entry = boot_pages_alloc(1) >> 2 | PTE_VALID;
@@ -215,7 +239,7 @@ paging_entry(uintptr_t va)
 /* ---- Audit ------------------------------------------------------------------------ */
 
 struct audit {
-    unsigned leaves, executable, violations;
+    unsigned leaves, grouped, executable, violations;
 };
 
 static void
@@ -225,6 +249,7 @@ audit_leaf(struct audit *audit, uint64_t va, uint64_t entry)
     const char *wrong = NULL;
 
     audit->leaves++;
+    audit->grouped += entry >> 63;
     audit->executable += (entry & PTE_EXECUTE) != 0;
     if ((entry & PTE_WRITE) && (entry & PTE_EXECUTE))
         wrong = "writable and executable";
@@ -280,7 +305,7 @@ paging_audit(uint64_t audited_root)
             audit_leaf(&audit, audit_va(path, level), entry);
         at->index++;
     }
-    printk("audit: %u kernel mappings, %u executable, %u violations\n", audit.leaves,
-           audit.executable, audit.violations);
+    printk("audit: %u kernel mappings, %u of them in groups, %u executable, %u violations\n",
+           audit.leaves, audit.grouped, audit.executable, audit.violations);
     return audit.violations;
 }

@@ -12,28 +12,33 @@
 /* A machine whose kernel tables have an area of 256 pages. */
 struct machine {
     struct sim *sim;
-    struct qr_tlb_space kernel;
     struct qr_vmalloc *area;
 };
 
 static void
-boot(struct machine *machine)
+boot_on(struct machine *machine, enum sim_mmu mmu)
 {
-    machine->sim = sim_boot((struct sim_options){.frames = 1024, .cpus = 2});
+    machine->sim = sim_boot(
+        (struct sim_options){.frames = 1024, .cpus = 2, .mmu = mmu, .features = SIM_KERNEL_HALF});
     uintptr_t start = sim_kernel_start(machine->sim).v + (64u << 20);
 
-    qr_tlb_space_init(&machine->kernel, sim_tlb(machine->sim), sim_kernel_tables(machine->sim));
-    machine->kernel.global = true;
     machine->area = qr_kcalloc(sim_heap(machine->sim), 1, qr_vmalloc_size(), 0);
     const struct qr_vmalloc_config config = {
         .name = "area",
         .frames = sim_frames(machine->sim),
         .heap = sim_heap(machine->sim),
-        .kernel = &machine->kernel,
+        .kernel = sim_kernel_space(machine->sim),
         .range = {qr_va_of(start), qr_va_of(start + BYTES)},
+        .groups = true,
     };
 
     ASSERT_STATUS(qr_vmalloc_init(machine->area, &config), QR_OK);
+}
+
+static void
+boot(struct machine *machine)
+{
+    boot_on(machine, SIM_MMU_DEFAULT);
 }
 
 static void
@@ -187,6 +192,88 @@ TEST(vmalloc, every_refusal_leaves_nothing)
         shutdown(&machine);
     } while (block == NULL);
     EXPECT_GT(refusal, 5u);
+}
+
+/* How many of @pages pages at @block are mapped as members of groups. */
+static size_t
+grouped(struct machine *machine, const char *block, size_t pages)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < pages; i++) {
+        qr_va va = qr_va_of((uintptr_t)block + i * PAGE);
+        struct qr_va_range page = {va, qr_va_of(va.v + PAGE)};
+        struct qr_cursor cursor;
+
+        EXPECT_TRUE(look(machine, block + i * PAGE).present);
+        qr_cursor_open(&cursor, sim_kernel_tables(machine->sim), page, NULL);
+        count += qr_cursor_is_grouped(&cursor, va);
+        qr_cursor_close(&cursor);
+    }
+    return count;
+}
+
+static const enum sim_mmu mmus_with_groups[] = {SIM_MMU_AARCH64_4K, SIM_MMU_RISCV64_SV39};
+
+#define GROUP 16u /* pages, on both */
+
+/*
+ *  page     0 1       15 16      31 32  ...
+ *           G[block.....][ group ][ group ]      G: the guard
+ */
+TEST(vmalloc, large_blocks_are_mapped_in_groups)
+{
+    for (size_t m = 0; m < QR_ARRAY_COUNT(mmus_with_groups); m++) {
+        struct machine machine;
+        struct qr_format_info format;
+
+        boot_on(&machine, mmus_with_groups[m]);
+        qr_format_info(sim_format(machine.sim), &format);
+        ASSERT_EQ(1u << format.group_bits[0], GROUP);
+        char *block = qr_vmalloc(machine.area, 3 * GROUP * PAGE, QR_ALLOC_ZERO, "groups");
+
+        ASSERT_NOT_NULL(block);
+        EXPECT_EQ(grouped(&machine, block, 3 * GROUP), 2 * GROUP);
+        EXPECT_EQ(grouped(&machine, block, GROUP - 1), 0u);
+        EXPECT_EQ(qr_counter_read(qr_frames_counters(sim_frames(machine.sim)), QR_PAGES_VMALLOC),
+                  3 * GROUP);
+        EXPECT_EQ(*(char *)sim_ram(machine.sim, look(&machine, block + 20 * PAGE).pa), 0);
+        char *other = qr_vmalloc(machine.area, GROUP * PAGE, 0, "too short for one");
+        EXPECT_EQ(grouped(&machine, other, GROUP), 0u);
+        qr_vfree(machine.area, block);
+        EXPECT_FALSE(look(&machine, block + 20 * PAGE).present);
+        qr_vfree(machine.area, other);
+        EXPECT_EQ(qr_counter_read(qr_frames_counters(sim_frames(machine.sim)), QR_PAGES_VMALLOC),
+                  0u);
+        shutdown(&machine);
+    }
+}
+
+/* Refusing the block of a group costs the group; refusing a page costs the call. */
+TEST(vmalloc, without_blocks_of_frames_single_ones_do)
+{
+    for (size_t m = 0; m < QR_ARRAY_COUNT(mmus_with_groups); m++) {
+        unsigned refusal = 0, without = 0;
+        char *block;
+        uint64_t refused;
+
+        do {
+            struct machine machine;
+
+            boot_on(&machine, mmus_with_groups[m]);
+            sim_refuse_next(machine.sim, &refusal);
+            block = qr_vmalloc(machine.area, 3 * GROUP * PAGE, 0, "test");
+            refused = sim_refused(machine.sim);
+            sim_refuse_nth(machine.sim, 0, SIM_REFUSE_ONCE);
+            validate(&machine);
+            if (block != NULL && refused > 0)
+                without += grouped(&machine, block, 3 * GROUP) < 2 * GROUP;
+            qr_vfree(machine.area, block);
+            shutdown(&machine);
+        } while (refused > 0);
+        EXPECT_EQ(without, 2u);
+        EXPECT_GT(refusal, GROUP);
+    }
 }
 
 TEST(vmalloc, misuse_is_named)

@@ -288,6 +288,75 @@ TEST(group, unmap_range_tells_of_each_member)
     }
 }
 
+static void
+note_flags(void *context, const struct qr_entry *entry)
+{
+    *(unsigned *)context &= entry->leaf.flags;
+}
+
+/* The last member carries what hardware noted; all the same nothing is flushed before the batch is. */
+TEST(group, one_that_goes_as_a_whole_is_not_broken_up)
+{
+    EVERY_GROUP(format, level)
+    {
+        struct group g;
+        struct watch watch = {&g, 1};
+        struct qr_cursor c;
+        unsigned flags = ~0u;
+        size_t first;
+
+        group_boot(&g, format, level);
+        group_map(&g);
+        group_open(&g, &c);
+        void *table = group_table(&g, &c, &first);
+        size_t last = first + g.size / g.part - 1;
+        qr_pte pte = pte_load(g.rig->f, table, last);
+        pte_store(g.rig->f, table, last, g.rig->f->flag(g.rig->f, pte, level, QR_LEAF_DIRTY, 0));
+        EXPECT_TRUE(qr_cursor_is_grouped(&c, qr_va_of(g.va + g.part)));
+        g.rig->flushed = watch_flush;
+        g.rig->context = &watch;
+        qr_cursor_unmap_range(&c, rig_range(g.va, g.size), note_flags, &flags);
+        EXPECT_EQ(watch.flushed, 1u);
+        EXPECT_EQ(flags, QR_LEAF_DIRTY);
+        EXPECT_FALSE(qr_cursor_is_grouped(&c, qr_va_of(g.va + g.part)));
+        qr_cursor_close(&c);
+        g.rig->batch.flush(&g.rig->batch);
+        EXPECT_GE(watch.flushed, g.size);
+        g.rig->flushed = NULL;
+        rig_validate(g.rig);
+        group_shutdown(&g);
+    }
+}
+
+/* A range that begins or ends inside the group leaves the others where they are. */
+TEST(group, a_part_of_one_goes_alone)
+{
+    EVERY_GROUP(format, level)
+    {
+        for (unsigned end = 0; end < 2; end++) {
+            struct group g;
+            struct qr_cursor c;
+
+            group_boot(&g, format, level);
+            group_map(&g);
+            uintptr_t cut = 3 * g.part;
+            group_open(&g, &c);
+            qr_cursor_unmap_range(&c,
+                                  end ? rig_range(g.va + cut, g.size - cut) : rig_range(g.va, cut),
+                                  rig_ignore, NULL);
+            EXPECT_EQ(qr_cursor_query(&c, qr_va_of(g.va)).kind,
+                      end ? QR_ENTRY_LEAF : QR_ENTRY_NONE);
+            EXPECT_EQ(qr_cursor_query(&c, qr_va_of(g.va + cut)).kind,
+                      end ? QR_ENTRY_NONE : QR_ENTRY_LEAF);
+            qr_cursor_close(&c);
+            g.rig->batch.flush(&g.rig->batch);
+            EXPECT_EQ(group_members(&g), 0);
+            rig_validate(g.rig);
+            group_shutdown(&g);
+        }
+    }
+}
+
 TEST(group, a_member_above_level_0_is_split_alone)
 {
     EVERY_GROUP(format, level)
