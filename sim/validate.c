@@ -64,6 +64,12 @@ count_mapping(struct census *census, const struct sim_mapping *mapping)
     census->writable[index] += (mapping->prot & QR_PROT_WRITE) != 0;
 }
 
+static bool
+is_huge_zero(struct qr_vm *vm, qr_pa pa)
+{
+    return pa.v - atomic_load(&vm->huge_zero_pa) < vm->huge_bytes;
+}
+
 static void
 leaf_check(struct census *census, struct qr_space *space, uintptr_t va,
            const struct sim_mapping *mapping)
@@ -88,7 +94,7 @@ leaf_check(struct census *census, struct qr_space *space, uintptr_t va,
     if (frame == NULL)
         sim_fail("page %#llx maps %#llx, where there is no frame", at,
                  (unsigned long long)mapping->pa.v);
-    if (frame == census->vm->zero) {
+    if (frame == census->vm->zero || is_huge_zero(census->vm, mapping->pa)) {
         if ((rwx & QR_PROT_WRITE) != 0)
             sim_fail("page %#llx may write the frame of zeroes", at);
         return;
@@ -124,9 +130,14 @@ space_census(struct census *census, struct qr_space *space)
 
     while (
         mmu_next_leaf(census->sim, space->tables.root_pa, &va, census->sim->user_end, &mapping)) {
-        leaf_check(census, space, va, &mapping);
-        count_mapping(census, &mapping);
-        va += (uintptr_t)1 << mapping.shift;
+        struct sim_mapping page = mapping;
+        uintptr_t end = va + ((uintptr_t)1 << mapping.shift);
+
+        /* Each page of a larger one has to be right by itself. */
+        for (; va < end; va += QR_PAGE_SIZE, page.pa.v += QR_PAGE_SIZE) {
+            leaf_check(census, space, va, &page);
+            count_mapping(census, &page);
+        }
     }
 }
 

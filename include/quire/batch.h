@@ -33,6 +33,8 @@ struct qr_tlb_space {
 #define QR_BATCH_FRAMES 128
 /** Page tables that it can own. */
 #define QR_BATCH_TABLES 32
+/** Runs of frames (of large leaves) that it can own. */
+#define QR_BATCH_BLOCKS 8
 /** Runs of neighbouring pages that it remembers; with more, all of the space is flushed. */
 #define QR_BATCH_RUNS 8
 /** Up to so many pages are flushed one by one; beyond, the whole space (see docs/tlb.md). */
@@ -47,6 +49,7 @@ struct qr_tlb_batch {
     unsigned page_count; /**< entries in all runs */
     unsigned frame_count;
     unsigned table_count;
+    unsigned block_count;
     bool whole;        /**< too many: all of the space */
     bool naive;        /**< flush at every note (see qr_tlb_set_naive()) */
     bool tables_freed; /**< walk caches too; lazy CPUs must be told */
@@ -54,6 +57,10 @@ struct qr_tlb_batch {
     bool registered;   /**< counted in the space's pending batches */
     struct qr_frame *frames[QR_BATCH_FRAMES];
     struct qr_frame *tables[QR_BATCH_TABLES];
+    struct {
+        struct qr_frame *head;
+        size_t pages;
+    } blocks[QR_BATCH_BLOCKS];
 };
 
 /** The slow way of qr_tlb_batch_note(): no neighbour of the last note. */
@@ -87,6 +94,16 @@ qr_tlb_batch_add_frame(struct qr_tlb_batch *batch, struct qr_frame *frame)
     if (qr_unlikely(batch->frame_count == QR_BATCH_FRAMES))
         batch->flush(batch);
     batch->frames[batch->frame_count++] = frame;
+}
+
+/** The same for one reference to each of @p pages frames that lie side by side. */
+static inline void
+qr_tlb_batch_add_block(struct qr_tlb_batch *batch, struct qr_frame *head, size_t pages)
+{
+    if (qr_unlikely(batch->block_count == QR_BATCH_BLOCKS))
+        batch->flush(batch);
+    batch->blocks[batch->block_count].head = head;
+    batch->blocks[batch->block_count++].pages = pages;
 }
 
 /** The batch takes over a page table that was unlinked and marked dead. */

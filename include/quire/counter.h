@@ -38,6 +38,12 @@ enum qr_counter {
     QR_EVENT_ZERO_FILL,    /**< frames cleared for a fault */
     QR_EVENT_FAULT_AROUND, /**< pages mapped beside the one that faulted */
     QR_EVENT_FORK,
+    QR_EVENT_THP_FAULT,       /**< faults that mapped a huge page */
+    QR_EVENT_THP_FALLBACK,    /**< ... that could not have one */
+    QR_EVENT_THP_ZERO,        /**< huge frames of zeroes made */
+    QR_EVENT_THP_ZERO_FAIL,   /**< ... that could not be made */
+    QR_EVENT_THP_SPLIT_LEAF,  /**< large leaves that became tables */
+    QR_EVENT_THP_SPLIT_PAGE,  /**< of these, those of frames rather than of zeroes */
     QR_EVENT_MIGRATE,         /**< frames in use that moved */
     QR_EVENT_MIGRATE_FAIL,    /**< ... that were to move and stayed */
     QR_EVENT_COMPACT,         /**< compactions */

@@ -124,6 +124,7 @@ enum qr_alloc_flag {
     QR_ALLOC_DMA = 1 << 4,       /**< below 16 MiB */
     QR_ALLOC_HIGH = 1 << 5,      /**< high memory will do */
     QR_ALLOC_NO_REPORT = 1 << 6, /**< failure is expected: no log */
+    QR_ALLOC_OPPORTUNE = 1 << 7, /**< never calls the reclaim hook and leaves the reserve alone */
 };
 
 /** The largest order of one block: 1 GiB of 4 KiB frames. */
@@ -237,6 +238,12 @@ QR_MUST_USE bool qr_frame_try_get(struct qr_frame *frame);
 
 /** Drop a reference; the last one frees the frame or block. */
 void qr_frame_put(struct qr_frames *frames, struct qr_frame *frame);
+
+/**
+ * Drop a reference of each of @p count single frames that lie side by side: frames that lose
+ * their last one go back together, so a block of them is whole again at once.
+ */
+void qr_frame_put_run(struct qr_frames *frames, struct qr_frame *first, size_t count);
 
 /** The descriptor of @p pfn, or NULL where the machine has no memory there. */
 struct qr_frame *qr_frame_find(struct qr_frames *frames, qr_pfn pfn);

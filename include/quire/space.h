@@ -77,6 +77,37 @@ bool qr_vm_may_promise(const struct qr_vm *vm, size_t pages);
 void qr_vm_set_max_regions(struct qr_vm *vm, size_t max_regions);
 size_t qr_vm_max_regions(const struct qr_vm *vm);
 
+/* ---- Transparent huge pages ---------------------------------------------- */
+
+/** Which private anonymous regions get huge pages (Linux's transparent_hugepage/enabled). */
+enum qr_huge_mode {
+    QR_HUGE_NEVER,   /**< none: the default of the library */
+    QR_HUGE_ADVISED, /**< those that QR_ADVICE_HUGE asked for */
+    QR_HUGE_ALWAYS,  /**< all but those that QR_ADVICE_NO_HUGE excepted */
+};
+
+/** When a fault makes room for a huge page by moving frames (Linux's defrag). */
+enum qr_huge_defrag {
+    QR_DEFRAG_NEVER,
+    QR_DEFRAG_ADVISED,       /**< in regions that QR_ADVICE_HUGE asked for (Linux's default) */
+    QR_DEFRAG_DEFER,         /**< not in the fault: wake the background thread */
+    QR_DEFRAG_DEFER_ADVISED, /**< as ADVISED, and as DEFER in other regions */
+    QR_DEFRAG_ALWAYS,
+};
+
+struct qr_huge_policy {
+    enum qr_huge_mode mode;
+    enum qr_huge_defrag defrag;
+    bool zero_page; /**< what is only read shows a huge frame of zeroes */
+};
+
+/** What is mapped stays as it is.  Default: NEVER, ADVISED, true.  Context: any. */
+void qr_vm_set_huge_policy(struct qr_vm *vm, const struct qr_huge_policy *policy);
+struct qr_huge_policy qr_vm_huge_policy(const struct qr_vm *vm);
+/** Bytes of one: of the format's smallest large leaf; 0 where that is more than a program can be
+ *  given at once (2048 pages). */
+size_t qr_vm_huge_bytes(const struct qr_vm *vm);
+
 /* ---- Regions ------------------------------------------------------------- */
 
 enum qr_region_flag {
@@ -157,8 +188,10 @@ struct qr_space {
     struct qr_space_counts counts; /* S for the region-derived ones */
     _Atomic long resident[3];      /* anon, file, shmem; exact: changed with each entry */
     _Atomic long swapped;
+    _Atomic long large_leaves; /* leaves above level 0; changes with each, by its table's lock */
     _Atomic size_t peak_resident;
     unsigned default_lock_flags; /* S: mlockall(MCL_FUTURE) */
+    _Atomic bool huge_disabled;  /* no huge pages whatever the policy says; forks inherit it */
     void *host;                  /* the host's own */
 };
 
@@ -206,10 +239,10 @@ struct qr_map_request {
 QR_MUST_USE enum qr_status qr_space_map(struct qr_space *space,
                                         const struct qr_map_request *request, qr_va *out_va);
 /**
- * Holes are fine.  A descriptor is needed only to cut a hole into one region: all other
- * unmapping works with no memory left.  On return no CPU can use a translation of the range.
+ * Holes are fine.  A descriptor is needed only to cut a hole into one region, and a table to
+ * cut a huge page: all other unmapping works with no memory left.  On return no CPU can use a translation of the range.
  *
- * @return QR_ERR_RANGE misaligned, empty or outside; QR_ERR_NO_MEMORY no descriptor for a
+ * @return QR_ERR_RANGE misaligned, empty or outside; QR_ERR_NO_MEMORY no descriptor or table for a
  *         split, or it would exceed the region limit (nothing changed)
  */
 QR_MUST_USE enum qr_status qr_space_unmap(struct qr_space *space, qr_va start, size_t bytes);
@@ -317,6 +350,12 @@ QR_MUST_USE enum qr_status qr_space_populate(struct qr_space *space, qr_va start
 
 /** A copy-on-write copy with the same layout.  On failure nothing remains and nothing changed. */
 QR_MUST_USE enum qr_status qr_space_fork(struct qr_space *space, struct qr_space **out_child);
+
+/** No transparent huge pages here from now on (prctl PR_SET_THP_DISABLE).  Context: any. */
+void qr_space_set_huge_disabled(struct qr_space *space, bool disabled);
+bool qr_space_huge_disabled(const struct qr_space *space);
+/** Would a fault in @p region map huge pages, were there memory?  Its space's lock is held. */
+bool qr_region_is_huge_eligible(const struct qr_region *region);
 
 /** The region that holds @p va, or the first one above it; NULL past the last.  Lock held. */
 struct qr_region *qr_space_find(const struct qr_space *space, qr_va va);

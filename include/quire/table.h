@@ -234,6 +234,13 @@ bool qr_cursor_find(struct qr_cursor *cursor, qr_va from, struct qr_entry *out_e
  */
 QR_MUST_USE enum qr_status qr_cursor_prepare(struct qr_cursor *cursor, qr_va va, unsigned level);
 
+/** Entries that are not empty in the lowest table of the cursor's path. */
+static inline uint32_t
+qr_cursor_table_entries(const struct qr_cursor *cursor)
+{
+    return atomic_load_explicit(&cursor->path[cursor->level]->maps, memory_order_relaxed);
+}
+
 /** Set a leaf where prepare succeeded and nothing or a mark stands. */
 void qr_cursor_map(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);
 

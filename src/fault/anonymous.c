@@ -4,6 +4,8 @@
  *
  * Read: the machine's frame of zeroes, read-only, neither counted nor referenced.
  * Write: a cleared frame of one's own.
+ *
+ * Where the first page of a whole block is touched, huge.c is asked first.
  */
 #include "fault.h"
 
@@ -58,9 +60,22 @@ install_zero(struct fault_ctx *ctx)
     ctx->frame = ctx->vm->zero;
 }
 
+/* Whether nothing at all stands under the entry that would hold a huge page. */
+static inline bool
+fault_table_is_empty(const struct fault_ctx *ctx)
+{
+    return ctx->entry.level > 0 || qr_cursor_table_entries(&ctx->cursor) == 0;
+}
+
 enum fault_step
 qr_fault_anonymous(struct fault_ctx *ctx)
 {
+    if (qr_unlikely(fault_table_is_empty(ctx)) && qr_fault_wants_huge(ctx)) {
+        enum fault_step step = qr_fault_huge(ctx);
+
+        if (step != FAULT_NEXT)
+            return step;
+    }
     if (qr_cursor_prepare(&ctx->cursor, ctx->va, 0) != QR_OK)
         return FAULT_WAIT_MEMORY;
     if (!fault_is_write(ctx)) {

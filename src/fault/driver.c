@@ -125,6 +125,8 @@ fault_end_attempt(struct fault_ctx *ctx, enum fault_step step, unsigned *memory_
         return fault_wait_memory(ctx, (*memory_waits)++);
     if (step == FAULT_WAIT_PAGE)
         return fault_wait_page(ctx, object, index);
+    if (step == FAULT_WAIT_HUGE)
+        qr_fault_wait_huge(ctx);
     return true;
 }
 
@@ -141,6 +143,8 @@ fault_run_slowly(struct fault_ctx *ctx, enum fault_step step)
     qr_fault_drop_pages(ctx);
     if (ctx->spare != NULL)
         qr_frame_put(ctx->vm->config.frames, ctx->spare);
+    if (ctx->huge != NULL)
+        qr_frame_put_run(ctx->vm->config.frames, ctx->huge, qr_vm_huge_pages(ctx->vm));
     return ctx->outcome;
 }
 
@@ -157,8 +161,11 @@ qr_fault_begin(struct fault_ctx *ctx, struct qr_space *space, qr_va va, unsigned
     ctx->want_frame = false;
     ctx->lock_for_write = false;
     ctx->want_write = false;
+    ctx->want_huge = false;
+    ctx->no_huge = false;
     ctx->region = NULL;
     ctx->spare = NULL;
+    ctx->huge = NULL;
     ctx->page = NULL;
     ctx->around_count = 0;
     ctx->outcome = QR_FAULT_HANDLED;

@@ -16,6 +16,7 @@ enum fault_step {
     FAULT_RESTART,     /* drop everything and start again (ctx->want_write: with the other lock) */
     FAULT_WAIT_MEMORY, /* drop everything, find a frame, start again */
     FAULT_WAIT_PAGE,   /* drop everything, have the object read the page, start again */
+    FAULT_WAIT_HUGE,   /* drop everything, find the frames of a huge page, start again */
     FAULT_NEED_PAGE,   /* within resolve: the object's page first, without the cursor */
 };
 
@@ -35,8 +36,11 @@ struct fault_ctx {
     /* What the driver holds. */
     bool lock_for_write; /* the lock is held for writing */
     bool want_write;     /* a restart needs it so */
+    bool want_huge;      /* the cursor is to cover the block around va */
+    bool no_huge;        /* there was none: a small page will do */
     struct qr_region *region;
     struct qr_frame *spare; /* from a wait for memory */
+    struct qr_frame *huge;  /* from a wait for a huge page: cleared single frames */
     struct qr_frame *page;  /* the object's page, with a reference; to be re-validated */
     struct qr_frame *around[FAULT_AROUND_MAX]; /* its cached neighbours, with references */
     size_t around_count;
@@ -66,8 +70,16 @@ enum fault_step qr_fault_resolve(struct fault_ctx *ctx);
 enum fault_step qr_fault_anonymous(struct fault_ctx *ctx);
 enum fault_step qr_fault_object(struct fault_ctx *ctx);
 enum fault_step qr_fault_leaf(struct fault_ctx *ctx);
+enum fault_step qr_fault_large_leaf(struct fault_ctx *ctx);
 enum fault_step qr_fault_mark(struct fault_ctx *ctx);
 enum fault_step qr_fault_break_cow(struct fault_ctx *ctx);
+
+/* Nothing stands at va and no table below: may a huge page come?  The cursor is open. */
+bool qr_fault_wants_huge(const struct fault_ctx *ctx);
+/* Map one; FAULT_NEXT: it cannot be, map a small one. */
+enum fault_step qr_fault_huge(struct fault_ctx *ctx);
+/* Nothing is locked: get what the next attempt needs for one. */
+void qr_fault_wait_huge(struct fault_ctx *ctx);
 
 /* Get the object's page without sleeping; the cursor is closed. */
 enum fault_step qr_fault_fetch_page(struct fault_ctx *ctx);

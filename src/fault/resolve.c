@@ -15,6 +15,8 @@
 static struct qr_va_range
 resolve_range(const struct fault_ctx *ctx)
 {
+    if (qr_unlikely(ctx->want_huge))
+        return qr_huge_range(ctx->vm, ctx->va);
     if (ctx->around_count > 0)
         return qr_range_of(ctx->around_va.v,
                            ctx->around_va.v + (ctx->around_count << QR_PAGE_SHIFT));
@@ -140,7 +142,8 @@ qr_fault_leaf(struct fault_ctx *ctx)
     const struct qr_leaf *leaf = &ctx->entry.leaf;
     bool write = fault_is_write(ctx);
 
-    qr_assert(ctx->entry.level == 0);
+    if (qr_unlikely(ctx->entry.level > 0))
+        return qr_fault_large_leaf(ctx);
     ctx->frame =
         leaf->pa.v == ctx->vm->zero_pa.v ? ctx->vm->zero : qr_leaf_frame(ctx->region, leaf);
     if (write && (leaf->prot & QR_PROT_WRITE) == 0) {

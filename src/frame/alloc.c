@@ -15,6 +15,9 @@
 
 #include <quire/writer.h>
 
+/* Who may not ask for memory to be reclaimed. */
+#define ALLOC_NO_HOOK (QR_ALLOC_ATOMIC | QR_ALLOC_RECLAIMER | QR_ALLOC_OPPORTUNE)
+
 static void
 zone_pressed_update(struct frame_zone *zone)
 {
@@ -66,8 +69,7 @@ qr_alloc_retry(struct qr_frames *frames, size_t wanted, unsigned alloc_flags, un
 {
     if ((*attempt)++ == 0 && qr_lanes_any_open(frames) && qr_lanes_drain(frames) != 0)
         return true;
-    if (*attempt > ALLOC_ATTEMPTS || frames->reclaim == NULL ||
-        (alloc_flags & (QR_ALLOC_ATOMIC | QR_ALLOC_RECLAIMER)))
+    if (*attempt > ALLOC_ATTEMPTS || frames->reclaim == NULL || (alloc_flags & ALLOC_NO_HOOK))
         return false;
     return frames->reclaim(frames->reclaim_context, wanted, alloc_flags) != 0;
 }
@@ -150,7 +152,7 @@ request_is_hopeless(struct qr_frames *frames, unsigned node, size_t wanted, unsi
             wanted + atomic_load_explicit(&zone->floor[depth][kind], memory_order_relaxed))
             return false;
     }
-    return frames->reclaim == NULL || (alloc_flags & (QR_ALLOC_ATOMIC | QR_ALLOC_RECLAIMER));
+    return frames->reclaim == NULL || (alloc_flags & ALLOC_NO_HOOK);
 }
 
 struct qr_frame *
@@ -634,4 +636,32 @@ qr_frame_put(struct qr_frames *frames, struct qr_frame *frame)
         frame_release(frames, frame);
     else if (qr_unlikely(refs == 0))
         frame_bad_put(frames, frame);
+}
+
+void
+qr_frame_put_run(struct qr_frames *frames, struct qr_frame *first, size_t count)
+{
+    qr_pfn pfn = qr_frame_pfn(frames, first);
+    struct qr_frame *frame = first;
+    struct qr_frame *free[ROW_FRAMES];
+    size_t freed = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if ((pfn.v + i) % BLOCK_FRAMES == 0)
+            frame = qr_frame_of(frames, qr_pfn_of(pfn.v + i));
+        uint32_t refs = atomic_fetch_sub_explicit(&frame->refs, 1, memory_order_acq_rel);
+
+        if (qr_unlikely(refs == 0))
+            frame_bad_put(frames, frame);
+        if (refs == 1) {
+            frame_retire(frames, frame);
+            free[freed++] = frame;
+        }
+        frame++;
+        if (freed == ROW_FRAMES || (freed > 0 && i + 1 == count)) {
+            qr_frames_give(frames, freed, free);
+            qr_counter_add(frames->counters, QR_EVENT_FREE, (long)freed);
+            freed = 0;
+        }
+    }
 }

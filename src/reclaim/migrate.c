@@ -19,7 +19,7 @@
 #include <quire/assert.h>
 #include <quire/reclaim.h>
 
-#include "space/vm.h"
+#include "space/region.h"
 
 /* The living space at that address, with a reference; or NULL. */
 static struct qr_space *
@@ -60,6 +60,23 @@ entry_is_exclusive(struct qr_vm *vm, const struct qr_entry *entry, const struct 
            (atomic_load_explicit(&frame->flags, memory_order_relaxed) & busy) == 0;
 }
 
+/*
+ * The entry at @va; a large leaf over @frame is split first, since whoever wants the frame wants
+ * all of its block.  (Compaction does not look at blocks without a free frame.)
+ */
+static struct qr_entry
+entry_at(struct qr_space *space, struct qr_cursor *cursor, qr_va va, const struct qr_frame *frame)
+{
+    struct qr_entry entry = qr_cursor_query(cursor, va);
+
+    if (entry.kind != QR_ENTRY_LEAF || entry.level == 0 ||
+        entry.leaf.pa.v + (va.v - entry.start.v) != qr_frame_pa(space->vm->config.frames, frame).v)
+        return entry;
+    if (qr_large_split(cursor, space, &entry) != QR_OK)
+        return entry; /* large still: it is not the frame's alone */
+    return qr_cursor_query(cursor, va);
+}
+
 /* The entry at @va, which names @frame, gets @target.  The cursor is open. */
 static void
 entry_move(struct qr_vm *vm, struct qr_cursor *cursor, qr_va va, struct qr_frame *frame,
@@ -95,7 +112,7 @@ migrate_private(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *targe
     if (page < space->layout.user_end.v >> QR_PAGE_SHIFT) {
         qr_tlb_batch_init(&batch, &space->tlb);
         qr_cursor_open(&cursor, &space->tables, qr_range_of(va.v, va.v + QR_PAGE_SIZE), &batch);
-        struct qr_entry entry = qr_cursor_query(&cursor, va);
+        struct qr_entry entry = entry_at(space, &cursor, va, frame);
 
         moved = entry_is_exclusive(vm, &entry, frame);
         if (moved)

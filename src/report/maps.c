@@ -102,10 +102,11 @@ struct usage {
 };
 
 static void
-usage_add_leaf(struct usage *usage, struct qr_frames *frames, const struct qr_leaf *leaf,
-               size_t bytes)
+usage_add_page(struct usage *usage, struct qr_frames *frames, const struct qr_leaf *leaf,
+               size_t offset)
 {
-    struct qr_frame *frame = qr_frame_find(frames, qr_pa_to_pfn(leaf->pa));
+    const size_t bytes = QR_PAGE_SIZE;
+    struct qr_frame *frame = qr_frame_find(frames, qr_pa_to_pfn(qr_pa_of(leaf->pa.v + offset)));
 
     /* The shared zero frame and device memory belong to nobody. */
     if (frame == NULL ||
@@ -143,9 +144,11 @@ region_usage(const struct qr_region *region)
            entry.start.v < region->end.v) {
         size_t bytes = (size_t)1 << qr_format_shift(tables->format, entry.level);
 
-        if (entry.kind == QR_ENTRY_LEAF)
-            usage_add_leaf(&usage, tables->frames, &entry.leaf, bytes);
-        else if (entry.mark.kind == QR_MARK_SWAP)
+        /* The pages of a large leaf may have different numbers of sharers. */
+        for (size_t at_page = 0; entry.kind == QR_ENTRY_LEAF && at_page < bytes;
+             at_page += QR_PAGE_SIZE)
+            usage_add_page(&usage, tables->frames, &entry.leaf, at_page);
+        if (entry.kind == QR_ENTRY_MARK && entry.mark.kind == QR_MARK_SWAP)
             usage.swap += bytes;
         at = qr_va_of(entry.start.v + bytes);
     }

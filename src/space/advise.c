@@ -107,8 +107,7 @@ advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
     case QR_ADVICE_DONT_NEED:
     case QR_ADVICE_DONT_NEED_LOCKED:
     case QR_ADVICE_FREE:
-        qr_zap_range(region, piece, QR_ZAP_ALL, advise->batch);
-        break;
+        return qr_zap_range(region, piece, QR_ZAP_ALL, advise->batch);
     case QR_ADVICE_REMOVE:
         qr_object_punch(region->object, qr_region_object_page(region, piece.start),
                         qr_region_object_page(region, piece.start) + qr_va_range_pages(piece));
@@ -117,6 +116,13 @@ advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
         break;
     }
     return QR_OK;
+}
+
+static bool
+advice_takes_out(enum qr_advice advice)
+{
+    return advice == QR_ADVICE_DONT_NEED || advice == QR_ADVICE_DONT_NEED_LOCKED ||
+           advice == QR_ADVICE_FREE;
 }
 
 /* Only a change of regions needs the lock for writing. */
@@ -134,6 +140,8 @@ advise_locked(struct qr_change *change, struct qr_va_range range, struct advise 
         qr_rw_read_lock(&space->lock);
     if (write)
         status = qr_change_reserve_cuts(change, range);
+    else if (advice_takes_out(advise->advice))
+        status = qr_large_cut(space, range); /* before the first page goes */
     if (status == QR_OK)
         status = qr_change_each(change, range, QR_HOLES_SKIP, advise_piece, advise);
 

@@ -21,9 +21,11 @@ cuts_at(const struct qr_space *space, qr_va va)
 enum qr_status
 qr_change_reserve_cuts(struct qr_change *change, struct qr_va_range range)
 {
-    const struct qr_space *space = change->space;
+    struct qr_space *space = change->space;
+    enum qr_status status =
+        qr_change_reserve(change, cuts_at(space, range.start) + cuts_at(space, range.end));
 
-    return qr_change_reserve(change, cuts_at(space, range.start) + cuts_at(space, range.end));
+    return status == QR_OK ? qr_large_cut(space, range) : status;
 }
 
 enum qr_status

@@ -65,8 +65,7 @@ fork_regions(const struct qr_space *space, struct qr_change *change)
 struct fork_copy {
     struct qr_space *child;
     const struct qr_region *region; /* of the parent */
-    struct qr_tlb_batch *batch;
-    struct qr_frame *frame; /* of the entry that is asked about; NULL: a mark */
+    struct qr_frame *frame;         /* of the entry that is asked about; NULL: a mark */
     struct qr_tally tally;
 };
 
@@ -79,8 +78,18 @@ fork_wants(void *context, const struct qr_entry *entry)
     copy->frame = NULL;
     if (entry->kind == QR_ENTRY_MARK)
         return true;
-    copy->frame = qr_leaf_frame(copy->region, &entry->leaf);
+    copy->frame = qr_unlikely(entry->level > 0) ? qr_large_of(copy->region->space, entry).head
+                                                : qr_leaf_frame(copy->region, &entry->leaf);
     return copy->frame != NULL && qr_frame_type(copy->frame) == QR_FRAME_ANON;
+}
+
+static QR_NOINLINE void
+fork_copied_large(struct fork_copy *copy, const struct qr_entry *entry)
+{
+    struct qr_large large = qr_large_of(copy->region->space, entry);
+
+    qr_tally_large(&copy->tally, copy->region, &large, 1);
+    qr_large_count(copy->child, &large, 1);
 }
 
 static void
@@ -88,34 +97,36 @@ fork_copied(void *context, const struct qr_entry *entry)
 {
     struct fork_copy *copy = context;
 
-    (void)entry;
     if (copy->frame == NULL)
         return;
+    if (qr_unlikely(entry->level > 0)) {
+        fork_copied_large(copy, entry);
+        return;
+    }
     qr_frame_get(copy->frame);
     qr_tally_leaf(&copy->tally, copy->region, copy->frame, 1);
 }
 
-/* Copy the private entries of @chunk. */
+/* Copy the private entries of @chunk, which the cursor @from covers, and close that. */
 static enum qr_status
-fork_chunk(struct fork_copy *copy, struct qr_va_range chunk)
+fork_chunk(struct fork_copy *copy, struct qr_cursor *from, struct qr_va_range chunk)
 {
     static const struct qr_copy_ops ops = {.wanted = fork_wants, .copied = fork_copied};
-    struct qr_cursor from, to;
+    struct qr_cursor to;
 
-    qr_cursor_open(&from, &copy->region->space->tables, chunk, copy->batch);
     qr_cursor_open(&to, &copy->child->tables, chunk, NULL);
-    enum qr_status status = qr_cursor_copy_range(&from, &to, chunk, &ops, copy);
+    enum qr_status status = qr_cursor_copy_range(from, &to, chunk, &ops, copy);
 
     qr_tally_apply(&copy->tally, copy->child);
     qr_cursor_close(&to);
-    qr_cursor_close(&from);
+    qr_cursor_close(from);
     return status;
 }
 
 static enum qr_status
 fork_entries(struct qr_space *space, struct qr_space *child, struct qr_tlb_batch *batch)
 {
-    struct fork_copy copy = {.child = child, .batch = batch};
+    struct fork_copy copy = {.child = child};
     unsigned skip =
         QR_REGION_SHARED | QR_REGION_DEVICE | QR_REGION_DONT_FORK | QR_REGION_WIPE_ON_FORK;
     enum qr_status status = QR_OK;
@@ -124,11 +135,12 @@ fork_entries(struct qr_space *space, struct qr_space *child, struct qr_tlb_batch
          copy.region != NULL && status == QR_OK; copy.region = qr_region_next(copy.region)) {
         struct qr_va_range rest = qr_region_range(copy.region);
         struct qr_va_range chunk;
+        struct qr_cursor from;
 
         if ((copy.region->flags & skip) != 0)
             continue;
-        while (status == QR_OK && qr_chunk_next(&space->tables, &rest, &chunk))
-            status = fork_chunk(&copy, chunk);
+        while (status == QR_OK && qr_chunk_open(&from, space, &rest, &chunk, batch))
+            status = fork_chunk(&copy, &from, chunk);
     }
     return status;
 }
@@ -145,6 +157,7 @@ fork_locked(struct qr_space *space, struct qr_change *change)
     child->brk_start = space->brk_start;
     child->brk_end = space->brk_end;
     child->limits = space->limits;
+    qr_space_set_huge_disabled(child, qr_space_huge_disabled(space));
 
     enum qr_status status = fork_regions(space, change);
 

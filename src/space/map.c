@@ -36,13 +36,17 @@ unmap_makes_hole(const struct qr_space *space, struct qr_va_range range)
 enum qr_status
 qr_unmap_prepare(struct qr_change *change, struct qr_va_range range)
 {
-    const struct qr_space *space = change->space;
+    struct qr_space *space = change->space;
 
-    if (!unmap_makes_hole(space, range))
-        return QR_OK;
-    if (space->counts.region_count >= qr_vm_max_regions(space->vm))
-        return QR_ERR_NO_MEMORY;
-    return qr_change_reserve(change, 1);
+    if (unmap_makes_hole(space, range)) {
+        if (space->counts.region_count >= qr_vm_max_regions(space->vm))
+            return QR_ERR_NO_MEMORY;
+        enum qr_status status = qr_change_reserve(change, 1);
+
+        if (status != QR_OK)
+            return status;
+    }
+    return qr_large_cut(space, range);
 }
 
 static void
@@ -53,7 +57,7 @@ unmap_entries(struct qr_space *space, struct qr_va_range range)
     qr_tlb_batch_init(&batch, &space->tlb);
     for (struct qr_region *region = qr_space_find(space, range.start);
          region != NULL && region->start.v < range.end.v; region = qr_region_next(region))
-        qr_zap_range(region, qr_region_clip(region, range), QR_ZAP_ALL, &batch);
+        qr_zap_surely(region, qr_region_clip(region, range), &batch);
     qr_tlb_batch_finish(&batch);
 }
 

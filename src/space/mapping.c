@@ -37,8 +37,10 @@ mapping_unmap(struct qr_mapping *mapping, size_t first, size_t last, bool privat
     struct qr_tlb_batch batch;
 
     qr_tlb_batch_init(&batch, &region->space->tlb);
-    qr_zap_range(region, mapping_range(region, first, last),
-                 private_copies ? QR_ZAP_ALL : QR_ZAP_OBJECT, &batch);
+    enum qr_status status = qr_zap_range(region, mapping_range(region, first, last),
+                                         private_copies ? QR_ZAP_ALL : QR_ZAP_OBJECT, &batch);
+
+    qr_assert(status == QR_OK); /* what of objects is mapped by large leaves is cut at their ends */
     qr_tlb_batch_finish(&batch);
 }
 
@@ -52,7 +54,7 @@ clean_leaves(struct qr_cursor *cursor, struct qr_va_range range)
         if (entry.kind == QR_ENTRY_LEAF && (entry.leaf.prot & QR_PROT_WRITE) != 0)
             qr_cursor_update(cursor, entry.start, entry.leaf.prot & ~(unsigned)QR_PROT_WRITE, 0,
                              QR_LEAF_DIRTY);
-        at = qr_va_of(entry.start.v + QR_PAGE_SIZE);
+        at = qr_va_of(qr_entry_end(cursor->tables, &entry));
     }
 }
 
@@ -60,16 +62,13 @@ static void
 mapping_clean(struct qr_mapping *mapping, size_t first, size_t last)
 {
     struct qr_region *region = region_of_mapping(mapping);
-    struct qr_tables *tables = &region->space->tables;
     struct qr_va_range rest = mapping_range(region, first, last);
     struct qr_va_range chunk;
+    struct qr_cursor cursor;
     struct qr_tlb_batch batch;
 
     qr_tlb_batch_init(&batch, &region->space->tlb);
-    while (qr_chunk_next(tables, &rest, &chunk)) {
-        struct qr_cursor cursor;
-
-        qr_cursor_open(&cursor, tables, chunk, &batch);
+    while (qr_chunk_open(&cursor, region->space, &rest, &chunk, &batch)) {
         clean_leaves(&cursor, chunk);
         qr_cursor_close(&cursor);
     }

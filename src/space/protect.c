@@ -25,12 +25,18 @@ static bool
 leaf_may_write(void *context, const struct qr_entry *entry)
 {
     const struct qr_region *region = context;
-    const struct qr_frame *frame = qr_leaf_frame(region, &entry->leaf);
+    const struct qr_frame *frame;
+    struct qr_large large;
 
     if ((region->flags & QR_REGION_DEVICE) != 0)
         return true;
     if (qr_region_is_shared(region))
         return qr_object_is_memory(region->object);
+    if (entry->level > 0) {
+        large = qr_large_of(region->space, entry);
+        return qr_large_is_exclusive(region->space->vm->config.frames, &large);
+    }
+    frame = qr_leaf_frame(region, &entry->leaf);
     /* New users of the frame need the table lock, which the cursor holds. */
     return frame != NULL && qr_frame_type(frame) == QR_FRAME_ANON &&
            atomic_load_explicit(&frame->refs, memory_order_acquire) == 1;
@@ -46,9 +52,10 @@ protect_publish_code(struct qr_cursor *cursor, const struct qr_region *region,
 
     while (at.v < range.end.v && qr_cursor_find(cursor, at, &entry)) {
         if (entry.kind == QR_ENTRY_LEAF && qr_leaf_frame(region, &entry.leaf) != NULL &&
-            !qr_arch_code_written(entry.leaf.pa, QR_PAGE_SIZE))
+            !qr_arch_code_written(entry.leaf.pa,
+                                  qr_entry_end(cursor->tables, &entry) - entry.start.v))
             return;
-        at = qr_va_of(entry.start.v + QR_PAGE_SIZE);
+        at = qr_va_of(qr_entry_end(cursor->tables, &entry));
     }
 }
 
@@ -56,14 +63,11 @@ static void
 protect_entries(struct qr_region *region, struct qr_va_range range, struct qr_attributes attributes,
                 struct qr_tlb_batch *batch)
 {
-    struct qr_tables *tables = &region->space->tables;
     unsigned prot = qr_leaf_prot(attributes.prot);
     struct qr_va_range chunk;
+    struct qr_cursor cursor;
 
-    while (qr_chunk_next(tables, &range, &chunk)) {
-        struct qr_cursor cursor;
-
-        qr_cursor_open(&cursor, tables, chunk, batch);
+    while (qr_chunk_open(&cursor, region->space, &range, &chunk, batch)) {
         if ((attributes.prot & ~region->prot & QR_PROT_EXEC) != 0)
             protect_publish_code(&cursor, region, chunk);
         qr_cursor_protect_range(&cursor, chunk, prot, attributes.pkey, leaf_may_write, region);

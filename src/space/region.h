@@ -274,6 +274,13 @@ qr_count_may_commit(const struct qr_space *space, unsigned flags, size_t pages)
 /* How much of a table a cursor covers at a time: interrupts are off meanwhile. */
 #define QR_CHUNK_BYTES ((size_t)1024 << QR_PAGE_SHIFT)
 
+/* Asked under a table's lock, or under the space's: is there a large leaf there at all? */
+static inline bool
+qr_space_has_large(const struct qr_space *space)
+{
+    return atomic_load_explicit(&space->large_leaves, memory_order_relaxed) != 0;
+}
+
 /* The slow way of qr_chunk_next(): @rest is longer than a chunk. */
 bool qr_chunk_cut(struct qr_tables *tables, struct qr_va_range *rest,
                   struct qr_va_range *out_chunk);
@@ -294,7 +301,27 @@ qr_chunk_next(struct qr_tables *tables, struct qr_va_range *rest, struct qr_va_r
     return true;
 }
 
-/* The frame that a leaf of @region holds a reference to; NULL: the zero frame or a device. */
+/* The slow way of qr_chunk_open(): let the chunk take in all of a leaf that reaches across its end. */
+void qr_chunk_widen(struct qr_cursor *cursor, struct qr_va_range *rest,
+                    struct qr_va_range *io_chunk);
+
+/* The same with a cursor opened on the piece, which cuts no large leaf but at @rest's own ends. */
+static inline bool
+qr_chunk_open(struct qr_cursor *cursor, struct qr_space *space, struct qr_va_range *rest,
+              struct qr_va_range *out_chunk, struct qr_tlb_batch *batch)
+{
+    if (!qr_chunk_next(&space->tables, rest, out_chunk))
+        return false;
+    qr_cursor_open(cursor, &space->tables, *out_chunk, batch);
+    if (qr_unlikely(qr_space_has_large(space)) && rest->start.v < rest->end.v)
+        qr_chunk_widen(cursor, rest, out_chunk);
+    return true;
+}
+
+/*
+ * The frame that a leaf at level 0 of @region holds a reference to; NULL: the zero frame or a
+ * device.  qr_large_of() is for the others.
+ */
 static inline struct qr_frame *
 qr_leaf_frame(const struct qr_region *region, const struct qr_leaf *leaf)
 {
@@ -320,12 +347,97 @@ enum qr_zap_what {
     QR_ZAP_ALL,
     QR_ZAP_OBJECT, /* leaves of the object's own frames; private copies stay */
 };
-/* Take entries of @range, within @region, out; the batch owns the frames. */
-void qr_zap_range(const struct qr_region *region, struct qr_va_range range, enum qr_zap_what what,
-                  struct qr_tlb_batch *batch);
+/*
+ * Take entries of @range, within @region, out; the batch owns the frames.
+ * @return QR_ERR_NO_MEMORY a large leaf at one of the ends could not be split: never where
+ *         qr_large_cut() came before, under the same lock for writing
+ */
+QR_MUST_USE enum qr_status qr_zap_range(const struct qr_region *region, struct qr_va_range range,
+                                        enum qr_zap_what what, struct qr_tlb_batch *batch);
+
+/* All entries of @range, at whose ends no large leaf sticks out. */
+static inline void
+qr_zap_surely(const struct qr_region *region, struct qr_va_range range, struct qr_tlb_batch *batch)
+{
+    enum qr_status status = qr_zap_range(region, range, QR_ZAP_ALL, batch);
+
+    qr_assert(status == QR_OK);
+}
 
 /* @range has been unmapped: give empty tables around it back if the space has too many.  S. */
 void qr_tables_sweep(struct qr_space *space, struct qr_va_range range);
+
+/* ---- Large leaves (large.c) ------------------------------------------------ */
+
+/* What is behind one. */
+struct qr_large {
+    struct qr_frame *head; /* the first frame; NULL: the huge frame of zeroes */
+    size_t pages;
+};
+struct qr_large qr_large_of(const struct qr_space *space, const struct qr_entry *entry);
+/* Pages that a leaf at @level maps. */
+size_t qr_large_pages(const struct qr_tables *tables, unsigned level);
+
+typedef void (*qr_large_fn)(void *context, struct qr_frame *frame, size_t index);
+void qr_large_each_frame(struct qr_frames *frames, const struct qr_large *large, qr_large_fn fn,
+                         void *context);
+/* Whether each of its frames is private memory with this one reference. */
+bool qr_large_is_exclusive(struct qr_frames *frames, const struct qr_large *large);
+
+/* A large leaf came (+1) or went (-1) in @space; under its table's lock. */
+void qr_large_count(struct qr_space *space, const struct qr_large *large, int delta);
+/* As qr_tally_leaf() for each frame of one; what comes takes its references here, too. */
+void qr_tally_large(struct qr_tally *tally, const struct qr_region *region,
+                    const struct qr_large *large, int delta);
+
+/*
+ * The large leaf @entry, in which the cursor (with a batch) has its place, becomes a table, or goes
+ * where it shows zeroes.  @return QR_ERR_NO_MEMORY nothing changed
+ */
+QR_MUST_USE enum qr_status qr_large_split(struct qr_cursor *cursor, struct qr_space *space,
+                                          const struct qr_entry *entry);
+/* Let no large leaf reach across the ends of @range, which are the cursor's. */
+QR_MUST_USE enum qr_status qr_large_cut_ends(struct qr_cursor *cursor, struct qr_space *space,
+                                             struct qr_va_range range);
+QR_MUST_USE enum qr_status qr_large_cut_slowly(struct qr_space *space, struct qr_va_range range);
+/* Split every large leaf of @range. */
+QR_MUST_USE enum qr_status qr_large_split_range(struct qr_space *space, struct qr_va_range range);
+
+/* Let no large leaf reach across the ends of @range.  QR_ERR_NO_MEMORY: no page sees a change. */
+QR_MUST_USE static inline enum qr_status
+qr_large_cut(struct qr_space *space, struct qr_va_range range)
+{
+    return qr_likely(!qr_space_has_large(space)) ? QR_OK : qr_large_cut_slowly(space, range);
+}
+
+/* ---- Huge pages (huge.c) -------------------------------------------------- */
+
+void qr_huge_init(struct qr_vm *vm);
+void qr_huge_fini(struct qr_vm *vm);
+
+/* The aligned block around @va; meaningless where the machine has no huge pages. */
+static inline struct qr_va_range
+qr_huge_range(const struct qr_vm *vm, qr_va va)
+{
+    uintptr_t start = va.v & ~(vm->huge_bytes - 1);
+
+    return qr_range_of(start, start + vm->huge_bytes);
+}
+
+/* Whether all of the aligned block around @va lies in @region. */
+static inline bool
+qr_huge_fits(const struct qr_region *region, qr_va va)
+{
+    struct qr_va_range block = qr_huge_range(region->space->vm, va);
+
+    return block.start.v >= region->start.v && block.end.v <= region->end.v &&
+           block.start.v < block.end.v;
+}
+
+/* Cleared frames for a huge page of @region's kind, each single; NULL where none is to be had. */
+struct qr_frame *qr_huge_alloc(struct qr_vm *vm);
+/* Have the huge frame of zeroes.  @return false: no memory */
+bool qr_huge_zero_ready(struct qr_vm *vm);
 
 /* ---- Pieces of the calls -------------------------------------------------- */
 

@@ -80,8 +80,11 @@ static enum qr_status
 move_prepare(struct remap *remap, const struct qr_region *region)
 {
     struct qr_space *space = remap->change.space;
-    enum qr_status status = move_build(remap);
+    enum qr_status status = qr_large_split_range(space, remap->old);
     struct qr_tlb_batch batch;
+
+    if (status == QR_OK)
+        status = move_build(remap);
 
     if (status == QR_OK)
         return QR_OK;
@@ -91,7 +94,7 @@ move_prepare(struct remap *remap, const struct qr_region *region)
     place.start = remap->new_start;
     place.end = qr_va_of(remap->new_start.v + remap->new_bytes);
     qr_tlb_batch_init(&batch, &space->tlb);
-    qr_zap_range(&place, qr_region_range(&place), QR_ZAP_ALL, &batch);
+    qr_zap_surely(&place, qr_region_range(&place), &batch);
     qr_tlb_batch_finish(&batch);
     return status;
 }
@@ -312,6 +315,10 @@ remap_fixed(struct remap *remap, const struct qr_region *region)
     status = remap_check_move(remap, region);
     if (status == QR_OK)
         status = remap_reserve(remap);
+    if (status == QR_OK)
+        status = qr_large_cut(remap->change.space, target);
+    if (status == QR_OK)
+        status = qr_large_cut(remap->change.space, dropped);
     if (status != QR_OK)
         return status;
     qr_unmap_commit(&remap->change, target);

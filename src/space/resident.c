@@ -26,9 +26,11 @@ resident_entries(struct qr_tables *tables, struct qr_va_range chunk, uint8_t *ou
 
     qr_cursor_open(&cursor, tables, chunk, NULL);
     while (at.v < chunk.end.v && qr_cursor_find(&cursor, at, &entry)) {
-        if (entry.kind == QR_ENTRY_LEAF)
-            out[(entry.start.v - chunk.start.v) >> QR_PAGE_SHIFT] = 1;
-        at = qr_va_of(entry.start.v + QR_PAGE_SIZE);
+        uintptr_t va = qr_max_size(at.v, entry.start.v);
+
+        at = qr_va_of(qr_min_size(qr_entry_end(tables, &entry), chunk.end.v));
+        for (; entry.kind == QR_ENTRY_LEAF && va < at.v; va += QR_PAGE_SIZE)
+            out[(va - chunk.start.v) >> QR_PAGE_SHIFT] = 1;
     }
     qr_cursor_close(&cursor);
 }

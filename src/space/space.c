@@ -75,7 +75,7 @@ space_drop_regions(struct qr_space *space, struct qr_change *change)
     qr_tlb_batch_init(&batch, &space->tlb);
     for (region = qr_region_of(qr_tree_first(&space->regions)); region != NULL;
          region = qr_region_next(region))
-        qr_zap_range(region, qr_region_range(region), QR_ZAP_ALL, &batch);
+        qr_zap_surely(region, qr_region_range(region), &batch);
     qr_tlb_batch_finish(&batch);
     while ((region = qr_region_of(space->regions.root)) != NULL)
         qr_region_drop(change, region);

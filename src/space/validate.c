@@ -13,13 +13,14 @@
  *   8 private frames are writable only where exclusive; the zero frame never
  *   9 an object's frame is the object's page there, and inside its size
  *  10 resident counts are the sums over the entries
+ *  11 a large leaf lies within one region, and the space counts them
  *
  * The machine:
- *  11 every space on the list is sound, and the list is as long as it says
- *  12 a frame's `maps` is the number of entries in all spaces that map it
- *  13 a frame has at least as many references as entries, and an object's one more
+ *  12 every space on the list is sound, and the list is as long as it says
+ *  13 a frame's `maps` is the number of entries in all spaces that map it
+ *  14 a frame has at least as many references as entries, and an object's one more
  *
- * 12 needs a count for each frame and has no memory for it: it takes each entry
+ * 13 needs a count for each frame and has no memory for it: it takes each entry
  * off the frame's own count, looks whether zero is left everywhere, and puts
  * them back.
  */
@@ -189,7 +190,7 @@ check_object_leaf(struct check *check, const struct qr_region *region, const str
 }
 
 static void
-check_leaf(struct check *check, const struct qr_region *region, const struct qr_entry *entry,
+check_page(struct check *check, const struct qr_region *region, const struct qr_entry *entry,
            long *resident)
 {
     unsigned long at = entry->start.v;
@@ -222,6 +223,49 @@ check_leaf(struct check *check, const struct qr_region *region, const struct qr_
     }
 }
 
+/* The page of a large leaf at @offset as the small leaf that would say the same. */
+static struct qr_entry
+page_of_large(const struct qr_entry *entry, uintptr_t offset)
+{
+    struct qr_entry page = *entry;
+
+    page.level = 0;
+    page.start.v += offset;
+    page.leaf.level = 0;
+    page.leaf.pa.v += offset;
+    return page;
+}
+
+struct check_sums {
+    long resident[3];
+    long large;
+};
+
+static void
+check_leaf(struct check *check, const struct qr_region *region, const struct qr_entry *entry,
+           struct check_sums *sums)
+{
+    uintptr_t end = qr_entry_end(&check->space->tables, entry);
+
+    if (entry->level == 0) {
+        check_page(check, region, entry, sums->resident);
+        return;
+    }
+    sums->large++;
+    CHECK(check, end <= region->end.v, "the large leaf at 0x%lx leaves its region",
+          (unsigned long)entry->start.v);
+    if (qr_leaf_is_zero(check->space->vm, &entry->leaf)) {
+        CHECK(check, (entry->leaf.prot & QR_PROT_WRITE) == 0,
+              "the huge frame of zeroes is writable at 0x%lx", (unsigned long)entry->start.v);
+        return;
+    }
+    for (uintptr_t at = entry->start.v; at < end && check->sound; at += QR_PAGE_SIZE) {
+        struct qr_entry page = page_of_large(entry, at - entry->start.v);
+
+        check_page(check, region, &page, sums->resident);
+    }
+}
+
 /* The next entry of the user half at or after *va. */
 static bool
 next_entry(struct qr_space *space, qr_va *va, struct qr_entry *out_entry)
@@ -229,7 +273,7 @@ next_entry(struct qr_space *space, qr_va *va, struct qr_entry *out_entry)
     if (va->v >= space->layout.user_end.v || !qr_tables_next(&space->tables, *va, out_entry) ||
         out_entry->start.v >= space->layout.user_end.v)
         return false;
-    va->v = out_entry->start.v + QR_PAGE_SIZE;
+    va->v = qr_entry_end(&space->tables, out_entry);
     return true;
 }
 
@@ -237,7 +281,7 @@ static void
 check_entries(struct check *check)
 {
     struct qr_space *space = check->space;
-    long resident[3] = {0, 0, 0};
+    struct check_sums sums = {.large = 0};
     struct qr_entry entry;
     qr_va va = qr_va_of(0);
 
@@ -247,11 +291,13 @@ check_entries(struct check *check)
         if (region == NULL || region->start.v > entry.start.v)
             check_fail(check, "the entry at 0x%lx lies in no region", (unsigned long)entry.start.v);
         else if (entry.kind == QR_ENTRY_LEAF)
-            check_leaf(check, region, &entry, resident);
+            check_leaf(check, region, &entry, &sums);
     }
+    CHECK(check, sums.large == atomic_load(&space->large_leaves), "%ld large leaves, counted %ld",
+          sums.large, atomic_load(&space->large_leaves));
     for (int kind = 0; kind < 3; kind++)
-        CHECK(check, resident[kind] == atomic_load(&space->resident[kind]),
-              "%ld resident pages of kind %d, counted %ld", resident[kind], kind,
+        CHECK(check, sums.resident[kind] == atomic_load(&space->resident[kind]),
+              "%ld resident pages of kind %d, counted %ld", sums.resident[kind], kind,
               atomic_load(&space->resident[kind]));
 }
 
@@ -283,11 +329,16 @@ each_leaf_frame(struct qr_vm *vm, void (*fn)(struct check *, struct qr_frame *),
 
         while (next_entry(space, &va, &entry)) {
             const struct qr_region *region = qr_space_find(space, entry.start);
-            struct qr_frame *frame =
-                entry.kind == QR_ENTRY_LEAF ? qr_leaf_frame(region, &entry.leaf) : NULL;
+            bool leaf = entry.kind == QR_ENTRY_LEAF && !qr_leaf_is_zero(vm, &entry.leaf);
+            size_t pages = leaf ? qr_large_pages(&space->tables, entry.level) : 0;
 
-            if (frame != NULL)
-                fn(check, frame);
+            for (size_t i = 0; i < pages; i++) {
+                struct qr_entry page = page_of_large(&entry, i << QR_PAGE_SHIFT);
+                struct qr_frame *frame = qr_leaf_frame(region, &page.leaf);
+
+                if (frame != NULL)
+                    fn(check, frame);
+            }
         }
     }
 }

@@ -45,6 +45,7 @@ qr_vm_init(struct qr_vm *vm, const struct qr_vm_config *config)
         config->layout.stack_top.v > config->layout.user_end.v || (around & (around - 1)) != 0)
         return QR_ERR_INVALID;
     *vm = (struct qr_vm){.config = *config, .counters = qr_frames_counters(config->frames)};
+    qr_huge_init(vm);
     atomic_init(&vm->max_regions, config->max_regions);
     atomic_init(&vm->overcommit, QR_OVERCOMMIT_GUESS);
     atomic_init(&vm->commit_ratio, 50);
@@ -75,6 +76,7 @@ qr_vm_fini(struct qr_vm *vm)
     (void)qr_cache_destroy(vm->regions);
     (void)qr_cache_destroy(vm->spaces);
     qr_frame_put(vm->config.frames, vm->zero);
+    qr_huge_fini(vm);
     return 0;
 }
 

@@ -14,7 +14,15 @@ struct qr_vm {
     struct qr_cache *spaces;      /* fixed: struct qr_space */
     struct qr_frame *zero;        /* fixed: what untouched private memory reads as */
     qr_pa zero_pa;                /* fixed */
-    struct qr_file_ops file_ops;  /* fixed after start-up */
+    _Atomic uint64_t
+        huge_zero_pa; /* of the huge frame of zeroes; HUGE_ZERO_NONE before there is one */
+    struct qr_file_ops file_ops; /* fixed after start-up */
+    unsigned huge_level;         /* fixed: of the leaves that are huge pages; 0: there are none */
+    size_t huge_bytes;           /* fixed */
+    struct qr_frame *_Atomic huge_zero;
+    _Atomic unsigned huge_mode;   /* enum qr_huge_mode */
+    _Atomic unsigned huge_defrag; /* enum qr_huge_defrag */
+    _Atomic bool huge_zero_page;
     _Atomic size_t max_regions;
     _Atomic unsigned overcommit; /* enum qr_overcommit */
     _Atomic unsigned commit_ratio;
@@ -23,6 +31,8 @@ struct qr_vm {
     struct qr_list all;  /* V */
     size_t space_count;  /* V */
 };
+
+#define HUGE_ZERO_NONE UINT64_MAX
 
 /* Which of qr_space.resident[] a frame counts in. */
 enum { QR_RESIDENT_ANON, QR_RESIDENT_FILE, QR_RESIDENT_SHMEM };
@@ -57,6 +67,33 @@ static inline struct qr_va_range
 qr_range_of(uintptr_t start, uintptr_t end)
 {
     return (struct qr_va_range){qr_va_of(start), qr_va_of(end)};
+}
+
+/* The largest huge page, in frames: what a fault clears at once and a cursor covers. */
+#define HUGE_PAGES_MAX 2048u
+
+static inline size_t
+qr_vm_huge_pages(const struct qr_vm *vm)
+{
+    return vm->huge_bytes >> QR_PAGE_SHIFT;
+}
+
+/* Whether @leaf shows zeroes that belong to nobody. */
+static inline bool
+qr_leaf_is_zero(const struct qr_vm *vm, const struct qr_leaf *leaf)
+{
+    return leaf->pa.v == vm->zero_pa.v ||
+           (leaf->level > 0 &&
+            leaf->pa.v == atomic_load_explicit(&vm->huge_zero_pa, memory_order_relaxed));
+}
+
+/* The address behind @entry. */
+static inline uintptr_t
+qr_entry_end(const struct qr_tables *tables, const struct qr_entry *entry)
+{
+    if (qr_likely(entry->level == 0))
+        return entry->start.v + QR_PAGE_SIZE;
+    return entry->start.v + ((uintptr_t)1 << qr_format_shift(tables->format, entry->level));
 }
 
 /* Sample the resident pages into the peak, before they shrink. */

@@ -52,6 +52,23 @@ qr_chunk_cut(struct qr_tables *tables, struct qr_va_range *rest, struct qr_va_ra
 }
 
 void
+qr_chunk_widen(struct qr_cursor *cursor, struct qr_va_range *rest, struct qr_va_range *io_chunk)
+{
+    struct qr_entry entry = qr_cursor_query(cursor, qr_va_of(io_chunk->end.v - QR_PAGE_SIZE));
+    uintptr_t end = qr_min_size(qr_entry_end(cursor->tables, &entry), rest->end.v);
+
+    if (entry.kind != QR_ENTRY_LEAF || end <= io_chunk->end.v)
+        return;
+    struct qr_tables *tables = cursor->tables;
+    struct qr_tlb_batch *batch = cursor->batch;
+
+    qr_cursor_close(cursor);
+    io_chunk->end = qr_va_of(end);
+    rest->start = qr_va_of(end);
+    qr_cursor_open(cursor, tables, *io_chunk, batch);
+}
+
+void
 qr_tally_leaf(struct qr_tally *tally, const struct qr_region *region, struct qr_frame *frame,
               int delta)
 {
@@ -94,6 +111,20 @@ struct zap {
     bool any;
 };
 
+static QR_NOINLINE void
+zap_large(struct zap *zap, const struct qr_entry *entry)
+{
+    struct qr_space *space = zap->region->space;
+    struct qr_large large = qr_large_of(space, entry);
+
+    qr_large_count(space, &large, -1);
+    if (large.head == NULL)
+        return;
+    zap->any = true;
+    qr_tally_large(&zap->tally, zap->region, &large, -1);
+    qr_tlb_batch_add_block(zap->batch, large.head, large.pages);
+}
+
 static void
 zap_entry(void *context, const struct qr_entry *entry)
 {
@@ -101,6 +132,10 @@ zap_entry(void *context, const struct qr_entry *entry)
 
     if (entry->kind != QR_ENTRY_LEAF)
         return;
+    if (qr_unlikely(entry->level > 0)) {
+        zap_large(zap, entry);
+        return;
+    }
     struct qr_frame *frame = qr_leaf_frame(zap->region, &entry->leaf);
 
     if (frame == NULL)
@@ -126,26 +161,35 @@ zap_object_leaves(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range 
                 zap_entry(zap, &entry);
             }
         }
-        at = qr_va_of(entry.start.v + QR_PAGE_SIZE);
+        at = qr_va_of(qr_entry_end(cursor->tables, &entry));
     }
 }
 
-void
+static inline void
+zap_chunk(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range chunk,
+          enum qr_zap_what what)
+{
+    if (what == QR_ZAP_ALL)
+        qr_cursor_unmap_range(cursor, chunk, zap_entry, zap);
+    else
+        zap_object_leaves(zap, cursor, chunk);
+}
+
+enum qr_status
 qr_zap_range(const struct qr_region *region, struct qr_va_range range, enum qr_zap_what what,
              struct qr_tlb_batch *batch)
 {
     struct qr_space *space = region->space;
     struct zap zap = {.region = region, .batch = batch};
+    struct qr_cursor cursor;
     struct qr_va_range chunk;
+    enum qr_status status = QR_OK;
 
-    while (qr_chunk_next(&space->tables, &range, &chunk)) {
-        struct qr_cursor cursor;
-
-        qr_cursor_open(&cursor, &space->tables, chunk, batch);
-        if (what == QR_ZAP_ALL)
-            qr_cursor_unmap_range(&cursor, chunk, zap_entry, &zap);
-        else
-            zap_object_leaves(&zap, &cursor, chunk);
+    while (status == QR_OK && qr_chunk_open(&cursor, space, &range, &chunk, batch)) {
+        if (qr_unlikely(qr_space_has_large(space)))
+            status = qr_large_cut_ends(&cursor, space, chunk);
+        if (status == QR_OK)
+            zap_chunk(&zap, &cursor, chunk, what);
         if (zap.any) {
             qr_space_note_peak(space);
             qr_tally_apply(&zap.tally, space);
@@ -153,6 +197,7 @@ qr_zap_range(const struct qr_region *region, struct qr_va_range range, enum qr_z
         qr_cursor_close(&cursor);
     }
     qr_tlb_batch_cover(batch);
+    return status;
 }
 
 /* ---- Empty tables ------------------------------------------------------------ */

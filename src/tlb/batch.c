@@ -44,6 +44,7 @@ batch_reset(struct qr_tlb_batch *batch)
     batch->page_count = 0;
     batch->frame_count = 0;
     batch->table_count = 0;
+    batch->block_count = 0;
     batch->whole = false;
     batch->tables_freed = false;
     batch->registered = false;
@@ -56,6 +57,8 @@ batch_release(struct qr_tlb_batch *batch)
 
     for (unsigned i = 0; i < batch->frame_count; i++)
         qr_frame_put(tables->frames, batch->frames[i]);
+    for (unsigned i = 0; i < batch->block_count; i++)
+        qr_frame_put_run(tables->frames, batch->blocks[i].head, batch->blocks[i].pages);
     if (batch->table_count > 0)
         qr_tables_retire(tables, batch->tables, batch->table_count);
 }

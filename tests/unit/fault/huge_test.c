@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Huge pages: large leaves in the tables, single frames behind them.  Run on every
+ * MMU; what the oracle of the hosted machine finds stale fails the test.
+ */
+#include "harness.h"
+
+#include <quire/fault.h>
+#include <quire/reclaim.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim.h"
+#include "space/region.h"
+
+struct scene {
+    struct sim *sim;
+    struct qr_space *space;
+    size_t pages; /* of a huge page */
+};
+
+static const struct qr_huge_policy always = {QR_HUGE_ALWAYS, QR_DEFRAG_NEVER, true};
+
+/* False where the format has no huge pages that a program gets. */
+static bool
+scene_boot_with(struct scene *scene, struct sim_options options)
+{
+    options.frames = 24 * 1024;
+    options.features |= SIM_NO_VALIDATE;
+    *scene = (struct scene){.sim = sim_boot(options)};
+    scene->space = sim_space(scene->sim);
+    scene->pages = qr_vm_huge_bytes(sim_vm(scene->sim)) >> QR_PAGE_SHIFT;
+    qr_vm_set_huge_policy(sim_vm(scene->sim), &always);
+    if (scene->pages != 0)
+        return true;
+    sim_shutdown(scene->sim);
+    return false;
+}
+
+static bool
+scene_boot(struct scene *scene, enum sim_mmu mmu)
+{
+    return scene_boot_with(scene, (struct sim_options){.mmu = mmu, .seed = test_seed()});
+}
+
+static void
+scene_end(struct scene *scene)
+{
+    sim_validate(scene->sim);
+    sim_shutdown(scene->sim);
+}
+
+static long
+counter(const struct scene *scene, enum qr_counter which)
+{
+    return qr_counter_read(qr_frames_counters(sim_frames(scene->sim)), which);
+}
+
+/* The level of the entry for @page in @space, or -1 where nothing is mapped. */
+static int
+level_of(struct qr_space *space, size_t page)
+{
+    struct qr_va_range range = {sim_page(page), sim_page(page + 1)};
+    struct qr_cursor cursor;
+
+    qr_cursor_open(&cursor, &space->tables, range, NULL);
+    struct qr_entry entry = qr_cursor_query(&cursor, range.start);
+
+    qr_cursor_close(&cursor);
+    return entry.kind == QR_ENTRY_LEAF ? (int)entry.level : -1;
+}
+
+static enum qr_status
+advise(struct scene *scene, size_t first, size_t last, enum qr_advice advice)
+{
+    return qr_space_advise(scene->space, sim_page(first), (last - first) << QR_PAGE_SHIFT, advice);
+}
+
+/* A region of @count huge pages; each page written with its number plus 1. */
+static void
+scene_fill(struct scene *scene, size_t count)
+{
+    ASSERT_EQ(sim_map(scene->sim, 0, count * scene->pages, SIM_W), QR_OK);
+    for (size_t page = 0; page < count * scene->pages; page++)
+        sim_write(scene->sim, page, page + 1);
+    EXPECT_EQ(counter(scene, QR_EVENT_THP_FAULT), (long)count);
+    EXPECT_EQ(level_of(scene->space, 0), 1);
+}
+
+static void
+expect_filled(struct scene *scene, size_t first, size_t last)
+{
+    for (size_t page = first; page < last; page++)
+        EXPECT_EQ(sim_read(scene->sim, page), page + 1);
+}
+
+TEST(huge, a_write_maps_a_whole_block)
+{
+    sim_for_each_mmu(mmu)
+    {
+        struct scene scene;
+        struct qr_space_counts counts;
+
+        if (!scene_boot(&scene, mmu))
+            continue;
+        scene_fill(&scene, 2);
+        qr_space_counts(scene.space, &counts);
+        EXPECT_EQ(counts.resident_anon, 2 * scene.pages);
+        EXPECT_EQ(counter(&scene, QR_PAGES_ANON), (long)(2 * scene.pages));
+        EXPECT_EQ(counter(&scene, QR_PAGES_HUGE_ANON), (long)(2 * scene.pages));
+        expect_filled(&scene, 0, 2 * scene.pages);
+        sim_validate(scene.sim);
+        ASSERT_EQ(sim_unmap(scene.sim, 0, 2 * scene.pages), QR_OK);
+        EXPECT_EQ(counter(&scene, QR_PAGES_HUGE_ANON), 0);
+        /* What was freed together is whole again: the next one needs no luck. */
+        scene_end(&scene);
+    }
+}
+
+TEST(huge, only_whole_aligned_blocks_of_those_who_may)
+{
+    struct scene scene;
+    struct qr_huge_policy policy = always;
+
+    ASSERT_TRUE(scene_boot(&scene, SIM_MMU_DEFAULT));
+    /* Neither end of the region is aligned: one block in the middle. */
+    ASSERT_EQ(sim_map(scene.sim, 1, 2 * scene.pages, SIM_W), QR_OK);
+    sim_write(scene.sim, 1, 1);
+    sim_write(scene.sim, scene.pages + 3, 1);
+    sim_write(scene.sim, 2 * scene.pages, 1);
+    EXPECT_EQ(level_of(scene.space, 1), 0);
+    EXPECT_EQ(level_of(scene.space, scene.pages), 1);
+    EXPECT_EQ(level_of(scene.space, 2 * scene.pages), 0);
+    ASSERT_EQ(sim_unmap(scene.sim, 1, 1 + 2 * scene.pages), QR_OK);
+
+    policy.mode = QR_HUGE_ADVISED;
+    qr_vm_set_huge_policy(sim_vm(scene.sim), &policy);
+    ASSERT_EQ(sim_map(scene.sim, 0, 2 * scene.pages, SIM_W), QR_OK);
+    ASSERT_EQ(advise(&scene, scene.pages, 2 * scene.pages, QR_ADVICE_HUGE), QR_OK);
+    sim_write(scene.sim, 0, 1);
+    sim_write(scene.sim, scene.pages, 1);
+    EXPECT_EQ(level_of(scene.space, 0), 0);
+    EXPECT_EQ(level_of(scene.space, scene.pages), 1);
+
+    qr_vm_set_huge_policy(sim_vm(scene.sim), &always);
+    ASSERT_EQ(advise(&scene, 0, 2 * scene.pages, QR_ADVICE_DONT_NEED), QR_OK);
+    ASSERT_EQ(advise(&scene, 0, scene.pages, QR_ADVICE_NO_HUGE), QR_OK);
+    sim_write(scene.sim, 0, 1);
+    EXPECT_EQ(level_of(scene.space, 0), 0);
+    qr_space_set_huge_disabled(scene.space, true);
+    sim_write(scene.sim, scene.pages, 1);
+    EXPECT_EQ(level_of(scene.space, scene.pages), 0);
+    scene_end(&scene);
+}
+
+TEST(huge, a_read_shows_the_huge_frame_of_zeroes)
+{
+    sim_for_each_mmu(mmu)
+    {
+        struct scene scene;
+        struct qr_frame *frame;
+
+        if (!scene_boot(&scene, mmu))
+            continue;
+        ASSERT_EQ(sim_map(scene.sim, 0, 2 * scene.pages, SIM_W), QR_OK);
+        EXPECT_EQ(sim_read(scene.sim, 3), 0);
+        EXPECT_EQ(sim_read(scene.sim, scene.pages + 3), 0);
+        EXPECT_EQ(level_of(scene.space, 0), 1);
+        EXPECT_EQ(counter(&scene, QR_EVENT_THP_ZERO), 1);
+        EXPECT_EQ(counter(&scene, QR_PAGES_ANON), 0);
+        EXPECT_EQ(counter(&scene, QR_PAGES_HUGE_ANON), 0);
+        ASSERT_EQ(qr_space_get_frame(scene.space, sim_page(5), QR_ACCESS_READ, false, &frame),
+                  QR_OK);
+        qr_frame_put(sim_frames(scene.sim), frame);
+        sim_validate(scene.sim);
+        /* A write gets a block of its own; the neighbour still shows zeroes. */
+        sim_write(scene.sim, 3, 7);
+        EXPECT_EQ(level_of(scene.space, 3), 1);
+        EXPECT_EQ(sim_read(scene.sim, 3), 7);
+        EXPECT_EQ(sim_read(scene.sim, 4), 0);
+        /* Cutting a leaf of zeroes takes it out. */
+        ASSERT_EQ(sim_protect(scene.sim, scene.pages, scene.pages + 2, SIM_R), QR_OK);
+        EXPECT_EQ(level_of(scene.space, scene.pages + 3), -1);
+        EXPECT_EQ(sim_read(scene.sim, scene.pages), 0);
+        scene_end(&scene);
+    }
+}
+
+/* Each call that reaches into a huge page splits it in place and leaves the rest as it was. */
+TEST(huge, what_reaches_into_one_splits_it)
+{
+    sim_for_each_mmu(mmu)
+    {
+        struct scene scene;
+        struct qr_frame *pinned;
+        uint8_t resident[4] = {0};
+
+        if (!scene_boot(&scene, mmu))
+            continue;
+        const size_t n = scene.pages;
+
+        scene_fill(&scene, 3);
+        ASSERT_EQ(qr_space_resident(scene.space, sim_page(n - 2), 4, resident), QR_OK);
+        EXPECT_EQ(resident[0] + resident[1] + resident[2] + resident[3], 4);
+        /* A pin keeps one page, whatever becomes of the others. */
+        ASSERT_EQ(qr_space_get_frame(scene.space, sim_page(10), QR_ACCESS_READ, false, &pinned),
+                  QR_OK);
+        ASSERT_EQ(sim_unmap(scene.sim, 5, 20), QR_OK);
+        EXPECT_EQ(counter(&scene, QR_EVENT_THP_SPLIT_LEAF), 1);
+        EXPECT_EQ(*(uint64_t *)sim_ram(scene.sim, qr_frame_pa(sim_frames(scene.sim), pinned)), 11);
+        qr_frame_put(sim_frames(scene.sim), pinned);
+        EXPECT_EQ(level_of(scene.space, 4), 0);
+        EXPECT_EQ(level_of(scene.space, 5), -1);
+        expect_filled(&scene, 0, 5);
+        expect_filled(&scene, 20, 3 * n);
+        sim_validate(scene.sim);
+
+        ASSERT_EQ(sim_protect(scene.sim, n + 1, n + 2, SIM_R), QR_OK);
+        EXPECT_EQ(sim_touch(scene.sim, n + 1, QR_ACCESS_WRITE), SIM_SEGV_ACCERR);
+        EXPECT_EQ(sim_touch(scene.sim, n + 2, QR_ACCESS_WRITE), SIM_OK);
+        sim_validate(scene.sim);
+
+        /* The third is used whole by a call on all of it, and split by one on its end. */
+        ASSERT_EQ(sim_protect(scene.sim, 2 * n, 3 * n, SIM_R), QR_OK);
+        EXPECT_EQ(level_of(scene.space, 2 * n), 1);
+        EXPECT_EQ(sim_touch(scene.sim, 2 * n, QR_ACCESS_WRITE), SIM_SEGV_ACCERR);
+        ASSERT_EQ(sim_protect(scene.sim, 2 * n, 3 * n, SIM_W), QR_OK);
+        sim_write(scene.sim, 3 * n - 1, 3 * n);
+        EXPECT_EQ(level_of(scene.space, 2 * n), 1);
+        ASSERT_EQ(advise(&scene, 3 * n - 3, 3 * n, QR_ADVICE_DONT_NEED), QR_OK);
+        EXPECT_EQ(level_of(scene.space, 2 * n), 0);
+        expect_filled(&scene, 2 * n, 3 * n - 3);
+        EXPECT_EQ(sim_read(scene.sim, 3 * n - 1), 0);
+        scene_end(&scene);
+    }
+}
+
+TEST(huge, a_whole_one_goes_by_dont_need)
+{
+    struct scene scene;
+
+    ASSERT_TRUE(scene_boot(&scene, SIM_MMU_DEFAULT));
+    scene_fill(&scene, 2);
+    ASSERT_EQ(advise(&scene, 0, scene.pages, QR_ADVICE_DONT_NEED), QR_OK);
+    EXPECT_EQ(counter(&scene, QR_EVENT_THP_SPLIT_LEAF), 0);
+    EXPECT_EQ(counter(&scene, QR_PAGES_ANON), (long)scene.pages);
+    EXPECT_EQ(sim_read(scene.sim, 0), 0);
+    expect_filled(&scene, scene.pages, 2 * scene.pages);
+    scene_end(&scene);
+}
+
+/*
+ *            parent   child    frames
+ * fork         [A]     [A]     n, shared
+ * child writes [A]     a b a   n + 1; the child's leaf is a table now
+ * child exits  [A]             n; the parent's next write takes all of it over
+ */
+TEST(huge, a_fork_shares_and_a_write_copies_one_page)
+{
+    sim_for_each_mmu(mmu)
+    {
+        struct scene scene;
+
+        if (!scene_boot(&scene, mmu))
+            continue;
+        scene_fill(&scene, 2);
+        struct qr_space *child = sim_fork(scene.sim);
+
+        ASSERT_NOT_NULL(child);
+        EXPECT_EQ(level_of(child, 0), 1);
+        EXPECT_EQ(counter(&scene, QR_PAGES_ANON), (long)(2 * scene.pages));
+        sim_use(scene.sim, child);
+        expect_filled(&scene, 0, 2 * scene.pages);
+        sim_write(scene.sim, 7, 777);
+        EXPECT_EQ(counter(&scene, QR_EVENT_COW), 1);
+        EXPECT_EQ(level_of(child, 7), 0);
+        EXPECT_EQ(level_of(child, scene.pages), 1);
+        EXPECT_EQ(level_of(scene.space, 7), 1);
+        EXPECT_EQ(counter(&scene, QR_PAGES_ANON), (long)(2 * scene.pages) + 1);
+        sim_validate(scene.sim);
+        sim_use(scene.sim, scene.space);
+        expect_filled(&scene, 0, 2 * scene.pages);
+        sim_space_destroy(scene.sim, child);
+        sim_write(scene.sim, 7, 8);
+        EXPECT_EQ(counter(&scene, QR_EVENT_COW), 1);
+        EXPECT_EQ(counter(&scene, QR_EVENT_COW_REUSE), 1);
+        EXPECT_EQ(level_of(scene.space, 7), 1);
+        expect_filled(&scene, 0, 2 * scene.pages);
+        scene_end(&scene);
+    }
+}
+
+TEST(huge, a_move_takes_the_pages_along)
+{
+    sim_for_each_mmu(mmu)
+    {
+        struct scene scene;
+        qr_va va;
+
+        if (!scene_boot(&scene, mmu))
+            continue;
+        const size_t n = scene.pages;
+
+        scene_fill(&scene, 2);
+        struct qr_remap_request request = {.old_start = sim_page(0),
+                                           .old_bytes = 2 * n << QR_PAGE_SHIFT,
+                                           .new_bytes = 2 * n << QR_PAGE_SHIFT,
+                                           .flags = QR_REMAP_MAY_MOVE | QR_REMAP_FIXED,
+                                           .new_start = sim_page(4 * n + 1)};
+
+        ASSERT_EQ(qr_space_remap(scene.space, &request, &va), QR_OK);
+        sim_validate(scene.sim);
+        for (size_t page = 0; page < 2 * n; page++)
+            EXPECT_EQ(sim_read(scene.sim, 4 * n + 1 + page), page + 1);
+        scene_end(&scene);
+    }
+}
+
+/* A frame of a huge page moves alone, for whoever must have its memory. */
+TEST(huge, migration_splits)
+{
+    struct scene scene;
+    struct qr_frame *frame;
+
+    ASSERT_TRUE(scene_boot(&scene, SIM_MMU_DEFAULT));
+    scene_fill(&scene, 1);
+    struct qr_frame *target = qr_frame_alloc(sim_frames(scene.sim), QR_ALLOC_MOVABLE);
+
+    ASSERT_NOT_NULL(target);
+    ASSERT_EQ(qr_space_get_frame(scene.space, sim_page(9), QR_ACCESS_READ, false, &frame), QR_OK);
+    EXPECT_EQ(qr_frame_migrate(sim_vm(scene.sim), frame, target), QR_ERR_BUSY);
+    qr_frame_put(sim_frames(scene.sim), frame);
+    EXPECT_EQ(qr_frame_migrate(sim_vm(scene.sim), frame, target), QR_OK);
+    EXPECT_EQ(level_of(scene.space, 9), 0);
+    expect_filled(&scene, 0, scene.pages);
+    scene_end(&scene);
+}
+
+/* Without a block of frames small pages do, and the counter tells. */
+TEST(huge, small_pages_where_memory_is_in_pieces)
+{
+    struct scene scene;
+    struct qr_frame *held[64];
+    size_t count = 0;
+
+    ASSERT_TRUE(scene_boot(&scene, SIM_MMU_DEFAULT));
+    /* Every whole block is taken, the reserve's too; of four all frames but one come back. */
+    while (count < 64 &&
+           (held[count] = qr_frame_alloc_block(sim_frames(scene.sim), 9,
+                                               QR_ALLOC_RECLAIMER | QR_ALLOC_NO_REPORT)) != NULL)
+        count++;
+    ASSERT_TRUE(count > 4 && count < 64);
+    for (size_t block = count - 4; block < count; block++) {
+        qr_frame_split_block(sim_frames(scene.sim), held[block]);
+        for (size_t i = 1; i < 512; i++)
+            qr_frame_put(sim_frames(scene.sim), held[block] + i);
+    }
+    ASSERT_EQ(sim_map(scene.sim, 0, scene.pages, SIM_W), QR_OK);
+    sim_write(scene.sim, 0, 1);
+    sim_write(scene.sim, 1, 2);
+    EXPECT_EQ(level_of(scene.space, 0), 0);
+    EXPECT_EQ(counter(&scene, QR_EVENT_THP_FALLBACK), 1);
+    EXPECT_EQ(counter(&scene, QR_PAGES_ANON), 2);
+    while (count > 0)
+        qr_frame_put(sim_frames(scene.sim), held[--count]);
+    scene_end(&scene);
+}
+
+/* ---- Against a model ------------------------------------------------------------------- */
+
+enum { BLOCKS = 3, SPACES = 3 };
+
+struct model {
+    struct scene scene;
+    size_t pages; /* of the region */
+    struct qr_space *space[SPACES];
+    uint64_t *value[SPACES]; /* by page */
+    uint8_t *prot[SPACES];   /* 0: not mapped */
+    uint64_t random;
+    uint64_t next;
+};
+
+static size_t
+draw(struct model *model, size_t below)
+{
+    return (size_t)(test_random(&model->random) % below);
+}
+
+static void
+model_range(struct model *model, size_t *first, size_t *last)
+{
+    size_t n = model->scene.pages;
+
+    *first = draw(model, model->pages);
+    if (draw(model, 3) == 0)
+        *first -= *first % n;
+    *last = *first + 1 + draw(model, draw(model, 2) ? 8 : 2 * n);
+    if (draw(model, 3) == 0)
+        *last = (*last + n - 1) / n * n;
+    if (*last > model->pages)
+        *last = model->pages;
+}
+
+static void
+model_set(struct model *model, size_t who, size_t first, size_t last, uint8_t prot, bool clear)
+{
+    for (size_t page = first; page < last; page++) {
+        model->prot[who][page] = prot;
+        if (clear)
+            model->value[who][page] = 0;
+    }
+}
+
+static void
+model_access(struct model *model, size_t who)
+{
+    size_t page = draw(model, model->pages);
+    bool write = draw(model, 3) != 0;
+
+    if (model->prot[who][page] == 0) {
+        EXPECT_EQ(sim_touch(model->scene.sim, page, QR_ACCESS_READ), SIM_SEGV_MAPERR);
+    } else if (!write) {
+        EXPECT_EQ(sim_read(model->scene.sim, page), model->value[who][page]);
+    } else if (model->prot[who][page] == SIM_R) {
+        EXPECT_EQ(sim_touch(model->scene.sim, page, QR_ACCESS_WRITE), SIM_SEGV_ACCERR);
+    } else {
+        model->value[who][page] = ++model->next;
+        sim_write(model->scene.sim, page, model->value[who][page]);
+    }
+}
+
+static void
+model_map(struct model *model, size_t who, size_t first, size_t last)
+{
+    if (sim_map(model->scene.sim, first, last - first, SIM_W) == QR_OK)
+        model_set(model, who, first, last, SIM_W, true);
+}
+
+static void
+model_protect(struct model *model, size_t who, size_t first, size_t last)
+{
+    uint8_t prot = draw(model, 2) ? SIM_R : SIM_W;
+
+    for (size_t page = first; page < last; page++) {
+        if (model->prot[who][page] == 0)
+            return; /* what lies before a hole changes: not what is tested here */
+    }
+    if (sim_protect(model->scene.sim, first, last, prot) == QR_OK)
+        model_set(model, who, first, last, prot, false);
+}
+
+static void
+model_dont_need(struct model *model, size_t who, size_t first, size_t last)
+{
+    model->scene.space = model->space[who];
+    enum qr_status status = advise(&model->scene, first, last, QR_ADVICE_DONT_NEED);
+    bool hole = false;
+
+    for (size_t page = first; page < last; page++)
+        hole = hole || model->prot[who][page] == 0;
+    if (status == QR_ERR_NO_MEMORY && sim_refused(model->scene.sim) > 0)
+        return; /* nothing has changed, then */
+    EXPECT_EQ(status, hole ? QR_ERR_NO_MEMORY : QR_OK);
+    for (size_t page = first; page < last; page++)
+        model->value[who][page] = 0;
+}
+
+/* Move a range to the same offset behind all pages and back: twice by remap. */
+static void
+model_move(struct model *model, size_t who, size_t first, size_t last)
+{
+    size_t away = 2 * model->pages + draw(model, 2);
+    qr_va va;
+    struct qr_remap_request request = {.old_start = sim_page(first),
+                                       .old_bytes = (last - first) << QR_PAGE_SHIFT,
+                                       .new_bytes = (last - first) << QR_PAGE_SHIFT,
+                                       .flags = QR_REMAP_MAY_MOVE | QR_REMAP_FIXED,
+                                       .new_start = sim_page(away + first)};
+
+    if (qr_space_remap(model->space[who], &request, &va) != QR_OK)
+        return; /* not within one region, or refused */
+    sim_refuse_randomly(model->scene.sim, 0);
+    request.new_start = request.old_start;
+    request.old_start = va;
+    ASSERT_EQ(qr_space_remap(model->space[who], &request, &va), QR_OK);
+}
+
+static void
+model_fork(struct model *model, size_t who)
+{
+    size_t to = 1 + draw(model, SPACES - 1); /* the first stays */
+
+    if (to == who)
+        return;
+    if (model->space[to] != NULL) {
+        sim_space_destroy(model->scene.sim, model->space[to]);
+        model->space[to] = NULL;
+    }
+    if (qr_space_fork(model->space[who], &model->space[to]) != QR_OK) {
+        model->space[to] = NULL;
+        return;
+    }
+    memcpy(model->value[to], model->value[who], model->pages * sizeof(uint64_t));
+    memcpy(model->prot[to], model->prot[who], model->pages);
+}
+
+static void
+model_step(struct model *model, size_t who, bool refuse)
+{
+    size_t first, last;
+
+    model_range(model, &first, &last);
+    sim_use(model->scene.sim, model->space[who]);
+    sim_refuse_randomly(model->scene.sim, refuse ? 3 : 0);
+    switch (draw(model, 16)) {
+    case 0:
+        model_map(model, who, first, last);
+        break;
+    case 1:
+        if (sim_unmap(model->scene.sim, first, last) == QR_OK)
+            model_set(model, who, first, last, 0, true);
+        break;
+    case 2:
+        model_protect(model, who, first, last);
+        break;
+    case 3:
+        model_dont_need(model, who, first, last);
+        break;
+    case 4:
+        model_move(model, who, first, last);
+        break;
+    case 5:
+        model_fork(model, who);
+        break;
+    default:
+        sim_refuse_randomly(model->scene.sim, 0);
+        for (int i = 0; i < 8; i++)
+            model_access(model, who);
+        break;
+    }
+}
+
+static void
+model_compare(struct model *model)
+{
+    sim_refuse_randomly(model->scene.sim, 0);
+    for (size_t who = 0; who < SPACES; who++) {
+        if (model->space[who] == NULL)
+            continue;
+        sim_use(model->scene.sim, model->space[who]);
+        for (size_t page = 0; page < model->pages; page++) {
+            if (model->prot[who][page] != 0)
+                ASSERT_EQ(sim_read(model->scene.sim, page), model->value[who][page]);
+        }
+    }
+    sim_validate(model->scene.sim);
+}
+
+static void
+model_run(struct model *model, unsigned steps, bool refuse)
+{
+    for (size_t who = 0; who < SPACES; who++) {
+        model->value[who] = calloc(model->pages, sizeof(uint64_t));
+        model->prot[who] = calloc(model->pages, 1);
+    }
+    model->space[0] = model->scene.space;
+    ASSERT_EQ(sim_map(model->scene.sim, 0, model->pages, SIM_W), QR_OK);
+    model_set(model, 0, 0, model->pages, SIM_W, true);
+    for (unsigned i = 0; i < steps; i++) {
+        size_t who = draw(model, SPACES);
+
+        model_step(model, model->space[who] != NULL ? who : 0, refuse);
+        if (i % 64 == 63)
+            model_compare(model);
+    }
+    model_compare(model);
+}
+
+static void
+model_end(struct model *model)
+{
+    sim_use(model->scene.sim, model->space[0]);
+    for (size_t who = 0; who < SPACES; who++) {
+        free(model->value[who]);
+        free(model->prot[who]);
+    }
+    for (size_t who = 1; who < SPACES; who++) {
+        if (model->space[who] != NULL)
+            sim_space_destroy(model->scene.sim, model->space[who]);
+    }
+    model->scene.space = model->space[0];
+    scene_end(&model->scene);
+}
+
+TEST(huge, random_calls_agree_with_a_model)
+{
+    sim_for_each_mmu(mmu)
+    {
+        for (uint64_t seed = 0; seed < sim_seeds(2); seed++) {
+            struct model model = {.random = test_seed() + seed * 31 + mmu};
+            struct sim_options options = {.mmu = mmu, .seed = test_seed() + seed};
+
+            options.features = seed % 2 ? SIM_SPECULATE | SIM_EVICT : 0;
+            if (!scene_boot_with(&model.scene, options))
+                continue;
+            model.pages = BLOCKS * model.scene.pages;
+            model_run(&model, 256, seed % 2 == 0);
+            model_end(&model);
+        }
+    }
+}
