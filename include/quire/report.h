@@ -53,6 +53,16 @@ void qr_report_slabinfo(const struct qr_report *report, struct qr_writer *writer
 void qr_report_vmallocinfo(const struct qr_report *report, struct qr_writer *writer);
 /** The sanitised boot memory map with its descriptions, as /proc/iomem shows it. */
 void qr_report_iomem(const struct qr_report *report, struct qr_writer *writer);
+/**
+ * Frame by frame, a word each from frame number @p first on: how many table entries map it
+ * (/proc/kpagecount), and what it is, in Linux's KPF_* bits (/proc/kpageflags).
+ */
+void qr_report_frame_counts(const struct qr_report *report, uint64_t first, size_t count,
+                            uint64_t *out);
+void qr_report_frame_flags(const struct qr_report *report, uint64_t first, size_t count,
+                           uint64_t *out);
+/** One more than the highest frame number of usable memory. */
+uint64_t qr_report_frame_end(const struct qr_report *report);
 /** One screen for a person: zones, who uses what, heap, counters (`echo mem > .../memory`). */
 void qr_report_overview(const struct qr_report *report, struct qr_writer *writer);
 

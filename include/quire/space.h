@@ -374,11 +374,26 @@ struct qr_region *qr_region_next(const struct qr_region *region);
 QR_MUST_USE enum qr_status qr_space_get_frame(struct qr_space *space, qr_va va, unsigned access,
                                               bool force, struct qr_frame **out_frame);
 
+/** Regions by what is behind them. */
+enum qr_references {
+    QR_REFERENCES_ALL,
+    QR_REFERENCES_ANON, /**< without an object */
+    QR_REFERENCES_FILE, /**< with one */
+};
+
+/**
+ * Clear the accessed flags of every entry of such regions: what is used from now on is marked
+ * again.  Takes the space's lock for reading.  Context: thread.
+ */
+void qr_space_forget_references(struct qr_space *space, enum qr_references which);
+
 /** Sizes, exact at rest.  Takes the space's lock for reading. */
 void qr_space_counts(struct qr_space *space, struct qr_space_counts *out_counts);
 /** Pages resident now, of all kinds, and at most so far.  Any context. */
 size_t qr_space_resident_pages(const struct qr_space *space);
 size_t qr_space_peak_pages(struct qr_space *space);
+/** The peak starts again from what is resident now. */
+void qr_space_reset_peak(struct qr_space *space);
 /** Frames of its page tables.  Any context. */
 size_t qr_space_table_pages(const struct qr_space *space);
 /** Its structure, counts and entries (src/space/validate.c).  The machine is at rest. */

@@ -238,6 +238,7 @@ static const struct text_node process_nodes[] = {
      .store = proc_store_oom_score_adj},
     {.name = "mounts", .mode = 0444, .show = proc_show_mounts},
     {.name = "mountinfo", .mode = 0444, .show = proc_show_mountinfo},
+    {.name = "clear_refs", .mode = 0200, .store = proc_store_clear_refs},
     {.name = "pagemap", .mode = 0400, .ops = &proc_pagemap_ops},
     {.name = "mem", .mode = 0600, .ops = &proc_mem_ops},
     {.name = "fail-nth", .mode = 0600, .ops = &proc_fail_nth_ops},

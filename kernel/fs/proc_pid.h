@@ -30,9 +30,14 @@ void proc_show_mountinfo(const struct text_target *target, struct qr_writer *wri
 void proc_show_oom_score(const struct text_target *target, struct qr_writer *writer);
 void proc_show_oom_score_adj(const struct text_target *target, struct qr_writer *writer);
 int64_t proc_store_oom_score_adj(const struct text_target *target, const char *text, size_t length);
+int64_t proc_store_clear_refs(const struct text_target *target, const char *text, size_t length);
 extern const struct file_ops proc_pagemap_ops;
+extern const struct file_ops proc_frame_counts_ops, proc_frame_flags_ops; /* of the machine */
 extern const struct file_ops proc_mem_ops;
 extern const struct file_ops proc_fail_nth_ops;
+
+/** lseek() in a file as long as an address space: from the start or from here. */
+int64_t proc_seek_wide(struct file *file, int64_t offset, int whence);
 
 /** The memory of the process that @inode is about, with a reference. @return 0 or -ESRCH */
 int64_t proc_inode_mm(const struct inode *inode, struct mm **out);

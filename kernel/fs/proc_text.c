@@ -307,7 +307,7 @@ proc_show_mountinfo(const struct text_target *target, struct qr_writer *writer)
     mountinfo_write(writer);
 }
 
-/* ---- pagemap and mem: binary, by position ------------------------------------------------ */
+/* ---- mem: binary, by position ------------------------------------------------ */
 
 int64_t
 proc_inode_mm(const struct inode *inode, struct mm **out)
@@ -322,65 +322,11 @@ proc_inode_mm(const struct inode *inode, struct mm **out)
     return *out == NULL ? -ESRCH : 0;
 }
 
-enum { PAGEMAP_CHUNK = 512, PAGEMAP_ENTRY_BYTES = 8 };
-
-static int64_t
-pagemap_transfer(struct mm *mm, struct io *io, uint64_t *position, uint64_t *words)
-{
-    uint64_t last = mm_user_limit() / FS_PAGE_BYTES;
-    size_t total = 0;
-
-    while (io->left >= PAGEMAP_ENTRY_BYTES) {
-        uint64_t page = *position / PAGEMAP_ENTRY_BYTES;
-        size_t count = io->left / PAGEMAP_ENTRY_BYTES;
-
-        if (page >= last) {
-            break;
-        }
-        count = count < PAGEMAP_CHUNK ? count : PAGEMAP_CHUNK;
-        count = count < last - page ? count : (size_t)(last - page);
-        qr_report_pagemap(mm->space, (size_t)page, count, words);
-        size_t done = io_put(io, words, count * PAGEMAP_ENTRY_BYTES);
-        *position += done;
-        total += done;
-        if (done < count * PAGEMAP_ENTRY_BYTES) {
-            return total > 0 ? (int64_t)total : -EFAULT;
-        }
-        if (signal_is_pending()) {
-            break;
-        }
-        sched_relax();
-    }
-    return (int64_t)total;
-}
-
-static int64_t
-pagemap_read(struct file *file, struct io *io, uint64_t *position)
-{
-    struct mm *mm;
-
-    if (*position % PAGEMAP_ENTRY_BYTES != 0 || io->left % PAGEMAP_ENTRY_BYTES != 0) {
-        return -EINVAL;
-    }
-    int64_t result = proc_inode_mm(file->inode, &mm);
-    if (result != 0) {
-        return result;
-    }
-    uint64_t *words = kmem_calloc(PAGEMAP_CHUNK, sizeof *words);
-    result = words == NULL ? -ENOMEM : pagemap_transfer(mm, io, position, words);
-    kmem_free(words);
-    mm_put(mm);
-    return result;
-}
-
-static int64_t
-wide_seek(struct file *file, int64_t offset, int whence)
+int64_t
+proc_seek_wide(struct file *file, int64_t offset, int whence)
 {
     return whence == SEEK_END ? -EINVAL : seek_plain(file, offset, whence, 0);
 }
-
-const struct file_ops proc_pagemap_ops = {
-    .name = "pagemap", .read = pagemap_read, .seek = wide_seek};
 
 /* One page at a time through a kernel buffer, whoever's memory it is. */
 static int64_t
@@ -440,7 +386,7 @@ mem_write(struct file *file, struct io *io, uint64_t *position)
 }
 
 const struct file_ops proc_mem_ops = {
-    .name = "mem", .read = mem_read, .write = mem_write, .seek = wide_seek};
+    .name = "mem", .read = mem_read, .write = mem_write, .seek = proc_seek_wide};
 
 /* ---- fail-nth: tests only; must not allocate itself ---------------------------------------- */
 
@@ -503,6 +449,6 @@ const struct file_ops proc_fail_nth_ops = {
     .name = "fail-nth",
     .read = fail_nth_read,
     .write = fail_nth_write,
-    .seek = wide_seek,
+    .seek = proc_seek_wide,
     .release = fail_nth_release,
 };

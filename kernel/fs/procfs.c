@@ -203,6 +203,8 @@ static const struct text_node machine_nodes[] = {
     {.name = "slabinfo", .mode = 0400, .show = show_slabinfo},
     {.name = "vmallocinfo", .mode = 0400, .show = show_vmallocinfo},
     {.name = "iomem", .mode = 0400, .show = show_iomem},
+    {.name = "kpagecount", .mode = 0400, .ops = &proc_frame_counts_ops},
+    {.name = "kpageflags", .mode = 0400, .ops = &proc_frame_flags_ops},
     {.name = "cpuinfo", .mode = 0444, .show = show_cpuinfo},
     {.name = "stat", .mode = 0444, .show = show_stat},
     {.name = "uptime", .mode = 0444, .show = show_uptime},

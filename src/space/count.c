@@ -106,6 +106,13 @@ qr_space_peak_pages(struct qr_space *space)
     return atomic_load_explicit(&space->peak_resident, memory_order_relaxed);
 }
 
+void
+qr_space_reset_peak(struct qr_space *space)
+{
+    atomic_store_explicit(&space->peak_resident, qr_space_resident_pages(space),
+                          memory_order_relaxed);
+}
+
 size_t
 qr_space_table_pages(const struct qr_space *space)
 {

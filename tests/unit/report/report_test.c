@@ -156,6 +156,34 @@ TEST(report, smaps_counts_what_was_touched)
     sim_shutdown(sim);
 }
 
+TEST(report, what_is_forgotten_is_referenced_again_when_it_is_used)
+{
+    struct sim *sim = boot_with_regions();
+    struct qr_report report = report_of(sim);
+
+    WRITE(qr_report_smaps(&report, sim_space(sim), writer));
+    EXPECT_EQ(kb_after(strstr(text, "10000000-"), "Referenced"), 8);
+    EXPECT_EQ(kb_after(strstr(text, "10008000-"), "Referenced"), 4);
+    qr_space_forget_references(sim_space(sim), QR_REFERENCES_ANON);
+    WRITE(qr_report_smaps(&report, sim_space(sim), writer));
+    EXPECT_EQ(kb_after(strstr(text, "10000000-"), "Referenced"), 0);
+    EXPECT_EQ(kb_after(strstr(text, "10000000-"), "\nRss"), 8);
+    EXPECT_EQ(kb_after(strstr(text, "10008000-"), "Referenced"), 4);
+    qr_space_forget_references(sim_space(sim), QR_REFERENCES_FILE);
+    sim_write(sim, 1, 7);
+    WRITE(qr_report_smaps(&report, sim_space(sim), writer));
+    EXPECT_EQ(kb_after(strstr(text, "10000000-"), "Referenced"), 4);
+    EXPECT_EQ(kb_after(strstr(text, "10008000-"), "Referenced"), 0);
+
+    size_t resident = qr_space_resident_pages(sim_space(sim));
+    EXPECT_STATUS(qr_space_advise(sim_space(sim), sim_page(0), QR_PAGE_SIZE, QR_ADVICE_DONT_NEED),
+                  QR_OK);
+    EXPECT_EQ(qr_space_peak_pages(sim_space(sim)), resident);
+    qr_space_reset_peak(sim_space(sim));
+    EXPECT_EQ(qr_space_peak_pages(sim_space(sim)), resident - 1);
+    sim_shutdown(sim);
+}
+
 TEST(report, statm_and_status_agree_with_the_space)
 {
     struct sim *sim = boot_with_regions();
@@ -195,6 +223,40 @@ TEST(report, pagemap_names_the_frames)
     qr_report_pagemap(sim_space(sim), SIZE_MAX >> 12, 12, words);
     for (unsigned i = 0; i < 12; i++)
         EXPECT_EQ(words[i], 0u);
+    sim_shutdown(sim);
+}
+
+/* Frame by frame: what pagemap leads to is mapped once, anonymous or of an object. */
+TEST(report, frames_tell_who_maps_them_and_what_they_are)
+{
+    enum { ANON = 1 << 12, MMAP = 1 << 11, BUDDY = 1 << 10, LRU = 1 << 5, NOPAGE = 1 << 20 };
+    struct sim *sim = boot_with_regions();
+    struct qr_report report = report_of(sim);
+    uint64_t end = qr_report_frame_end(&report), count, flags, page, free = 0;
+
+    qr_report_pagemap(sim_space(sim), SIM_BASE / QR_PAGE_SIZE + 1, 1, &page);
+    page &= ((uint64_t)1 << 55) - 1;
+    ASSERT_LT(page, end);
+    qr_report_frame_counts(&report, page, 1, &count);
+    qr_report_frame_flags(&report, page, 1, &flags);
+    EXPECT_EQ(count, 1u);
+    EXPECT_EQ(flags & (ANON | MMAP | LRU | BUDDY), (uint64_t)(ANON | MMAP | LRU));
+    qr_report_pagemap(sim_space(sim), SIM_BASE / QR_PAGE_SIZE + 8, 1, &page);
+    page &= ((uint64_t)1 << 55) - 1;
+    qr_report_frame_flags(&report, page, 1, &flags);
+    EXPECT_EQ(flags & (ANON | MMAP | LRU | BUDDY), (uint64_t)(MMAP | LRU));
+
+    for (uint64_t frame = 0; frame < end; frame++) {
+        qr_report_frame_counts(&report, frame, 1, &count);
+        qr_report_frame_flags(&report, frame, 1, &flags);
+        EXPECT_TRUE((flags & (NOPAGE | BUDDY)) == 0 || count == 0);
+        free += flags == BUDDY;
+    }
+    struct qr_frames_stats stats;
+    qr_frames_stats(sim_frames(sim), &stats);
+    EXPECT_EQ(free, stats.free);
+    qr_report_frame_flags(&report, (uint64_t)1 << 30, 1, &flags);
+    EXPECT_EQ(flags, (uint64_t)NOPAGE);
     sim_shutdown(sim);
 }
 
