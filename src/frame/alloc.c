@@ -177,7 +177,7 @@ qr_zones_take(struct qr_frames *frames, const struct zone_choice *choice, unsign
             qr_frames_used_add(frames, zone, wanted);
         qr_spin_unlock(&zone->lock);
         if (frame != NULL) {
-            qr_numa_note(frames, zone, choice->node, qr_this_node(), wanted);
+            qr_numa_note(frames, zone, choice, kind, wanted);
             qr_background_wake(frames, zone);
             return frame;
         }
@@ -376,7 +376,7 @@ zones_take_many(struct qr_frames *frames, size_t count, struct qr_frame **out, u
             qr_spin_unlock(&zone->lock);
             got += step;
             if (step != 0)
-                qr_numa_note(frames, zone, choice.node, choice.node, step);
+                qr_numa_note(frames, zone, &choice, kind, step);
         } while (step != 0 && got < count);
         qr_background_wake(frames, zone);
     }

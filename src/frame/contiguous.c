@@ -213,7 +213,7 @@ zones_take(struct qr_frames *frames, const struct qr_contiguous_request *request
         if (head == NULL)
             head = zone_scan(frames, zone, request, kind);
         if (head != NULL) {
-            qr_numa_note(frames, zone, choice.node, choice.node, request->count);
+            qr_numa_note(frames, zone, &choice, kind, request->count);
             qr_background_wake(frames, zone);
             return head;
         }

@@ -164,7 +164,7 @@ struct frame_lane {
     size_t frees;        /* beyond what counted and allocs tell */
     size_t reserved;     /* bits set in rows */
     uint32_t block;      /* what they are bits of */
-    uint32_t cpu;
+    uint32_t cpu, node;  /* whose it is, and that CPU's node */
 
     struct frame_rows rows;
     struct qr_frame *run[BLOCK_ORDER + 1]; /* free runs of 2^1 to 2^run_order frames; by top */
@@ -604,10 +604,6 @@ qr_numa_count(struct qr_frames *frames, unsigned node, enum qr_numa_event event,
     atomic_fetch_add_explicit(&frames->nodes[node].event[event], count, memory_order_relaxed);
 }
 
-/* @count frames came from @zone for a CPU of @here that wanted them from @wanted. */
-void qr_numa_note(struct qr_frames *frames, const struct frame_zone *zone, unsigned wanted,
-                  unsigned here, size_t count);
-
 /* ---- alloc.c ------------------------------------------------------------ */
 
 /* Where a request may look: zones of @nodes (NULL: all), from @node's nearest on. */
@@ -635,6 +631,10 @@ qr_zone_next(struct qr_frames *frames, const struct zone_choice *choice, enum qr
     }
     return NULL;
 }
+
+/* @count frames of @kind came from @zone for this CPU, which looked where @choice says (policy.c). */
+void qr_numa_note(struct qr_frames *frames, const struct frame_zone *zone,
+                  const struct zone_choice *choice, enum qr_zone_kind kind, size_t count);
 
 /* 2^order frames from the nearest zone of @choice that may give them; no lane, no retry. */
 struct qr_frame *qr_zones_take(struct qr_frames *frames, const struct zone_choice *choice,

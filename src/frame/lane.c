@@ -104,7 +104,10 @@ lane_count(struct qr_frames *frames, struct frame_lane *lane)
 
     if (lane->head.allocs != 0) {
         qr_counter_add(frames->counters, QR_EVENT_ALLOC, (long)lane->head.allocs);
-        qr_numa_note(frames, zone, zone->node, qr_this_node(), lane->head.allocs);
+        /* Its zone is the first that the CPU's requests look at. */
+        qr_numa_count(frames, zone->node, QR_NUMA_HIT, lane->head.allocs);
+        qr_numa_count(frames, zone->node, zone->node == lane->node ? QR_NUMA_LOCAL : QR_NUMA_OTHER,
+                      lane->head.allocs);
     }
     if (lane->frees != 0)
         qr_counter_add(frames->counters, QR_EVENT_FREE, (long)lane->frees);
@@ -122,13 +125,14 @@ lane_release(struct frame_lane *lane, size_t held)
     qr_spin_unlock(&lane->lock);
 }
 
-/* From closed to open, for @zone; the lane is held and empty. */
+/* From closed to open, for @zone, by its own CPU; the lane is held and empty. */
 static void
 lane_open(struct frame_lane *lane, const struct frame_zone *zone, uint32_t run_order)
 {
     uint32_t cap = zone->batch * 2 < LANE_STACK ? zone->batch * 2 : LANE_STACK;
 
     lane->zone = zone->index;
+    lane->node = qr_this_node();
     lane->bottom = cap + 1;
     lane->stack[lane->bottom + 1] = NULL;
     lane->head.key = qr_lane_key(lane->class, lane->zone);
@@ -244,9 +248,9 @@ qr_lanes_drain(struct qr_frames *frames)
     return given;
 }
 
-/* What @lane holds of @zone's frames.  Interrupts are off. */
+/* What @lane holds of @zone's frames; what it gave is counted now.  Interrupts are off. */
 static size_t
-lane_cached(struct frame_lane *lane, unsigned zone, struct qr_cpu *cpu)
+lane_cached(struct qr_frames *frames, struct frame_lane *lane, unsigned zone, struct qr_cpu *cpu)
 {
     size_t cached = 0;
     size_t held;
@@ -255,6 +259,7 @@ lane_cached(struct frame_lane *lane, unsigned zone, struct qr_cpu *cpu)
         return 0;
     if (!lane_is_closed(lane) && lane->zone == zone)
         cached = held + lane->reserved + lane->run_frames;
+    lane_count(frames, lane);
     lane_release(lane, held);
     return cached;
 }
@@ -266,7 +271,7 @@ cpu_cached(struct qr_frames *frames, unsigned zone, unsigned index, struct qr_cp
     size_t cached = 0;
 
     for (unsigned class = 0; class < frames->lane_classes; class ++)
-        cached += lane_cached(lane_of(frames, index, class), zone, cpu);
+        cached += lane_cached(frames, lane_of(frames, index, class), zone, cpu);
     return cached;
 }
 

@@ -12,22 +12,25 @@
  * dropped and touched again comes back to the same node, and by turns where not.
  *
  * Counters are Linux's: hit and miss on the node that gave, foreign on the node that was
- * wanted, local and other by the node of the CPU.  A lane counts what it gave when its
- * slow path runs.
+ * wanted, local and other by the node of the CPU.  Wanted is the nearest node of the request
+ * that has memory of its kind: a CPU without memory does not miss.  A lane counts what it gave
+ * when its slow path runs, or somebody reads.
  */
 #include "frames.h"
 
 void
-qr_numa_note(struct qr_frames *frames, const struct frame_zone *zone, unsigned wanted,
-             unsigned here, size_t count)
+qr_numa_note(struct qr_frames *frames, const struct frame_zone *zone,
+             const struct zone_choice *choice, enum qr_zone_kind kind, size_t count)
 {
-    if (zone->node == wanted) {
-        qr_numa_count(frames, zone->node, QR_NUMA_HIT, count);
-    } else {
-        qr_numa_count(frames, zone->node, QR_NUMA_MISS, count);
-        qr_numa_count(frames, wanted, QR_NUMA_FOREIGN, count);
-    }
-    qr_numa_count(frames, zone->node, zone->node == here ? QR_NUMA_LOCAL : QR_NUMA_OTHER, count);
+    unsigned at = 0;
+    const struct frame_zone *first = qr_zone_next(frames, choice, kind, &at);
+    bool hit = first == NULL || first->node == zone->node;
+
+    qr_numa_count(frames, zone->node, hit ? QR_NUMA_HIT : QR_NUMA_MISS, count);
+    if (!hit)
+        qr_numa_count(frames, first->node, QR_NUMA_FOREIGN, count);
+    qr_numa_count(frames, zone->node, zone->node == qr_this_node() ? QR_NUMA_LOCAL : QR_NUMA_OTHER,
+                  count);
 }
 
 /* ---- facts about nodes ---------------------------------------------------- */
@@ -286,7 +289,7 @@ qr_frame_alloc_colour(struct qr_frames *frames, struct qr_colour colour, unsigne
             qr_frames_used_add(frames, zone, 1);
         qr_spin_unlock(&zone->lock);
         if (frame != NULL) {
-            qr_numa_note(frames, zone, choice.node, choice.node, 1);
+            qr_numa_note(frames, zone, &choice, kind, 1);
             qr_counter_add(frames->counters, QR_EVENT_ALLOC, 1);
             return qr_frame_hand_out(frames, frame, 0, alloc_flags);
         }

@@ -51,7 +51,6 @@ event_of(struct machine *machine, unsigned node, enum qr_numa_event event)
 {
     struct qr_node_stats stats;
 
-    qr_frames_drain(machine->frames); /* lanes count when they are emptied */
     qr_frames_node_stats(machine->frames, node, &stats);
     return stats.event[event];
 }
@@ -196,6 +195,125 @@ TEST(frame_node, every_allocation_is_counted_once)
     EXPECT_EQ(qr_counter_read(qr_frames_counters(machine->frames), QR_EVENT_FREE), MANY);
     free(frames);
     machine_shutdown(machine);
+}
+
+/* ---- counters, step by step ------------------------------------------------- */
+
+enum { HELD_MAX = 40000 };
+
+struct tally {
+    struct machine *machine;
+    uint64_t random;
+    size_t event[NODES][QR_NUMA_EVENTS];
+    struct qr_frame **held;
+    size_t held_count;
+};
+
+/* Linux's zone_statistics(): @frame came for a CPU of node @here that wanted @wanted. */
+static void
+tally_note(struct tally *tally, const struct qr_frame *frame, unsigned here, unsigned wanted,
+           size_t count)
+{
+    unsigned from = node_of(tally->machine, frame);
+
+    tally->event[from][from == wanted ? QR_NUMA_HIT : QR_NUMA_MISS] += count;
+    if (from != wanted)
+        tally->event[wanted][QR_NUMA_FOREIGN] += count;
+    tally->event[from][from == here ? QR_NUMA_LOCAL : QR_NUMA_OTHER] += count;
+}
+
+/* One request of a kind that chance chooses, for a CPU of node @here. */
+static void
+tally_alloc(struct tally *tally, unsigned here, struct qr_policy *policies)
+{
+    struct qr_frames *frames = tally->machine->frames;
+    unsigned flags = QR_ALLOC_NO_REPORT | (test_random(&tally->random) & 1 ? QR_ALLOC_MOVABLE : 0);
+    unsigned order = test_random(&tally->random) % 16 == 0 ? 3 : 0;
+    unsigned wanted = here < NODES ? here : 0; /* the nearest with memory */
+    uint64_t what = test_random(&tally->random) % 8;
+    struct qr_frame *frame;
+
+    if (what < 4) {
+        struct qr_policy *policy = &policies[what];
+        size_t index = test_random(&tally->random) % 100;
+        bool turns = policy->mode == QR_POLICY_INTERLEAVE || policy->mode == QR_POLICY_WEIGHTED;
+
+        wanted = qr_policy_node(frames, policy, here, index);
+        frame = qr_frame_alloc_policy(frames, policy, index, order, flags);
+        if (frame != NULL && turns && node_of(tally->machine, frame) == wanted)
+            tally->event[wanted][QR_NUMA_INTERLEAVE] += (size_t)1 << order;
+    } else if (what == 4) {
+        wanted = (unsigned)(test_random(&tally->random) % NODES);
+        frame = qr_frame_alloc_on(frames, wanted, order, flags);
+    } else {
+        frame = qr_frame_alloc_block(frames, order, flags);
+    }
+    if (frame == NULL)
+        return;
+    tally_note(tally, frame, here, wanted, (size_t)1 << order);
+    tally->held[tally->held_count++] = frame;
+}
+
+static void
+tally_compare(struct tally *tally)
+{
+    for (unsigned node = 0; node < NODES; node++) {
+        struct qr_node_stats stats;
+
+        qr_frames_node_stats(tally->machine->frames, node, &stats);
+        for (unsigned event = 0; event < QR_NUMA_EVENTS; event++)
+            EXPECT_EQ(stats.event[event], tally->event[node][event]);
+    }
+}
+
+/*
+ * CPUs of three nodes with memory and of one without, memory that fills up and empties
+ * again, and every policy: the six counters of each node are what Linux's rules make of it, at
+ * any time, with lanes open.
+ */
+TEST(frame_node, counters_are_exact)
+{
+    struct tally tally = {.random = test_seed()};
+    struct qr_node_set set = set_of(1, 3);
+    uint8_t weights[CONFIG_MAX_NODES] = {0, 3, 0, 2};
+    static const enum qr_policy_mode modes[] = {QR_POLICY_INTERLEAVE, QR_POLICY_WEIGHTED,
+                                                QR_POLICY_BIND, QR_POLICY_PREFERRED_MANY};
+    struct qr_policy policies[4];
+
+    tally.machine = machine_boot((struct machine_options){.map = node_map,
+                                                          .map_count = NODES,
+                                                          .cpus = 4,
+                                                          .distance = node_distance,
+                                                          .node_count = NODES});
+    tally.held = calloc(HELD_MAX, sizeof(struct qr_frame *));
+    for (unsigned i = 0; i < 4; i++) {
+        tally.machine->cpus[i].node = i < 3 ? i : 5;
+        ASSERT_EQ(qr_policy_init(&policies[i], tally.machine->frames, modes[i], &set, weights),
+                  QR_OK);
+    }
+    for (unsigned step = 0; step < 60000; step++) {
+        bool grow = test_random(&tally.random) % 100 < (step / 20000 == 1 ? 30u : 80u);
+        unsigned cpu = (unsigned)(test_random(&tally.random) % 4);
+
+        machine_enter(tally.machine, cpu);
+        if (grow && tally.held_count < HELD_MAX) {
+            tally_alloc(&tally, tally.machine->cpus[cpu].node, policies);
+        } else if (tally.held_count > 0) {
+            size_t at = test_random(&tally.random) % tally.held_count;
+
+            qr_frame_free(tally.machine->frames, tally.held[at]);
+            tally.held[at] = tally.held[--tally.held_count];
+        }
+        if (step % 5000 == 0)
+            tally_compare(&tally);
+    }
+    tally_compare(&tally);
+    for (unsigned event = 0; event < QR_NUMA_EVENTS; event++) /* nothing went unseen */
+        EXPECT_GT(tally.event[0][event] + tally.event[1][event] + tally.event[2][event], 0);
+    while (tally.held_count > 0)
+        qr_frame_free(tally.machine->frames, tally.held[--tally.held_count]);
+    free(tally.held);
+    machine_shutdown(tally.machine);
 }
 
 TEST(frame_node, use_is_counted_where_it_is)
