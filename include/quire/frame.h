@@ -65,6 +65,7 @@ enum qr_frame_flag {
     QR_FRAME_TABLE_DEAD = 1u << 17, /**< unlinked from its parent */
     QR_FRAME_PINNED = 1u << 18,     /**< never moved or evicted */
     QR_FRAME_SHMEM = 1u << 19,      /**< OBJECT: of shared memory, not of a file */
+    QR_FRAME_STACK = 1u << 20,      /**< KERNEL: of a kernel stack; set by the host */
 };
 
 /**
@@ -379,7 +380,8 @@ unsigned qr_frames_node_near(const struct qr_frames *frames, unsigned node, unsi
 /** What the frames of one node are used for. */
 struct qr_node_use {
     size_t type[QR_FRAME_TYPE_COUNT];
-    size_t file, shmem, mapped, dirty, writeback, mlocked; /**< of OBJECT and ANON frames */
+    size_t file, shmem, mapped, dirty, writeback; /**< of OBJECT frames */
+    size_t stacks;                                /**< of KERNEL frames */
 };
 /** Counts descriptors, so it takes time in proportion to the node's memory; holds no lock. */
 void qr_frames_node_use(struct qr_frames *frames, unsigned node, struct qr_node_use *out_use);

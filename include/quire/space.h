@@ -199,6 +199,11 @@ QR_MUST_USE enum qr_status qr_space_create(struct qr_vm *vm, struct qr_space **o
 void qr_space_get(struct qr_space *space);
 /** The last put unmaps everything and frees the space; it runs on no CPU by then. */
 void qr_space_put(struct qr_space *space);
+/**
+ * The living spaces one after another, each with a reference: the one after @p previous, whose
+ * reference it takes over, or the first for NULL; NULL at the end.
+ */
+struct qr_space *qr_space_next(struct qr_vm *vm, struct qr_space *previous);
 /** Unmap everything now (exec, exit of the last thread); the space stays usable and empty.
  *  Takes the space lock for writing. */
 void qr_space_clear(struct qr_space *space);

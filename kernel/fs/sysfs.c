@@ -12,6 +12,8 @@
  *      validate          check every structure of the library
  *      help              this list
  *
+ * /sys/kernel/debug/extfrag has Linux's two figures of how fragmented each zone is.
+ *
  * /sys/kernel/debug/heap says what the kernel heap has given out, by call site in builds with memory
  * debugging; a number written to it turns the heap's run-time checks on and off.
  */
@@ -466,10 +468,33 @@ static const struct text_node debug_nodes[] = {
     {.name = "heap", .mode = 0600, .show = show_heap, .store = store_heap},
 };
 
+static void
+show_extfrag(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_report_extfrag_index(kernel_report(), writer);
+}
+
+static void
+show_unusable(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_report_unusable_index(kernel_report(), writer);
+}
+
+static const struct text_node extfrag_nodes[] = {
+    {.name = "extfrag_index", .mode = 0444, .show = show_extfrag},
+    {.name = "unusable_index", .mode = 0444, .show = show_unusable},
+};
+
 static bool
 debug_tree_add(struct dentry *root)
 {
-    return text_nodes_add(root, debug_nodes, QR_ARRAY_COUNT(debug_nodes));
+    struct dentry *extfrag = text_directory_add(root, "extfrag");
+
+    return extfrag != NULL &&
+           text_nodes_add(extfrag, extfrag_nodes, QR_ARRAY_COUNT(extfrag_nodes)) &&
+           text_nodes_add(root, debug_nodes, QR_ARRAY_COUNT(debug_nodes));
 }
 
 static int64_t

@@ -47,14 +47,33 @@ stacks_count(long stacks_more)
                    stacks_more * (long)(KERNEL_STACK_BYTES / QR_PAGE_SIZE));
 }
 
+/* So that a node's share of stacks can be counted from its frames. */
+static void
+frames_mark(uintptr_t stack)
+{
+    struct qr_entry entry;
+
+    for (size_t at = 0; at < KERNEL_STACK_BYTES; at += QR_PAGE_SIZE) {
+        if (!qr_tables_next(&memory.kernel_tables, qr_va_of(stack + at), &entry) ||
+            entry.kind != QR_ENTRY_LEAF)
+            continue;
+        struct qr_frame *frame = qr_frame_find(memory.frames, qr_pa_to_pfn(entry.leaf.pa));
+
+        if (frame != NULL)
+            atomic_fetch_or_explicit(&frame->flags, QR_FRAME_STACK, memory_order_relaxed);
+    }
+}
+
 static uintptr_t
 stack_map(void)
 {
     void *stack =
         qr_vmalloc(memory.areas[KERNEL_AREA_STACKS], KERNEL_STACK_BYTES, 0, "kernel stack");
 
-    if (stack != NULL)
+    if (stack != NULL) {
         stacks_count(1);
+        frames_mark((uintptr_t)stack);
+    }
     return (uintptr_t)stack;
 }
 

@@ -84,7 +84,7 @@ use_add(struct qr_node_use *use, const struct qr_frame *frame)
     if ((unsigned)type >= QR_FRAME_TYPE_COUNT)
         return;
     use->type[type]++;
-    use->mlocked += (flags & QR_FRAME_MLOCKED) != 0;
+    use->stacks += type == QR_FRAME_KERNEL && (flags & QR_FRAME_STACK) != 0;
     if (type != QR_FRAME_OBJECT)
         return;
     use->shmem += (flags & QR_FRAME_SHMEM) != 0;

@@ -31,15 +31,10 @@ space_find(struct qr_vm *vm, const void *address)
     qr_list_for_each(link, &vm->all)
     {
         struct qr_space *space = qr_space_of_link(link);
-        uint32_t users = atomic_load_explicit(&space->users, memory_order_relaxed);
 
         if (space != address)
             continue;
-        while (users != 0 &&
-               !atomic_compare_exchange_weak_explicit(&space->users, &users, users + 1,
-                                                      memory_order_relaxed, memory_order_relaxed)) {
-        }
-        found = users != 0 ? space : NULL;
+        found = qr_space_try_get(space) ? space : NULL;
         break;
     }
     qr_spin_unlock(&vm->lock);

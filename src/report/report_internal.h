@@ -21,8 +21,8 @@ struct node_gauges {
     size_t anon, file, shmem, mapped, dirty, writeback, tables, slab, locked, huge, stacks;
 };
 /*
- * Of the only node: the machine's gauges.  With several, frames are counted; what frames do not
- * tell (locked and huge pages, kernel stacks) is then shown on the first node.
+ * Of the only node: the machine's gauges.  With several, frames are counted where they are, and
+ * locked and huge pages by what the spaces map.
  */
 void qr_report_node_gauges(const struct qr_report *report, unsigned node,
                            struct node_gauges *out_gauges);

@@ -112,6 +112,37 @@ qr_space_put(struct qr_space *space)
     qr_cache_free(vm->spaces, space);
 }
 
+bool
+qr_space_try_get(struct qr_space *space)
+{
+    uint32_t users = atomic_load_explicit(&space->users, memory_order_relaxed);
+
+    while (users != 0 &&
+           !atomic_compare_exchange_weak_explicit(&space->users, &users, users + 1,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+    }
+    return users != 0;
+}
+
+struct qr_space *
+qr_space_next(struct qr_vm *vm, struct qr_space *previous)
+{
+    struct qr_space *next = NULL;
+
+    qr_spin_lock(&vm->lock);
+    /* Who has references stays in the list. */
+    struct qr_list *link = previous == NULL ? vm->all.next : previous->link.next;
+
+    for (; link != &vm->all && next == NULL; link = link->next) {
+        if (qr_space_try_get(qr_space_of_link(link)))
+            next = qr_space_of_link(link);
+    }
+    qr_spin_unlock(&vm->lock);
+    if (previous != NULL)
+        qr_space_put(previous);
+    return next;
+}
+
 void
 qr_space_switch(struct qr_space *space)
 {

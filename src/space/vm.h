@@ -39,6 +39,9 @@ enum { QR_RESIDENT_ANON, QR_RESIDENT_FILE, QR_RESIDENT_SHMEM };
 
 #define QR_PROT_RWX ((unsigned)QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC)
 
+/* A reference, unless the last one has gone: for who holds vm->lock. */
+bool qr_space_try_get(struct qr_space *space);
+
 static inline struct qr_space *
 qr_space_of_link(struct qr_list *link)
 {

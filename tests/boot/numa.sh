@@ -28,6 +28,9 @@ after=$(grep local_node node0/numastat | cut -d' ' -f2)
 rm /tmp/big
 echo 1 >/proc/sys/vm/compact_memory && echo compacted
 grep -c compact_stall /proc/vmstat
+set -- $(cat node*/meminfo | grep KernelStack | tr -s ' ' | cut -d' ' -f4) ; echo stacks $(($1 + $2))
+set -- $(grep KernelStack /proc/meminfo) ; echo allstacks $2
+grep -c 'Node 1, zone *Normal' /sys/kernel/debug/extfrag/extfrag_index /sys/kernel/debug/extfrag/unusable_index
 set -- $(grep compact_stall /proc/vmstat) ; echo stalls $2
 echo validate >/sys/kernel/debug/memory
 END
@@ -52,6 +55,8 @@ check "150 MiB of files on both" '[ "$(value shmem0)" -gt 20000 ] && [ "$(value 
 check "misses" '[ "$(value miss1)" -gt 5000 ] && [ "$(value foreign0)" -gt 5000 ]'
 check "local allocations" 'grep -q "^local counted" "$work/out"'
 check "compaction on request" 'grep -q "^compacted" "$work/out" && [ "$(value stalls)" -gt 0 ]'
+check "kernel stacks by node" '[ "$(value stacks)" -gt 0 ] && [ "$(value stacks)" = "$(value allstacks)" ]'
+check "fragmentation by zone" '[ "$(grep -c "extfrag/.*:1" "$work/out")" = 2 ]'
 check "sound structures" 'grep -q "^frames *sound" "$work/out" && ! grep -q BROKEN "$work/out"'
 [ "$fail" -eq 0 ] || cat "$work/out" "$work/err"
 exit "$fail"

@@ -20,6 +20,7 @@ report_of(struct sim *sim)
     struct qr_report report = {
         .frames = sim_frames(sim),
         .heap = sim_heap(sim),
+        .vm = sim_vm(sim),
     };
 
     return report;
@@ -383,5 +384,38 @@ TEST(report, the_other_texts_are_written)
     EXPECT_NOT_NULL(strstr(text, "Node 0 MemTotal:  "));
     WRITE(qr_report_overview(&report, writer));
     EXPECT_NOT_NULL(strstr(text, "free blocks by order"));
+    sim_shutdown(sim);
+}
+
+/* Two nodes: what each holds of locked memory, whoever reads. */
+TEST(report, locked_pages_are_counted_on_their_node)
+{
+    static const struct sim_bank banks[] = {
+        {.start = 16 << 20, .bytes = 4 << 20, .node = 0},
+        {.start = 20 << 20, .bytes = 4 << 20, .node = 1},
+    };
+    static const unsigned cpu_nodes[] = {0, 1};
+    struct sim *sim = sim_boot(
+        (struct sim_options){.banks = banks, .bank_count = 2, .cpus = 2, .cpu_nodes = cpu_nodes});
+    struct qr_report report = report_of(sim);
+    char expected[64];
+
+    EXPECT_STATUS(sim_map(sim, 0, 8, SIM_W), QR_OK);
+    sim_write(sim, 0, 1);
+    sim_enter(sim, 1);
+    for (size_t page = 1; page < 4; page++)
+        sim_write(sim, page, page);
+    sim_enter(sim, 0);
+    EXPECT_STATUS(qr_space_lock_pages(sim_space(sim), sim_page(0), 4 * QR_PAGE_SIZE, QR_LOCK_NOW),
+                  QR_OK);
+    for (unsigned node = 0; node < 2; node++) {
+        WRITE(qr_report_node_meminfo(&report, node, writer));
+        snprintf(expected, sizeof(expected), "Node %u %-15s %8zu kB\n", node,
+                 "Mlocked:", (node == 0 ? (size_t)1 : 3) * QR_PAGE_SIZE >> 10);
+        EXPECT_NOT_NULL(strstr(text, expected));
+        snprintf(expected, sizeof(expected), "Node %u %-15s %8zu kB\n", node,
+                 "AnonPages:", (node == 0 ? (size_t)1 : 3) * QR_PAGE_SIZE >> 10);
+        EXPECT_NOT_NULL(strstr(text, expected));
+    }
     sim_shutdown(sim);
 }
