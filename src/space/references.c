@@ -15,22 +15,16 @@ is_wanted(const struct qr_region *region, enum qr_references which)
 }
 
 static void
-forget_chunk(struct qr_tables *tables, struct qr_va_range chunk, struct qr_tlb_batch *batch)
+forget_chunk(struct qr_cursor *cursor, struct qr_va_range chunk)
 {
-    struct qr_cursor cursor;
     struct qr_entry entry;
     qr_va at = chunk.start;
 
-    qr_cursor_open(&cursor, tables, chunk, batch);
-    while (at.v < chunk.end.v && qr_cursor_find(&cursor, at, &entry)) {
-        uintptr_t bytes = (uintptr_t)1 << qr_format_shift(tables->format, entry.level);
-
-        at = entry.start.v > at.v ? entry.start : at;
+    while (at.v < chunk.end.v && qr_cursor_find(cursor, at, &entry)) {
         if (entry.kind == QR_ENTRY_LEAF && (entry.leaf.flags & QR_LEAF_ACCESSED) != 0)
-            qr_cursor_update(&cursor, at, entry.leaf.prot, 0, QR_LEAF_ACCESSED);
-        at = qr_va_of((entry.start.v | (bytes - 1)) + 1);
+            qr_cursor_update(cursor, entry.start, entry.leaf.prot, 0, QR_LEAF_ACCESSED);
+        at = qr_va_of(qr_entry_end(cursor->tables, &entry));
     }
-    qr_cursor_close(&cursor);
 }
 
 void
@@ -44,9 +38,12 @@ qr_space_forget_references(struct qr_space *space, enum qr_references which)
          region = qr_region_next(region)) {
         struct qr_va_range rest = qr_range_of(region->start.v, region->end.v);
         struct qr_va_range chunk;
+        struct qr_cursor cursor;
 
-        while (is_wanted(region, which) && qr_chunk_next(&space->tables, &rest, &chunk))
-            forget_chunk(&space->tables, chunk, &batch);
+        while (is_wanted(region, which) && qr_chunk_open(&cursor, space, &rest, &chunk, &batch)) {
+            forget_chunk(&cursor, chunk);
+            qr_cursor_close(&cursor);
+        }
     }
     qr_tlb_batch_finish(&batch);
     qr_rw_read_unlock(&space->lock);
