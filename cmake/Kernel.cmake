@@ -15,8 +15,8 @@ set(quire_flags_riscv64 -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medan
     -D_LIBC_LIMITS_H_)
 
 # The files of kernel/drivers/ for each.
-set(quire_drivers_x86_64 acpi)
-set(quire_drivers_i386 acpi)
+set(quire_drivers_x86_64 acpi hmat)
+set(quire_drivers_i386 acpi hmat)
 set(quire_drivers_aarch64 arm_timer console fdt fdt_boot gic pl011 psci semihost)
 set(quire_drivers_riscv64 clock_riscv console fdt fdt_boot ns16550 plic sbi semihost)
 
@@ -82,21 +82,39 @@ function(quire_kernel_sources out)
     set(${out} ${sources} PARENT_SCOPE)
 endfunction()
 
-# One bootable image from the kernel's objects and any further sources.
-function(quire_add_image name)
+# One linked image from the kernel's objects and any further ones.
+function(quire_link_image name objects)
     set(script ${PROJECT_SOURCE_DIR}/kernel/boot/${QUIRE_TARGET}/kernel.ld)
     math(EXPR page_bytes "1 << ${CONFIG_PAGE_SHIFT}")
-    add_executable(${name} $<TARGET_OBJECTS:quire_kernel> ${ARGN})
+    add_executable(${name} $<TARGET_OBJECTS:quire_kernel> ${objects})
     set_target_properties(${name} PROPERTIES OUTPUT_NAME ${name}.elf LINK_DEPENDS ${script})
     target_link_options(${name} PRIVATE
         ${quire_link_flags_${QUIRE_TARGET}} -nostdlib -static -no-pie -Wl,-T,${script} -Wl,--build-id=none
-        -Wl,-z,max-page-size=${page_bytes} -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,-Map=${name}.map)
+        -Wl,-z,max-page-size=${page_bytes} -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments -Wl,-Map=${name}.map
+        ${ARGN})
+    target_link_libraries(${name} PRIVATE quire_flags
+        -Wl,--start-group ${quire_layer_targets} ${quire_compiler_library} -Wl,--end-group)
+endfunction()
+
+# A bootable image: linked twice, the second time with the names that the first one's functions
+# have.  Further arguments are link options.
+function(quire_add_image name objects)
+    set(tool ${PROJECT_SOURCE_DIR}/tools/kernel-symbols)
+    set(table ${PROJECT_BINARY_DIR}/${name}.symbols)
+    set(source ${PROJECT_BINARY_DIR}/${name}-symbols.S)
+    quire_link_image(${name}-unnamed "${objects}" ${ARGN})
+    add_custom_command(OUTPUT ${table}
+        COMMAND ${QUIRE_KCONFIG_PYTHON} ${tool} $<TARGET_FILE:${name}-unnamed> ${table}
+        DEPENDS ${name}-unnamed ${tool})
+    file(CONFIGURE OUTPUT ${source} CONTENT ".section .symbols, \"a\"\n.incbin \"${table}\"\n")
+    set_source_files_properties(${source} PROPERTIES OBJECT_DEPENDS ${table})
+    quire_link_image(${name} "${objects};${source}" ${ARGN})
+    add_custom_command(TARGET ${name} POST_BUILD
+        COMMAND ${QUIRE_KCONFIG_PYTHON} ${tool} --check $<TARGET_FILE:${name}> ${table})
     if(QUIRE_TARGET STREQUAL "aarch64") # the boot protocol's flat Image
         add_custom_command(TARGET ${name} POST_BUILD
             COMMAND ${CMAKE_OBJCOPY} -O binary $<TARGET_FILE:${name}> ${name}.img)
     endif()
-    target_link_libraries(${name} PRIVATE quire_flags
-        -Wl,--start-group ${quire_layer_targets} ${quire_compiler_library} -Wl,--end-group)
 endfunction()
 
 function(quire_add_kernel)
@@ -108,18 +126,20 @@ function(quire_add_kernel)
     add_library(quire_kernel OBJECT ${sources})
     target_link_libraries(quire_kernel PRIVATE quire_flags)
     target_include_directories(quire_kernel PRIVATE ${PROJECT_SOURCE_DIR}/kernel)
-    quire_add_image(quire-kernel)
+    quire_add_image(quire-kernel "")
 
     # The contract tests inside the kernel: an image of their own.
     file(GLOB contract CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/contract/*.c)
     file(GLOB contract_main CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernel/contract/*.c)
     if(contract AND contract_main)
-        quire_add_image(quire-kernel-contract ${contract} ${contract_main}
-                        ${PROJECT_SOURCE_DIR}/tests/harness/harness.c)
-        target_include_directories(quire-kernel-contract PRIVATE
+        add_library(quire_contract OBJECT ${contract} ${contract_main}
+                    ${PROJECT_SOURCE_DIR}/tests/harness/harness.c)
+        target_link_libraries(quire_contract PRIVATE quire_flags)
+        target_include_directories(quire_contract PRIVATE
             ${PROJECT_SOURCE_DIR}/kernel ${PROJECT_SOURCE_DIR}/tests/harness
             ${PROJECT_SOURCE_DIR}/tests/contract)
-        target_link_options(quire-kernel-contract PRIVATE -Wl,--wrap=process_start_init)
-        target_compile_options(quire-kernel-contract PRIVATE -Wno-sign-compare)
+        target_compile_options(quire_contract PRIVATE -Wno-sign-compare)
+        quire_add_image(quire-kernel-contract "$<TARGET_OBJECTS:quire_contract>"
+                        -Wl,--wrap=process_start_init)
     endif()
 endfunction()

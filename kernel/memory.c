@@ -76,6 +76,28 @@ memory_node_of_domain(uint32_t domain)
     return 0;
 }
 
+bool
+memory_domain_exists(uint32_t domain)
+{
+    for (unsigned i = 0; i < boot_machine.memory_count; i++) {
+        if (boot_machine.memory[i].domain == domain)
+            return true;
+    }
+    return false;
+}
+
+bool
+memory_domain_of_node(unsigned node, uint32_t *out_domain)
+{
+    for (unsigned i = 0; i < boot_machine.memory_count; i++) {
+        if (memory_node_of_domain(boot_machine.memory[i].domain) != node)
+            continue;
+        *out_domain = boot_machine.memory[i].domain;
+        return true;
+    }
+    return false;
+}
+
 /* Distances between nodes, from those between proximity domains; local where not given. */
 static uint8_t distances[CONFIG_MAX_NODES * CONFIG_MAX_NODES];
 
@@ -88,7 +110,8 @@ distances_fill(void)
         for (unsigned to = 0; to < boot_machine.distance_count; to++) {
             uint8_t distance = boot_machine.distances[from * BOOT_NODES_MAX + to];
 
-            if (distance != 0)
+            /* A domain of CPUs alone is no node. */
+            if (distance != 0 && memory_domain_exists(from) && memory_domain_exists(to))
                 distances[memory_node_of_domain(from) * CONFIG_MAX_NODES +
                           memory_node_of_domain(to)] = distance;
         }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Static ACPI tables: MADT for CPUs and interrupt controllers, SRAT and SLIT for
- * memory nodes.
+ * Static ACPI tables: MADT for CPUs and interrupt controllers, SRAT for memory nodes,
+ * SLIT and HMAT (hmat.c) for how far they are from each other.
  *
  * Every table is reached through boot_window(), has its length checked before
  * and its checksum before anything else is believed, and its entries are walked
@@ -12,6 +12,7 @@
 #include <printk.h>
 
 #include "../boot/x86/loader.h"
+#include "hmat.h"
 
 struct acpi_info acpi_info;
 
@@ -250,6 +251,12 @@ srat_parse(const struct acpi_header *table)
     entries_walk(table, 48, srat_entry);
 }
 
+static void
+hmat_table_parse(const struct acpi_header *table)
+{
+    hmat_parse(table, table->bytes);
+}
+
 void
 acpi_init(uint64_t rsdp_pa)
 {
@@ -273,6 +280,8 @@ acpi_init(uint64_t rsdp_pa)
     root_walk(root, entry_bytes, "APIC", madt_parse);
     root_walk(root, entry_bytes, "SRAT", srat_parse);
     root_walk(root, entry_bytes, "SLIT", slit_parse);
+    root_walk(root, entry_bytes, "HMAT", hmat_table_parse);
+    boot_derive_distances();
     if (boot_machine.cpus_dropped)
         printk("acpi: %u CPUs beyond CONFIG_MAX_CPUS are left out\n", boot_machine.cpus_dropped);
 }

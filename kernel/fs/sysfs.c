@@ -22,6 +22,7 @@
 
 #include "arch.h"
 #include "memory.h"
+#include "node_access.h"
 #include "proc.h"
 #include "text.h"
 
@@ -98,6 +99,31 @@ show_one(const struct text_target *target, struct qr_writer *writer)
     qr_writer_printf(writer, "1\n");
 }
 
+/* The CPUs of a node as ranges: "0-3,6". */
+static void
+show_cpulist(const struct text_target *target, struct qr_writer *writer)
+{
+    unsigned node = (unsigned)target->inode->key_more;
+    const char *comma = "";
+
+    for (unsigned i = 0; i < cpu_count(); i++) {
+        unsigned first = i;
+
+        if (cpu_of(i)->quire.node != node) {
+            continue;
+        }
+        while (i + 1 < cpu_count() && cpu_of(i + 1)->quire.node == node) {
+            i++;
+        }
+        qr_writer_printf(writer, "%s%u", comma, first);
+        if (i > first) {
+            qr_writer_printf(writer, "-%u", i);
+        }
+        comma = ",";
+    }
+    qr_writer_printf(writer, "\n");
+}
+
 static const struct text_node node_nodes[] = {
     {.name = "online", .mode = 0444, .show = show_nodes},
     {.name = "possible", .mode = 0444, .show = show_nodes},
@@ -115,21 +141,8 @@ static const struct text_node own_nodes[] = {
     {.name = "meminfo", .mode = 0444, .show = show_node_meminfo},
     {.name = "numastat", .mode = 0444, .show = show_numastat},
     {.name = "distance", .mode = 0444, .show = show_distance},
+    {.name = "cpulist", .mode = 0444, .show = show_cpulist},
 };
-
-static bool
-node_file_add(struct dentry *directory, const struct text_node *file, unsigned node)
-{
-    struct inode *inode = text_inode_create(directory->superblock, file);
-
-    if (inode == NULL) {
-        return false;
-    }
-    inode->key_more = node;
-    bool added = tree_add(directory, file->name, inode) != NULL;
-    inode_put(inode);
-    return added;
-}
 
 static bool
 node_directories_add(struct dentry *parent)
@@ -141,12 +154,13 @@ node_directories_add(struct dentry *parent)
         struct dentry *directory = text_directory_add(parent, name);
 
         for (size_t f = 0; f < QR_ARRAY_COUNT(own_nodes); f++) {
-            if (directory == NULL || !node_file_add(directory, &own_nodes[f], i)) {
+            if (directory == NULL ||
+                !text_node_add(directory, own_nodes[f].name, &own_nodes[f], i)) {
                 return false;
             }
         }
     }
-    return true;
+    return node_access_add(parent, node_count());
 }
 
 static bool
@@ -190,25 +204,6 @@ static const struct text_node huge_nodes[] = {
     {.name = "enabled", .mode = 0444, .show = show_huge_pages},
 };
 
-/* The directory at @names below @root, made as needed. NULL without memory. */
-static struct dentry *
-path_add(struct dentry *root, const char *const *names, size_t count)
-{
-    struct dentry *at = root;
-
-    for (size_t i = 0; at != NULL && i < count; i++) {
-        struct dentry *child = dentry_child(at, names[i], strlen(names[i]));
-
-        if (child != NULL) {
-            dentry_put(child); /* the tree keeps it */
-            at = child;
-        } else {
-            at = text_directory_add(at, names[i]);
-        }
-    }
-    return at;
-}
-
 static bool
 sys_tree_add(struct dentry *root)
 {
@@ -219,14 +214,14 @@ sys_tree_add(struct dentry *root)
     static const char *const debug_path[] = {"kernel", "debug"};
     static const char *const block_path[] = {"block"};
     static const char *const fs_path[] = {"fs"};
-    struct dentry *node = path_add(root, node_path, 3);
-    struct dentry *cpu = path_add(root, cpu_path, 3);
-    struct dentry *console = path_add(root, console_path, 3);
-    struct dentry *huge = path_add(root, huge_path, 3);
+    struct dentry *node = text_path_add(root, node_path, 3);
+    struct dentry *cpu = text_path_add(root, cpu_path, 3);
+    struct dentry *console = text_path_add(root, console_path, 3);
+    struct dentry *huge = text_path_add(root, huge_path, 3);
 
     return node != NULL && cpu != NULL && console != NULL && huge != NULL &&
-           path_add(root, debug_path, 2) != NULL && path_add(root, block_path, 1) != NULL &&
-           path_add(root, fs_path, 1) != NULL &&
+           text_path_add(root, debug_path, 2) != NULL &&
+           text_path_add(root, block_path, 1) != NULL && text_path_add(root, fs_path, 1) != NULL &&
            text_nodes_add(node, node_nodes, QR_ARRAY_COUNT(node_nodes)) &&
            node_directories_add(node) &&
            text_nodes_add(cpu, cpu_nodes, QR_ARRAY_COUNT(cpu_nodes)) && cpu_directories_add(cpu) &&

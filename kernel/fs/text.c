@@ -258,17 +258,25 @@ text_inode_create(struct superblock *superblock, const struct text_node *node)
 }
 
 bool
+text_node_add(struct dentry *directory, const char *name, const struct text_node *node,
+              uint64_t key)
+{
+    struct inode *inode = text_inode_create(directory->superblock, node);
+
+    if (inode == NULL) {
+        return false;
+    }
+    inode->key_more = key;
+    bool added = tree_add(directory, name, inode) != NULL;
+    inode_put(inode);
+    return added;
+}
+
+bool
 text_nodes_add(struct dentry *directory, const struct text_node *nodes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        struct inode *inode = text_inode_create(directory->superblock, &nodes[i]);
-
-        if (inode == NULL) {
-            return false;
-        }
-        bool added = tree_add(directory, nodes[i].name, inode) != NULL;
-        inode_put(inode);
-        if (!added) {
+        if (!text_node_add(directory, nodes[i].name, &nodes[i], 0)) {
             return false;
         }
     }
@@ -286,6 +294,24 @@ text_directory_add(struct dentry *directory, const char *name)
     struct dentry *dentry = tree_add(directory, name, inode);
     inode_put(inode);
     return dentry;
+}
+
+struct dentry *
+text_path_add(struct dentry *root, const char *const *names, size_t count)
+{
+    struct dentry *at = root;
+
+    for (size_t i = 0; at != NULL && i < count; i++) {
+        struct dentry *child = dentry_child(at, names[i], strlen(names[i]));
+
+        if (child != NULL) {
+            dentry_put(child); /* the tree keeps it */
+            at = child;
+        } else {
+            at = text_directory_add(at, names[i]);
+        }
+    }
+    return at;
 }
 
 int64_t

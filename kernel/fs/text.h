@@ -41,10 +41,15 @@ void text_writer_free(struct text_writer *text);
 
 /** Inode for @node; NULL without memory. */
 struct inode *text_inode_create(struct superblock *superblock, const struct text_node *node);
+/** Add one node below @directory; its inode's key_more is @key. T held for writing. */
+bool text_node_add(struct dentry *directory, const char *name, const struct text_node *node,
+                   uint64_t key);
 /** Add nodes below @directory. T held for writing. @return false without memory */
 bool text_nodes_add(struct dentry *directory, const struct text_node *nodes, size_t count);
 /** A directory below @directory, or NULL. T held for writing. */
 struct dentry *text_directory_add(struct dentry *directory, const char *name);
+/** The directory at @names below @root, made as needed, or NULL. T held for writing. */
+struct dentry *text_path_add(struct dentry *root, const char *const *names, size_t count);
 /** A file system of generated files: its root alone. @return 0 or -ENOMEM */
 int64_t text_filesystem_create(const struct superblock_type *type, const struct inode_ops *root_ops,
                                struct superblock **out);

@@ -120,6 +120,13 @@ void arch_ipi_send_set(const struct qr_cpu_set *set, enum ipi_kind kind);
  */
 
 static inline bool frame_from_user(const struct trap_frame *frame);
+
+/** What a function keeps of its caller, where the frame pointer @p fp says. */
+struct frame_record {
+    uintptr_t previous; /**< the caller's frame pointer */
+    uintptr_t return_address;
+};
+static inline const struct frame_record *frame_record_of(uintptr_t fp);
 static inline uintptr_t frame_ip(const struct trap_frame *frame);
 static inline uintptr_t frame_sp(const struct trap_frame *frame);
 static inline void frame_set_ip(struct trap_frame *frame, uintptr_t ip);

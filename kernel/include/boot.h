@@ -83,6 +83,15 @@ struct boot_memory {
     bool non_volatile;
 };
 
+/** What is known of how the CPUs of one domain reach the memory of another. */
+enum boot_access {
+    BOOT_READ_LATENCY, /**< nanoseconds */
+    BOOT_WRITE_LATENCY,
+    BOOT_READ_BANDWIDTH, /**< MiB/s */
+    BOOT_WRITE_BANDWIDTH,
+    BOOT_ACCESS_COUNT,
+};
+
 /** What ACPI or the device tree says of CPUs and memory nodes. */
 struct boot_machine {
     uint64_t cpu_ids[CONFIG_MAX_CPUS];     /**< APIC identifiers, MPIDR affinities, hart numbers */
@@ -94,6 +103,10 @@ struct boot_machine {
     /** distances[i * BOOT_NODES_MAX + j] between domains, 10 = local; 0 where not given. */
     uint8_t distances[BOOT_NODES_MAX * BOOT_NODES_MAX];
     unsigned distance_count;
+    /** By initiating domain, target domain; 0 where not given. */
+    uint32_t access[BOOT_NODES_MAX][BOOT_NODES_MAX][BOOT_ACCESS_COUNT];
+    /** The domain whose CPUs a target's memory belongs to, + 1; 0 where not given. */
+    uint8_t initiators[BOOT_NODES_MAX];
 };
 
 extern struct boot_machine boot_machine;
@@ -106,6 +119,25 @@ void boot_add_memory(struct boot_memory memory);
 
 /** The distance from domain @p from to domain @p to; ignored beyond BOOT_NODES_MAX. */
 void boot_set_distance(uint64_t from, uint64_t to, uint64_t distance);
+
+/** How CPUs of domain @p from reach memory of @p to; ignored beyond BOOT_NODES_MAX and 32 bits. */
+void boot_set_access(uint64_t from, uint64_t to, enum boot_access kind, uint64_t value);
+
+/** Domain @p target's memory is that of domain @p initiator's CPUs. */
+void boot_set_initiator(uint64_t target, uint64_t initiator);
+
+/**
+ * The domain whose CPUs reach domain @p target best: the one that was named, else by latency,
+ * else by bandwidth.
+ * @return false where nothing is known of @p target
+ */
+bool boot_nearest_initiator(uint32_t target, uint32_t *out_domain);
+
+/**
+ * Where no distances were given: derive them from latencies, else from bandwidths.  Own memory
+ * is at 10, memory of twice the latency at 20.
+ */
+void boot_derive_distances(void);
 
 /**
  * The value of `name=` on the kernel command line, copied to @p out.

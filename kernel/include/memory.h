@@ -52,7 +52,13 @@ void memory_start_background(void);
 /** How far node @p to is from node @p from, as in ACPI's SLIT. */
 unsigned memory_distance(unsigned from, unsigned to);
 
-/** The dense node number of a proximity domain of the ACPI tables. */
+/** The dense node number of a proximity domain of the ACPI tables; 0 for one without memory. */
 unsigned memory_node_of_domain(uint32_t domain);
+
+/** The proximity domain that became @p node.  @return false where none did */
+bool memory_domain_of_node(unsigned node, uint32_t *out_domain);
+
+/** Whether @p domain has memory, and so a node. */
+bool memory_domain_exists(uint32_t domain);
 
 #endif

@@ -6,10 +6,12 @@
 # names them: nothing is overwritten first.
 . "$(dirname "$0")/boot_common"
 
-# mistake NAME PATTERN [CPU]
+# mistake NAME PATTERN CPU [PATTERN...]
 mistake() {
-    machine -M q35 -m 128M -smp 2 -cpu "${3:-qemu64}" -kernel "$kernel" -append "boot=$1"
-    expect "$1 on ${3:-qemu64}" 125 "$2"
+    local name=$1 pattern=$2 cpu=$3
+    shift 3
+    machine -M q35 -m 128M -smp 2 -cpu "$cpu" -kernel "$kernel" -append "boot=$name"
+    expect "$name on $cpu" 125 "$pattern" "$@"
 }
 
 for cpu in qemu64 max; do
@@ -18,7 +20,8 @@ for cpu in qemu64 max; do
     mistake exec-data "panic: execution of memory that is not executable" $cpu
     mistake read-user "panic: read of unmapped memory .* address 400000" $cpu
     mistake bad-mapping "panic: the kernel's page tables break their own rules" $cpu
-    mistake null "panic: read of unmapped memory .* address 0" $cpu
+    mistake null "panic: read of unmapped memory .* address 0" $cpu \
+        "^  at [0-9a-f]* null+0x" "^  called from [0-9a-f]* kernel_main+0x"
 done
 
 mistake touch-user "panic: read of user memory .* address 400000" max # where SMAP sees it

@@ -4,7 +4,8 @@
 #
 # Two memory nodes: their distances come from SLIT, memory is counted where it is, an
 # allocation that does not fit on the near node is a miss there, and compaction runs
-# on request.  KERNEL in the environment names another build.
+# on request.  Then a node without CPUs and without SLIT: latencies and bandwidths come from
+# HMAT, distances from the latencies.  KERNEL in the environment names another build.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -58,5 +59,38 @@ check "compaction on request" 'grep -q "^compacted" "$work/out" && [ "$(value st
 check "kernel stacks by node" '[ "$(value stacks)" -gt 0 ] && [ "$(value stacks)" = "$(value allstacks)" ]'
 check "fragmentation by zone" '[ "$(grep -c "extfrag/.*:1" "$work/out")" = 2 ]'
 check "sound structures" 'grep -q "^frames *sound" "$work/out" && ! grep -q BROKEN "$work/out"'
+
+cat >"$work/far" <<'END'
+cd /sys/devices/system/node
+cat node0/distance node1/distance
+echo cpus0 $(cat node0/cpulist)
+echo cpus1 $(cat node1/cpulist)
+cd node1/access0/initiators
+echo link $(readlink node0) $(cat node0/distance)
+for name in read_latency write_latency read_bandwidth write_bandwidth; do
+    echo far_$name $(cat $name)
+    echo near_$name $(cat ../../../node0/access1/initiators/$name)
+done
+ls -d /sys/devices/system/node/node0/access0/targets/node1/distance
+END
+hmat() {
+    echo "--qemu=-numa --qemu=hmat-lb,hierarchy=memory,initiator=0,target=$1,data-type=access-$2"
+}
+# shellcheck disable=SC2046
+timeout 90 tools/quire-run ${KERNEL:+--kernel "$KERNEL"} --smp 2 --mem 256M --timeout 60 -q \
+    --qemu=-machine --qemu=hmat=on \
+    --qemu=-object --qemu=memory-backend-ram,id=near,size=128M \
+    --qemu=-object --qemu=memory-backend-ram,id=far,size=128M \
+    --qemu=-numa --qemu=node,nodeid=0,memdev=near,cpus=0-1 \
+    --qemu=-numa --qemu=node,nodeid=1,memdev=far,initiator=0 \
+    $(hmat 0 latency,latency=10) $(hmat 1 latency,latency=35) \
+    $(hmat 0 bandwidth,bandwidth=200M) $(hmat 1 bandwidth,bandwidth=100M) \
+    --add "$work/far" -- sh far >>"$work/out" 2>>"$work/err" || fail=1
+check "distances from latencies" 'grep -q "^10 35" "$work/out" && grep -q "^35 10" "$work/out"'
+check "whose CPUs" '[ "$(value cpus0)" = 0-1 ] && [ -z "$(value cpus1)" ]'
+check "the initiator" '[ "$(value link)" = "../../../node0 10 35" ]'
+check "latencies" '[ "$(value near_read_latency) $(value far_write_latency)" = "10 35" ]'
+check "bandwidths" '[ "$(value near_write_bandwidth) $(value far_read_bandwidth)" = "200 100" ]'
+check "the target" 'grep -q "^/sys/.*targets/node1/distance" "$work/out"'
 [ "$fail" -eq 0 ] || cat "$work/out" "$work/err"
 exit "$fail"

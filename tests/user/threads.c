@@ -235,6 +235,39 @@ test_kill_with_threads(void)
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
+static pthread_barrier_t gate;
+
+static void *
+end_together(void *argument)
+{
+    (void)argument;
+    pthread_barrier_wait(&gate);
+    syscall(SYS_exit, 0);
+    return NULL;
+}
+
+/* The last thread to leave ends the memory while the others are still leaving it. */
+static void
+test_end_together(void)
+{
+    enum { CROWD = 7, TIMES = 60 };
+    pthread_t thread;
+    int status;
+
+    for (int time = 0; time < TIMES; time++) {
+        pid_t child = fork();
+
+        if (child == 0) {
+            pthread_barrier_init(&gate, NULL, CROWD + 1);
+            for (int i = 0; i < CROWD; i++)
+                pthread_create(&thread, NULL, end_together, NULL);
+            end_together(NULL);
+        }
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+}
+
 static void *
 return_tid(void *argument)
 {
@@ -329,6 +362,7 @@ main(int argc, char **argv)
     test_exit_with_threads();
     test_exec_with_threads();
     test_kill_with_threads();
+    test_end_together();
     test_many();
     test_affinity();
     test_errors();

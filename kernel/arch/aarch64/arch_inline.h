@@ -98,6 +98,12 @@ cpu_idle(void)
     __asm__ volatile("dsb sy\n\twfi\n\tmsr daifclr, #2\n\tisb\n\tmsr daifset, #2" : : : "memory");
 }
 
+static inline const struct frame_record *
+frame_record_of(uintptr_t fp)
+{
+    return (const struct frame_record *)fp;
+}
+
 static inline bool
 frame_from_user(const struct trap_frame *frame)
 {

@@ -10,6 +10,7 @@
 #include "cpu.h"
 
 #include <memory.h>
+#include <symbols.h>
 
 #include <quire/arch.h>
 #include <quire_aarch64.h>
@@ -40,28 +41,13 @@ frame_dump(const struct trap_frame *f)
            f->far);
 }
 
-/** Return addresses along the frame records, while these point into one stack. */
-static void
-backtrace(uintptr_t fp)
-{
-    printk("  called from:");
-    for (int i = 0; i < 16 && fp >= DIRECT_MAP_BASE && (fp & 7) == 0; i++) {
-        const uintptr_t *link = (const uintptr_t *)fp;
-
-        printk(" %lx", link[1]);
-        if (link[0] <= fp || link[0] - fp > KERNEL_STACK_BYTES)
-            break;
-        fp = link[0];
-    }
-    printk("\n");
-}
-
 static QR_NORETURN QR_COLD void
 die(struct trap_frame *frame, const char *what)
 {
     printk("kernel: %s, address %lx, cpu %u\n", what, frame->far, cpu_this()->index);
     frame_dump(frame);
-    backtrace(frame->x[29]);
+    symbol_log("at", frame->pc);
+    backtrace_log(frame->x[29]);
     panic("%s in kernel mode at %lx, address %lx", what, frame->pc, frame->far);
 }
 

@@ -46,6 +46,12 @@ thread_current(void)
     return thread;
 }
 
+static inline const struct frame_record *
+frame_record_of(uintptr_t fp)
+{
+    return (const struct frame_record *)fp;
+}
+
 static inline bool
 frame_from_user(const struct trap_frame *frame)
 {

@@ -97,6 +97,12 @@ cpu_idle(void)
     __asm__ volatile("wfi; csrsi sstatus, 2; csrci sstatus, 2" : : : "memory");
 }
 
+static inline const struct frame_record *
+frame_record_of(uintptr_t fp)
+{
+    return (const struct frame_record *)fp - 1;
+}
+
 static inline bool
 frame_from_user(const struct trap_frame *frame)
 {

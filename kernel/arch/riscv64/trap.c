@@ -11,6 +11,7 @@
 #include "cpu.h"
 
 #include <memory.h>
+#include <symbols.h>
 
 #include <quire_riscv64.h>
 
@@ -38,32 +39,15 @@ frame_dump(const struct trap_frame *f)
     printk("  t6  %016lx  cause %lx  value %lx\n", f->t6, f->cause, f->value);
 }
 
-/** Return addresses along the frame pointers, while these point into the running stack. */
-static void
-backtrace(uintptr_t s0)
-{
-    uintptr_t low = cpu_this()->arch.stack_low;
-
-    printk("  called from:");
-    for (int i = 0; i < 16 && s0 > low + 16 && s0 <= low + KERNEL_STACK_BYTES && (s0 & 7) == 0;
-         i++) {
-        const uintptr_t *link = (const uintptr_t *)s0;
-
-        printk(" %lx", link[-1]);
-        if (link[-2] <= s0)
-            break;
-        s0 = link[-2];
-    }
-    printk("\n");
-}
-
 static QR_NORETURN QR_COLD void
 die(struct trap_frame *frame, const char *what, uintptr_t address)
 {
     printk("kernel: %s, cause %lu, address %lx, cpu %u\n", what, frame->cause, address,
            cpu_this()->index);
     frame_dump(frame);
-    backtrace(frame->s0);
+    symbol_log("at", frame->pc);
+    symbol_log("ra", frame->ra);
+    backtrace_log(frame->s0);
     panic("%s in kernel mode at %lx, address %lx", what, frame->pc, address);
 }
 

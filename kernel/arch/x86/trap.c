@@ -10,6 +10,7 @@
 #include "cpu.h"
 
 #include <memory.h>
+#include <symbols.h>
 
 #include <quire_x86.h>
 
@@ -38,22 +39,6 @@ static const char *const exception_names[32] = {
     "control protection",
 };
 
-/** Return addresses along the frame pointers, while these point into one stack. */
-static void
-backtrace(uintptr_t bp)
-{
-    printk("  called from:");
-    for (int i = 0; i < 16 && bp >= DIRECT_MAP_BASE && bp % sizeof bp == 0; i++) {
-        const uintptr_t *link = (const uintptr_t *)bp;
-
-        printk(" %zx", link[1]);
-        if (link[0] <= bp || link[0] - bp > KERNEL_STACK_BYTES)
-            break;
-        bp = link[0];
-    }
-    printk("\n");
-}
-
 static QR_COLD void
 report(const struct trap_frame *frame, const char *what, uintptr_t address)
 {
@@ -67,7 +52,8 @@ static QR_NORETURN QR_COLD void
 die(const struct trap_frame *frame, const char *what, uintptr_t address)
 {
     report(frame, what, address);
-    backtrace(frame_bp(frame));
+    symbol_log("at", frame_ip(frame));
+    backtrace_log(frame_bp(frame));
     panic("%s in kernel mode at %zx, address %zx", what, frame_ip(frame), address);
 }
 

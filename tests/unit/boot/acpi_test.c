@@ -14,7 +14,10 @@
 #define MADT 0x300
 #define SRAT 0x500
 #define SLIT 0x700
-#define SIZE 0x900
+#define HMAT 0x900
+#define SIZE 0xa80
+
+#define HMAT_BYTES 228u
 
 static void
 put_sum(uint64_t pa, uint64_t checksum_at, uint32_t bytes)
@@ -102,6 +105,48 @@ put_slit(void)
 }
 
 static void
+put_structure(uint64_t at, unsigned type, unsigned bytes)
+{
+    physical_put(at, type, 2);
+    physical_put(at + 4, bytes, 4);
+}
+
+/** @p entries: initiator 0 to targets 0 and 1. */
+static uint64_t
+put_matrix(uint64_t at, unsigned type, uint64_t unit, const uint16_t entries[2])
+{
+    put_structure(at, 1, 48);
+    physical_put(at + 9, type, 1);
+    physical_put(at + 12, 1, 4);
+    physical_put(at + 16, 2, 4);
+    physical_put(at + 24, unit, 8);
+    physical_put(at + 32, 0, 4);
+    physical_put(at + 36, 0, 4);
+    physical_put(at + 40, 1, 4);
+    physical_put(at + 44, entries[0], 2);
+    physical_put(at + 46, entries[1], 2);
+    return at + 48;
+}
+
+/** Domain 1 is memory of domain 0's CPUs, two and a half times as far and a quarter as wide. */
+static void
+put_hmat(unsigned revision)
+{
+    uint64_t at = HMAT + 40;
+
+    physical_put(HMAT + 8, revision, 1);
+    put_structure(at, 0, 40);
+    physical_put(at + 8, 1, 2);
+    physical_put(at + 12, 0, 4);
+    physical_put(at + 16, 1, 4);
+    at = put_matrix(at + 40, 0, 1000, (const uint16_t[]){100, 250});
+    at = put_matrix(at, 4, 1, (const uint16_t[]){8000, 2000});
+    at = put_matrix(at, 5, 1, (const uint16_t[]){0xffff, 0});
+    put_structure(at, 2, 4); /* too short for itself: the end */
+    put_table(HMAT, "HMAT", (uint32_t)(at + 4 - HMAT));
+}
+
+static void
 put_roots(void)
 {
     physical_put_text(RSDP, "RSD PTR ");
@@ -111,7 +156,8 @@ put_roots(void)
     physical_put(XSDT + 36, MADT, 8);
     physical_put(XSDT + 44, SRAT, 8);
     physical_put(XSDT + 52, SLIT, 8);
-    put_table(XSDT, "XSDT", 60);
+    physical_put(XSDT + 60, HMAT, 8);
+    put_table(XSDT, "XSDT", 68);
 }
 
 static void
@@ -121,6 +167,7 @@ put_all(void)
     put_madt();
     put_srat();
     put_slit();
+    put_hmat(2);
     put_roots();
 }
 
@@ -144,6 +191,89 @@ TEST(acpi, tells_cpus_controllers_and_nodes)
     EXPECT_EQ(boot_machine.distance_count, 2u);
     EXPECT_EQ(boot_machine.distances[1], 20u);
     EXPECT_EQ(boot_machine.distances[BOOT_NODES_MAX], 21u);
+    physical_release();
+}
+
+TEST(acpi, tells_latencies_and_bandwidths)
+{
+    uint32_t initiator = 9;
+
+    put_all();
+    acpi_init(RSDP);
+    EXPECT_EQ(boot_machine.access[0][0][BOOT_READ_LATENCY], 100u);
+    EXPECT_EQ(boot_machine.access[0][1][BOOT_READ_LATENCY], 250u);
+    EXPECT_EQ(boot_machine.access[0][1][BOOT_WRITE_LATENCY], 250u);
+    EXPECT_EQ(boot_machine.access[0][0][BOOT_READ_BANDWIDTH], 8000u);
+    EXPECT_EQ(boot_machine.access[0][1][BOOT_READ_BANDWIDTH], 2000u);
+    EXPECT_EQ(boot_machine.access[0][0][BOOT_WRITE_BANDWIDTH], 0u);
+    EXPECT_EQ(boot_machine.access[0][1][BOOT_WRITE_BANDWIDTH], 0u);
+    EXPECT_EQ(boot_machine.access[1][0][BOOT_READ_LATENCY], 0u);
+    EXPECT_TRUE(boot_nearest_initiator(1, &initiator));
+    EXPECT_EQ(initiator, 0u);
+    EXPECT_TRUE(boot_nearest_initiator(0, &initiator)); /* nobody said: by latency */
+    EXPECT_EQ(initiator, 0u);
+    EXPECT_TRUE(!boot_nearest_initiator(2, &initiator));
+    EXPECT_TRUE(!boot_nearest_initiator(UINT32_MAX, &initiator));
+    EXPECT_EQ(boot_machine.distances[1], 20u); /* SLIT knows better */
+
+    put_all();
+    put_hmat(1);
+    acpi_init(RSDP);
+    EXPECT_EQ(boot_machine.access[0][1][BOOT_READ_LATENCY], 25000u);
+    EXPECT_EQ(boot_machine.access[0][1][BOOT_READ_BANDWIDTH], 200u);
+    physical_release();
+}
+
+TEST(acpi, distances_come_from_latencies_or_bandwidths_where_no_table_has_them)
+{
+    put_all();
+    *physical_at(SLIT) = 'X';
+    acpi_init(RSDP);
+    EXPECT_EQ(boot_machine.distance_count, 2u);
+    EXPECT_EQ(boot_machine.distances[1], 25u);
+    EXPECT_EQ(boot_machine.distances[BOOT_NODES_MAX], 25u); /* nobody initiates there */
+
+    put_all();
+    *physical_at(SLIT) = 'X';
+    *physical_at(HMAT + 80 + 9) = 99; /* no kind of matrix */
+    put_sum(HMAT, HMAT + 9, HMAT_BYTES);
+    acpi_init(RSDP);
+    EXPECT_EQ(boot_machine.access[0][1][BOOT_READ_LATENCY], 0u);
+    EXPECT_EQ(boot_machine.distances[1], 40u);
+
+    boot_info_reset(UINT64_MAX);
+    boot_set_access(0, 0, BOOT_WRITE_LATENCY, 10);
+    boot_set_access(0, 1, BOOT_WRITE_LATENCY, 10);
+    boot_set_access(0, 2, BOOT_WRITE_LATENCY, UINT32_MAX);
+    boot_set_access(0, BOOT_NODES_MAX, BOOT_WRITE_LATENCY, 1);
+    boot_set_access(0, 3, BOOT_WRITE_LATENCY, (uint64_t)UINT32_MAX + 1);
+    boot_derive_distances();
+    EXPECT_EQ(boot_machine.distance_count, 3u);
+    EXPECT_EQ(boot_machine.distances[1], 11u);
+    EXPECT_EQ(boot_machine.distances[2], 254u);
+    physical_release();
+}
+
+/* Counts, lengths and units as large as they come, alone and together. */
+TEST(acpi, matrices_that_lie_about_their_size_are_left_out)
+{
+    static const uint64_t values[] = {0, 1, 3, 47, 0x7fffffff, 0x80000000, UINT32_MAX};
+    const uint64_t matrix = HMAT + 80;
+
+    for (size_t rows = 0; rows < sizeof values / sizeof values[0]; rows++) {
+        for (size_t columns = 0; columns < sizeof values / sizeof values[0]; columns++) {
+            for (size_t length = 0; length < sizeof values / sizeof values[0]; length++) {
+                put_all();
+                physical_put(matrix + 4, length == 0 ? 48 : values[length], 4);
+                physical_put(matrix + 12, values[rows], 4);
+                physical_put(matrix + 16, values[columns], 4);
+                physical_put(matrix + 24, UINT64_MAX, 8);
+                put_sum(HMAT, HMAT + 9, HMAT_BYTES);
+                acpi_init(RSDP);
+                EXPECT_EQ(boot_machine.access[0][1][BOOT_READ_LATENCY], 0u);
+            }
+        }
+    }
     physical_release();
 }
 
@@ -174,7 +304,7 @@ TEST(acpi, no_rsdp_is_no_acpi)
 TEST(acpi, lengths_that_leave_memory_are_refused)
 {
     static const uint32_t lengths[] = {0, 35, 36, 43, SIZE, 0x100001, UINT32_MAX};
-    static const uint64_t tables[] = {XSDT, MADT, SRAT, SLIT};
+    static const uint64_t tables[] = {XSDT, MADT, SRAT, SLIT, HMAT};
 
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++) {
         for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
@@ -204,7 +334,8 @@ TEST(acpi, any_wrong_byte_is_survived)
             put_sum(MADT, MADT + 9, madt_bytes);
             put_sum(SRAT, SRAT + 9, 104);
             put_sum(SLIT, SLIT + 9, 48);
-            put_sum(XSDT, XSDT + 9, 60);
+            put_sum(HMAT, HMAT + 9, HMAT_BYTES);
+            put_sum(XSDT, XSDT + 9, 68);
             put_sum(RSDP, RSDP + 8, 20);
             acpi_init(RSDP);
             EXPECT_TRUE(boot_machine.cpu_count <= CONFIG_MAX_CPUS);
