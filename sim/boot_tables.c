@@ -15,6 +15,7 @@
 #define FORMATS(X)        \
     X(x86_32)             \
     X(x86_pae)            \
+    X(x86_pae_basic)      \
     X(x86_64)             \
     X(x86_64_la57)        \
     X(aarch64_4k)         \
@@ -49,12 +50,14 @@
 #endif
 #define ADDRESS_OF(name) &qr_format_##name,
 
-/* The library's format of that name; the variant for CPUs with FEAT_BBM 2 or without Svpbmt. */
+/* The library's format of that name; the variant for CPUs with FEAT_BBM 2, without Svpbmt or NX. */
 static const struct qr_format *
 format_of(const struct sim_options *options)
 {
     static const struct qr_format *const formats[] = {FORMATS(ADDRESS_OF)};
-    bool bbm2 = (options->features & SIM_BBM2) != 0, basic = (options->features & SIM_NO_PBMT) != 0;
+    bool bbm2 = (options->features & SIM_BBM2) != 0;
+    bool basic = (options->features & SIM_NO_PBMT) != 0 ||
+                 (options->mmu == SIM_MMU_X86_PAE && (options->features & SIM_NO_NX) != 0);
     char name[64];
 
     if (!sim_mmu_fits(options->mmu))

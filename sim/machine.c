@@ -166,6 +166,7 @@ environment_features(void)
         {"cache_invalid", SIM_CACHE_INVALID},
         {"bbm2", SIM_BBM2},
         {"no_pbmt", SIM_NO_PBMT},
+        {"no_nx", SIM_NO_NX},
         {"broadcast", SIM_BROADCAST},
         {"no_broadcast", SIM_NO_BROADCAST},
     };

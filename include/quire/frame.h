@@ -492,6 +492,12 @@ struct qr_frames_stats {
 };
 void qr_frames_stats(struct qr_frames *frames, struct qr_frames_stats *out_stats);
 
+/**
+ * Of these, the frames beyond qr_frames_config.direct_limit, which the kernel reaches through
+ * windows.  @return false, and zeroes, where it reaches all of memory directly
+ */
+bool qr_frames_high_stats(struct qr_frames *frames, size_t *out_total, size_t *out_free);
+
 /** One screen: the map, zones with watermarks and free blocks, totals. */
 void qr_frames_report(struct qr_frames *frames, struct qr_writer *writer);
 

@@ -30,11 +30,12 @@ struct qr_format; /* one hardware format; src/table/format.h */
 
 /**
  * The formats: X(name) for each qr_format_<name>; docs/formats/ has a page for each family.
- * _bbm2: for CPUs with FEAT_BBM at level 2; _basic: for CPUs without Svpbmt.
+ * _bbm2: for CPUs with FEAT_BBM at level 2; _basic: for CPUs without NX or Svpbmt.
  */
 #define QR_FORMATS(X)                                       \
     X(x86_32)         /* 2 levels, 4 MiB pages, no NX */    \
     X(x86_pae)        /* 3 levels, 52 physical bits, NX */  \
+    X(x86_pae_basic)                                        \
     X(x86_64)         /* 4 levels, 48 bits */               \
     X(x86_64_la57)    /* 5 levels, 57 bits */               \
     X(aarch64_4k)     /* 4 levels, 48 bits */               \

@@ -227,6 +227,7 @@ sys_sysinfo(const struct syscall_args *args)
     struct sysinfo_user info = {0};
     struct qr_frames_stats stats;
     uint32_t loads[3];
+    size_t high, high_free;
     long shared = qr_counter_read(qr_frames_counters(memory.frames), QR_PAGES_SHMEM);
 
     qr_frames_stats(memory.frames, &stats);
@@ -237,6 +238,10 @@ sys_sysinfo(const struct syscall_args *args)
     info.total_ram = (uint64_t)stats.total << QR_PAGE_SHIFT;
     info.free_ram = (uint64_t)stats.free << QR_PAGE_SHIFT;
     info.shared_ram = (uint64_t)(shared > 0 ? shared : 0) << QR_PAGE_SHIFT;
+    if (qr_frames_high_stats(memory.frames, &high, &high_free)) {
+        info.total_high = (uint64_t)high << QR_PAGE_SHIFT;
+        info.free_high = (uint64_t)high_free << QR_PAGE_SHIFT;
+    }
     info.processes = (uint16_t)thread_count();
     info.unit = 1;
     return user_write(args->arg[0], &info, sizeof(info));

@@ -122,6 +122,18 @@ qr_frames_zone_stats(struct qr_frames *frames, unsigned index, struct qr_zone_st
     *out_stats = stats;
 }
 
+static size_t
+zone_free_exact(struct qr_frames *frames, unsigned index)
+{
+    struct frame_zone *zone = &frames->zones[index];
+    size_t cached = qr_lanes_cached(frames, index);
+
+    qr_spin_lock(&zone->lock);
+    size_t free = qr_zone_free(zone) + cached;
+    qr_spin_unlock(&zone->lock);
+    return free;
+}
+
 void
 qr_frames_stats(struct qr_frames *frames, struct qr_frames_stats *out_stats)
 {
@@ -134,17 +146,28 @@ qr_frames_stats(struct qr_frames *frames, struct qr_frames_stats *out_stats)
     };
 
     for (unsigned i = 0; i < frames->zone_count; i++) {
-        struct frame_zone *zone = &frames->zones[i];
-
-        if (zone->managed == 0)
-            continue;
-        size_t cached = qr_lanes_cached(frames, i);
-
-        qr_spin_lock(&zone->lock);
-        stats.free += qr_zone_free(zone) + cached;
-        qr_spin_unlock(&zone->lock);
+        if (frames->zones[i].managed > 0)
+            stats.free += zone_free_exact(frames, i);
     }
     *out_stats = stats;
+}
+
+bool
+qr_frames_high_stats(struct qr_frames *frames, size_t *out_total, size_t *out_free)
+{
+    size_t total = 0, free = 0;
+
+    for (unsigned i = 0; i < frames->zone_count && frames->direct_limit != 0; i++) {
+        const struct frame_zone *zone = &frames->zones[i];
+
+        if (zone->kind != QR_ZONE_HIGH || zone->managed == 0)
+            continue;
+        total += zone->managed;
+        free += zone_free_exact(frames, i);
+    }
+    *out_total = total;
+    *out_free = free;
+    return frames->direct_limit != 0;
 }
 
 bool

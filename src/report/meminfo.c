@@ -48,6 +48,21 @@ line(struct qr_writer *writer, const char *name, size_t pages)
     qr_writer_printf(writer, "%-16s%8lu kB\n", label, pages_to_kb(pages));
 }
 
+/* Only where some memory needs windows, as on Linux with CONFIG_HIGHMEM. */
+static void
+high_lines(const struct qr_report *report, const struct memory_facts *facts,
+           struct qr_writer *writer)
+{
+    size_t total, free;
+
+    if (!qr_frames_high_stats(report->frames, &total, &free))
+        return;
+    line(writer, "HighTotal", total);
+    line(writer, "HighFree", free);
+    line(writer, "LowTotal", facts->frames.total - total);
+    line(writer, "LowFree", facts->frames.free > free ? facts->frames.free - free : 0);
+}
+
 void
 qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
 {
@@ -79,6 +94,7 @@ qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
     line(writer, "Inactive(file)", file);
     line(writer, "Unevictable", locked);
     line(writer, "Mlocked", locked);
+    high_lines(report, &facts, writer);
     line(writer, "SwapTotal", 0);
     line(writer, "SwapFree", 0);
     line(writer, "Dirty", gauge(report, QR_PAGES_DIRTY));

@@ -378,6 +378,23 @@ test_rt_signals(void)
 
 /* ---- Processes ------------------------------------------------------------------------ */
 
+/* The number behind @name in /proc/meminfo; 0 where it has no such line. */
+static uint64_t
+meminfo_kb(const char *name)
+{
+    char line[128];
+    unsigned long value = 0;
+    FILE *file = fopen("/proc/meminfo", "r");
+
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, name, strlen(name)) == 0)
+            value = strtoul(line + strlen(name), NULL, 10);
+    }
+    if (file != NULL)
+        fclose(file);
+    return value;
+}
+
 static void
 test_processes(void)
 {
@@ -418,6 +435,9 @@ test_processes(void)
     CHECK_EQ(syscall(SYS_sysinfo, sysinfo), 0);
     CHECK(word(sysinfo, 16) > 0 && word(sysinfo, 52) >= 1); /* total, unit */
     CHECK((uint64_t)word(sysinfo, 16) * word(sysinfo, 52) > 16u << 20);
+    /* totalhigh, freehigh; none below 896 MiB */
+    CHECK_EQ((uint64_t)word(sysinfo, 44) * word(sysinfo, 52), 1024 * meminfo_kb("HighTotal:"));
+    CHECK(word(sysinfo, 48) <= word(sysinfo, 44) && word(sysinfo, 44) < word(sysinfo, 16));
     CHECK_EQ(syscall(SYS_nice, 1), 0);
     CHECK_EQ(20 - syscall(SYS_getpriority, 0, 0), 1);
     CHECK_EQ(syscall(SYS_umount, "/nowhere"), -1);

@@ -12,7 +12,9 @@
 const struct qr_format *
 platform_format(void)
 {
-    return cpu_features.pae ? &qr_format_x86_pae : &qr_format_x86_32;
+    if (!cpu_features.pae)
+        return &qr_format_x86_32;
+    return cpu_features.nx ? &qr_format_x86_pae : &qr_format_x86_pae_basic;
 }
 
 uint64_t

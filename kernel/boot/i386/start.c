@@ -3,9 +3,9 @@
  * First C code: from the loader's hand-over to the kernel's own page tables.
  * boot.S has turned paging on with the boot tables; interrupts are off.
  *
- * With PAE and NX the root has four entries and the kernel half is one table of
- * 512.  Without, or with `nopae`, the root is the directory of 1024 entries and
- * nothing can forbid execution.
+ * With PAE the root has four entries and the kernel half is one table of 512.
+ * Without, or with `nopae`, the root is the directory of 1024 entries.  There, and
+ * on a CPU without NX, nothing can forbid execution.
  */
 #include <acpi.h>
 #include <boot.h>
@@ -122,13 +122,13 @@ tables_init(void)
     cr3_write((uintptr_t)root);
 }
 
-/** Both or neither: the library's format with PAE forbids execution by a bit that NX gives. */
+/** NX is a bit of PAE's entries; PAE without it still reaches all of memory. */
 static void
 choose_mode(void)
 {
     char word[8];
 
-    if (!cpu_features.nx || boot_option("nopae", word, sizeof word))
+    if (boot_option("nopae", word, sizeof word))
         cpu_features.pae = false;
     if (!cpu_features.pae)
         cpu_features.nx = false;
@@ -149,6 +149,7 @@ boot_main(uint32_t magic, uint32_t information)
     choose_mode();
     tables_init();
     if (!cpu_features.nx)
-        printk("boot: two-level page tables: what can be read can be executed\n");
+        printk("boot: %s: what can be read can be executed\n",
+               cpu_features.pae ? "PAE without NX" : "two-level page tables");
     kernel_main();
 }

@@ -116,9 +116,16 @@ TEST(frame, zones_are_used_in_order_and_dma_is_kept)
     frame = qr_frame_alloc(machine->frames, 0);
     EXPECT_EQ(kind_of(machine, frame), QR_ZONE_NORMAL);
     qr_frame_free(machine->frames, frame);
+    size_t high, high_free, high_before;
+
+    EXPECT_TRUE(qr_frames_high_stats(machine->frames, &high, &high_before));
+    EXPECT_EQ(high, 32 * MIB >> QR_PAGE_SHIFT); /* from the limit to the end */
+    EXPECT_EQ(high_before, high);
     frame = qr_frame_alloc(machine->frames, QR_ALLOC_HIGH);
     EXPECT_EQ(kind_of(machine, frame), QR_ZONE_HIGH);
     EXPECT_GE(pfn_of(machine, frame) << QR_PAGE_SHIFT, 64 * MIB);
+    EXPECT_TRUE(qr_frames_high_stats(machine->frames, &high, &high_free));
+    EXPECT_EQ(high_free, high_before - 1);
     qr_frame_free(machine->frames, frame);
     frame = qr_frame_alloc(machine->frames, QR_ALLOC_DMA);
     EXPECT_EQ(kind_of(machine, frame), QR_ZONE_DMA);

@@ -487,7 +487,7 @@ layout_exists(walk_format f, enum shape shape, unsigned level)
     case SHAPE_LARGE_NONE:
         return level > 0 && leaf;
     case SHAPE_ROOT:
-        return strcmp(f->info.name, "x86_pae") == 0 && level == 2;
+        return strncmp(f->info.name, "x86_pae", 7) == 0 && level == 2;
     case SHAPE_TABLE:
         return level > 0 && !layout_exists(f, SHAPE_ROOT, level);
     default:

@@ -104,7 +104,7 @@ rig_granted(walk_format f, unsigned prot)
         prot |= QR_PROT_READ; /* nothing withholds reading alone */
     if (name[0] == 'r' && (prot & QR_PROT_WRITE) != 0)
         prot |= QR_PROT_READ; /* write-only is reserved */
-    if (strcmp(name, "x86_32") == 0)
+    if (!f->info.no_execute)
         prot |= QR_PROT_EXEC;
     return prot;
 }
