@@ -11,6 +11,7 @@
  *      touch-user   the same where the address is mapped and the copies reach it
  *      null         read through a null pointer
  *      bad-mapping  map a page writable and executable; the audit must see it
+ *      use-after-free, out-of-bounds, double-free   of a guarded heap block
  *
  * The others must end in a panic that names the mistake.
  */
@@ -18,6 +19,7 @@
 #include <boot.h>
 #include <kstring.h>
 #include <memory.h>
+#include <mm.h>
 #include <platform.h>
 #include <printk.h>
 
@@ -110,6 +112,47 @@ bad_mapping(void)
     platform_audit();
 }
 
+/* A guarded block of 96 bytes that ends where its page does. */
+static char *
+guarded_block(void)
+{
+    for (;;) {
+        size_t before = qr_guard_samples(memory.heap);
+
+        qr_guard_due(memory.heap);
+        char *block = kmem_alloc(96);
+        bool guarded = qr_guard_samples(memory.heap) != before;
+
+        if (guarded && ((uintptr_t)block & QR_PAGE_MASK) == QR_PAGE_SIZE - 96)
+            return block;
+        kmem_free(block);
+    }
+}
+
+static void
+use_after_free(void)
+{
+    char *block = guarded_block();
+
+    kmem_free(block);
+    *(volatile char *)(block + 8) = 1;
+}
+
+static void
+out_of_bounds(void)
+{
+    sink = *(volatile unsigned char *)(guarded_block() + 96);
+}
+
+static void
+double_free(void)
+{
+    char *block = guarded_block();
+
+    kmem_free(block);
+    kmem_free(block);
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -122,6 +165,9 @@ static const struct {
     {"touch-user", touch_user},
     {"null", null},
     {"bad-mapping", bad_mapping},
+    {"use-after-free", use_after_free},
+    {"out-of-bounds", out_of_bounds},
+    {"double-free", double_free},
 };
 
 void

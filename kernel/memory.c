@@ -476,9 +476,12 @@ memory_cpu_online(void)
 void
 memory_tick(void)
 {
+    if (qr_port_this_cpu()->index != 0)
+        return;
     /* One CPU is enough: whatever was retired anywhere is in one queue.  A hint, not a lock. */
-    if (qr_port_this_cpu()->index == 0 && __atomic_load_n(&memory.epoch.head, __ATOMIC_RELAXED))
+    if (__atomic_load_n(&memory.epoch.head, __ATOMIC_RELAXED))
         (void)qr_epoch_collect(&memory.epoch);
+    memory_tick_heap();
 }
 
 void
@@ -490,6 +493,7 @@ memory_init(void)
     heap_init();
     kernel_tables_init();
     areas_init();
+    memory_watch_heap();
     vm_init();
     qr_frames_set_reclaim(memory.frames, reclaim, NULL);
     qr_reclaim_attach(memory.vm);

@@ -28,6 +28,10 @@
 #define CONFIG_USER_START 0x10000
 #endif
 
+#ifndef CONFIG_HEAP_TRACE_DEPTH
+#define CONFIG_HEAP_TRACE_DEPTH 8
+#endif
+
 #ifndef CONFIG_MAX_NODES
 #define CONFIG_MAX_NODES 8
 #endif

@@ -101,6 +101,9 @@ qr_kmalloc(struct qr_heap *heap, size_t bytes, unsigned alloc_flags)
     return qr_kmalloc_flags(heap, bytes, alloc_flags);
 }
 
+/** As qr_kmalloc() for a caller that allocates on behalf of somebody else, whose call site it names. */
+void *qr_kmalloc_sited(struct qr_heap *heap, size_t bytes, unsigned alloc_flags, uintptr_t site);
+
 /** Cleared, and count * bytes checked for overflow (NULL). */
 void *qr_kcalloc(struct qr_heap *heap, size_t count, size_t bytes, unsigned alloc_flags);
 /** As realloc: NULL leaves the old block as it was; bytes 0 frees and returns NULL. */
@@ -180,20 +183,31 @@ void qr_heap_stats(struct qr_heap *heap, struct qr_heap_stats *out_stats);
 
 bool qr_heap_validate(struct qr_heap *heap, char *out_message, size_t bytes);
 
-/** Objects still allocated, by call site (CONFIG_MEMORY_DEBUGGING), into @p writer. */
+/**
+ * What is allocated, by call site and backtrace, the most bytes first: since QR_HEAP_TRACK was
+ * switched on; under CONFIG_MEMORY_DEBUGGING all objects.  In other builds a block whose size the
+ * compiler knew counts with that of its class.
+ */
 void qr_heap_report_leaks(struct qr_heap *heap, struct qr_writer *writer);
 
 /* ---- Debugging ------------------------------------------------------------ */
 
-/** Switches at run time.  All but the first need CONFIG_MEMORY_DEBUGGING. */
+/** Switches at run time.  All but the first and the last need CONFIG_MEMORY_DEBUGGING. */
 enum qr_heap_switch {
     QR_HEAP_RANDOM_ORDER = 1 << 0, /**< objects leave a slab in random order */
     QR_HEAP_POISON = 1 << 1,       /**< fill freed objects, check them when they go out again */
     QR_HEAP_RED_ZONES = 1 << 2,    /**< fill and check what follows an object */
     QR_HEAP_QUARANTINE = 1 << 3,   /**< freed objects wait before they are used again */
-    QR_HEAP_TRACK = 1 << 4,        /**< keep a backtrace with each allocation */
+    /**
+     * Remember who allocates, with a backtrace, from now on: see qr_heap_report_leaks().
+     * Costs nothing while it is off; while it is on every call takes the slow path.
+     */
+    QR_HEAP_TRACK = 1 << 4,
 };
-/** Turn on what is in @p switches and everything else off.  @return what is on now */
+/**
+ * Turn on what is in @p switches and everything else off.  Context: thread, one at a time.
+ * @return what is on now: without QR_HEAP_TRACK where there was no memory for its table
+ */
 unsigned qr_heap_debug(struct qr_heap *heap, unsigned switches);
 unsigned qr_heap_debug_get(struct qr_heap *heap);
 
@@ -201,11 +215,14 @@ unsigned qr_heap_debug_get(struct qr_heap *heap);
 struct qr_trace_ops {
     /** Return addresses of the callers, innermost first.  @return how many */
     unsigned (*backtrace)(void *context, uintptr_t *out, unsigned count);
-    /** The function that @p pc lies in; NULL: unknown.  May be NULL itself. */
-    const char *(*symbol)(void *context, uintptr_t pc, size_t *out_offset);
+    /** Write the name of the function that the return address @p pc lies in, where known; or NULL. */
+    void (*symbol)(void *context, uintptr_t pc, struct qr_writer *writer);
     void *context;
+    unsigned
+        depth; /**< of backtraces, up to QR_TRACE_DEPTH_MAX; 0: CONFIG_HEAP_TRACE_DEPTH; the first time counts */
 };
-/** @p ops stays valid as long as the heap. */
+#define QR_TRACE_DEPTH_MAX 32
+/** @p ops stays valid as long as the heap.  Before QR_HEAP_TRACK is switched on. */
 void qr_heap_trace(struct qr_heap *heap, const struct qr_trace_ops *ops);
 
 /**
@@ -215,16 +232,27 @@ void qr_heap_trace(struct qr_heap *heap, const struct qr_trace_ops *ops);
  * know nothing of it; it is meant to stay on.
  */
 struct qr_guard_config {
-    size_t slots;      /**< objects that may be guarded at once */
-    unsigned interval; /**< every how many refills of a magazine one is taken */
-    /** Let nobody touch @p page, or everybody again.  Any context. */
+    size_t slots; /**< objects that may be guarded at once */
+    unsigned
+        interval; /**< every how many refills of a magazine one is taken; 0: qr_guard_due() says */
+    /**
+     * Let nobody touch @p page, or everybody again.  Any context, a spin lock is held.  Another
+     * CPU may go on touching a page for a while: then it misses a mistake.
+     */
     void (*protect)(void *context, void *page, bool accessible);
     void *context;
+    /**
+     * 2 * slots + 1 pages side by side that the host lends until qr_heap_fini(); NULL: frames of the
+     * direct map, where the host can protect these one by one.
+     */
+    void *pool;
 };
 QR_MUST_USE enum qr_status qr_guard_start(struct qr_heap *heap,
                                           const struct qr_guard_config *config);
 /** Take no more samples. */
 void qr_guard_stop(struct qr_heap *heap);
+/** Take the next kmalloc that leaves the fast path: for hosts that sample by the clock.  Any context. */
+void qr_guard_due(struct qr_heap *heap);
 /** A fault at @p address: true, and a report, where a guarded object explains it. */
 bool qr_guard_fault(struct qr_heap *heap, uintptr_t address, struct qr_writer *writer);
 size_t qr_guard_samples(struct qr_heap *heap);

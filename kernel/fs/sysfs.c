@@ -14,8 +14,9 @@
  *
  * /sys/kernel/debug/extfrag has Linux's two figures of how fragmented each zone is.
  *
- * /sys/kernel/debug/heap says what the kernel heap has given out, by call site in builds with memory
- * debugging; a number written to it turns the heap's run-time checks on and off.
+ * /sys/kernel/debug/heap says what the kernel heap has given out, by call site and backtrace since
+ * tracking was turned on (in builds with memory debugging, always).  A number written to it turns the
+ * heap's run-time checks on and off (enum qr_heap_switch): 16 is tracking.
  */
 
 #include <quire/report.h>
@@ -426,7 +427,7 @@ show_memory(const struct text_target *target, struct qr_writer *writer)
     qr_mutex_unlock(&last_result.lock);
 }
 
-/* What the kernel heap has given out, by call site (builds with memory debugging), and its switches. */
+/* What the kernel heap has given out, by call site, and its switches. */
 static void
 show_heap(const struct text_target *target, struct qr_writer *writer)
 {
@@ -437,6 +438,7 @@ show_heap(const struct text_target *target, struct qr_writer *writer)
     qr_writer_printf(writer, "%zu frames, %zu bytes in use, fragmentation %u.%u %%, switches %u\n",
                      stats.frames, stats.active_bytes, stats.fragmentation / 10,
                      stats.fragmentation % 10, qr_heap_debug_get(memory.heap));
+    qr_writer_printf(writer, "%zu guarded blocks so far\n", qr_guard_samples(memory.heap));
     qr_heap_report_leaks(memory.heap, writer);
 }
 

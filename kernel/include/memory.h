@@ -46,6 +46,15 @@ direct_map(uint64_t pa)
 /** From the timer interrupt: release what lock-free readers can no longer see. */
 void memory_tick(void);
 
+/** From the same, on the boot CPU: kernel/mm/heap_watch.c. */
+void memory_tick_heap(void);
+
+/** Names for the heap's reports, and guarded blocks; once the kernel's areas are there. */
+void memory_watch_heap(void);
+
+/** What the heap knows about an address at which the kernel faulted, into the log. */
+void memory_explain_fault(uintptr_t va);
+
 /** Threads that look after memory; once the scheduler runs threads. */
 void memory_start_background(void);
 

@@ -54,7 +54,7 @@ bool platform_groups(void);
 /** Parts of the kernel half that are mapped page by page. */
 enum kernel_area {
     KERNEL_AREA_HEAP,    /**< large blocks of the kernel heap */
-    KERNEL_AREA_STACKS,  /**< kernel stacks */
+    KERNEL_AREA_STACKS,  /**< kernel stacks; pages of guarded heap blocks */
     KERNEL_AREA_DEVICES, /**< windows onto device registers */
     KERNEL_AREA_COUNT,
 };

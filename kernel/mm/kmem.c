@@ -15,6 +15,9 @@
 /* Slab classes end here: up to it a block costs no address range. */
 #define KVMEM_SMALL_BYTES ((size_t)16 << 10)
 
+/* Allocations are counted to the caller, not to this file. */
+#define CALLER() ((uintptr_t)__builtin_return_address(0))
+
 /* With interrupts off nothing may be reclaimed, but a part of the reserve is open. */
 static unsigned
 heap_flags(void)
@@ -27,7 +30,7 @@ kmem_alloc(size_t bytes)
 {
     if (refuse_now())
         return NULL;
-    return qr_kmalloc(memory.heap, bytes, heap_flags());
+    return qr_kmalloc_sited(memory.heap, bytes, heap_flags(), CALLER());
 }
 
 void *
@@ -35,15 +38,17 @@ kmem_zalloc(size_t bytes)
 {
     if (refuse_now())
         return NULL;
-    return qr_kcalloc(memory.heap, 1, bytes, heap_flags());
+    return qr_kmalloc_sited(memory.heap, bytes, heap_flags() | QR_ALLOC_ZERO, CALLER());
 }
 
 void *
 kmem_calloc(size_t count, size_t bytes)
 {
-    if (refuse_now())
+    size_t total;
+
+    if (refuse_now() || __builtin_mul_overflow(count, bytes, &total))
         return NULL;
-    return qr_kcalloc(memory.heap, count, bytes, heap_flags());
+    return qr_kmalloc_sited(memory.heap, total, heap_flags() | QR_ALLOC_ZERO, CALLER());
 }
 
 void
@@ -55,10 +60,10 @@ kmem_free(void *block)
 void *
 kvmem_zalloc(size_t bytes)
 {
-    if (bytes <= KVMEM_SMALL_BYTES)
-        return kmem_zalloc(bytes);
     if (refuse_now())
         return NULL;
+    if (bytes <= KVMEM_SMALL_BYTES)
+        return qr_kmalloc_sited(memory.heap, bytes, heap_flags() | QR_ALLOC_ZERO, CALLER());
     return qr_vmalloc(memory.areas[KERNEL_AREA_HEAP], bytes, QR_ALLOC_ZERO, "kernel heap");
 }
 

@@ -364,6 +364,7 @@ qr_heap_init(struct qr_heap *heap, struct qr_frames *frames, unsigned cpu_count)
     setup_classes(heap, &nodes_used);
     setup_lane_tables(heap);
     qr_fit_init(heap);
+    qr_track_init(heap);
     qr_heap_debug_init(heap);
     (void)qr_heap_debug(heap, HEAP_SWITCHES);
     return QR_OK;
@@ -376,7 +377,7 @@ cache_empty(struct qr_cache *cache)
     size_t left = 0;
 
     qr_quarantine_flush(cache->heap, cache);
-    qr_heap_lanes_drain(cache);
+    (void)qr_heap_lanes_drain(cache);
     (void)qr_slabs_release(cache, 0);
     for (unsigned n = 0; n < cache->heap->node_count; n++)
         left += cache->nodes[n].in_use;
@@ -401,7 +402,7 @@ heap_own_release(struct qr_heap *heap)
         if (lanes != heap->closed)
             qr_heap_own_free(heap, lanes);
     }
-    qr_traces_free(heap);
+    qr_track_fini(heap);
     nodes_release(heap);
 }
 
@@ -498,7 +499,7 @@ size_t
 qr_cache_reap(struct qr_cache *cache)
 {
     atomic_store_explicit(&cache->reapable, false, memory_order_relaxed);
-    qr_heap_lanes_drain(cache);
+    (void)qr_heap_lanes_drain(cache);
     return qr_slabs_release(cache, 0);
 }
 
@@ -508,7 +509,7 @@ qr_cache_compact(struct qr_cache *cache)
     if (cache->move == NULL)
         return 0;
     qr_quarantine_flush(cache->heap, cache);
-    qr_heap_lanes_drain(cache);
+    (void)qr_heap_lanes_drain(cache);
     return qr_slabs_compact(cache) + qr_slabs_release(cache, 0);
 }
 
@@ -567,12 +568,16 @@ qr_cache_alloc_sized(struct qr_cache *cache, size_t requested, unsigned alloc_fl
     if (cache_refuses(cache))
         return NULL;
     object = lane_pop(cache_home_lane(cache), 0);
-    if (qr_unlikely(object == NULL))
+    if (requested == 0)
+        requested = cache->object_bytes;
+    if (qr_unlikely(object == NULL)) {
         object = qr_cache_alloc_slow(cache, alloc_flags);
-    if (qr_unlikely(object == NULL))
-        return NULL;
-    return object_hand_out(cache, object, requested == 0 ? cache->object_bytes : requested,
-                           alloc_flags, site);
+        if (object == NULL)
+            return NULL;
+        if (heap_tracks_objects(cache->heap))
+            qr_track_add(cache->heap, object, requested, site);
+    }
+    return object_hand_out(cache, object, requested, alloc_flags, site);
 }
 
 /* Whatever is not the common case of qr_cache_alloc(). */
@@ -747,6 +752,8 @@ qr_cache_alloc_many(struct qr_cache *cache, size_t requested, size_t count, void
             qr_heap_mark_used(cache, out[i], requested, site);
         got += now;
     }
+    for (size_t i = 0; i < got && heap_tracks_objects(cache->heap); i++)
+        qr_track_add(cache->heap, out[i], requested, site);
     for (size_t i = 0; i < got && (alloc_flags & QR_ALLOC_ZERO) != 0; i++)
         __builtin_memset(out[i], 0, requested);
     return got;

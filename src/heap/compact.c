@@ -64,6 +64,8 @@ object_move(struct qr_cache *cache, unsigned node, void *from)
         return false;
     qr_heap_mark_used(cache, to, cache->object_bytes, CALLER());
     if (cache->move(cache->move_context, from, to)) {
+        if (heap_tracks_objects(cache->heap))
+            qr_track_move(cache->heap, from, to);
         qr_heap_mark_free(cache, from, CALLER());
         qr_slabs_give(cache, 1, &from);
     } else {

@@ -24,8 +24,6 @@
 #define RED_BYTE    0xbbu
 #define POISON_BYTE 0x6bu
 
-enum { TRACE_DEPTH = 8, TRACES = 1024 };
-
 struct object_record *
 qr_heap_record(const struct qr_cache *cache, const void *object)
 {
@@ -90,10 +88,12 @@ object_require(struct qr_cache *cache, void *object, bool is_free)
 {
     const char *wrong = qr_heap_object_check(cache, object, is_free);
     const struct object_record *record = qr_heap_record(cache, object);
+    struct site_text site;
 
     if (wrong != NULL)
-        qr_panic("heap: object %p of cache %s (%u bytes, last used at 0x%lx): %s", object,
-                 cache->name, (unsigned)record->requested, (unsigned long)record->site, wrong);
+        qr_panic("heap: object %p of cache %s (%u bytes, last used at %s): %s", object, cache->name,
+                 (unsigned)record->requested, qr_site_text(cache->heap, record->site, &site),
+                 wrong);
 }
 
 static void
@@ -114,7 +114,7 @@ object_reset(struct qr_cache *cache, void *object, uint32_t state, size_t reques
     record->state = state;
     record->requested = (uint32_t)requested;
     record->site = site;
-    record->trace = site == 0 ? 0 : qr_trace_take(cache->heap);
+    record->trace = site == 0 ? 0 : qr_trace_take(cache->heap, site);
     record->filled = filled;
     record->checksum = record_checksum(cache, object);
 }
@@ -136,10 +136,12 @@ void
 qr_heap_mark_free(struct qr_cache *cache, void *object, uintptr_t site)
 {
     const struct object_record *record = qr_heap_record(cache, object);
+    struct site_text now, before;
 
     if (record->state == STATE_FREE && record->checksum == record_checksum(cache, object))
-        qr_panic("heap: %p of cache %s is freed twice, now at 0x%lx, before at 0x%lx", object,
-                 cache->name, (unsigned long)site, (unsigned long)record->site);
+        qr_panic("heap: %p of cache %s is freed twice, now at %s, before at %s", object,
+                 cache->name, qr_site_text(cache->heap, site, &now),
+                 qr_site_text(cache->heap, record->site, &before));
     object_require(cache, object, false);
     object_reset(cache, object, STATE_FREE, cache->object_bytes, site);
 }
@@ -205,101 +207,6 @@ qr_quarantine_count(struct qr_cache *cache)
         count += ring->slot[i].object != NULL && ring->slot[i].cache == cache;
     qr_spin_unlock(&ring->lock);
     return count;
-}
-
-/* ---- backtraces --------------------------------------------------------------------- */
-
-/* Each distinct backtrace once, found by its hash; never taken out. */
-struct trace_table {
-    struct qr_spin lock; /* rank LEAF */
-    struct trace {
-        unsigned depth; /* 0: nobody here */
-        uintptr_t site[TRACE_DEPTH];
-    } trace[TRACES];
-};
-
-static bool
-is_same(const struct trace *trace, const uintptr_t *sites, unsigned depth)
-{
-    for (unsigned i = 0; i < depth; i++) {
-        if (trace->site[i] != sites[i])
-            return false;
-    }
-    return trace->depth == depth;
-}
-
-/* Its number from 1 on, entered where it is new; 0: the table is full. */
-static uint32_t
-trace_enter(struct trace_table *table, const uintptr_t *sites, unsigned depth)
-{
-    uint64_t hash = depth;
-    uint32_t found = 0;
-
-    for (unsigned i = 0; i < depth; i++)
-        hash = (hash ^ sites[i] ^ hash >> 29) * 0x9e3779b97f4a7c15u;
-    qr_spin_lock(&table->lock);
-    for (unsigned i = 0; i < TRACES && found == 0; i++) {
-        struct trace *trace = &table->trace[((hash >> 40) + i) % TRACES];
-
-        if (trace->depth == 0) {
-            trace->depth = depth;
-            for (unsigned d = 0; d < depth; d++)
-                trace->site[d] = sites[d];
-        }
-        if (is_same(trace, sites, depth))
-            found = (uint32_t)(trace - table->trace) + 1;
-    }
-    qr_spin_unlock(&table->lock);
-    return found;
-}
-
-uint32_t
-qr_trace_take(struct qr_heap *heap)
-{
-    struct trace_table *table = atomic_load_explicit(&heap->traces, memory_order_acquire);
-    uintptr_t sites[TRACE_DEPTH];
-    unsigned depth;
-
-    if (table == NULL || heap->trace == NULL || !heap_switched(heap, QR_HEAP_TRACK))
-        return 0;
-    depth = heap->trace->backtrace(heap->trace->context, sites, TRACE_DEPTH);
-    return depth == 0 ? 0 : trace_enter(table, sites, depth < TRACE_DEPTH ? depth : TRACE_DEPTH);
-}
-
-unsigned
-qr_trace_get(struct qr_heap *heap, uint32_t trace, const uintptr_t **out_sites)
-{
-    struct trace_table *table = atomic_load_explicit(&heap->traces, memory_order_acquire);
-
-    if (table == NULL || trace == 0)
-        return 0;
-    *out_sites = table->trace[trace - 1].site;
-    return table->trace[trace - 1].depth;
-}
-
-void
-qr_traces_free(struct qr_heap *heap)
-{
-    qr_heap_own_free(heap, atomic_exchange_explicit(&heap->traces, NULL, memory_order_relaxed));
-}
-
-/* Where the table cannot be had, backtraces stay off. */
-bool
-qr_traces_ready(struct qr_heap *heap)
-{
-    struct trace_table *table;
-    struct trace_table *none = NULL;
-
-    if (atomic_load_explicit(&heap->traces, memory_order_acquire) != NULL)
-        return true;
-    table = qr_heap_own_alloc(heap, sizeof(*table));
-    if (table == NULL)
-        return false;
-    qr_spin_init(&table->lock, QR_RANK_LEAF);
-    if (!atomic_compare_exchange_strong_explicit(&heap->traces, &none, table, memory_order_release,
-                                                 memory_order_relaxed))
-        qr_heap_own_free(heap, table);
-    return true;
 }
 
 void

@@ -5,7 +5,7 @@
  *
  *   | guard | object 0 | guard | object 1 | guard | ...       guard pages: never accessible
  *
- * Every so many kmallocs that leave the fast path, one gets a page of this pool.  The
+ * Every so many kmallocs that leave the fast path, or by the clock, one gets a page of this pool.  The
  * object stands at one end of its page, so that a step past it (or before it) is a
  * fault at once; the rest of the page is filled with a pattern that the free checks.  After
  * the free the page cannot be touched, until its turn comes again: slots are used round about,
@@ -35,10 +35,10 @@ struct slot {
 struct heap_guard {
     struct qr_spin lock; /* rank LEAF */
     struct qr_guard_config config;
-    struct qr_frame *frame;
+    struct qr_frame *frame; /* NULL: the pool is the host's */
     char *base;
     size_t pages, next, samples;
-    _Atomic unsigned countdown; /* 0: stopped */
+    _Atomic unsigned countdown; /* 0: none is due */
     struct slot slot[];
 };
 
@@ -86,8 +86,8 @@ qr_guard_start(struct qr_heap *heap, const struct qr_guard_config *config)
                                             .alloc_flags = QR_ALLOC_NO_REPORT};
     struct heap_guard *guard = guard_of(heap);
 
-    if (config->slots == 0 || config->slots > 65536 || config->interval == 0 ||
-        config->protect == NULL)
+    if (config->slots == 0 || config->slots > 65536 || config->protect == NULL ||
+        ((uintptr_t)config->pool & QR_PAGE_MASK) != 0)
         return QR_ERR_INVALID;
     if (guard != NULL) { /* the pool stays as large as it was */
         guard->config.interval = config->interval;
@@ -97,17 +97,20 @@ qr_guard_start(struct qr_heap *heap, const struct qr_guard_config *config)
     guard = qr_heap_own_alloc(heap, sizeof(*guard) + config->slots * sizeof(struct slot));
     if (guard == NULL)
         return QR_ERR_NO_MEMORY;
-    guard->frame = qr_frame_alloc_contiguous(heap->frames, &request);
-    if (guard->frame == NULL) {
-        qr_heap_own_free(heap, guard);
-        return QR_ERR_NO_MEMORY;
+    guard->base = config->pool;
+    if (config->pool == NULL) {
+        guard->frame = qr_frame_alloc_contiguous(heap->frames, &request);
+        if (guard->frame == NULL) {
+            qr_heap_own_free(heap, guard);
+            return QR_ERR_NO_MEMORY;
+        }
+        guard->base = qr_heap_address(heap, guard->frame);
+        atomic_fetch_add_explicit(&heap->own_frames, request.count, memory_order_relaxed);
     }
     qr_spin_init(&guard->lock, QR_RANK_LEAF);
     guard->config = *config;
     guard->pages = request.count;
-    guard->base = qr_heap_address(heap, guard->frame);
     atomic_init(&guard->countdown, config->interval);
-    atomic_fetch_add_explicit(&heap->own_frames, guard->pages, memory_order_relaxed);
     pages_protect(guard, false);
     atomic_store_explicit(&heap->guard, guard, memory_order_release);
     return QR_OK;
@@ -120,6 +123,15 @@ qr_guard_stop(struct qr_heap *heap)
 
     if (guard != NULL)
         atomic_store_explicit(&guard->countdown, 0, memory_order_relaxed);
+}
+
+void
+qr_guard_due(struct qr_heap *heap)
+{
+    struct heap_guard *guard = guard_of(heap);
+
+    if (guard != NULL)
+        atomic_store_explicit(&guard->countdown, 1, memory_order_relaxed);
 }
 
 size_t
@@ -150,10 +162,12 @@ qr_guard_fini(struct qr_heap *heap)
     if (guard == NULL)
         return;
     pages_protect(guard, true);
-    pfn = qr_frame_pfn(heap->frames, guard->frame).v;
-    for (size_t i = 0; i < guard->pages; i++)
-        qr_frame_free(heap->frames, qr_frame_of(heap->frames, qr_pfn_of(pfn + i)));
-    atomic_fetch_sub_explicit(&heap->own_frames, guard->pages, memory_order_relaxed);
+    if (guard->frame != NULL) {
+        pfn = qr_frame_pfn(heap->frames, guard->frame).v;
+        for (size_t i = 0; i < guard->pages; i++)
+            qr_frame_free(heap->frames, qr_frame_of(heap->frames, qr_pfn_of(pfn + i)));
+        atomic_fetch_sub_explicit(&heap->own_frames, guard->pages, memory_order_relaxed);
+    }
     atomic_store_explicit(&heap->guard, NULL, memory_order_relaxed);
     qr_heap_own_free(heap, guard);
 }
@@ -223,6 +237,8 @@ qr_guard_alloc(struct qr_heap *heap, size_t bytes, unsigned alloc_flags, uintptr
         guard->samples++;
     }
     qr_spin_unlock(&guard->lock);
+    if (slot != NULL && heap_switched(heap, QR_HEAP_TRACK))
+        qr_track_add(heap, slot->object, bytes, site);
     return slot == NULL ? NULL : slot->object;
 }
 
@@ -243,6 +259,7 @@ bool
 qr_guard_free(struct qr_heap *heap, void *block, uintptr_t site)
 {
     struct heap_guard *guard = guard_of(heap);
+    struct site_text now, before;
     struct slot *slot;
     char *page;
 
@@ -253,16 +270,16 @@ qr_guard_free(struct qr_heap *heap, void *block, uintptr_t site)
         qr_panic("heap: free of %p, which is no block; it lies in the pool of guarded objects",
                  block);
     if (slot->state == SLOT_FREED)
-        qr_panic("heap: guarded object %p is freed twice, now at 0x%lx, before at 0x%lx", block,
-                 (unsigned long)site, (unsigned long)slot->freed_by);
+        qr_panic("heap: guarded object %p is freed twice, now at %s, before at %s", block,
+                 qr_site_text(heap, site, &now), qr_site_text(heap, slot->freed_by, &before));
     if (slot->object != block)
         qr_panic("heap: %p is inside the guarded object %p, not its start", block,
                  (void *)slot->object);
     page = slot_page(guard, (size_t)(slot - guard->slot));
     if (is_harmed(slot, page))
-        qr_panic("heap: guarded object %p (%u bytes, allocated at 0x%lx): something wrote past its "
+        qr_panic("heap: guarded object %p (%u bytes, allocated at %s): something wrote past its "
                  "end or before its start",
-                 block, (unsigned)slot->bytes, (unsigned long)slot->allocated_by);
+                 block, (unsigned)slot->bytes, qr_site_text(heap, slot->allocated_by, &before));
     qr_spin_lock(&guard->lock);
     slot->state = SLOT_FREED;
     slot->freed_by = site;

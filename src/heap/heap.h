@@ -169,8 +169,14 @@ struct qr_heap {
     _Atomic unsigned switches; /* enum qr_heap_switch */
     struct heap_guard *_Atomic guard;
     const struct qr_trace_ops *trace;
-#ifdef CONFIG_MEMORY_DEBUGGING
     struct trace_table *_Atomic traces;
+    struct heap_tracker {
+        struct qr_spin lock;          /* rank LEAF */
+        struct tracked *_Atomic slot; /* NULL: tracking never began */
+        size_t slots;                 /* fixed with it: a power of two */
+        size_t used, missed;          /* missed: no room */
+    } tracker;
+#ifdef CONFIG_MEMORY_DEBUGGING
     struct heap_quarantine {
         struct qr_spin lock; /* rank LEAF */
         uint32_t next;
@@ -216,8 +222,11 @@ void qr_lanes_setup(struct heap_lane *lanes, unsigned count, unsigned node);
 void *qr_heap_lane_alloc(struct qr_cache *cache, unsigned alloc_flags);
 /* An object when the loaded magazine is full or the cache has none. */
 void qr_heap_lane_free(struct qr_cache *cache, void *object);
-/* Every magazine's objects back into the slabs, lanes closed, magazines released. */
-void qr_heap_lanes_drain(struct qr_cache *cache);
+/*
+ * Every magazine's objects back into the slabs, lanes closed, magazines released.
+ * @return false where a lane was left as it was, because somebody held it all the time
+ */
+bool qr_heap_lanes_drain(struct qr_cache *cache);
 /* Free objects in magazines, of CPUs and of the depot. */
 size_t qr_heap_lanes_count(struct qr_cache *cache);
 /* From this CPU's magazines and existing slabs.  @return how many */
@@ -441,12 +450,6 @@ void *qr_quarantine_swap(struct qr_cache *cache, void *object, struct qr_cache *
 /* All that waits, of @cache or (NULL) of every cache, back into the slabs. */
 void qr_quarantine_flush(struct qr_heap *heap, struct qr_cache *cache);
 size_t qr_quarantine_count(struct qr_cache *cache);
-/* Number of the backtrace of this moment, 0 where there is none. */
-uint32_t qr_trace_take(struct qr_heap *heap);
-unsigned qr_trace_get(struct qr_heap *heap, uint32_t trace, const uintptr_t **out_sites);
-void qr_traces_free(struct qr_heap *heap);
-/* Make room for backtraces.  @return false where there is no memory */
-bool qr_traces_ready(struct qr_heap *heap);
 void qr_heap_debug_init(struct qr_heap *heap);
 
 #else
@@ -495,12 +498,6 @@ qr_quarantine_count(struct qr_cache *cache)
     return 0;
 }
 
-static inline void
-qr_traces_free(struct qr_heap *heap)
-{
-    (void)heap;
-}
-
 #endif
 
 static inline bool
@@ -508,6 +505,42 @@ heap_switched(const struct qr_heap *heap, unsigned what)
 {
     return (atomic_load_explicit(&heap->switches, memory_order_relaxed) & what) != 0;
 }
+
+/* ---- tracking (track.c) ------------------------------------------------------ */
+
+/* Whether records behind the objects say who allocated them. */
+#ifdef CONFIG_MEMORY_DEBUGGING
+#define RECORDS true
+#else
+#define RECORDS false
+#endif
+
+/* Whether the tracker has to know of every object: lanes are closed then. */
+static inline bool
+heap_tracks_objects(const struct qr_heap *heap)
+{
+    return !RECORDS && heap_switched(heap, QR_HEAP_TRACK);
+}
+
+/* From now on what is allocated is entered.  @return false where there is no memory for the table */
+QR_MUST_USE bool qr_track_begin(struct qr_heap *heap);
+/* Enter a block, or enter it anew; nothing where tracking never began. */
+void qr_track_add(struct qr_heap *heap, const void *block, size_t bytes, uintptr_t site);
+void qr_track_remove(struct qr_heap *heap, const void *block);
+/* What was @from is @to now. */
+void qr_track_move(struct qr_heap *heap, const void *from, const void *to);
+void qr_track_init(struct qr_heap *heap);
+void qr_track_fini(struct qr_heap *heap);
+/* Number of the backtrace of this moment, 0 where there is none; from the caller of @site on. */
+uint32_t qr_trace_take(struct qr_heap *heap, uintptr_t site);
+
+/* A place in the code, with its function's name where the host knows it. */
+void qr_site_write(struct qr_heap *heap, struct qr_writer *writer, uintptr_t site);
+
+struct site_text {
+    char text[80];
+};
+const char *qr_site_text(struct qr_heap *heap, uintptr_t site, struct site_text *text);
 
 /* ---- caches (cache.c) ---------------------------------------------------- */
 
@@ -546,7 +579,8 @@ extern const struct large_ops qr_large_frames_ops;
 extern const struct large_ops qr_large_first_ops;
 extern const struct large_ops qr_large_best_ops;
 
-void *qr_large_alloc(struct qr_heap *heap, size_t bytes, size_t align, unsigned alloc_flags);
+void *qr_large_alloc(struct qr_heap *heap, size_t bytes, size_t align, unsigned alloc_flags,
+                     uintptr_t site);
 void qr_large_free(struct qr_heap *heap, void *block, struct qr_frame *head);
 size_t qr_large_bytes(const struct qr_frame *head);
 void qr_large_shrink(struct qr_heap *heap, struct qr_frame *head, size_t bytes);
@@ -562,8 +596,12 @@ bool qr_fit_validate(struct qr_heap *heap, char *out_message, size_t bytes);
 
 /* ---- figures (stats.c) ------------------------------------------------------ */
 
-/* A place in the code, with its function's name where the host knows it. */
-void qr_site_write(struct qr_heap *heap, struct qr_writer *writer, uintptr_t site);
+#ifdef CONFIG_MEMORY_DEBUGGING
+typedef void (*object_fn)(void *context, struct qr_cache *cache, void *object, bool in_bitmap);
+
+/* Visit every object of every slab.  Locks: takes the lock of each node. */
+void qr_heap_objects_visit(struct qr_cache *cache, object_fn visit, void *context);
+#endif
 
 /* ---- sampled guard pages (guard.c) ----------------------------------------- */
 

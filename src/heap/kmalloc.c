@@ -41,7 +41,7 @@ kmalloc_slow(struct qr_heap *heap, size_t bytes, unsigned alloc_flags, uintptr_t
     if (bytes == 0)
         return NULL;
     if (class == CLASS_COUNT)
-        return qr_large_alloc(heap, bytes, 0, alloc_flags);
+        return qr_large_alloc(heap, bytes, 0, alloc_flags, site);
     if (alloc_flags & QR_ALLOC_DMA)
         return qr_cache_alloc_sized(&heap->dma_classes[dma_class_of(bytes)], bytes, alloc_flags,
                                     site);
@@ -103,6 +103,12 @@ qr_kmalloc_flags(struct qr_heap *heap, size_t bytes, unsigned alloc_flags)
 }
 
 void *
+qr_kmalloc_sited(struct qr_heap *heap, size_t bytes, unsigned alloc_flags, uintptr_t site)
+{
+    return kmalloc_slow(heap, bytes, alloc_flags, site);
+}
+
+void *
 qr_kcalloc(struct qr_heap *heap, size_t count, size_t bytes, unsigned alloc_flags)
 {
     size_t total;
@@ -130,7 +136,7 @@ qr_kmalloc_aligned(struct qr_heap *heap, size_t bytes, size_t align, unsigned al
     if (align > 1 && bytes <= QR_KMALLOC_MAX)
         rounded = (bytes + align - 1) & ~(align - 1);
     if (align > QR_PAGE_SIZE || rounded > QR_KMALLOC_MAX)
-        return qr_large_alloc(heap, bytes, align, alloc_flags);
+        return qr_large_alloc(heap, bytes, align, alloc_flags, CALLER());
     if (alloc_flags & QR_ALLOC_DMA)
         return qr_cache_alloc_sized(&heap->dma_classes[dma_class_of(rounded)], bytes, alloc_flags,
                                     CALLER());
@@ -238,8 +244,11 @@ slab_free(struct qr_heap *heap, struct slab *slab, void *block)
 static QR_NOINLINE void
 kfree_rest(struct qr_heap *heap, struct qr_frame *frame, void *block, uintptr_t site)
 {
-    if (qr_guard_free(heap, block, site))
+    if (qr_guard_free(heap, block, site)) {
+        if (heap_switched(heap, QR_HEAP_TRACK))
+            qr_track_remove(heap, block);
         return;
+    }
     if (!qr_is_large(heap, frame, block))
         bad_pointer(frame, block, "free");
     qr_large_free(heap, block, frame);
@@ -414,15 +423,17 @@ resize_in_place(struct qr_heap *heap, void *block, size_t bytes, uintptr_t site)
         if (bytes > qr_large_bytes(frame))
             return false;
         qr_large_shrink(heap, frame, bytes);
+        if (heap_switched(heap, QR_HEAP_TRACK))
+            qr_track_add(heap, block, bytes, site);
         return true;
     }
     if (bytes > slab->cache->object_bytes)
         return false;
 #ifdef CONFIG_MEMORY_DEBUGGING
     qr_heap_requested_set(slab->cache, block, bytes, site);
-#else
-    (void)site;
 #endif
+    if (heap_tracks_objects(heap))
+        qr_track_add(heap, block, bytes, site);
     return true;
 }
 

@@ -263,10 +263,12 @@ qr_heap_lane_take_many(struct qr_cache *cache, size_t want, void **out)
         qr_heap_cpu_lanes(cache->heap, cpu);
     lane = cache_lane(cache, cpu->index, node);
     if (lane->node == node && lane_hold(lane, cpu, 1)) {
+        bool tracked = heap_tracks_objects(cache->heap); /* the lane stays closed then */
+
         /* A bulk that no magazine holds will come again. */
         if (lane->loaded != NULL && want > 1 && want > lane->loaded->count)
             lane_visit(cache, lane, true);
-        do {
+        while (got < want && !tracked) {
             struct magazine *loaded;
 
             if (lane->loaded == NULL || lane->loaded->count == 0)
@@ -276,7 +278,7 @@ qr_heap_lane_take_many(struct qr_cache *cache, size_t want, void **out)
                 break;
             while (loaded->count > 0 && got < want)
                 out[got++] = loaded->object[--loaded->count];
-        } while (got < want);
+        }
         lane_release(cache, lane);
     }
     qr_cpu_leave(cpu);
@@ -315,7 +317,7 @@ qr_heap_lane_alloc(struct qr_cache *cache, unsigned alloc_flags)
         /* Other CPUs' magazines may hold what there is no memory for. */
         if (object != NULL || !cache->has_magazines || attempt > 0)
             return object;
-        qr_heap_lanes_drain(cache);
+        (void)qr_heap_lanes_drain(cache);
     }
     return slabs_take_any(cache);
 }
@@ -395,7 +397,7 @@ lane_give(struct qr_cache *cache, unsigned node, size_t count, void *const *obje
         qr_heap_cpu_lanes(cache->heap, cpu);
     lane = cache_lane(cache, cpu->index, node);
     if (lane->node == node && lane_hold(lane, cpu, 1)) {
-        while (given < count) {
+        while (given < count && !heap_tracks_objects(cache->heap)) {
             lane_make_room(cache, lane, cpu);
             if (lane->loaded == NULL || is_full(lane->loaded))
                 break;
@@ -420,6 +422,8 @@ object_node(struct qr_cache *cache, const void *object)
 void
 qr_heap_lane_give_many(struct qr_cache *cache, size_t count, void *const *objects)
 {
+    for (size_t i = 0; i < count && heap_tracks_objects(cache->heap); i++)
+        qr_track_remove(cache->heap, objects[i]);
     for (size_t i = 0; i < count;) {
         unsigned node = object_node(cache, objects[i]);
         size_t run = 1;
@@ -472,11 +476,12 @@ depot_drain(struct qr_cache *cache, struct cache_node *node)
     magazines_release(cache, magazine);
 }
 
-static void
+/* @return false where somebody held it all the time */
+static bool
 lane_drain(struct qr_cache *cache, struct heap_lane *lane, struct qr_cpu *cpu)
 {
     if (!lane_hold(lane, cpu, DRAIN_PATIENCE))
-        return;
+        return false;
     if (lane->loaded != NULL)
         magazine_flush(cache, lane->loaded);
     if (lane->previous != NULL)
@@ -487,21 +492,24 @@ lane_drain(struct qr_cache *cache, struct heap_lane *lane, struct qr_cpu *cpu)
     lane->previous = NULL;
     lane->visits = 0;
     lane_release(cache, lane);
+    return true;
 }
 
-void
+bool
 qr_heap_lanes_drain(struct qr_cache *cache)
 {
     struct qr_heap *heap = cache->heap;
     struct qr_cpu *cpu = qr_cpu_enter();
+    bool all = true;
 
     for (unsigned n = 0; n < heap->node_count && cache->has_magazines; n++) {
         for (unsigned i = 0; i < heap->cpu_count; i++)
-            lane_drain(cache, cache_lane(cache, i, n), cpu);
+            all = lane_drain(cache, cache_lane(cache, i, n), cpu) && all;
         depot_drain(cache, &cache->nodes[n]);
     }
     atomic_store_explicit(&cache->kind, cache->kind_start, memory_order_relaxed);
     qr_cpu_leave(cpu);
+    return all;
 }
 
 size_t

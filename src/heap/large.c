@@ -56,7 +56,8 @@ qr_is_large(struct qr_heap *heap, const struct qr_frame *frame, const void *bloc
 }
 
 void *
-qr_large_alloc(struct qr_heap *heap, size_t bytes, size_t align, unsigned alloc_flags)
+qr_large_alloc(struct qr_heap *heap, size_t bytes, size_t align, unsigned alloc_flags,
+               uintptr_t site)
 {
     int kind = atomic_load_explicit(&heap->large_kind, memory_order_relaxed);
     size_t pages = (bytes >> QR_PAGE_SHIFT) + ((bytes & QR_PAGE_MASK) != 0);
@@ -69,12 +70,16 @@ qr_large_alloc(struct qr_heap *heap, size_t bytes, size_t align, unsigned alloc_
         return NULL;
     atomic_fetch_add_explicit(&heap->large_blocks, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&heap->large_bytes, pages << QR_PAGE_SHIFT, memory_order_relaxed);
+    if (heap_switched(heap, QR_HEAP_TRACK))
+        qr_track_add(heap, block, bytes, site);
     return block;
 }
 
 void
 qr_large_free(struct qr_heap *heap, void *block, struct qr_frame *head)
 {
+    if (heap_switched(heap, QR_HEAP_TRACK))
+        qr_track_remove(heap, block);
     atomic_fetch_sub_explicit(&heap->large_blocks, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&heap->large_bytes, qr_large_bytes(head), memory_order_relaxed);
     back_end_of(heap, head)->free(heap, block, head);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Figures, the validator, and the leak report.
+ * Figures, the validator, and the switches.
  *
  * Invariants, with nobody in the middle of a call:
  *  1. A slab stands in the list that its count says, and names its cache; so do the
@@ -31,11 +31,8 @@ cache_at(struct qr_heap *heap, size_t index)
 }
 
 #ifdef CONFIG_MEMORY_DEBUGGING
-typedef void (*object_fn)(void *context, struct qr_cache *cache, void *object, bool in_bitmap);
-
-/* Visit every object of every slab.  Locks: takes the lock of each node. */
-static void
-objects_visit(struct qr_cache *cache, object_fn visit, void *context)
+void
+qr_heap_objects_visit(struct qr_cache *cache, object_fn visit, void *context)
 {
     for (unsigned n = 0; n < cache->heap->node_count; n++) {
         struct cache_node *node = &cache->nodes[n];
@@ -122,7 +119,7 @@ cache_stats(struct qr_cache *cache, struct qr_cache_stats *stats)
         .fragmentation = fragmentation(sums.frames, sums.active * cache->object_bytes),
     };
 #ifdef CONFIG_MEMORY_DEBUGGING
-    objects_visit(cache, add_requested, &stats->requested_bytes);
+    qr_heap_objects_visit(cache, add_requested, &stats->requested_bytes);
 #endif
 }
 
@@ -268,7 +265,7 @@ check_cache(struct check *check, struct qr_cache *cache)
     CHECK(check, qr_heap_lanes_count(cache) <= cache_sum(cache).in_use,
           "cache %s: more objects in magazines than out of slabs", cache->name);
 #ifdef CONFIG_MEMORY_DEBUGGING
-    objects_visit(cache, check_object, check);
+    qr_heap_objects_visit(cache, check_object, check);
 #endif
 }
 
@@ -289,12 +286,11 @@ qr_heap_validate(struct qr_heap *heap, char *out_message, size_t bytes)
 unsigned
 qr_heap_debug(struct qr_heap *heap, unsigned switches)
 {
-#ifdef CONFIG_MEMORY_DEBUGGING
-    if ((switches & QR_HEAP_TRACK) != 0 && (heap->trace == NULL || !qr_traces_ready(heap)))
+    if (!RECORDS)
+        switches &= QR_HEAP_RANDOM_ORDER | QR_HEAP_TRACK;
+    if ((switches & QR_HEAP_TRACK) != 0 && !heap_switched(heap, QR_HEAP_TRACK) &&
+        !qr_track_begin(heap))
         switches &= ~(unsigned)QR_HEAP_TRACK;
-#else
-    switches &= QR_HEAP_RANDOM_ORDER;
-#endif
     atomic_store_explicit(&heap->switches, switches, memory_order_relaxed);
     if ((switches & QR_HEAP_QUARANTINE) == 0)
         qr_quarantine_flush(heap, NULL);
@@ -306,135 +302,3 @@ qr_heap_debug_get(struct qr_heap *heap)
 {
     return atomic_load_explicit(&heap->switches, memory_order_relaxed);
 }
-
-void
-qr_heap_trace(struct qr_heap *heap, const struct qr_trace_ops *ops)
-{
-    heap->trace = ops;
-}
-
-void
-qr_site_write(struct qr_heap *heap, struct qr_writer *writer, uintptr_t site)
-{
-    const char *name = NULL;
-    size_t offset = 0;
-
-    if (heap->trace != NULL && heap->trace->symbol != NULL)
-        name = heap->trace->symbol(heap->trace->context, site, &offset);
-    qr_writer_printf(writer, "0x%lx", (unsigned long)site);
-    if (name != NULL)
-        qr_writer_printf(writer, " %s+0x%lx", name, (unsigned long)offset);
-}
-
-/* ---- leaks -------------------------------------------------------------- */
-
-#ifdef CONFIG_MEMORY_DEBUGGING
-
-enum { LEAK_SITES = 64 };
-
-struct leak_table {
-    struct leak_site {
-        uintptr_t site;
-        uint32_t trace;
-        size_t objects, bytes;
-    } sites[LEAK_SITES];
-    size_t used;
-    size_t other_objects, other_bytes; /* more sites than the table holds */
-};
-
-static void
-add_leak(void *context, struct qr_cache *cache, void *object, bool in_bitmap)
-{
-    struct leak_table *table = context;
-    const struct object_record *record = qr_heap_record(cache, object);
-    size_t bytes = qr_heap_requested(cache, object);
-    size_t i = 0;
-
-    /* Site 0 is the heap itself: magazines, records. */
-    if (in_bitmap || !qr_heap_object_live(cache, object) || record->site == 0)
-        return;
-    while (i < table->used &&
-           (table->sites[i].site != record->site || table->sites[i].trace != record->trace))
-        i++;
-    if (i == LEAK_SITES) {
-        table->other_objects++;
-        table->other_bytes += bytes;
-        return;
-    }
-    if (i == table->used)
-        table->sites[table->used++] =
-            (struct leak_site){.site = record->site, .trace = record->trace};
-    table->sites[i].objects++;
-    table->sites[i].bytes += bytes;
-}
-
-/* The site with the most bytes that was not written yet, or NULL. */
-static struct leak_site *
-leak_largest(struct leak_table *table)
-{
-    struct leak_site *largest = NULL;
-
-    for (size_t i = 0; i < table->used; i++) {
-        struct leak_site *site = &table->sites[i];
-
-        if (site->objects != 0 && (largest == NULL || site->bytes > largest->bytes))
-            largest = site;
-    }
-    return largest;
-}
-
-static void
-leak_write(struct qr_heap *heap, struct qr_writer *writer, const struct leak_site *leak)
-{
-    const uintptr_t *sites = NULL;
-    unsigned depth = qr_trace_get(heap, leak->trace, &sites);
-
-    qr_writer_printf(writer, "%zu objects, %zu bytes, allocated at ", leak->objects, leak->bytes);
-    qr_site_write(heap, writer, leak->site);
-    qr_writer_printf(writer, "\n");
-    for (unsigned i = 0; i < depth; i++) {
-        qr_writer_printf(writer, "    ");
-        qr_site_write(heap, writer, sites[i]);
-        qr_writer_printf(writer, "\n");
-    }
-}
-
-void
-qr_heap_report_leaks(struct qr_heap *heap, struct qr_writer *writer)
-{
-    struct leak_table table = {0};
-    struct leak_site *leak;
-
-    qr_spin_lock(&heap->lock);
-    qr_list_for_each(link, &heap->caches)
-        objects_visit(qr_list_entry(link, struct qr_cache, link), add_leak, &table);
-    qr_spin_unlock(&heap->lock);
-    while ((leak = leak_largest(&table)) != NULL) {
-        leak_write(heap, writer, leak);
-        leak->objects = 0;
-    }
-    if (table.other_objects != 0)
-        qr_writer_printf(writer, "%zu objects, %zu bytes at other sites\n", table.other_objects,
-                         table.other_bytes);
-    size_t large = atomic_load_explicit(&heap->large_blocks, memory_order_relaxed);
-
-    if (large != 0)
-        qr_writer_printf(writer, "%zu large blocks, %zu bytes\n", large,
-                         atomic_load_explicit(&heap->large_bytes, memory_order_relaxed));
-}
-
-#else
-
-void
-qr_heap_report_leaks(struct qr_heap *heap, struct qr_writer *writer)
-{
-    struct qr_heap_stats stats;
-
-    qr_heap_stats(heap, &stats);
-    qr_writer_printf(writer,
-                     "%zu bytes in use; call sites are recorded under "
-                     "CONFIG_MEMORY_DEBUGGING\n",
-                     stats.active_bytes);
-}
-
-#endif

@@ -26,6 +26,13 @@ done
 
 mistake touch-user "panic: read of user memory .* address 400000" max # where SMAP sees it
 
+for check in use-after-free out-of-bounds double-free; do
+    words="use after free"
+    [ $check = out-of-bounds ] && words="access out of bounds"
+    mistake $check "panic: .* unmapped memory" qemu64 "^heap: $words at .* of 96 bytes" \
+        "^  allocated at 0x[0-9a-f]* guarded_block+0x" "^  called from [0-9a-f]* kernel_main+0x"
+done
+
 machine -M q35 -m 128M -kernel "$kernel" -append boot=nonsense
 expect "an unknown check" 125 "boot=nonsense: unknown"
 

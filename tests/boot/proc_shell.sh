@@ -3,7 +3,7 @@
 # limit: 300
 #
 # A shell session of Debian's busybox: pipes, background jobs, traps, job control
-# signals, a few hundred forks and execs; what it prints is known.  ARCH and CPUS in
+# signals, a few hundred forks and execs, the heap's callers by name; what it prints is known.  ARCH and CPUS in
 # the environment say where.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -23,6 +23,7 @@ sleep 100 & job=$!; kill -STOP $job; kill -CONT $job; kill $job; wait $job; echo
 yes | head -2
 timeout 0.2 sleep 10; echo status $?
 echo 'echo from a script $1' >/tmp/script; chmod +x /tmp/script; sed -i '1i #!/bin/sh' /tmp/script; /tmp/script ok
+echo 16 >/sys/kernel/debug/heap; sleep 9 & grep -o '^    .* clone_run+' /sys/kernel/debug/heap | cut -d" " -f6 | sort -u | wc -l | tr -d ' '; kill $!; echo 0 >/sys/kernel/debug/heap
 echo a >/tmp/f; (echo b; cat /tmp/f) 2>&1 | while read -r line; do echo "<$line>"; done
 END
 cat >"$work/expected" <<'END'
@@ -46,6 +47,7 @@ y
 y
 status 143
 from a script ok
+1
 <b>
 <a>
 END

@@ -46,6 +46,7 @@ die(struct trap_frame *frame, const char *what)
 {
     printk("kernel: %s, address %lx, cpu %u\n", what, frame->far, cpu_this()->index);
     frame_dump(frame);
+    memory_explain_fault(frame->far);
     symbol_log("at", frame->pc);
     backtrace_log(frame->x[29]);
     panic("%s in kernel mode at %lx, address %lx", what, frame->pc, frame->far);

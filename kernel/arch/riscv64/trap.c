@@ -45,6 +45,7 @@ die(struct trap_frame *frame, const char *what, uintptr_t address)
     printk("kernel: %s, cause %lu, address %lx, cpu %u\n", what, frame->cause, address,
            cpu_this()->index);
     frame_dump(frame);
+    memory_explain_fault(address);
     symbol_log("at", frame->pc);
     symbol_log("ra", frame->ra);
     backtrace_log(frame->s0);

@@ -52,6 +52,7 @@ static QR_NORETURN QR_COLD void
 die(const struct trap_frame *frame, const char *what, uintptr_t address)
 {
     report(frame, what, address);
+    memory_explain_fault(address);
     symbol_log("at", frame_ip(frame));
     backtrace_log(frame_bp(frame));
     panic("%s in kernel mode at %zx, address %zx", what, frame_ip(frame), address);

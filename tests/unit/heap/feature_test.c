@@ -639,9 +639,42 @@ TEST(heap_guard, a_pool_that_makes_no_sense_is_refused)
     config.slots = 65000;
     EXPECT_EQ(qr_guard_start(bench.heap, &config), QR_ERR_NO_MEMORY);
     config.slots = 4;
-    config.interval = 0;
+    config.pool = (void *)0x1008;
+    EXPECT_EQ(qr_guard_start(bench.heap, &config), QR_ERR_INVALID);
+    config.pool = NULL;
+    config.protect = NULL;
     EXPECT_EQ(qr_guard_start(bench.heap, &config), QR_ERR_INVALID);
     heap_shutdown(&bench, 0);
+}
+
+/* As a kernel uses it: pages outside of the direct map, and a sample when its clock says so. */
+TEST(heap_guard, the_host_lends_the_pages_and_says_when)
+{
+    struct bench bench = heap_boot(16 * MIB, 1);
+    char *pool =
+        mmap(NULL, 9 * QR_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct qr_guard_config config = {.slots = 4, .protect = count_protect, .pool = pool};
+    char *plain, *sampled;
+
+    ASSERT_EQ(qr_guard_start(bench.heap, &config), QR_OK);
+    plain = qr_kmalloc_flags(bench.heap, 700, 0);
+    for (unsigned round = 0; round < 20; round++) {
+        qr_guard_due(bench.heap);
+        sampled = qr_kcalloc(bench.heap, 1, 1500, 0);
+        EXPECT_TRUE(sampled > pool && sampled < pool + 9 * QR_PAGE_SIZE);
+        EXPECT_EQ(qr_ksize(bench.heap, sampled), 1500);
+        EXPECT_EQ(qr_guard_samples(bench.heap), round + 1);
+        EXPECT_TRUE(plain < pool || plain >= pool + 9 * QR_PAGE_SIZE);
+        qr_kfree(bench.heap, plain);
+        plain = qr_kmalloc_flags(bench.heap, 700, 0); /* not due */
+        sampled = qr_krealloc(bench.heap, sampled, 1501, 0);
+        EXPECT_TRUE(sampled < pool || sampled >= pool + 9 * QR_PAGE_SIZE);
+        qr_kfree(bench.heap, sampled);
+    }
+    qr_kfree(bench.heap, plain);
+    heap_shutdown(&bench, 0);
+    memset(pool, 0, 9 * QR_PAGE_SIZE); /* all of it can be touched again */
+    munmap(pool, 9 * QR_PAGE_SIZE);
 }
 
 /* ---- switches of debug builds ------------------------------------------------------------ */
@@ -689,48 +722,188 @@ TEST(heap_switches, fills_can_be_turned_off_and_on)
     }
     heap_shutdown(&bench, 0);
 }
+#endif
+
+/* ---- tracking: every kind of build -------------------------------------------------------- */
+
+static unsigned asked; /* how deep */
 
 static unsigned
 fake_backtrace(void *context, uintptr_t *out, unsigned count)
 {
     (void)context;
-    EXPECT_GE(count, 3);
+    asked = count;
     out[0] = 0x1010, out[1] = 0x2020, out[2] = 0x3030;
     return 3;
 }
 
-static const char *
-fake_symbol(void *context, uintptr_t pc, size_t *out_offset)
+static void
+fake_symbol(void *context, uintptr_t pc, struct qr_writer *writer)
 {
     (void)context;
-    if (pc < 0x1000 || pc > 0x4000)
-        return NULL;
-    *out_offset = pc & 0xff;
-    return pc < 0x2000 ? "inner" : pc < 0x3000 ? "middle" : "outer";
+    if (pc >= 0x1000 && pc < 0x4000)
+        qr_writer_printf(writer, "%s+0x%lx",
+                         pc < 0x2000   ? "inner"
+                         : pc < 0x3000 ? "middle"
+                                       : "outer",
+                         (unsigned long)pc & 0xff);
 }
 
-TEST(heap_switches, leaks_come_with_their_backtrace)
-{
-    static const struct qr_trace_ops ops = {.backtrace = fake_backtrace, .symbol = fake_symbol};
-    struct bench bench = heap_boot(16 * MIB, 1);
-    char text[800];
-    struct qr_buffer_writer writer;
-    void *small, *large[3];
+static const struct qr_trace_ops fake_ops = {.backtrace = fake_backtrace, .symbol = fake_symbol};
 
-    EXPECT_EQ(qr_heap_debug(bench.heap, QR_HEAP_TRACK), 0); /* nobody knows how */
-    qr_heap_trace(bench.heap, &ops);
+static const char *
+leaks(struct bench *bench)
+{
+    static char text[2000];
+    struct qr_buffer_writer writer;
+
+    qr_buffer_writer_init(&writer, text, sizeof(text));
+    qr_heap_report_leaks(bench->heap, &writer.writer);
+    return text;
+}
+
+TEST(heap_track, leaks_come_with_their_backtrace)
+{
+    struct bench bench = heap_boot(16 * MIB, 1);
+    void *small, *large[3];
+    const char *text;
+
+    qr_heap_trace(bench.heap, &fake_ops);
     EXPECT_EQ(qr_heap_debug(bench.heap, QR_HEAP_TRACK), QR_HEAP_TRACK);
     small = qr_kmalloc(bench.heap, 40, 0);
     for (unsigned i = 0; i < 3; i++)
-        large[i] = qr_kmalloc(bench.heap, 1000, 0);
-    qr_buffer_writer_init(&writer, text, sizeof(text));
-    qr_heap_report_leaks(bench.heap, &writer.writer);
-    EXPECT_CONTAINS(text, "3 objects, 3000 bytes, allocated at 0x");
+        large[i] = qr_kmalloc(bench.heap, 1024, 0);
+    text = leaks(&bench);
+    EXPECT_GE(asked, CONFIG_HEAP_TRACE_DEPTH);
+    EXPECT_CONTAINS(text, "3 objects, 3072 bytes, allocated at 0x");
     EXPECT_CONTAINS(text, "    0x1010 inner+0x10\n    0x2020 middle+0x20\n    0x3030 outer+0x30\n");
-    EXPECT_TRUE(strstr(text, "3000 bytes") < strstr(text, "1 objects, 40 bytes"));
+    EXPECT_CONTAINS(text, "1 objects, 40 bytes");
+    EXPECT_TRUE(strstr(text, "3072 bytes") < strstr(text, "1 objects, 40 bytes"));
     qr_kfree(bench.heap, small);
     for (unsigned i = 0; i < 3; i++)
         qr_kfree(bench.heap, large[i]);
+    EXPECT_TRUE(strstr(leaks(&bench), "allocated at") == NULL);
+    heap_shutdown(&bench, 0);
+}
+
+/* The host's backtrace begins inside the heap: what is shown begins with the caller's caller. */
+TEST(heap_track, a_backtrace_begins_at_the_call_site)
+{
+    struct bench bench = heap_boot(16 * MIB, 1);
+    struct qr_trace_ops ops = fake_ops;
+    const char *text;
+    void *block;
+
+    ops.depth = 1;
+    qr_heap_trace(bench.heap, &ops);
+    ASSERT_EQ(qr_heap_debug(bench.heap, QR_HEAP_TRACK), QR_HEAP_TRACK);
+    block = qr_kmalloc_sited(bench.heap, 100, 0, 0x1010);
+    text = leaks(&bench);
+    EXPECT_CONTAINS(text, "1 objects, 100 bytes, allocated at 0x1010 inner+0x10\n"
+                          "    0x2020 middle+0x20\n");
+    EXPECT_TRUE(strstr(text, "outer") == NULL); /* deeper than was asked for */
+    qr_kfree(bench.heap, block);
+    heap_shutdown(&bench, 0);
+}
+
+/* Each way to allocate and to free, by each switch: what is live is counted, to the byte. */
+TEST(heap_track, every_way_in_and_out_is_seen)
+{
+    struct bench bench = heap_boot(64 * MIB, 2);
+    const struct qr_cache_config config = {.name = "tracked", .object_bytes = 300};
+    struct qr_heap *heap = bench.heap;
+    struct qr_cache *cache;
+    void *before = qr_kmalloc(heap, 64, 0);
+    void *blocks[40], *objects[40];
+
+    ASSERT_EQ(qr_cache_create(heap, &config, &cache), QR_OK);
+    for (unsigned round = 0; round < 3; round++) {
+        void *plain, *zeroed, *sized, *moved, *large, *object, *aligned;
+        size_t bytes = 100 + round;
+        const char *text;
+
+        ASSERT_EQ(qr_heap_debug(heap, QR_HEAP_TRACK), QR_HEAP_TRACK);
+        plain = qr_kmalloc(heap, bytes, 0);
+        zeroed = qr_kcalloc(heap, 2, 50, 0);
+        sized = qr_kmalloc(heap, 80, 0);
+        moved = qr_krealloc(heap, qr_kmalloc(heap, 9, 0), 9000, 0);
+        large = qr_krealloc(heap, qr_kmalloc(heap, 100000, 0), 70000, 0);
+        aligned = qr_kmalloc_aligned(heap, 50000, 65536, 0);
+        object = qr_cache_alloc(cache, 0);
+        EXPECT_EQ(qr_kmalloc_bulk(heap, 200, 40, blocks, 0), 40);
+        EXPECT_EQ(qr_cache_alloc_bulk(cache, 40, objects, 0), 40);
+        text = leaks(&bench);
+        EXPECT_CONTAINS(text, "1 objects, 70000 bytes, allocated at");
+        EXPECT_CONTAINS(text, "1 objects, 50000 bytes, allocated at");
+        EXPECT_CONTAINS(text, "1 objects, 9000 bytes, allocated at");
+        EXPECT_CONTAINS(text, "40 objects, 8000 bytes, allocated at");
+        EXPECT_CONTAINS(text, "40 objects, 12000 bytes, allocated at");
+        EXPECT_CONTAINS(text, "1 objects, 300 bytes, allocated at");
+        EXPECT_CONTAINS(text, "1 objects, 80 bytes, allocated at");
+        EXPECT_TRUE(strstr(text, " 9 bytes") == NULL && strstr(text, "100000") == NULL);
+        qr_kfree(heap, plain);
+        qr_kfree(heap, zeroed);
+        qr_kfree_sized(heap, sized, 80);
+        qr_kfree(heap, moved);
+        qr_kfree(heap, large);
+        qr_kfree(heap, aligned);
+        qr_cache_free(cache, object);
+        qr_kfree_bulk(heap, 40, blocks);
+        qr_cache_free_bulk(cache, 40, objects);
+        qr_kfree(heap, before); /* of an earlier time: nobody misses it */
+        EXPECT_TRUE(strstr(leaks(&bench), "70000") == NULL);
+        EXPECT_TRUE(strstr(leaks(&bench), "40 objects") == NULL);
+        heap_check(&bench);
+        EXPECT_EQ(qr_heap_debug(heap, 0), 0);
+        before = qr_kmalloc(heap, 64, 0);
+        machine_enter(bench.machine, round % 2);
+    }
+    qr_kfree(heap, before);
+    EXPECT_EQ(qr_cache_destroy(cache), 0);
+    heap_shutdown(&bench, 0);
+}
+
+#ifndef CONFIG_MEMORY_DEBUGGING
+/* The fast path's magazines are gone while it is on and come back. */
+TEST(heap_track, lanes_stay_closed_as_long_as_it_is_on)
+{
+    struct bench bench = heap_boot(16 * MIB, 1);
+    struct qr_cache *class = &bench.heap->classes[QR_KMALLOC_CLASS(64)];
+    void *blocks[100];
+
+    for (unsigned on = 0; on < 4; on++) {
+        (void)qr_heap_debug(bench.heap, on % 2 == 0 ? 0 : QR_HEAP_TRACK);
+        for (unsigned i = 0; i < 100; i++)
+            blocks[i] = qr_kmalloc(bench.heap, 64, 0);
+        for (unsigned i = 0; i < 100; i++)
+            qr_kfree(bench.heap, blocks[i]);
+        if (on % 2 == 0)
+            EXPECT_GT(qr_heap_lanes_count(class), 0);
+        else
+            EXPECT_EQ(qr_heap_lanes_count(class), 0);
+    }
+    heap_shutdown(&bench, 0);
+}
+
+/* More blocks than the table has room for: said, and the rest stays right. */
+TEST(heap_track, a_full_table_says_what_it_missed)
+{
+    enum { BLOCKS = 8000 };
+    struct bench bench = heap_boot(16 * MIB, 1);
+    static void *blocks[BLOCKS];
+    uint64_t random = test_seed();
+
+    ASSERT_EQ(qr_heap_debug(bench.heap, QR_HEAP_TRACK), QR_HEAP_TRACK);
+    for (unsigned i = 0; i < BLOCKS; i++)
+        blocks[i] = qr_kmalloc_sited(bench.heap, 16, 0, 0x1234);
+    EXPECT_CONTAINS(leaks(&bench), "allocations found no room in the table");
+    for (unsigned i = BLOCKS; i > 0; i--) {
+        unsigned which = (unsigned)(test_random(&random) % i);
+
+        qr_kfree(bench.heap, blocks[which]);
+        blocks[which] = blocks[i - 1];
+    }
+    EXPECT_TRUE(strstr(leaks(&bench), "allocated at") == NULL);
     heap_shutdown(&bench, 0);
 }
 #endif
