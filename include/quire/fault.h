@@ -15,7 +15,8 @@ enum qr_fault_outcome {
     QR_FAULT_NO_REGION,  /**< SIGSEGV, SEGV_MAPERR */
     QR_FAULT_PROTECTION, /**< SIGSEGV, SEGV_ACCERR */
     QR_FAULT_KEY,        /**< SIGSEGV, SEGV_PKUERR */
-    QR_FAULT_BEYOND_END, /**< SIGBUS, BUS_ADRERR: past the object's end, or it cannot be read */
+    QR_FAULT_BEYOND_END, /**< SIGBUS, BUS_ADRERR: past the object's end, it cannot be read,
+                              or there is no huge page */
     QR_FAULT_POISON,     /**< SIGBUS, BUS_MCEERR_AR */
     QR_FAULT_NO_MEMORY,  /**< no frame even after reclaim: the host's OOM policy */
 };

@@ -48,6 +48,7 @@ enum qr_frame_type {
     QR_FRAME_TABLE,  /**< a page table */
     QR_FRAME_ANON,   /**< private anonymous memory of user spaces */
     QR_FRAME_OBJECT, /**< belongs to an object (file, shared memory) */
+    QR_FRAME_HUGE,   /**< of a page of a huge page pool, free or in use; see hugetlb.h */
     QR_FRAME_TYPE_COUNT,
 };
 

@@ -185,6 +185,9 @@ void qr_object_resize_mapping(struct qr_object *object, struct qr_mapping *mappi
 /** The mapping lock: while held for moving page-table entries, no unmap runs (mremap). */
 void qr_object_lock_mappings(struct qr_object *object);
 void qr_object_unlock_mappings(struct qr_object *object);
+/** Call @p fn for every mapping that shows @p page, under the mapping lock. */
+typedef void (*qr_mapping_fn)(void *context, struct qr_mapping *mapping, size_t page);
+void qr_object_each_mapping(struct qr_object *object, size_t page, qr_mapping_fn fn, void *context);
 /** Writable shared mappings that exist now (memfd seals). */
 size_t qr_object_writable_mappings(struct qr_object *object);
 

@@ -127,9 +127,11 @@ enum qr_region_flag {
     QR_REGION_STACK = 1 << 13, /**< reported as [stack] */
     QR_REGION_HEAP = 1 << 14,  /**< reported as [heap] */
     QR_REGION_SEALED = 1 << 15,
-    QR_REGION_ACCOUNTED = 1 << 16, /**< counts towards committed memory; set by the library */
-    QR_REGION_DEVICE = 1 << 17,    /**< its object is a device; set by the library */
-    QR_REGION_VDSO = 1 << 18,      /**< reported as [vdso] */
+    QR_REGION_ACCOUNTED = 1 << 16,     /**< counts towards committed memory; set by the library */
+    QR_REGION_DEVICE = 1 << 17,        /**< its object is a device; set by the library */
+    QR_REGION_VDSO = 1 << 18,          /**< reported as [vdso] */
+    QR_REGION_HUGETLB = 1 << 19,       /**< its object has huge pages; set by the library */
+    QR_REGION_HUGETLB_OWNER = 1 << 20, /**< ... and its private copies are promised; likewise */
 };
 
 /**
@@ -149,7 +151,8 @@ struct qr_region {
     struct qr_object *object; /* one reference; NULL: private anonymous */
     size_t object_page;       /* object's page at start */
     struct qr_mapping mapping;
-    void *file; /* the host's file, for names in reports; host's reference */
+    void *file;              /* the host's file, for names in reports; host's reference */
+    size_t hugetlb_reserved; /* huge pages that it is promised; the pool's lock */
 };
 
 /** What the host does with its file pointer when regions are copied, split or dropped. */
@@ -166,6 +169,7 @@ struct qr_space_counts {
     size_t locked_pages, data_pages, stack_pages, exec_pages, shared_pages;
     size_t region_count;
     size_t swapped_pages;
+    size_t hugetlb_pages; /* of huge page pools; not among the resident ones */
 };
 
 struct qr_space_limits { /* bytes; SIZE_MAX: none */
@@ -188,10 +192,12 @@ struct qr_space {
     struct qr_space_counts counts; /* S for the region-derived ones */
     _Atomic long resident[3];      /* anon, file, shmem; exact: changed with each entry */
     _Atomic long swapped;
-    _Atomic long large_leaves; /* leaves above level 0; changes with each, by its table's lock */
+    _Atomic long large_leaves;  /* leaves above level 0; changes with each, by its table's lock */
+    _Atomic long hugetlb_pages; /* mapped, of huge page pools; in ordinary pages */
     _Atomic size_t peak_resident;
     unsigned default_lock_flags; /* S: mlockall(MCL_FUTURE) */
     _Atomic bool huge_disabled;  /* no huge pages whatever the policy says; forks inherit it */
+    bool maps_hugetlb;           /* S: has had a region of huge pages */
     void *host;                  /* the host's own */
 };
 

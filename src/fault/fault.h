@@ -81,6 +81,10 @@ enum fault_step qr_fault_huge(struct fault_ctx *ctx);
 /* Nothing is locked: get what the next attempt needs for one. */
 void qr_fault_wait_huge(struct fault_ctx *ctx);
 
+/* All of resolve where the region has huge pages; no cursor is open.  Sleeps while another
+ * fault handles the same page. */
+enum fault_step qr_fault_hugetlb(struct fault_ctx *ctx);
+
 /* Get the object's page without sleeping; the cursor is closed. */
 enum fault_step qr_fault_fetch_page(struct fault_ctx *ctx);
 void qr_fault_drop_pages(struct fault_ctx *ctx);

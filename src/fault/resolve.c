@@ -64,6 +64,8 @@ resolve_wants_page(const struct fault_ctx *ctx)
 enum fault_step
 qr_fault_resolve(struct fault_ctx *ctx)
 {
+    if (qr_region_is_hugetlb(ctx->region))
+        return qr_fault_hugetlb(ctx);
     if (resolve_wants_page(ctx)) {
         enum fault_step step = qr_fault_fetch_page(ctx);
 

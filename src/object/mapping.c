@@ -51,6 +51,20 @@ qr_object_resize_mapping(struct qr_object *object, struct qr_mapping *mapping, s
     qr_mutex_unlock(&object->mappings_lock);
 }
 
+void
+qr_object_each_mapping(struct qr_object *object, size_t page, qr_mapping_fn fn, void *context)
+{
+    qr_mutex_lock(&object->mappings_lock);
+    qr_list_for_each(node, &object->mappings)
+    {
+        struct qr_mapping *mapping = qr_list_entry(node, struct qr_mapping, link);
+
+        if (page >= mapping->first_page && page - mapping->first_page < mapping->page_count)
+            fn(context, mapping, page);
+    }
+    qr_mutex_unlock(&object->mappings_lock);
+}
+
 size_t
 qr_object_writable_mappings(struct qr_object *object)
 {

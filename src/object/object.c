@@ -181,7 +181,10 @@ qr_object_put(struct qr_object *object)
     if (before != 1)
         return;
     qr_assert(qr_list_is_empty(&object->mappings) && "an object's mapping outlives its reference");
-    object_detach_range(object, 0, SIZE_MAX);
+    if (object->hugetlb != NULL)
+        qr_hugetlb_detach_all(object);
+    else
+        object_detach_range(object, 0, SIZE_MAX);
     qr_assert(object->resident == 0);
     if (object->promised_pages != 0)
         qr_counter_add(qr_frames_counters(objects->frames), QR_PAGES_COMMITTED,
@@ -212,7 +215,7 @@ qr_object_resident(const struct qr_object *object)
 bool
 qr_object_is_memory(const struct qr_object *object)
 {
-    return object->pager == &qr_pager_memory;
+    return object->pager == &qr_pager_memory || object->pager == &qr_pager_hugetlb;
 }
 
 bool
@@ -451,6 +454,8 @@ qr_object_get_page(struct qr_object *object, size_t index, enum qr_object_get_pa
     enum qr_status status = QR_ERR_AGAIN;
 
     qr_assert(!qr_object_is_device(object));
+    if (object->hugetlb != NULL)
+        return qr_hugetlb_get_page(object, index, mode, out_frame);
     for (unsigned i = 0; i < GET_PAGE_TRIES && status == QR_ERR_AGAIN; i++) {
         if (index >= object_pages(qr_object_bytes(object)))
             return QR_ERR_RANGE;
@@ -470,6 +475,8 @@ qr_object_get_cached(struct qr_object *object, size_t first, size_t count,
 
     for (size_t i = 0; i < count; i++)
         out_frames[i] = NULL;
+    if (object->hugetlb != NULL)
+        return 0;
     qr_spin_lock(&object->lock);
     for (size_t i = 0; i < count && first + i < pages; i++) {
         struct qr_frame *frame = qr_radix_get(&object->pages, first + i);
@@ -626,6 +633,10 @@ void
 qr_object_set_bytes(struct qr_object *object, uint64_t bytes)
 {
     qr_assert(bytes <= INT64_MAX);
+    if (object->hugetlb != NULL) {
+        qr_hugetlb_set_bytes(object, bytes);
+        return;
+    }
     qr_spin_lock(&object->lock);
     uint64_t before = atomic_exchange_explicit(&object->bytes, bytes, memory_order_acq_rel);
     qr_spin_unlock(&object->lock);
@@ -643,6 +654,10 @@ qr_object_punch(struct qr_object *object, size_t first, size_t last)
 {
     if (first >= last)
         return;
+    if (object->hugetlb != NULL) {
+        qr_hugetlb_punch(object, first, last);
+        return;
+    }
     object_detach_range(object, first, last);
     qr_object_unmap(object, first, last, false);
 }
@@ -676,6 +691,8 @@ qr_object_drop_clean(struct qr_object *object)
 bool
 qr_object_next_present(struct qr_object *object, size_t index, size_t *out_index)
 {
+    if (object->hugetlb != NULL)
+        return qr_hugetlb_next_present(object, index, out_index);
     qr_spin_lock(&object->lock);
     bool found = qr_radix_next(&object->pages, &index) != NULL;
     qr_spin_unlock(&object->lock);

@@ -6,7 +6,7 @@
 
 #include "radix.h"
 
-#include <quire/object.h>
+#include <quire/hugetlb.h>
 
 struct qr_objects {
     struct qr_frames *frames;                 /* fixed */
@@ -31,6 +31,8 @@ struct qr_object {
     struct qr_mutex mappings_lock;     /* M, sleeping */
     struct qr_list mappings;           /* M: struct qr_mapping */
     size_t promised_pages;             /* fixed once it can be mapped */
+    struct qr_hugetlb_pool *hugetlb;   /* fixed; NULL: of ordinary pages */
+    struct qr_mutex reserve_lock;      /* hugetlb: one call at a time adds promises */
     qr_pa device_base;                 /* fixed */
     enum qr_cacheability device_cache; /* fixed */
 };
@@ -46,6 +48,17 @@ object_gauge(const struct qr_object *object)
 {
     return qr_object_is_memory(object) ? QR_PAGES_SHMEM : QR_PAGES_FILE;
 }
+
+/* What calls on an object do where its pages are huge (hugetlb.c). */
+extern const struct qr_pager qr_pager_hugetlb;
+QR_MUST_USE enum qr_status qr_hugetlb_get_page(struct qr_object *object, size_t page,
+                                               enum qr_object_get_page_mode mode,
+                                               struct qr_frame **out_frame);
+void qr_hugetlb_detach_all(struct qr_object *object);
+void qr_hugetlb_set_bytes(struct qr_object *object, uint64_t bytes);
+void qr_hugetlb_punch(struct qr_object *object, size_t first, size_t last);
+bool qr_hugetlb_next_present(struct qr_object *object, size_t page, size_t *out_page);
+bool qr_hugetlb_object_is_sound(struct qr_object *object, char *out_message, size_t bytes);
 
 /* Take pages [first, last) out of every mapping.  Takes the mapping lock. */
 void qr_object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies);

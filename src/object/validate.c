@@ -18,6 +18,8 @@ object_is_sound(struct qr_object *object, char *out_message, size_t bytes)
     const struct qr_frame *frame;
     const char *broken = NULL;
 
+    if (object->hugetlb != NULL)
+        return qr_hugetlb_object_is_sound(object, out_message, bytes);
     qr_spin_lock(&object->lock);
     for (; broken == NULL && (frame = qr_radix_next(&object->pages, &index)) != NULL; index++) {
         count++;

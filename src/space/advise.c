@@ -11,7 +11,7 @@
  *
  * Holes are passed over and reported in the end; any other error ends the call.
  */
-#include "region.h"
+#include "hugetlb.h"
 
 struct advise {
     enum qr_advice advice;
@@ -58,9 +58,10 @@ advice_check(const struct qr_region *region, enum qr_advice advice)
 
     switch (advice) {
     case QR_ADVICE_DONT_NEED:
+        return fixed ? QR_ERR_INVALID : QR_OK;
     case QR_ADVICE_COLD:
     case QR_ADVICE_PAGE_OUT:
-        return fixed ? QR_ERR_INVALID : QR_OK;
+        return fixed || qr_region_is_hugetlb(region) ? QR_ERR_INVALID : QR_OK;
     case QR_ADVICE_DONT_NEED_LOCKED:
         return device ? QR_ERR_INVALID : QR_OK;
     case QR_ADVICE_FREE:
@@ -81,6 +82,12 @@ advice_check(const struct qr_region *region, enum qr_advice advice)
     }
 }
 
+static bool
+advice_drops(enum qr_advice advice)
+{
+    return advice == QR_ADVICE_DONT_NEED || advice == QR_ADVICE_DONT_NEED_LOCKED;
+}
+
 static enum qr_status
 advise_flags(struct qr_change *change, struct qr_region *region, struct qr_va_range piece,
              struct advice_flags flags)
@@ -99,6 +106,8 @@ advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
     enum qr_status status = advice_check(region, advise->advice);
     struct advice_flags flags;
 
+    if (status == QR_OK && qr_region_is_hugetlb(region) && advice_drops(advise->advice))
+        status = qr_hugetlb_whole_pages(region, &piece);
     if (status != QR_OK)
         return status;
     if (advice_is_flag(advise->advice, &flags))

@@ -138,5 +138,7 @@ qr_space_counts(struct qr_space *space, struct qr_space_counts *out_counts)
     out_counts->resident_shmem = resident_of(space, QR_RESIDENT_SHMEM);
     out_counts->peak_resident = qr_space_peak_pages(space);
     out_counts->table_pages = qr_space_table_pages(space);
+    out_counts->hugetlb_pages =
+        (size_t)atomic_load_explicit(&space->hugetlb_pages, memory_order_relaxed);
     out_counts->swapped_pages = (size_t)atomic_load_explicit(&space->swapped, memory_order_relaxed);
 }

@@ -7,7 +7,7 @@
  * anything changes: only its two ends can cut a region.  A region may merge with its
  * neighbours behind our back, so the walk goes by address.
  */
-#include "region.h"
+#include "hugetlb.h"
 
 /* Does a region start below @va and end above it? */
 static unsigned
@@ -57,6 +57,8 @@ enum qr_status
 qr_change_attributes(struct qr_change *change, struct qr_region *region, struct qr_va_range piece,
                      struct qr_attributes attributes)
 {
+    if (qr_region_is_hugetlb(region) && !qr_hugetlb_may_cut(region, piece))
+        return QR_ERR_INVALID;
     if (!qr_region_may_change(region, piece, attributes))
         return QR_ERR_NO_MEMORY;
     (void)qr_region_change(change, region, piece, attributes);

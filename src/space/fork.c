@@ -19,7 +19,7 @@
  * The copy of entries is qr_cursor_copy_range() alone: sharing page-table pages instead
  * (On-demand-fork) replaces that.
  */
-#include "region.h"
+#include "hugetlb.h"
 
 static enum qr_status
 fork_region(struct qr_change *change, const struct qr_region *region)
@@ -33,7 +33,7 @@ fork_region(struct qr_change *change, const struct qr_region *region)
         return QR_ERR_NO_MEMORY;
     qr_region_copy(&like, region);
     like.space = change->space;
-    like.flags &= ~QR_REGION_LOCK_FLAGS;
+    like.flags &= ~(QR_REGION_LOCK_FLAGS | QR_REGION_HUGETLB_OWNER);
     (void)qr_region_insert(change, &like);
     return QR_OK;
 }
@@ -139,6 +139,10 @@ fork_entries(struct qr_space *space, struct qr_space *child, struct qr_tlb_batch
 
         if ((copy.region->flags & skip) != 0)
             continue;
+        if (qr_region_is_hugetlb(copy.region)) {
+            status = qr_hugetlb_fork(copy.region, child, batch);
+            continue;
+        }
         while (status == QR_OK && qr_chunk_open(&from, space, &rest, &chunk, batch))
             status = fork_chunk(&copy, &from, chunk);
     }
@@ -158,6 +162,7 @@ fork_locked(struct qr_space *space, struct qr_change *change)
     child->brk_end = space->brk_end;
     child->limits = space->limits;
     qr_space_set_huge_disabled(child, qr_space_huge_disabled(space));
+    child->maps_hugetlb = space->maps_hugetlb;
 
     enum qr_status status = fork_regions(space, change);
 

@@ -13,7 +13,7 @@
  * Populating comes last, without the lock: it is a run of faults, and as with
  * Linux's mmap its failure is not the call's.
  */
-#include "region.h"
+#include "hugetlb.h"
 
 /* Without demand paging a mapping gets its memory when it is made. */
 #ifdef CONFIG_DEMAND_PAGING
@@ -38,6 +38,8 @@ qr_unmap_prepare(struct qr_change *change, struct qr_va_range range)
 {
     struct qr_space *space = change->space;
 
+    if (qr_unlikely(space->maps_hugetlb) && !qr_hugetlb_may_unmap(space, range))
+        return QR_ERR_INVALID;
     if (unmap_makes_hole(space, range)) {
         if (space->counts.region_count >= qr_vm_max_regions(space->vm))
             return QR_ERR_NO_MEMORY;
@@ -162,8 +164,20 @@ map_check(const struct qr_map_request *request, size_t *out_bytes)
         return QR_ERR_RANGE;
     if (request->max_prot != 0 && (request->prot & ~request->max_prot) != 0)
         return QR_ERR_ACCESS;
+    if (request->object != NULL && qr_object_hugetlb_pool(request->object) != NULL)
+        return qr_hugetlb_check_map(request, out_bytes);
     *out_bytes = bytes;
     return QR_OK;
+}
+
+/* Huge pages need no locking, and copies of private ones are promised. */
+static void
+map_hugetlb_template(struct qr_region *like)
+{
+    like->flags |= QR_REGION_HUGETLB;
+    like->flags &= ~QR_REGION_LOCK_FLAGS;
+    if ((like->flags & (QR_REGION_SHARED | QR_REGION_NO_RESERVE)) == 0)
+        like->flags |= QR_REGION_HUGETLB_OWNER;
 }
 
 /* The region that @request asks for, at no place yet. */
@@ -179,10 +193,13 @@ map_template(struct qr_space *space, const struct qr_map_request *request, struc
     like->object = object;
     like->object_page = 0;
     like->file = request->file;
+    like->hugetlb_reserved = 0;
     if (object != NULL) {
         like->object_page = (size_t)(request->object_offset >> QR_PAGE_SHIFT);
         if (qr_object_is_device(object))
             like->flags |= QR_REGION_DEVICE;
+        if (qr_object_hugetlb_pool(object) != NULL)
+            map_hugetlb_template(like);
     }
     if ((like->flags & QR_REGION_LOCKED_ON_FAULT) != 0)
         like->flags |= QR_REGION_LOCKED;
@@ -209,13 +226,14 @@ map_check_limits(const struct qr_space *space, const struct qr_region *like, siz
 
 /* Where nothing stands. */
 static enum qr_status
-map_free_place(struct qr_change *change, struct qr_neighbours neighbours,
-               const struct qr_region *like)
+map_free_place(struct qr_change *change, struct qr_neighbours neighbours, struct qr_region *like)
 {
     enum qr_status status = map_check_limits(change->space, like, 0);
 
     if (status == QR_OK)
         status = qr_change_reserve(change, qr_map_needs(neighbours, like));
+    if (status == QR_OK && qr_region_is_hugetlb(like))
+        status = qr_hugetlb_prepare_map(like);
     if (status == QR_OK)
         (void)qr_map_commit(change, neighbours, like);
     return status;
@@ -223,7 +241,7 @@ map_free_place(struct qr_change *change, struct qr_neighbours neighbours,
 
 /* In the place of something.  What is left of it may or may not join: reserve for the worst. */
 static enum qr_status
-map_replace(struct qr_change *change, const struct qr_region *like)
+map_replace(struct qr_change *change, struct qr_region *like)
 {
     struct qr_va_range range = qr_region_range(like);
     size_t replaced = qr_space_mapped_pages(change->space, range);
@@ -233,6 +251,8 @@ map_replace(struct qr_change *change, const struct qr_region *like)
         status = qr_change_reserve(change, 1);
     if (status == QR_OK)
         status = qr_unmap_prepare(change, range);
+    if (status == QR_OK && qr_region_is_hugetlb(like))
+        status = qr_hugetlb_prepare_map(like);
     if (status != QR_OK)
         return status;
     qr_unmap_commit(change, range);
@@ -267,8 +287,9 @@ map_locked(struct qr_change *change, const struct qr_map_request *request, struc
     if (!map_promise(space, request, like, bytes))
         return QR_ERR_NO_MEMORY;
     like->end = qr_va_of(like->start.v + bytes);
-    if ((like->flags & (QR_REGION_LOCKED | QR_REGION_DEVICE)) == 0)
+    if ((like->flags & (QR_REGION_LOCKED | QR_REGION_DEVICE | QR_REGION_HUGETLB)) == 0)
         like->flags |= space->default_lock_flags;
+    space->maps_hugetlb |= qr_region_is_hugetlb(like);
 
     struct qr_neighbours neighbours = qr_space_neighbours(space, like->start);
 

@@ -12,7 +12,7 @@
  */
 #include <quire/arch.h>
 
-#include "region.h"
+#include "hugetlb.h"
 
 struct protect {
     unsigned prot;
@@ -101,6 +101,8 @@ protect_piece(struct qr_change *change, struct qr_region *region, struct qr_va_r
 
     if ((protect->prot & ~region->max_prot) != 0)
         return QR_ERR_ACCESS;
+    if (qr_region_is_hugetlb(region) && !qr_hugetlb_may_cut(region, piece))
+        return QR_ERR_INVALID;
     if (!qr_region_is_data(region->prot, region->flags) &&
         !qr_count_may_grow_data(change->space, attributes.prot, attributes.flags,
                                 qr_va_range_pages(piece)))
@@ -110,7 +112,9 @@ protect_piece(struct qr_change *change, struct qr_region *region, struct qr_va_r
         return QR_ERR_NO_MEMORY;
     if (!qr_region_may_change(region, piece, attributes))
         return QR_ERR_NO_MEMORY;
-    if (entries)
+    if (entries && qr_region_is_hugetlb(region))
+        qr_hugetlb_protect(region, piece, attributes, protect->batch);
+    else if (entries)
         protect_entries(region, piece, attributes, protect->batch);
     (void)qr_region_change(change, region, piece, attributes);
     return QR_OK;

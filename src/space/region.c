@@ -25,7 +25,7 @@
  *
  * Locks: all of this under the space's lock for writing.
  */
-#include "region.h"
+#include "hugetlb.h"
 
 /* ---- The tree -------------------------------------------------------------- */
 
@@ -188,10 +188,12 @@ region_get_references(const struct qr_region *region)
 }
 
 static void
-region_put_references(const struct qr_region *region)
+region_put_references(struct qr_region *region)
 {
     const struct qr_file_ops *ops = &region->space->vm->file_ops;
 
+    if (qr_region_is_hugetlb(region))
+        qr_hugetlb_drop_promise(region);
     if (region->object != NULL)
         qr_object_put(region->object);
     if (region->file != NULL && ops->put != NULL)
@@ -243,6 +245,7 @@ qr_region_insert(struct qr_change *change, const struct qr_region *like)
     struct qr_region *region = change_take(change);
 
     region_init(region, like, qr_region_range(like));
+    region->hugetlb_reserved = like->hugetlb_reserved;
     region_link(region);
     qr_count_region(region->space, region, (long)qr_region_pages(region));
     return region;
@@ -283,6 +286,8 @@ region_set_extent(struct qr_region *region, struct qr_va_range range)
     region->start = range.start;
     region->end = range.end;
     qr_object_unlock_mappings(region->object);
+    if (qr_region_is_hugetlb(region))
+        qr_hugetlb_shrink_promise(region);
 }
 
 void
@@ -302,6 +307,8 @@ qr_region_split(struct qr_change *change, struct qr_region *region, qr_va va)
 
     qr_assert(va.v > region->start.v && va.v < region->end.v);
     region_init(upper, region, qr_range_of(va.v, region->end.v));
+    if (qr_region_is_hugetlb(region))
+        qr_hugetlb_split_promise(region, upper, qr_region_range(upper));
     region_set_extent(region, qr_range_of(region->start.v, va.v));
     region_link(upper); /* below @region in the tree: updates its summary too */
     return upper;
@@ -337,6 +344,10 @@ region_join(struct qr_change *change, struct qr_region *low, struct qr_region *h
 {
     region_unlink(high);
     region_set_extent(low, qr_range_of(low->start.v, high->end.v));
+    if (qr_region_is_hugetlb(high)) {
+        qr_hugetlb_join_promise(low, high);
+        high->hugetlb_reserved = 0;
+    }
     qr_tree_update(&low->space->regions, &low->node);
     region_forget(change, high);
 }
@@ -439,12 +450,16 @@ qr_map_commit(struct qr_change *change, struct qr_neighbours neighbours,
 
     if (low != NULL && qr_region_can_merge(low, like)) {
         qr_region_resize(low, qr_range_of(low->start.v, like->end.v));
+        if (qr_region_is_hugetlb(like))
+            qr_hugetlb_join_promise(low, like);
         if (joins_high)
             region_join(change, low, high);
         return low;
     }
     if (joins_high) {
         qr_region_resize(high, qr_range_of(like->start.v, high->end.v));
+        if (qr_region_is_hugetlb(like))
+            qr_hugetlb_join_promise(high, like);
         return high;
     }
     return qr_region_insert(change, like);

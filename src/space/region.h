@@ -63,6 +63,13 @@ qr_region_is_anonymous(const struct qr_region *region)
     return region->object == NULL;
 }
 
+/* Of huge pages from a pool (huge.h). */
+static inline bool
+qr_region_is_hugetlb(const struct qr_region *region)
+{
+    return qr_unlikely((region->flags & QR_REGION_HUGETLB) != 0);
+}
+
 /* Read without the space's lock too: by what truncates. */
 static inline bool
 qr_region_is_device(const struct qr_region *region)
@@ -87,6 +94,7 @@ qr_region_copy(struct qr_region *copy, const struct qr_region *region)
     copy->object = region->object;
     copy->object_page = region->object_page;
     copy->file = region->file;
+    copy->hugetlb_reserved = 0;
 }
 
 /* The page of its object at @va. */
@@ -256,7 +264,7 @@ static inline bool
 qr_region_is_accountable(const struct qr_vm *vm, unsigned prot, unsigned flags)
 {
     return (prot & QR_PROT_WRITE) != 0 &&
-           (flags & (QR_REGION_SHARED | qr_commit_exemption(vm))) == 0;
+           (flags & (QR_REGION_SHARED | QR_REGION_HUGETLB | qr_commit_exemption(vm))) == 0;
 }
 
 /* May @pages more be promised?  commit.c */
@@ -352,12 +360,12 @@ enum qr_zap_what {
  * @return QR_ERR_NO_MEMORY a large leaf at one of the ends could not be split: never where
  *         qr_large_cut() came before, under the same lock for writing
  */
-QR_MUST_USE enum qr_status qr_zap_range(const struct qr_region *region, struct qr_va_range range,
+QR_MUST_USE enum qr_status qr_zap_range(struct qr_region *region, struct qr_va_range range,
                                         enum qr_zap_what what, struct qr_tlb_batch *batch);
 
 /* All entries of @range, at whose ends no large leaf sticks out. */
 static inline void
-qr_zap_surely(const struct qr_region *region, struct qr_va_range range, struct qr_tlb_batch *batch)
+qr_zap_surely(struct qr_region *region, struct qr_va_range range, struct qr_tlb_batch *batch)
 {
     enum qr_status status = qr_zap_range(region, range, QR_ZAP_ALL, batch);
 

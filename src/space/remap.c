@@ -20,7 +20,7 @@
  * With FIXED, what stands at the destination is unmapped first and stays so when
  * step 2 fails, as in Linux.
  */
-#include "region.h"
+#include "hugetlb.h"
 
 struct remap {
     struct qr_change change;
@@ -52,13 +52,15 @@ moved(void *context, const struct qr_entry *entry, qr_va to)
 }
 
 static enum qr_status
-move_build(const struct remap *remap)
+move_build(const struct remap *remap, const struct qr_region *region)
 {
     struct qr_tables *tables = &remap->change.space->tables;
     struct qr_va_range rest = remap->old;
     struct qr_va_range chunk;
     enum qr_status status = QR_OK;
 
+    if (qr_region_is_hugetlb(region))
+        return qr_hugetlb_move_prepare(region, remap->old, remap->new_start);
     while (status == QR_OK && qr_chunk_next(tables, &rest, &chunk))
         status = qr_tables_move_prepare(tables, chunk, moved_va(remap, chunk.start));
     return status;
@@ -71,6 +73,10 @@ move_entries(const struct remap *remap, struct qr_region *region, struct qr_tlb_
     struct qr_va_range rest = remap->old;
     struct qr_va_range chunk;
 
+    if (qr_region_is_hugetlb(region)) {
+        qr_hugetlb_move(region, remap->old, remap->new_start, batch);
+        return;
+    }
     while (qr_chunk_next(tables, &rest, &chunk))
         qr_tables_move(tables, chunk, moved_va(remap, chunk.start), batch, moved, region);
 }
@@ -80,12 +86,13 @@ static enum qr_status
 move_prepare(struct remap *remap, const struct qr_region *region)
 {
     struct qr_space *space = remap->change.space;
-    enum qr_status status = qr_large_split_range(space, remap->old);
+    enum qr_status status = QR_OK;
     struct qr_tlb_batch batch;
 
+    if (!qr_region_is_hugetlb(region))
+        status = qr_large_split_range(space, remap->old);
     if (status == QR_OK)
-        status = move_build(remap);
-
+        status = move_build(remap, region);
     if (status == QR_OK)
         return QR_OK;
     struct qr_region place;
@@ -224,6 +231,8 @@ remap_move(struct remap *remap)
     struct qr_region like;
 
     remap_template(remap, region, &like);
+    if (qr_region_is_hugetlb(region))
+        qr_hugetlb_split_promise(region, &like, remap->old);
     (void)qr_map_commit(&remap->change, qr_space_neighbours(remap->change.space, like.start),
                         &like);
     if (remap->old.start.v == remap->old.end.v)
@@ -315,6 +324,8 @@ remap_fixed(struct remap *remap, const struct qr_region *region)
     status = remap_check_move(remap, region);
     if (status == QR_OK)
         status = remap_reserve(remap);
+    if (status == QR_OK && !qr_hugetlb_may_unmap(remap->change.space, target))
+        status = QR_ERR_INVALID;
     if (status == QR_OK)
         status = qr_large_cut(remap->change.space, target);
     if (status == QR_OK)
@@ -335,6 +346,23 @@ remap_dont_unmap(struct remap *remap, const struct qr_region *region)
     return status == QR_OK ? remap_anywhere(remap, region) : status;
 }
 
+/* Huge pages move whole, and what they were promised does not grow.  Rounds the lengths up. */
+static bool
+remap_check_hugetlb(struct remap *remap, const struct qr_region *region)
+{
+    size_t mask = hugetlb_bytes(qr_region_hugetlb_pool(region)) - 1;
+    uintptr_t old_end = (remap->old.end.v + mask) & ~mask;
+    bool placed = (remap->flags & QR_REMAP_FIXED) != 0;
+
+    remap->new_bytes = (remap->new_bytes + mask) & ~mask;
+    if ((remap->old.start.v & mask) != 0 || (placed && (remap->new_start.v & mask) != 0) ||
+        (remap->flags & QR_REMAP_DONT_UNMAP) != 0 || remap->new_bytes == 0 ||
+        old_end < remap->old.end.v || remap->new_bytes > old_end - remap->old.start.v)
+        return false;
+    remap->old.end = qr_va_of(old_end);
+    return true;
+}
+
 static enum qr_status
 remap_locked(struct remap *remap)
 {
@@ -343,6 +371,8 @@ remap_locked(struct remap *remap)
 
     if (region == NULL)
         return QR_ERR_FAULT;
+    if (qr_region_is_hugetlb(region) && !remap_check_hugetlb(remap, region))
+        return QR_ERR_INVALID;
     if ((remap->flags & QR_REMAP_FIXED) != 0)
         return remap_fixed(remap, region);
     if ((remap->flags & QR_REMAP_DONT_UNMAP) != 0)

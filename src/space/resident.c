@@ -2,7 +2,7 @@
 /*
  * What is in memory (mincore), and writing it back (msync).
  */
-#include "region.h"
+#include "hugetlb.h"
 
 /* Is page @index of @object in memory, mapped here or not? */
 static bool
@@ -43,6 +43,10 @@ resident_piece(const struct qr_region *region, struct qr_va_range piece, uint8_t
     struct qr_va_range chunk;
     size_t pages = qr_va_range_pages(piece);
 
+    if (qr_region_is_hugetlb(region)) {
+        qr_hugetlb_resident(region, piece, out);
+        return;
+    }
     for (size_t i = 0; i < pages; i++)
         out[i] = 0;
     while (qr_chunk_next(tables, &rest, &chunk))

@@ -14,17 +14,18 @@
  *   9 an object's frame is the object's page there, and inside its size
  *  10 resident counts are the sums over the entries
  *  11 a large leaf lies within one region, and the space counts them
+ *  12 a region of huge pages has entries for whole ones alone: its object's, or private; counted
  *
  * The machine:
- *  12 every space on the list is sound, and the list is as long as it says
- *  13 a frame's `maps` is the number of entries in all spaces that map it
- *  14 a frame has at least as many references as entries, and an object's one more
+ *  13 every space on the list is sound, and the list is as long as it says
+ *  14 a frame's `maps` is the number of entries in all spaces that map it
+ *  15 a frame has at least as many references as entries, and an object's one more
  *
- * 13 needs a count for each frame and has no memory for it: it takes each entry
+ * 14 needs a count for each frame and has no memory for it: it takes each entry
  * off the frame's own count, looks whether zero is left everywhere, and puts
  * them back.
  */
-#include "region.h"
+#include "hugetlb.h"
 
 #include <quire/writer.h>
 
@@ -266,6 +267,40 @@ check_leaf(struct check *check, const struct qr_region *region, const struct qr_
     }
 }
 
+/* A huge page in one entry: the object's own, or a copy that is writable only where exclusive. */
+static void
+check_hugetlb_leaf(struct check *check, const struct qr_region *region,
+                   const struct qr_entry *entry, long *pages)
+{
+    struct qr_hugetlb_pool *pool = qr_region_hugetlb_pool(region);
+    struct qr_frame *head = qr_leaf_frame(region, &entry->leaf);
+    unsigned long at = entry->start.v;
+    bool writable = (entry->leaf.prot & QR_PROT_WRITE) != 0;
+
+    CHECK(check, entry->level == pool->level && (at & (hugetlb_bytes(pool) - 1)) == 0,
+          "the entry at 0x%lx is not for a huge page", at);
+    CHECK(check, qr_frame_type(head) == QR_FRAME_HUGE, "no huge page at 0x%lx", at);
+    CHECK(check, !writable || (region->prot & QR_PROT_WRITE) != 0,
+          "the huge page at 0x%lx is writable and its region is not", at);
+    *pages += (long)hugetlb_frames(pool);
+    if (!check->sound)
+        return;
+    if (qr_hugetlb_is_shared(head)) {
+        CHECK(check, !writable || qr_region_is_shared(region),
+              "a private mapping may write the object's huge page at 0x%lx", at);
+        CHECK(check,
+              qr_object_page_is_current(region->object, qr_region_object_page(region, entry->start),
+                                        head),
+              "the huge page at 0x%lx is not the object's, or past its end", at);
+    } else {
+        CHECK(check, !qr_region_is_shared(region), "private huge page in a shared region at 0x%lx",
+              at);
+        CHECK(check, !writable || atomic_load(&head->maps) == 1,
+              "the writable private huge page at 0x%lx is mapped %u times", at,
+              atomic_load(&head->maps));
+    }
+}
+
 /* The next entry of the user half at or after *va. */
 static bool
 next_entry(struct qr_space *space, qr_va *va, struct qr_entry *out_entry)
@@ -282,6 +317,7 @@ check_entries(struct check *check)
 {
     struct qr_space *space = check->space;
     struct check_sums sums = {.large = 0};
+    long hugetlb = 0;
     struct qr_entry entry;
     qr_va va = qr_va_of(0);
 
@@ -290,11 +326,16 @@ check_entries(struct check *check)
 
         if (region == NULL || region->start.v > entry.start.v)
             check_fail(check, "the entry at 0x%lx lies in no region", (unsigned long)entry.start.v);
+        else if (entry.kind == QR_ENTRY_LEAF && qr_region_is_hugetlb(region))
+            check_hugetlb_leaf(check, region, &entry, &hugetlb);
         else if (entry.kind == QR_ENTRY_LEAF)
             check_leaf(check, region, &entry, &sums);
     }
     CHECK(check, sums.large == atomic_load(&space->large_leaves), "%ld large leaves, counted %ld",
           sums.large, atomic_load(&space->large_leaves));
+    CHECK(check, hugetlb == atomic_load(&space->hugetlb_pages),
+          "%ld pages in huge pages of pools, counted %ld", hugetlb,
+          atomic_load(&space->hugetlb_pages));
     for (int kind = 0; kind < 3; kind++)
         CHECK(check, sums.resident[kind] == atomic_load(&space->resident[kind]),
               "%ld resident pages of kind %d, counted %ld", sums.resident[kind], kind,
@@ -332,6 +373,8 @@ each_leaf_frame(struct qr_vm *vm, void (*fn)(struct check *, struct qr_frame *),
             bool leaf = entry.kind == QR_ENTRY_LEAF && !qr_leaf_is_zero(vm, &entry.leaf);
             size_t pages = leaf ? qr_large_pages(&space->tables, entry.level) : 0;
 
+            if (leaf && qr_region_is_hugetlb(region))
+                pages = 1; /* counted in its first frame */
             for (size_t i = 0; i < pages; i++) {
                 struct qr_entry page = page_of_large(&entry, i << QR_PAGE_SHIFT);
                 struct qr_frame *frame = qr_leaf_frame(region, &page.leaf);
@@ -349,6 +392,8 @@ frame_check_references(struct check *check, struct qr_frame *frame)
     uint32_t refs = atomic_load(&frame->refs);
     uint32_t own = qr_frame_type(frame) == QR_FRAME_OBJECT;
 
+    if (qr_frame_type(frame) == QR_FRAME_HUGE)
+        return; /* whose uses are counted elsewhere */
     CHECK(check, refs >= atomic_load(&frame->maps) + own,
           "a frame with %u entries has %u references", atomic_load(&frame->maps), refs);
 }

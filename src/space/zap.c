@@ -20,7 +20,7 @@
  * (invariants 32), a space that has many more than it needs gives those around
  * each unmapped range back.
  */
-#include "region.h"
+#include "hugetlb.h"
 
 /* Ranges up to this length are walked chunk by chunk; longer ones may hold great holes. */
 #define SKIP_BYTES (16 * QR_CHUNK_BYTES)
@@ -176,7 +176,7 @@ zap_chunk(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range chunk,
 }
 
 enum qr_status
-qr_zap_range(const struct qr_region *region, struct qr_va_range range, enum qr_zap_what what,
+qr_zap_range(struct qr_region *region, struct qr_va_range range, enum qr_zap_what what,
              struct qr_tlb_batch *batch)
 {
     struct qr_space *space = region->space;
@@ -185,6 +185,10 @@ qr_zap_range(const struct qr_region *region, struct qr_va_range range, enum qr_z
     struct qr_va_range chunk;
     enum qr_status status = QR_OK;
 
+    if (qr_region_is_hugetlb(region)) {
+        qr_hugetlb_zap(region, range, what, batch);
+        return QR_OK;
+    }
     while (status == QR_OK && qr_chunk_open(&cursor, space, &range, &chunk, batch)) {
         if (qr_unlikely(qr_space_has_large(space)))
             status = qr_large_cut_ends(&cursor, space, chunk);

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Faults in regions of huge pages.
+ *
+ *   entry           access            what is done
+ *   none            any, shared       the object's page, made if need be
+ *   none            read, private     the object's page read-only, else a page of one's own
+ *   none            write, private    a page of one's own: cleared, or a copy of the object's
+ *   leaf            it grants         somebody was faster
+ *   leaf, read-only write, private    taken over where nobody else has it, else copied
+ *   mark            any               what it says
+ *
+ * A page is cleared or copied with no cursor open, since that takes long; the
+ * fault lock of its place is held from the first look to the last store, so
+ * nobody else fills the place meanwhile, and the entry is looked at again in case
+ * somebody has emptied it.  Waiting for the fault lock is waiting for another
+ * fault of the same page, which waits for nothing that we hold.
+ *
+ * Where the region has promised pages a fault cannot fail.  Else it may find
+ * the pool empty, and the outcome is that of an object that cannot be read (SIGBUS).
+ * One case is Linux's own: the region that was promised its pages shares one with a
+ * child of fork, and there is no page for the copy.  Then the child loses the page,
+ * for the parent was told that it would not fail; the child's entry says so, and
+ * its next access there ends in SIGBUS.
+ */
+#include "fault.h"
+#include "space/hugetlb.h"
+
+struct huge_fault {
+    struct fault_ctx *ctx;
+    struct qr_region *region;
+    struct qr_hugetlb_pool *pool;
+    struct qr_va_range page;
+    size_t index; /* of the object */
+};
+
+static void
+huge_open(struct huge_fault *fault)
+{
+    struct fault_ctx *ctx = fault->ctx;
+
+    qr_cursor_open(&ctx->cursor, &ctx->space->tables, fault->page, &ctx->batch);
+    ctx->entry = qr_cursor_query(&ctx->cursor, fault->page.start);
+}
+
+static void
+huge_close(struct huge_fault *fault)
+{
+    struct fault_ctx *ctx = fault->ctx;
+
+    qr_cursor_close(&ctx->cursor);
+    if (ctx->batch.registered || ctx->batch.frame_count > 0)
+        qr_tlb_batch_finish(&ctx->batch);
+}
+
+/* The entry maps @head now, and grants the access. */
+static enum fault_step
+huge_done(struct huge_fault *fault, struct qr_frame *head)
+{
+    struct fault_ctx *ctx = fault->ctx;
+    size_t offset = (ctx->va.v - fault->page.start.v) >> QR_PAGE_SHIFT;
+
+    ctx->frame = qr_hugetlb_part(fault->pool, head, offset);
+    if (ctx->want_frame)
+        qr_frame_get(ctx->frame);
+    return FAULT_DONE;
+}
+
+/* Set the leaf for @head, whose use becomes the entry's; prepare succeeded. */
+static enum fault_step
+huge_install(struct huge_fault *fault, struct qr_frame *head)
+{
+    struct fault_ctx *ctx = fault->ctx;
+    bool write = qr_region_is_shared(fault->region) || !qr_hugetlb_is_shared(head);
+    struct qr_leaf leaf = {
+        .pa = qr_frame_pa(ctx->vm->config.frames, head),
+        .prot = qr_region_leaf_prot(fault->region) & ~(write ? 0u : (unsigned)QR_PROT_WRITE),
+        .flags = QR_LEAF_ACCESSED | QR_LEAF_DIRTY,
+        .level = fault->pool->level,
+        .pkey = fault->region->pkey,
+    };
+
+    if (qr_unlikely((leaf.prot & QR_PROT_EXEC) != 0))
+        (void)qr_arch_code_written(leaf.pa, hugetlb_bytes(fault->pool));
+    qr_cursor_map(&ctx->cursor, fault->page.start, &leaf);
+    qr_hugetlb_count_entry(fault->region, head, 1);
+    return huge_done(fault, head);
+}
+
+/* The copy is not needed after all. */
+static void
+huge_give_back(struct huge_fault *fault, struct qr_frame *head, size_t *promised)
+{
+    if (qr_hugetlb_is_shared(head) || (fault->region->flags & QR_REGION_HUGETLB_OWNER) == 0)
+        promised = NULL;
+    qr_hugetlb_page_put(fault->pool, head, promised);
+}
+
+/* ---- Where nothing stands ------------------------------------------------------- */
+
+/* Map @head, which may be the object's, where nothing stood; takes over its use. */
+static enum fault_step
+huge_map(struct huge_fault *fault, struct qr_frame *head)
+{
+    struct fault_ctx *ctx = fault->ctx;
+    enum fault_step step = FAULT_RESTART;
+
+    huge_open(fault);
+    if (ctx->entry.kind != QR_ENTRY_NONE ||
+        (qr_hugetlb_is_shared(head) &&
+         !qr_object_page_is_current(fault->region->object, fault->index << fault->pool->order,
+                                    head)))
+        step = FAULT_RESTART;
+    else if (qr_cursor_prepare(&ctx->cursor, fault->page.start, fault->pool->level) != QR_OK)
+        step = FAULT_WAIT_MEMORY;
+    else
+        step = huge_install(fault, head);
+    huge_close(fault);
+    if (step != FAULT_DONE)
+        huge_give_back(fault, head, &fault->region->hugetlb_reserved);
+    return step;
+}
+
+/* A private page: a copy of the object's page @source, or with NULL cleared. */
+static enum fault_step
+huge_map_private(struct huge_fault *fault, struct qr_frame *source)
+{
+    struct qr_frame *head = qr_hugetlb_page_alloc(fault->pool, &fault->region->hugetlb_reserved);
+
+    if (head == NULL)
+        return fault_end(fault->ctx, QR_FAULT_BEYOND_END);
+    if (source != NULL)
+        qr_hugetlb_page_copy(fault->pool, head, source);
+    else
+        qr_hugetlb_page_clear(fault->pool, head);
+    fault_count(fault->ctx, source != NULL ? QR_EVENT_COW : QR_EVENT_ZERO_FILL);
+    return huge_map(fault, head);
+}
+
+static enum fault_step
+huge_fill(struct huge_fault *fault)
+{
+    bool shared = qr_region_is_shared(fault->region);
+    struct qr_frame *head = NULL;
+    enum fault_step step;
+
+    switch (qr_object_hugetlb_page(fault->region->object, fault->index, shared, &head)) {
+    case QR_OK:
+        if (shared || !fault_is_write(fault->ctx))
+            return huge_map(fault, head);
+        step = huge_map_private(fault, head);
+        qr_hugetlb_page_put(fault->pool, head, NULL);
+        return step;
+    case QR_ERR_NOT_FOUND:
+        return huge_map_private(fault, NULL);
+    case QR_ERR_NO_MEMORY:
+        return FAULT_WAIT_MEMORY; /* for the index */
+    default:
+        return fault_end(fault->ctx, QR_FAULT_BEYOND_END); /* past the end, or an empty pool */
+    }
+}
+
+/* ---- A write to what may not be written in place ------------------------------------ */
+
+/* What the owner of a page takes from others. */
+struct huge_taking {
+    struct huge_fault *fault;
+    struct qr_frame *head;
+};
+
+/* One other mapping of the page's place: if it has the page by way of fork, it loses it. */
+static void
+huge_take_from(void *context, struct qr_mapping *mapping, size_t page)
+{
+    const struct huge_taking *taking = context;
+    struct qr_hugetlb_pool *pool = taking->fault->pool;
+    struct qr_region *region = qr_container_of(mapping, struct qr_region, mapping);
+    struct qr_tlb_batch batch;
+    struct qr_cursor cursor;
+    bool taken = false;
+
+    if (qr_region_is_shared(region) || (region->flags & QR_REGION_HUGETLB_OWNER) != 0)
+        return;
+    uintptr_t offset = (page - mapping->first_page) << QR_PAGE_SHIFT;
+    struct qr_va_range range = qr_hugetlb_page_range(pool, qr_va_of(region->start.v + offset));
+
+    qr_tlb_batch_init(&batch, &region->space->tlb);
+    qr_cursor_open(&cursor, &region->space->tables, range, &batch);
+    struct qr_entry entry = qr_cursor_query(&cursor, range.start);
+
+    if (entry.kind == QR_ENTRY_LEAF && qr_leaf_frame(region, &entry.leaf) == taking->head) {
+        (void)qr_cursor_unmap(&cursor, range.start);
+        qr_cursor_mark(&cursor, range.start, pool->level, (struct qr_mark){.kind = QR_MARK_POISON});
+        qr_hugetlb_count_entry(region, taking->head, -1);
+        taken = true;
+    }
+    qr_cursor_close(&cursor);
+    qr_tlb_batch_finish(&batch);
+    if (taken)
+        qr_hugetlb_page_put(pool, taking->head, NULL);
+}
+
+/* No page for a copy of @head: who was promised not to fail takes it from those who were not. */
+static enum fault_step
+huge_take_over(struct huge_fault *fault, struct qr_frame *head)
+{
+    struct huge_taking taking = {.fault = fault, .head = head};
+
+    if ((fault->region->flags & QR_REGION_HUGETLB_OWNER) == 0)
+        return fault_end(fault->ctx, QR_FAULT_BEYOND_END);
+    qr_object_each_mapping(fault->region->object, fault->index << fault->pool->order,
+                           huge_take_from, &taking);
+    /* The entry's use and ours are left, unless something else has it: then nothing helps. */
+    if (atomic_load_explicit(&head->maps, memory_order_acquire) == 1)
+        return FAULT_RESTART;
+    return fault_end(fault->ctx, QR_FAULT_BEYOND_END);
+}
+
+/* Put @copy in the place of @source, which was read-only there all the time. */
+static enum fault_step
+huge_replace(struct huge_fault *fault, struct qr_frame *source, struct qr_frame *copy)
+{
+    struct fault_ctx *ctx = fault->ctx;
+    enum fault_step step = FAULT_RESTART;
+
+    huge_open(fault);
+    bool same = ctx->entry.kind == QR_ENTRY_LEAF &&
+                qr_leaf_frame(fault->region, &ctx->entry.leaf) == source &&
+                (ctx->entry.leaf.prot & QR_PROT_WRITE) == 0;
+
+    if (same) {
+        (void)qr_cursor_unmap(&ctx->cursor, fault->page.start);
+        qr_hugetlb_count_entry(fault->region, source, -1);
+        qr_tlb_batch_finish(&ctx->batch); /* nobody reads the old page once the new is written */
+        step = huge_install(fault, copy);
+    }
+    huge_close(fault);
+    if (same)
+        qr_hugetlb_page_put(fault->pool, source, NULL);
+    return step;
+}
+
+/* @source is in our entry, read-only, and we have a use of it beside the entry's. */
+static enum fault_step
+huge_copy(struct huge_fault *fault, struct qr_frame *source)
+{
+    /* Where @source is private, the promise for this place has been used up for it. */
+    size_t *promised = qr_hugetlb_is_shared(source) ? &fault->region->hugetlb_reserved : NULL;
+    struct qr_frame *copy = qr_hugetlb_page_alloc(fault->pool, promised);
+
+    if (copy == NULL && promised == NULL)
+        return huge_take_over(fault, source);
+    if (copy == NULL)
+        return fault_end(fault->ctx, QR_FAULT_BEYOND_END);
+    qr_hugetlb_page_copy(fault->pool, copy, source);
+    enum fault_step step = huge_replace(fault, source, copy);
+
+    if (step != FAULT_DONE)
+        huge_give_back(fault, copy, promised);
+    else
+        fault_count(fault->ctx, QR_EVENT_COW);
+    return step;
+}
+
+/* ---- The entry -------------------------------------------------------------------------- */
+
+/*
+ * A leaf stands there.  @return FAULT_DONE, or FAULT_NEED_PAGE: it must be copied, and a use of
+ * *@out_source is the caller's
+ */
+static enum fault_step
+huge_leaf(struct huge_fault *fault, struct qr_frame **out_source)
+{
+    struct fault_ctx *ctx = fault->ctx;
+    const struct qr_leaf *leaf = &ctx->entry.leaf;
+    struct qr_frame *head = qr_leaf_frame(fault->region, leaf);
+    unsigned prot = qr_region_leaf_prot(fault->region);
+    bool write = fault_is_write(ctx);
+
+    if (!write)
+        prot = (prot & ~(unsigned)QR_PROT_WRITE) | (leaf->prot & QR_PROT_WRITE);
+    if (write && (leaf->prot & QR_PROT_WRITE) == 0 && !qr_region_is_shared(fault->region)) {
+        if (qr_hugetlb_is_shared(head) || !qr_hugetlb_page_is_exclusive(fault->pool, head)) {
+            qr_hugetlb_page_get(head);
+            *out_source = head;
+            return FAULT_NEED_PAGE;
+        }
+        fault_count(ctx, QR_EVENT_COW_REUSE);
+    }
+    qr_cursor_update(&ctx->cursor, fault->page.start, prot,
+                     QR_LEAF_ACCESSED | (write ? (unsigned)QR_LEAF_DIRTY : 0), 0);
+    /* A CPU that caches the lack of a right must forget it. */
+    if (!ctx->probe)
+        qr_tlb_batch_note(&ctx->batch, fault->page.start, fault->pool->shift);
+    return huge_done(fault, head);
+}
+
+static enum fault_step
+huge_locked(struct huge_fault *fault)
+{
+    struct qr_frame *source = NULL;
+    enum fault_step step = FAULT_NEXT;
+
+    huge_open(fault);
+    if (fault->ctx->entry.kind == QR_ENTRY_LEAF)
+        step = huge_leaf(fault, &source);
+    else if (fault->ctx->entry.kind == QR_ENTRY_MARK)
+        step = qr_fault_mark(fault->ctx);
+    huge_close(fault);
+    if (step == FAULT_NEXT)
+        return huge_fill(fault);
+    if (step != FAULT_NEED_PAGE)
+        return step;
+    step = huge_copy(fault, source);
+    qr_hugetlb_page_put(fault->pool, source, NULL);
+    return step;
+}
+
+enum fault_step
+qr_fault_hugetlb(struct fault_ctx *ctx)
+{
+    struct qr_hugetlb_pool *pool = qr_region_hugetlb_pool(ctx->region);
+    struct huge_fault fault = {
+        .ctx = ctx,
+        .region = ctx->region,
+        .pool = pool,
+        .page = qr_hugetlb_page_range(pool, ctx->va),
+        .index = qr_hugetlb_index(ctx->region, pool, ctx->va),
+    };
+    struct qr_mutex *lock = qr_object_fault_lock(ctx->region->object, fault.index);
+
+    qr_mutex_lock(lock);
+    enum fault_step step = huge_locked(&fault);
+
+    qr_mutex_unlock(lock);
+    return step;
+}
