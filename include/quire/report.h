@@ -74,6 +74,9 @@ void qr_report_smaps(const struct qr_report *report, struct qr_space *space,
                      struct qr_writer *writer);
 void qr_report_smaps_rollup(const struct qr_report *report, struct qr_space *space,
                             struct qr_writer *writer);
+/** @param thread  the policy of the space's thread, for regions without one; may be NULL */
+void qr_report_numa_maps(const struct qr_report *report, struct qr_space *space,
+                         struct qr_mempolicy *thread, struct qr_writer *writer);
 void qr_report_statm(struct qr_space *space, struct qr_writer *writer);
 /** The Vm*, Rss* lines of /proc/PID/status. */
 void qr_report_status(struct qr_space *space, struct qr_writer *writer);

@@ -17,7 +17,9 @@
 
 struct file;
 struct process;
+struct qr_mempolicy;
 struct qr_space;
+struct thread;
 
 /** Words of the saved auxiliary vector (/proc/PID/auxv). */
 enum { MM_AUXV_WORDS = 48 };
@@ -73,6 +75,12 @@ size_t mm_access(struct mm *mm, uint64_t address, void *buffer, size_t n, enum m
  */
 int64_t mm_shared_place(struct mm *mm, uint64_t address, const void **out_owner,
                         uint64_t *out_place);
+
+/** The memory policy of @thread with a reference; NULL: the default. */
+struct qr_mempolicy *mm_thread_policy_get(struct thread *thread);
+/** Pages that @node gets in its turn of weighted interleaving, for policies made from now on. */
+unsigned mm_node_weight(unsigned node);
+void mm_set_node_weight(unsigned node, unsigned weight);
 
 /** Address spaces that exist: for the leak check. */
 unsigned mm_count(void);

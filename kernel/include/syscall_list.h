@@ -141,6 +141,12 @@ SYSCALL(process_madvise)
 SYSCALL(mbind)
 SYSCALL(get_mempolicy)
 SYSCALL(set_mempolicy)
+SYSCALL(set_mempolicy_home_node)
+SYSCALL(migrate_pages)
+SYSCALL(move_pages)
+SYSCALL(mseal)
+SYSCALL(cachestat)
+SYSCALL(pidfd_open)
 
 /* kernel/fs */
 SYSCALL(read)

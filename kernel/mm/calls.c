@@ -487,7 +487,7 @@ transfer_pieces(struct mm *mm, const struct user_piece *local, uint64_t local_co
     return (int64_t)total;
 }
 
-static int64_t
+int64_t
 may_access(const struct process *target)
 {
     const struct credentials *mine = &process_current()->credentials;

@@ -14,10 +14,15 @@ qr_fault_take_frame(struct fault_ctx *ctx, unsigned alloc_flags)
 {
     struct qr_frame *frame = ctx->spare;
 
-    if (frame == NULL)
-        return qr_frame_alloc(ctx->vm->config.frames, alloc_flags | QR_ALLOC_ATOMIC |
-                                                          QR_ALLOC_NO_REPORT | QR_ALLOC_MOVABLE |
-                                                          QR_ALLOC_HIGH);
+    if (frame == NULL) {
+        struct qr_mempolicy *policy = fault_policy(ctx);
+
+        alloc_flags |= QR_ALLOC_ATOMIC | QR_ALLOC_NO_REPORT | QR_ALLOC_MOVABLE | QR_ALLOC_HIGH;
+        if (qr_likely(policy == NULL))
+            return qr_frame_alloc(ctx->vm->config.frames, alloc_flags);
+        return qr_frame_alloc_policy(ctx->vm->config.frames, &policy->policy, fault_place(ctx), 0,
+                                     alloc_flags);
+    }
     ctx->spare = NULL;
     if ((alloc_flags & QR_ALLOC_ZERO) != 0)
         qr_frame_clear(ctx->vm->config.frames, frame);

@@ -4,6 +4,7 @@
 
 /* The stages of a fault and what they share; driver.c has the theory. */
 
+#include "object/objects.h"
 #include "space/region.h"
 
 #include <quire/arch.h>
@@ -79,7 +80,7 @@ bool qr_fault_wants_huge(const struct fault_ctx *ctx);
 /* Map one; FAULT_NEXT: it cannot be, map a small one. */
 enum fault_step qr_fault_huge(struct fault_ctx *ctx);
 /* Nothing is locked: get what the next attempt needs for one. */
-void qr_fault_wait_huge(struct fault_ctx *ctx);
+void qr_fault_wait_huge(struct fault_ctx *ctx, struct qr_mempolicy *policy, size_t place);
 
 /* All of resolve where the region has huge pages; no cursor is open.  Sleeps while another
  * fault handles the same page. */
@@ -88,6 +89,23 @@ enum fault_step qr_fault_hugetlb(struct fault_ctx *ctx);
 /* Get the object's page without sleeping; the cursor is closed. */
 enum fault_step qr_fault_fetch_page(struct fault_ctx *ctx);
 void qr_fault_drop_pages(struct fault_ctx *ctx);
+
+/* The policy under which the fault's private page is placed, borrowed; NULL: the default.  S. */
+static inline struct qr_mempolicy *
+fault_policy(const struct fault_ctx *ctx)
+{
+    struct qr_mempolicy *policy = ctx->region->policy;
+
+    return policy != NULL ? policy : qr_objects_thread_policy(ctx->vm->config.objects);
+}
+
+/* A page's place in its mapping, for interleaving: in the object, or by address. */
+static inline size_t
+fault_place(const struct fault_ctx *ctx)
+{
+    return qr_region_is_anonymous(ctx->region) ? ctx->va.v >> QR_PAGE_SHIFT
+                                               : qr_region_object_page(ctx->region, ctx->va);
+}
 
 /* A frame of our own, without sleeping; NULL: the stage returns FAULT_WAIT_MEMORY. */
 struct qr_frame *qr_fault_take_frame(struct fault_ctx *ctx, unsigned alloc_flags);

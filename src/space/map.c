@@ -194,6 +194,7 @@ map_template(struct qr_space *space, const struct qr_map_request *request, struc
     like->object_page = 0;
     like->file = request->file;
     like->hugetlb_reserved = 0;
+    like->policy = NULL;
     if (object != NULL) {
         like->object_page = (size_t)(request->object_offset >> QR_PAGE_SHIFT);
         if (qr_object_is_device(object))

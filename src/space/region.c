@@ -185,6 +185,7 @@ region_get_references(const struct qr_region *region)
         qr_object_get(region->object);
     if (region->file != NULL && ops->get != NULL)
         ops->get(region->file);
+    qr_mempolicy_get(region->policy);
 }
 
 static void
@@ -198,6 +199,7 @@ region_put_references(struct qr_region *region)
         qr_object_put(region->object);
     if (region->file != NULL && ops->put != NULL)
         ops->put(region->file);
+    qr_mempolicy_put(region->policy);
 }
 
 void
@@ -319,7 +321,8 @@ qr_region_split(struct qr_change *change, struct qr_region *region, qr_va va)
 static bool
 attributes_equal(struct qr_attributes a, struct qr_attributes b)
 {
-    return a.prot == b.prot && a.flags == b.flags && a.pkey == b.pkey;
+    return a.prot == b.prot && a.flags == b.flags && a.pkey == b.pkey &&
+           qr_mempolicy_equal(a.policy, b.policy);
 }
 
 /* Backed by the same pages in a row, whatever may be done to them. */
@@ -416,6 +419,9 @@ qr_region_change(struct qr_change *change, struct qr_region *region, struct qr_v
     region->prot = attributes.prot;
     region->flags = attributes.flags;
     region->pkey = attributes.pkey;
+    qr_mempolicy_get(attributes.policy);
+    qr_mempolicy_put(region->policy);
+    region->policy = attributes.policy;
     qr_count_region(region->space, region, pages);
     return qr_region_merge(change, region);
 }

@@ -95,6 +95,7 @@ qr_region_copy(struct qr_region *copy, const struct qr_region *region)
     copy->object_page = region->object_page;
     copy->file = region->file;
     copy->hugetlb_reserved = 0;
+    copy->policy = region->policy;
 }
 
 /* The page of its object at @va. */
@@ -179,12 +180,13 @@ struct qr_attributes {
     unsigned prot;
     unsigned flags;
     uint8_t pkey;
+    struct qr_mempolicy *policy;
 };
 
 static inline struct qr_attributes
 qr_region_attributes(const struct qr_region *region)
 {
-    return (struct qr_attributes){region->prot, region->flags, region->pkey};
+    return (struct qr_attributes){region->prot, region->flags, region->pkey, region->policy};
 }
 
 /* How many descriptors setting attributes of @range, within @region, takes: 0, 1 or 2. */
@@ -443,7 +445,7 @@ qr_huge_fits(const struct qr_region *region, qr_va va)
 }
 
 /* Cleared frames for a huge page of @region's kind, each single; NULL where none is to be had. */
-struct qr_frame *qr_huge_alloc(struct qr_vm *vm);
+struct qr_frame *qr_huge_alloc(struct qr_vm *vm, struct qr_mempolicy *policy, size_t place);
 /* Have the huge frame of zeroes.  @return false: no memory */
 bool qr_huge_zero_ready(struct qr_vm *vm);
 

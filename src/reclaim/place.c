@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pages to other nodes: what mbind, move_pages and migrate_pages do to memory that is in use.
+ *
+ * The walk goes over the table entries of a range under the space's lock for reading, and
+ * asks for each frame by itself: one that is on a wrong node gets a frame under the new policy, and
+ * what migrates a frame for compaction migrates it here (migrate.c).  Faults on other pages go
+ * on meanwhile.
+ */
+#include "migrate.h"
+
+#include <quire/assert.h>
+
+#include "space/vm.h"
+
+struct place {
+    struct qr_space *space;
+    const struct qr_move_request *request;
+    struct qr_move_result *result;
+};
+
+/* Is the frame one that the request moves?  *@out_stays where it should, but cannot. */
+static bool
+place_wants(const struct place *place, struct qr_frame *frame, bool *out_stays)
+{
+    struct qr_vm *vm = place->space->vm;
+    enum qr_frame_type type = qr_frame_type(frame);
+    uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
+
+    *out_stays = false;
+    if (frame == vm->zero || (type != QR_FRAME_ANON && type != QR_FRAME_OBJECT) ||
+        !qr_node_set_has(&place->request->from,
+                         qr_frames_zone_node(vm->config.frames, frame->zone)))
+        return false;
+    *out_stays = maps > 1 && (!place->request->shared || type == QR_FRAME_ANON);
+    return !*out_stays;
+}
+
+static void
+place_frame(const struct place *place, qr_va va, struct qr_frame *frame)
+{
+    struct qr_vm *vm = place->space->vm;
+    bool stays;
+
+    if (!place_wants(place, frame, &stays)) {
+        place->result->failed += stays;
+        return;
+    }
+    /* No reclaim: a lock is held. */
+    struct qr_frame *target = qr_frame_alloc_policy(
+        vm->config.frames, place->request->to, va.v >> QR_PAGE_SHIFT, 0,
+        QR_ALLOC_ATOMIC | QR_ALLOC_NO_REPORT | QR_ALLOC_MOVABLE | QR_ALLOC_HIGH);
+
+    if (target != NULL && qr_page_migrate(place->space, va, frame, target) == QR_OK) {
+        place->result->moved++;
+        return;
+    }
+    if (target != NULL)
+        qr_frame_put(vm->config.frames, target);
+    place->result->no_memory += target == NULL;
+    place->result->failed++;
+}
+
+void
+qr_space_move_pages(struct qr_space *space, const struct qr_move_request *request,
+                    struct qr_move_result *out_result)
+{
+    struct place place = {space, request, out_result};
+    struct qr_tables *tables = &space->tables;
+    struct qr_entry entry;
+    qr_va at = request->start;
+    uintptr_t end = request->start.v + request->bytes;
+
+    *out_result = (struct qr_move_result){.moved = 0};
+    qr_rw_read_lock(&space->lock);
+    if (end > space->layout.user_end.v || end < at.v)
+        end = space->layout.user_end.v;
+    while (at.v < end && qr_tables_next(tables, at, &entry) && entry.start.v < end) {
+        struct qr_frame *frame = entry.kind == QR_ENTRY_LEAF
+                                     ? qr_frame_find(tables->frames, qr_pa_to_pfn(entry.leaf.pa))
+                                     : NULL;
+
+        if (frame != NULL)
+            place_frame(&place, entry.start, frame);
+        at = qr_va_of(entry.start.v +
+                      ((uintptr_t)1 << qr_format_shift(tables->format, entry.level)));
+    }
+    qr_rw_read_unlock(&space->lock);
+}
+
+enum qr_status
+qr_space_page_node(struct qr_space *space, qr_va va, unsigned *out_node)
+{
+    enum qr_status status = QR_ERR_FAULT;
+    struct qr_entry entry;
+
+    va = qr_va_of(va.v & ~(uintptr_t)QR_PAGE_MASK);
+    qr_rw_read_lock(&space->lock);
+    const struct qr_region *region = qr_space_find(space, va);
+
+    if (region != NULL && region->start.v <= va.v) {
+        status = QR_ERR_NOT_FOUND;
+        if (qr_tables_next(&space->tables, va, &entry) && entry.start.v <= va.v &&
+            entry.kind == QR_ENTRY_LEAF) {
+            const struct qr_frame *frame =
+                qr_frame_find(space->vm->config.frames, qr_pa_to_pfn(entry.leaf.pa));
+
+            status = frame == NULL || frame == space->vm->zero ? QR_ERR_FAULT : QR_OK;
+            if (status == QR_OK)
+                *out_node = qr_frames_zone_node(space->vm->config.frames, frame->zone);
+        }
+    }
+    qr_rw_read_unlock(&space->lock);
+    return status;
+}
