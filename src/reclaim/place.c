@@ -23,16 +23,14 @@ struct place {
 static bool
 place_wants(const struct place *place, struct qr_frame *frame, bool *out_stays)
 {
-    struct qr_vm *vm = place->space->vm;
-    enum qr_frame_type type = qr_frame_type(frame);
+    const struct qr_vm *vm = place->space->vm;
     uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
 
     *out_stays = false;
-    if (frame == vm->zero || (type != QR_FRAME_ANON && type != QR_FRAME_OBJECT) ||
-        !qr_node_set_has(&place->request->from,
+    if (!qr_node_set_has(&place->request->from,
                          qr_frames_zone_node(vm->config.frames, frame->zone)))
         return false;
-    *out_stays = maps > 1 && (!place->request->shared || type == QR_FRAME_ANON);
+    *out_stays = maps > 1 && (!place->request->shared || qr_frame_type(frame) == QR_FRAME_ANON);
     return !*out_stays;
 }
 
@@ -61,12 +59,27 @@ place_frame(const struct place *place, qr_va va, struct qr_frame *frame)
     place->result->failed++;
 }
 
+/* The page's frame at @va, which @entry maps; NULL: nobody's page (zeroes, a device). */
+static struct qr_frame *
+entry_frame(const struct qr_space *space, const struct qr_entry *entry, qr_va va)
+{
+    if (entry->kind != QR_ENTRY_LEAF || qr_leaf_is_zero(space->vm, &entry->leaf))
+        return NULL;
+    struct qr_frame *frame =
+        qr_frame_find(space->vm->config.frames,
+                      qr_pa_to_pfn(qr_pa_of(entry->leaf.pa.v + (va.v - entry->start.v))));
+
+    if (frame == NULL ||
+        (qr_frame_type(frame) != QR_FRAME_ANON && qr_frame_type(frame) != QR_FRAME_OBJECT))
+        return NULL;
+    return frame;
+}
+
 void
 qr_space_move_pages(struct qr_space *space, const struct qr_move_request *request,
                     struct qr_move_result *out_result)
 {
     struct place place = {space, request, out_result};
-    struct qr_tables *tables = &space->tables;
     struct qr_entry entry;
     qr_va at = request->start;
     uintptr_t end = request->start.v + request->bytes;
@@ -75,15 +88,14 @@ qr_space_move_pages(struct qr_space *space, const struct qr_move_request *reques
     qr_rw_read_lock(&space->lock);
     if (end > space->layout.user_end.v || end < at.v)
         end = space->layout.user_end.v;
-    while (at.v < end && qr_tables_next(tables, at, &entry) && entry.start.v < end) {
-        struct qr_frame *frame = entry.kind == QR_ENTRY_LEAF
-                                     ? qr_frame_find(tables->frames, qr_pa_to_pfn(entry.leaf.pa))
-                                     : NULL;
+    while (at.v < end && qr_tables_next(&space->tables, at, &entry) && entry.start.v < end) {
+        /* A large leaf is many frames, each by itself. */
+        at = entry.start.v > at.v ? entry.start : at;
+        struct qr_frame *frame = entry_frame(space, &entry, at);
 
         if (frame != NULL)
-            place_frame(&place, entry.start, frame);
-        at = qr_va_of(entry.start.v +
-                      ((uintptr_t)1 << qr_format_shift(tables->format, entry.level)));
+            place_frame(&place, at, frame);
+        at = qr_va_of(at.v + QR_PAGE_SIZE);
     }
     qr_rw_read_unlock(&space->lock);
 }
@@ -102,11 +114,10 @@ qr_space_page_node(struct qr_space *space, qr_va va, unsigned *out_node)
         status = QR_ERR_NOT_FOUND;
         if (qr_tables_next(&space->tables, va, &entry) && entry.start.v <= va.v &&
             entry.kind == QR_ENTRY_LEAF) {
-            const struct qr_frame *frame =
-                qr_frame_find(space->vm->config.frames, qr_pa_to_pfn(entry.leaf.pa));
+            const struct qr_frame *frame = entry_frame(space, &entry, va);
 
-            status = frame == NULL || frame == space->vm->zero ? QR_ERR_FAULT : QR_OK;
-            if (status == QR_OK)
+            status = frame == NULL ? QR_ERR_FAULT : QR_OK;
+            if (frame != NULL)
                 *out_node = qr_frames_zone_node(space->vm->config.frames, frame->zone);
         }
     }

@@ -143,6 +143,26 @@ shared(void)
     munmap(at, (size_t)(COUNT * page));
 }
 
+/* A huge page is taken under the policy, and moves page by page. */
+static void
+huge(void)
+{
+    const long size = 2l << 20;
+    char *area =
+        mmap(NULL, (size_t)(2 * size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *at = (char *)(((unsigned long)area + (unsigned long)size - 1) & -(unsigned long)size);
+
+    CHECK(area != MAP_FAILED);
+    if (madvise(at, (size_t)size, MADV_HUGEPAGE) != 0)
+        return;
+    CHECK_EQ(syscall(SYS_mbind, at, size, MPOL_BIND, &node1, NODES_BITS, 0), 0);
+    fill(at);
+    CHECK_EQ(on_node1(at), COUNT);
+    CHECK_EQ(syscall(SYS_mbind, at, size, MPOL_BIND, &node0, NODES_BITS, MPOL_MF_MOVE), 0);
+    CHECK_EQ(on_node1(at), 0);
+    munmap(area, (size_t)(2 * size));
+}
+
 /* Pages that are there: they stay, they are in the way, they move. */
 static void
 moves(void)
@@ -209,6 +229,7 @@ main(void)
     thread_policy();
     shared();
     moves();
+    huge();
     numa_maps();
     return check_done("numa_policy");
 }
