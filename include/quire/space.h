@@ -152,7 +152,6 @@ struct qr_region {
     struct qr_object *object; /* one reference; NULL: private anonymous */
     size_t object_page;       /* object's page at start */
     struct qr_mapping mapping;
-    void *file;                  /* the host's file, for names in reports; host's reference */
     size_t hugetlb_reserved;     /* huge pages that it is promised; the pool's lock */
     void *file;                  /* the host's file, for names in reports; host's reference */
     struct qr_mempolicy *policy; /* one reference; NULL: the thread's */

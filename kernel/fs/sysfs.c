@@ -167,7 +167,7 @@ static const struct text_node own_nodes[] = {
     {.name = "cpulist", .mode = 0444, .show = show_cpulist},
 };
 
-static bool static bool
+static bool
 weights_add(struct dentry *directory)
 {
     static const struct text_node weight = {

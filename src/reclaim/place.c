@@ -5,13 +5,13 @@
  * The walk goes over the table entries of a range under the space's lock for reading, and
  * asks for each frame by itself: one that is on a wrong node gets a frame under the new policy, and
  * what migrates a frame for compaction migrates it here (migrate.c).  Faults on other pages go
- * on meanwhile.
+ * on meanwhile.  Pages of a pool of huge pages stay where they are.
  */
 #include "migrate.h"
 
 #include <quire/assert.h>
 
-#include "space/vm.h"
+#include "space/region.h"
 
 struct place {
     struct qr_space *space;
@@ -35,13 +35,15 @@ place_wants(const struct place *place, struct qr_frame *frame, bool *out_stays)
 }
 
 static void
-place_frame(const struct place *place, qr_va va, struct qr_frame *frame)
+place_frame(const struct place *place, qr_va va, struct qr_frame *frame, bool whole)
 {
     struct qr_vm *vm = place->space->vm;
     bool stays;
 
-    if (!place_wants(place, frame, &stays)) {
-        place->result->failed += stays;
+    bool wanted = place_wants(place, frame, &stays);
+
+    if (!wanted || whole) {
+        place->result->failed += stays || wanted;
         return;
     }
     /* No reclaim: a lock is held. */
@@ -59,15 +61,25 @@ place_frame(const struct place *place, qr_va va, struct qr_frame *frame)
     place->result->failed++;
 }
 
+/* Is the large leaf one page, of a pool of huge pages?  Other large leaves are many frames. */
+static bool
+entry_is_whole(const struct qr_space *space, const struct qr_entry *entry)
+{
+    const struct qr_region *region =
+        qr_likely(entry->level == 0) ? NULL : qr_space_find(space, entry->start);
+
+    return region != NULL && qr_region_is_hugetlb(region);
+}
+
 /* The page's frame at @va, which @entry maps; NULL: nobody's page (zeroes, a device). */
 static struct qr_frame *
 entry_frame(const struct qr_space *space, const struct qr_entry *entry, qr_va va)
 {
     if (entry->kind != QR_ENTRY_LEAF || qr_leaf_is_zero(space->vm, &entry->leaf))
         return NULL;
+    uintptr_t offset = entry_is_whole(space, entry) ? 0 : va.v - entry->start.v;
     struct qr_frame *frame =
-        qr_frame_find(space->vm->config.frames,
-                      qr_pa_to_pfn(qr_pa_of(entry->leaf.pa.v + (va.v - entry->start.v))));
+        qr_frame_find(space->vm->config.frames, qr_pa_to_pfn(qr_pa_of(entry->leaf.pa.v + offset)));
 
     if (frame == NULL ||
         (qr_frame_type(frame) != QR_FRAME_ANON && qr_frame_type(frame) != QR_FRAME_OBJECT))
@@ -89,12 +101,11 @@ qr_space_move_pages(struct qr_space *space, const struct qr_move_request *reques
     if (end > space->layout.user_end.v || end < at.v)
         end = space->layout.user_end.v;
     while (at.v < end && qr_tables_next(&space->tables, at, &entry) && entry.start.v < end) {
-        /* A large leaf is many frames, each by itself. */
         at = entry.start.v > at.v ? entry.start : at;
         struct qr_frame *frame = entry_frame(space, &entry, at);
 
         if (frame != NULL)
-            place_frame(&place, at, frame);
+            place_frame(&place, at, frame, entry_is_whole(space, &entry));
         at = qr_va_of(at.v + QR_PAGE_SIZE);
     }
     qr_rw_read_unlock(&space->lock);

@@ -9,6 +9,7 @@
  * What stands in the way, holes and pages on other nodes, is looked for before anything
  * changes.
  */
+#include "hugetlb.h"
 #include "region.h"
 
 /* ---- before ----------------------------------------------------------------- */
@@ -50,6 +51,8 @@ policy_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
     struct qr_attributes attributes = qr_region_attributes(region);
 
     attributes.policy = context;
+    if (qr_region_is_hugetlb(region) && !qr_hugetlb_may_cut(region, piece))
+        return QR_ERR_INVALID;
     /* Not NO_MEMORY, which says that there was a hole. */
     if (!qr_region_may_change(region, piece, attributes))
         return QR_ERR_LIMIT;
