@@ -27,6 +27,18 @@ struct node_gauges {
 void qr_report_node_gauges(const struct qr_report *report, unsigned node,
                            struct node_gauges *out_gauges);
 
+/* Count the locked and huge pages that spaces map on @node (node_spaces.c). */
+#ifdef CONFIG_PAGING
+void qr_report_spaces_use(const struct qr_report *report, unsigned node,
+                          struct node_gauges *gauges);
+#else
+static inline void
+qr_report_spaces_use(const struct qr_report *report, unsigned node, struct node_gauges *gauges)
+{
+    (void)report, (void)node, (void)gauges;
+}
+#endif
+
 /* The per-node lines of zoneinfo. */
 void qr_report_node_stats(const struct qr_report *report, unsigned node, struct qr_writer *writer);
 
