@@ -17,7 +17,8 @@
 
 /* ---- The machine's part -------------------------------------------------- */
 
-struct qr_vm; /* what all spaces of a machine share; src/space/vm.h */
+struct qr_listener; /* quire/listener.h */
+struct qr_vm;       /* what all spaces of a machine share; src/space/vm.h */
 
 /** Where user addresses live; one a machine or one a space (compat, tests). */
 struct qr_layout {
@@ -133,6 +134,10 @@ enum qr_region_flag {
     QR_REGION_VDSO = 1 << 18,          /**< reported as [vdso] */
     QR_REGION_HUGETLB = 1 << 19,       /**< its object has huge pages; set by the library */
     QR_REGION_HUGETLB_OWNER = 1 << 20, /**< ... and its private copies are promised; likewise */
+    /* A listener is told of these faults (quire/listener.h); set by the library. */
+    QR_REGION_WATCH_MISSING = 1 << 28,
+    QR_REGION_WATCH_WRITE = 1 << 29,
+    QR_REGION_WATCH_MINOR = 1 << 30,
 };
 
 /**
@@ -152,9 +157,10 @@ struct qr_region {
     struct qr_object *object; /* one reference; NULL: private anonymous */
     size_t object_page;       /* object's page at start */
     struct qr_mapping mapping;
-    size_t hugetlb_reserved;     /* huge pages that it is promised; the pool's lock */
-    void *file;                  /* the host's file, for names in reports; host's reference */
-    struct qr_mempolicy *policy; /* one reference; NULL: the thread's */
+    size_t hugetlb_reserved;      /* huge pages that it is promised; the pool's lock */
+    void *file;                   /* the host's file, for names in reports; host's reference */
+    struct qr_mempolicy *policy;  /* one reference; NULL: the thread's */
+    struct qr_listener *listener; /* one reference; NULL: nobody is told of faults */
 };
 
 /** What the host does with its file pointer when regions are copied, split or dropped. */

@@ -27,6 +27,7 @@ enum { MM_AUXV_WORDS = 48 };
 /** One user address space. Shared by the threads of a process and by vfork and CLONE_VM children. */
 struct mm {
     atomic_uint users;      /* processes, and whoever looks at it from outside */
+    atomic_uint holders;    /* of the structure: all users together, and mm_hold() */
     struct qr_space *space; /* constant */
     struct file *exe;       /* constant after exec; one reference; NULL for none */
     uint64_t code_start, code_end, data_start, data_end; /* constant after exec */
@@ -54,6 +55,12 @@ int64_t mm_fork(struct mm *from, struct mm **out);
 void mm_ref(struct mm *mm);
 /** The last user tears the space down; may sleep. */
 void mm_put(struct mm *mm);
+
+/** Keep the structure, not the memory: for who outlives the process. */
+void mm_hold(struct mm *mm);
+void mm_release(struct mm *mm);
+/** A user of what is held. @return false where the last user is gone, and the memory with it */
+bool mm_try_ref(struct mm *mm);
 
 /** The memory of @process with a reference, or NULL (kernel thread, zombie). */
 struct mm *mm_of_process(struct process *process);

@@ -51,8 +51,8 @@ qr_fault_install_private(struct fault_ctx *ctx, struct qr_frame *frame)
     ctx->frame = frame;
 }
 
-static void
-install_zero(struct fault_ctx *ctx)
+void
+qr_fault_install_zero(struct fault_ctx *ctx)
 {
     struct qr_leaf leaf = {
         .pa = ctx->vm->zero_pa,
@@ -75,16 +75,20 @@ fault_table_is_empty(const struct fault_ctx *ctx)
 enum fault_step
 qr_fault_anonymous(struct fault_ctx *ctx)
 {
-    if (qr_unlikely(fault_table_is_empty(ctx)) && qr_fault_wants_huge(ctx)) {
-        enum fault_step step = qr_fault_huge(ctx);
+    enum fault_step step;
 
+    if (fault_is_watched(ctx, QR_REGION_WATCH_MISSING) &&
+        qr_fault_tell(ctx, QR_WATCH_MISSING, &step))
+        return step;
+    if (qr_unlikely(fault_table_is_empty(ctx)) && qr_fault_wants_huge(ctx)) {
+        step = qr_fault_huge(ctx);
         if (step != FAULT_NEXT)
             return step;
     }
     if (qr_cursor_prepare(&ctx->cursor, ctx->va, 0) != QR_OK)
         return FAULT_WAIT_MEMORY;
     if (!fault_is_write(ctx)) {
-        install_zero(ctx);
+        qr_fault_install_zero(ctx);
         return FAULT_DONE;
     }
     struct qr_frame *frame = qr_fault_take_frame(ctx, QR_ALLOC_ZERO);

@@ -136,6 +136,8 @@ fault_end_attempt(struct fault_ctx *ctx, enum fault_step step, unsigned *memory_
         again = fault_wait_page(ctx, object, index);
     else if (step == FAULT_WAIT_HUGE)
         qr_fault_wait_huge(ctx, policy, index);
+    else if (step == FAULT_WAIT_LISTENER)
+        again = qr_fault_wait_listener(ctx);
     qr_mempolicy_put(policy);
     return again;
 }
@@ -167,6 +169,10 @@ qr_fault_begin(struct fault_ctx *ctx, struct qr_space *space, qr_va va, unsigned
     ctx->access = access & (QR_ACCESS_READ | QR_ACCESS_WRITE | QR_ACCESS_EXEC);
     ctx->key_violation = false;
     ctx->probe = false;
+    ctx->user_mode = false;
+    ctx->offset = va.v & QR_PAGE_MASK;
+    ctx->page_absent = false;
+    ctx->protect = false;
     ctx->force = false;
     ctx->want_frame = false;
     ctx->lock_for_write = false;
@@ -202,6 +208,7 @@ qr_fault_handle(struct qr_space *space, const struct qr_fault *fault)
 
     qr_fault_begin(&ctx, space, fault->va, fault->access);
     ctx.key_violation = fault->key_violation;
+    ctx.user_mode = fault->user_mode;
     fault_count(&ctx, QR_EVENT_FAULT);
     return qr_fault_run(&ctx);
 }

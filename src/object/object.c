@@ -375,6 +375,24 @@ object_make_page(struct qr_object *object, size_t index, unsigned alloc_flags,
     return QR_OK;
 }
 
+enum qr_status
+qr_object_add_page(struct qr_object *object, size_t index, struct qr_frame *frame)
+{
+    const uint32_t flags = QR_FRAME_UPTODATE | QR_FRAME_SHMEM;
+    struct qr_frame *other = NULL;
+
+    qr_assert(qr_object_is_memory(object));
+    atomic_fetch_or_explicit(&frame->flags, flags, memory_order_relaxed);
+    enum qr_status status = object_insert_with_spares(object, index, frame,
+                                                      QR_ALLOC_ATOMIC | QR_ALLOC_NO_REPORT, &other);
+
+    if (status != QR_OK)
+        atomic_fetch_and_explicit(&frame->flags, ~flags, memory_order_relaxed);
+    if (other != NULL)
+        qr_frame_put(object->machine->frames, other);
+    return status;
+}
+
 static bool object_detach(struct qr_object *object, size_t index, struct qr_frame *frame);
 
 /* Have the pager fill @frame, which is locked; unlock it.  A failed page leaves the index. */

@@ -100,6 +100,8 @@ qr_region_is_huge_eligible(const struct qr_region *region)
     if (!qr_region_is_anonymous(region) || (region->flags & QR_REGION_NO_HUGE) != 0 ||
         qr_space_huge_disabled(region->space))
         return false;
+    if (region->listener != NULL) /* it is told of pages one by one */
+        return false;
     uintptr_t first = (region->start.v + vm->huge_bytes - 1) & ~(vm->huge_bytes - 1);
 
     return first >= region->start.v && first < region->end.v &&

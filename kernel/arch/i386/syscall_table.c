@@ -306,6 +306,7 @@ const syscall_fn syscall_table[] = {
     [371] = sys_recvfrom,
     [372] = sys_recvmsg,
     [373] = sys_shutdown,
+    [374] = sys_userfaultfd,
     [375] = sys_membarrier,
     [376] = sys_mlock2,
     [377] = sys_copy_file_range,
