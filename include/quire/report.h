@@ -12,6 +12,7 @@
  */
 
 #ifndef __cplusplus
+#include <quire/hugetlb.h>
 #include <quire/space.h>
 #include <quire/vmalloc.h>
 #include <quire/writer.h>
@@ -30,6 +31,7 @@ struct qr_report {
     struct qr_heap *heap;
     struct qr_objects *objects;
     struct qr_vm *vm;
+    struct qr_hugetlb *hugetlb;
     struct qr_vmalloc *vmalloc[QR_REPORT_VMALLOC_MAX]; /**< by address */
     /** Describe @p file and write its path into @p name. */
     void (*describe_file)(void *file, struct qr_report_file *out_file, struct qr_writer *name);

@@ -22,6 +22,7 @@
 #include <quire/report.h>
 
 #include "arch.h"
+#include "hugetlb.h"
 #include "memory.h"
 #include "node_access.h"
 #include "proc.h"
@@ -198,6 +199,9 @@ node_directories_add(struct dentry *parent)
                 return false;
             }
         }
+        if (!hugetlb_node_nodes_add(directory, i)) {
+            return false;
+        }
     }
     return node_access_add(parent, node_count());
 }
@@ -267,7 +271,7 @@ sys_tree_add(struct dentry *root)
            node_directories_add(node) &&
            text_nodes_add(cpu, cpu_nodes, QR_ARRAY_COUNT(cpu_nodes)) && cpu_directories_add(cpu) &&
            text_nodes_add(console, console_nodes, QR_ARRAY_COUNT(console_nodes)) &&
-           text_nodes_add(huge, huge_nodes, QR_ARRAY_COUNT(huge_nodes));
+           hugetlb_nodes_add(root) && text_nodes_add(huge, huge_nodes, QR_ARRAY_COUNT(huge_nodes));
 }
 
 /* A file system whose whole tree @fill adds. */

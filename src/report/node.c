@@ -76,6 +76,7 @@ qr_report_node_gauges(const struct qr_report *report, unsigned node, struct node
 void
 qr_report_node_meminfo(const struct qr_report *report, unsigned node, struct qr_writer *writer)
 {
+    struct qr_hugetlb_stats huge = hugetlb_stats(report, (int)node);
     struct node_gauges use;
     size_t managed;
     size_t free;
@@ -115,7 +116,7 @@ qr_report_node_meminfo(const struct qr_report *report, unsigned node, struct qr_
     node_line(writer, node, "ShmemPmdMapped", 0);
     node_line(writer, node, "FileHugePages", 0);
     node_line(writer, node, "FilePmdMapped", 0);
-    qr_writer_printf(writer, "Node %u HugePages_Total: %5u\n", node, 0u);
-    qr_writer_printf(writer, "Node %u HugePages_Free:  %5u\n", node, 0u);
-    qr_writer_printf(writer, "Node %u HugePages_Surp:  %5u\n", node, 0u);
+    qr_writer_printf(writer, "Node %u HugePages_Total: %5zu\n", node, huge.total);
+    qr_writer_printf(writer, "Node %u HugePages_Free:  %5zu\n", node, huge.free);
+    qr_writer_printf(writer, "Node %u HugePages_Surp:  %5zu\n", node, huge.surplus);
 }

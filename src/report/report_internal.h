@@ -16,6 +16,24 @@ gauge(const struct qr_report *report, enum qr_counter which)
     return (size_t)qr_counter_read(qr_frames_counters(report->frames), which);
 }
 
+/* The default pool of huge pages, on one node or (-1) all; zeroes where there is none. */
+static inline struct qr_hugetlb_stats
+hugetlb_stats(const struct qr_report *report, int node)
+{
+    struct qr_hugetlb_stats stats = {.total = 0};
+
+#ifdef CONFIG_PAGING
+    struct qr_hugetlb_pool *pool =
+        report->hugetlb == NULL ? NULL : qr_hugetlb_find(report->hugetlb, 0);
+
+    if (pool != NULL)
+        qr_hugetlb_pool_stats(pool, node, &stats);
+#else
+    (void)report, (void)node;
+#endif
+    return stats;
+}
+
 /* Pages of one node, by what they are used for. */
 struct node_gauges {
     size_t anon, file, shmem, mapped, dirty, writeback, tables, slab, locked, huge, stacks;
