@@ -7,6 +7,9 @@
  *
  * The oracle is on: whoever saves a flush too many stops here.  Four CPUs; the
  * simulated TLBs never evict, so a miss is a first touch or the price of a flush.
+ *
+ * The overhead adds them up in cycles, by round figures of what each costs on x86 servers.
+ * Where 30 % are not saved on any workload of the first four, the run fails.
  */
 #include "sim.h"
 
@@ -138,10 +141,16 @@ static const struct {
 
 /* ---- Counting -------------------------------------------------------------------- */
 
-enum count { FLUSHES, INTERRUPTS, ROOTS, MISSES, COUNTS };
+enum count { FLUSHES, INTERRUPTS, ROOTS, MISSES, OVERHEAD, COUNTS };
 
-static const char *const count_names[COUNTS] = {"flushes", "interrupts", "root_loads",
-                                                "tlb_misses"};
+static const char *const count_names[COUNTS] = {"flushes", "interrupts", "root_loads", "tlb_misses",
+                                                "overhead"};
+
+/* An interrupt is sent, taken, answered and waited for; a miss is a walk that finds the tables cached. */
+static const unsigned cycles[OVERHEAD] = {
+    [FLUSHES] = 200, [INTERRUPTS] = 2000, [ROOTS] = 300, [MISSES] = 50};
+
+enum { GOAL_PERCENT = 30, GOAL_WORKLOADS = 4 };
 
 struct counts {
     unsigned long long value[COUNTS];
@@ -178,8 +187,10 @@ measure(const struct mode *mode, void (*run)(struct sim *sim))
     qr_tlb_set_naive(sim_tlb(sim), false);
     sim_enter(sim, 0);
     sim_shutdown(sim);
-    for (unsigned i = 0; i < COUNTS; i++)
+    for (unsigned i = 0; i < OVERHEAD; i++) {
         after.value[i] -= before.value[i];
+        after.value[OVERHEAD] += after.value[i] * cycles[i];
+    }
     return after;
 }
 
@@ -187,39 +198,49 @@ static void
 print_lines(const char *workload, const struct counts *ours, const struct counts *naive)
 {
     for (unsigned i = 0; i < COUNTS; i++)
-        printf("BENCH tlb_%s_%s quire %llu count naive %llu\n", workload, count_names[i],
-               ours->value[i], naive->value[i]);
+        printf("BENCH tlb_%s_%s quire %llu %s naive %llu\n", workload, count_names[i],
+               ours->value[i], i == OVERHEAD ? "cycles" : "count", naive->value[i]);
+}
+
+/* How much less the last is than the first, in percent. */
+static double
+saved(const struct counts *ours, const struct counts *naive, enum count count)
+{
+    return 100 * (1 - (double)ours->value[count] / (double)naive->value[count]);
 }
 
 int
 main(void)
 {
     struct counts counts[QR_ARRAY_COUNT(workloads)][QR_ARRAY_COUNT(modes)];
+    bool missed = false;
 
     for (unsigned m = 0; m < QR_ARRAY_COUNT(modes); m++)
         printf("%-10s %s\n", modes[m].name, modes[m].text);
     for (unsigned w = 0; w < QR_ARRAY_COUNT(workloads); w++) {
-        printf("\n%-18s %10s %11s %11s %11s\n", workloads[w].name, "flushes", "interrupts",
-               "root loads", "TLB misses");
+        printf("\n%-18s %10s %11s %11s %11s %13s\n", workloads[w].name, "flushes", "interrupts",
+               "root loads", "TLB misses", "1,000 cycles");
         for (unsigned m = 0; m < QR_ARRAY_COUNT(modes); m++) {
             struct counts *c = &counts[w][m];
 
             *c = measure(&modes[m], workloads[w].run);
-            printf("  %-16s %10llu %11llu %11llu %11llu\n", modes[m].name, c->value[FLUSHES],
-                   c->value[INTERRUPTS], c->value[ROOTS], c->value[MISSES]);
+            printf("  %-16s %10llu %11llu %11llu %11llu %13llu\n", modes[m].name, c->value[FLUSHES],
+                   c->value[INTERRUPTS], c->value[ROOTS], c->value[MISSES],
+                   c->value[OVERHEAD] / 1000);
         }
         printf("  saved, naive to quire");
         for (unsigned i = 0; i < COUNTS; i++) {
-            double most = (double)counts[w][0].value[i];
-
-            if (most > 0)
-                printf("  %s %.0f %%", count_names[i],
-                       100 * (1 - (double)counts[w][3].value[i] / most));
+            if (counts[w][0].value[i] > 0)
+                printf("  %s %.0f %%", count_names[i], saved(&counts[w][3], &counts[w][0], i));
         }
         printf("\n");
+        if (w < GOAL_WORKLOADS && saved(&counts[w][3], &counts[w][0], OVERHEAD) < GOAL_PERCENT) {
+            printf("  missed: %d %% of the overhead\n", GOAL_PERCENT);
+            missed = true;
+        }
     }
     printf("\n");
     for (unsigned w = 0; w < QR_ARRAY_COUNT(workloads); w++)
         print_lines(workloads[w].name, &counts[w][3], &counts[w][0]);
-    return 0;
+    return missed;
 }

@@ -20,11 +20,11 @@ paths() {
     name=$1
     shift
     "$root/tools/quire-run" --icount --cpu qemu64 --mem 1024M --timeout 600 --quiet \
-        --qemu=-rtc --qemu=base=2024-01-01T00:00:00,clock=vm --kernel "$build/kernel/quire-kernel.elf" \
+        --qemu=-rtc --qemu=base=2024-01-01T00:00:00,clock=vm --kernel "$root/build/x86_64/quire-kernel.elf" \
         --add "$build/paths" "$@" -- ./paths |
         sed -n 's/^ROW \([^ ]*\) \([0-9]*\).*/\1 \2/p' | sort >"$build/$name.rows"
 }
-(cd "$root" && cmake --preset x86_64 -B "$build/kernel" >/dev/null && cmake --build "$build/kernel" -j2 >/dev/null)
+(cd "$root" && cmake --preset x86_64 >/dev/null && cmake --build --preset x86_64 -j2 >/dev/null)
 musl-gcc -static -O2 -o "$build/paths" "$root/bench/user/paths.c"
 paths quire
 paths naive --append tlb=naive

@@ -388,6 +388,110 @@ TEST(asid, cpus_that_remember_nothing_are_told_of_kernel_mappings)
     world_end(&w);
 }
 
+/* ---- A space that ends under somebody who leaves it ---------------------------------- */
+
+/*
+ *   CPU 0, lazy in `ends`         CPU 1                     CPU 2
+ *   switch to `next`:                                       holds the lock of numbers
+ *     wants a number, waits
+ *     ... is evicted       <---   `ends` ends, its memory   lets go
+ *     goes on                     is somebody else's now
+ */
+struct ending {
+    struct world w;
+    struct qr_tlb_space *ends, *next;
+    bool lazy, locked, switching;
+    bool evicted; /* while it waited */
+};
+
+static void
+wait_for(const bool *flag)
+{
+    while (!*flag)
+        sim_poll();
+}
+
+static void
+leaver(void *context)
+{
+    struct ending *e = context;
+
+    qr_tlb_switch(e->ends);
+    qr_tlb_enter_lazy();
+    e->lazy = true;
+    wait_for(&e->locked);
+    e->switching = true;
+    qr_tlb_switch(e->next);
+    EXPECT_EQ((void *)sim_tlb(e->w.sim)->cpus[0].loaded, (void *)e->next);
+    qr_tlb_switch(sim_tlb(e->w.sim)->kernel);
+}
+
+static void
+ender(void *context)
+{
+    struct ending *e = context;
+
+    wait_for(&e->switching);
+    qr_tlb_space_fini(e->ends);
+    memset(e->ends, 0xff, sizeof(*e->ends));
+}
+
+static void
+holder(void *context)
+{
+    struct ending *e = context;
+    struct qr_tlb *tlb = sim_tlb(e->w.sim);
+
+    wait_for(&e->lazy);
+    qr_spin_lock(&tlb->asid_lock);
+    e->locked = true;
+    for (unsigned i = 0; i < 1000 && tlb->cpus[0].loaded == e->ends; i++)
+        sim_poll();
+    e->evicted = tlb->cpus[0].loaded != e->ends;
+    qr_spin_unlock(&tlb->asid_lock);
+}
+
+static void
+one_ending(void *context)
+{
+    uint64_t seed = *(uint64_t *)context;
+    struct ending e = {.lazy = false};
+    const uint8_t *bytes;
+
+    world_boot(&e.w, (struct sim_options){.seed = seed,
+                                          .asids = 2 + (unsigned)(seed % 2),
+                                          .features = seed % 3 == 0 ? SIM_BROADCAST : 0});
+    e.ends = &e.w.places[0].space;
+    e.next = &e.w.places[1].space;
+    for (unsigned i = 2; i < SPACES; i++) { /* all numbers have been given out */
+        run_on(&e.w, i, 1);
+        qr_tlb_switch(sim_tlb(e.w.sim)->kernel);
+    }
+    sim_enter(e.w.sim, 0);
+    sim_spawn_kernel(e.w.sim, 0, "leaver", leaver, &e);
+    sim_spawn_kernel(e.w.sim, 1, "ender", ender, &e);
+    sim_spawn_kernel(e.w.sim, 2, "holder", holder, &e);
+    sim_run(e.w.sim, SIM_RUN_SEEDED);
+    EXPECT_TRUE(e.evicted);
+    bytes = (const uint8_t *)e.ends;
+    for (size_t i = 0; i < sizeof(*e.ends); i++)
+        ASSERT_EQ(bytes[i], 0xff);
+    qr_tlb_space_init(e.ends, sim_tlb(e.w.sim), &e.w.places[0].tables);
+    world_end(&e.w);
+}
+
+TEST(asid, a_space_may_end_while_a_cpu_that_leaves_it_waits_for_a_number)
+{
+    for (uint64_t seed = test_seed(); seed < test_seed() + sim_seeds(SEEDS / 5); seed++) {
+        char message[400] = "";
+
+        if (sim_catch(one_ending, &seed, message, sizeof(message)))
+            TEST_FAIL("seed %llu: %s", (unsigned long long)seed, message);
+        if (message[0] != '\0')
+            break;
+    }
+}
+
 /* ---- Under every seed -------------------------------------------------------------- */
 
 static void
