@@ -33,8 +33,8 @@ struct qr_format; /* one hardware format; src/table/format.h */
  * _bbm2: for CPUs with FEAT_BBM at level 2; _basic: for CPUs without NX or Svpbmt.
  */
 #define QR_FORMATS(X)                                       \
-    X(x86_32)         /* 2 levels, 4 MiB pages, no NX */    \
-    X(x86_pae)        /* 3 levels, 52 physical bits, NX */  \
+    X(x86_32)  /* 2 levels, 4 MiB pages, no NX */           \
+    X(x86_pae) /* 3 levels, 52 physical bits, NX */         \
     X(x86_pae_basic)                                        \
     X(x86_64)         /* 4 levels, 48 bits */               \
     X(x86_64_la57)    /* 5 levels, 57 bits */               \

@@ -83,7 +83,7 @@ badness_of(const struct process *process, size_t total)
         return NEVER;
     return (int64_t)(qr_space_resident_pages(process->mm->space) +
                      qr_space_table_pages(process->mm->space)) +
-           adjustment * (int64_t)(total / OOM_ADJUSTMENT_MAX);
+           adjustment * (int64_t)total / OOM_ADJUSTMENT_MAX;
 }
 
 long

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# limit: 400
+# limit: 500
 #
 # RISC-V 64 on QEMU's `virt` under OpenSBI, whose choice of the boot hart varies.
 . "$(dirname "$0")/common"

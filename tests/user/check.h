@@ -52,6 +52,13 @@ static int check_count;
         }                                                                                          \
     } while (0)
 
+/* Bytes of a page, as the kernel says. */
+static inline long
+check_page(void)
+{
+    return sysconf(_SC_PAGESIZE);
+}
+
 /* Wait until process @pid (its first thread) sleeps: then the next signal interrupts that. */
 static inline void
 wait_asleep(int pid)

@@ -119,6 +119,7 @@ is_left_out(int number)
     return 0;
 }
 
+static size_t page_bytes;
 static char buffer[8192];
 static char *edge; /* the last bytes before an unmapped page */
 static char *readonly;
@@ -176,7 +177,7 @@ hostile_argument(void)
     case 1:
         return (uintptr_t)edge - next_random() % 64;
     case 2:
-        return (uintptr_t)readonly + next_random() % 4096;
+        return (uintptr_t)readonly + next_random() % page_bytes;
     case 3:
         return next_random();
     case 4:
@@ -272,7 +273,7 @@ use_up_memory(void)
 
         if (at == MAP_FAILED)
             _exit(errno == ENOMEM ? 0 : 1);
-        for (size_t i = 0; i < 1 << 24; i += 4096)
+        for (size_t i = 0; i < 1 << 24; i += page_bytes)
             at[i] = 1;
     }
 }
@@ -312,15 +313,15 @@ static void
 use_up_regions(void)
 {
     size_t pages = 200000;
-    char *at =
-        mmap(NULL, pages * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *at = mmap(NULL, pages * page_bytes, PROT_NONE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     size_t done = 0;
 
-    while (done < pages && mprotect(at + done * 4096, 4096, PROT_READ) == 0)
+    while (done < pages && mprotect(at + done * page_bytes, page_bytes, PROT_READ) == 0)
         done += 2;
     if (done >= pages || errno != ENOMEM)
         _exit(1);
-    _exit(munmap(at, pages * 4096) == 0 ? 0 : 1);
+    _exit(munmap(at, pages * page_bytes) == 0 ? 0 : 1);
 }
 
 static void
@@ -389,14 +390,16 @@ main(int argc, char **argv)
     static unsigned char canary[65536];
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
     unsigned children = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : 30;
-    char *pages = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    char *pages =
+        mmap(NULL, 3 * page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     memset(canary, 0xa5, sizeof(canary));
     random_state = seed * 0x9e3779b97f4a7c15ull | 1;
-    edge = pages + 4096;
-    munmap(edge, 4096);
-    readonly = pages + 2 * 4096;
-    mprotect(readonly, 4096, PROT_READ);
+    edge = pages + page_bytes;
+    munmap(edge, page_bytes);
+    readonly = pages + 2 * page_bytes;
+    mprotect(readonly, page_bytes, PROT_READ);
 
     long before = free_kb();
 

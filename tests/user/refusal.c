@@ -25,6 +25,8 @@
 
 #include "check.h"
 
+#define PAGE check_page()
+
 enum { LIMIT = 3000 };
 enum { WORKED = 0, REFUSED = 1, WRONG = 2, CONSUMED = 16 };
 
@@ -173,16 +175,16 @@ do_proc(void)
 static int
 do_mmap(void)
 {
-    char *at = mmap(NULL, 64 * 4096, PROT_READ | PROT_WRITE,
+    char *at = mmap(NULL, 64 * PAGE, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
     TRY(at != MAP_FAILED);
-    TRY(mprotect(at + 4096, 4096, PROT_READ) == 0);
-    TRY(madvise(at, 8 * 4096, MADV_DONTNEED) == 0);
-    TRY(mlock(at + 8 * 4096, 8 * 4096) == 0);
-    at = mremap(at + 16 * 4096, 16 * 4096, 64 * 4096, MREMAP_MAYMOVE);
+    TRY(mprotect(at + PAGE, PAGE, PROT_READ) == 0);
+    TRY(madvise(at, 8 * PAGE, MADV_DONTNEED) == 0);
+    TRY(mlock(at + 8 * PAGE, 8 * PAGE) == 0);
+    at = mremap(at + 16 * PAGE, 16 * PAGE, 64 * PAGE, MREMAP_MAYMOVE);
     TRY(at != MAP_FAILED);
-    TRY(munmap(at + 4096, 4096) == 0);
+    TRY(munmap(at + PAGE, PAGE) == 0);
     return WORKED;
 }
 
@@ -193,15 +195,15 @@ do_shared(void)
     volatile char *at;
 
     TRY(fd >= 0);
-    TRY(ftruncate(fd, 16 * 4096) == 0);
-    at = mmap(NULL, 16 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    TRY(ftruncate(fd, 16 * PAGE) == 0);
+    at = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     TRY(at != MAP_FAILED);
     for (int i = 0; i < 16; i++)
-        at[i * 4096] = 1;
-    at = mmap(NULL, 16 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+        at[i * PAGE] = 1;
+    at = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
     TRY(at != MAP_FAILED);
     for (int i = 0; i < 16; i++)
-        at[i * 4096] = 2;
+        at[i * PAGE] = 2;
     TRY(fork() != -1 || errno == ENOMEM || errno == EAGAIN);
     return WORKED;
 }
@@ -272,7 +274,7 @@ do_heap(void)
     char *now = sbrk(0);
 
     TRY((char *)syscall(SYS_brk, now + 300000) == now + 300000);
-    for (int i = 0; i < 300000; i += 4096)
+    for (int i = 0; i < 300000; i += PAGE)
         now[i] = 1;
     return WORKED;
 }

@@ -311,7 +311,8 @@ expect_fault(void (*access)(volatile char *), void *address, int number, int cod
 static void
 test_faults(void)
 {
-    char *page = mmap(NULL, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t bytes = (size_t)check_page();
+    char *page = mmap(NULL, 2 * bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     char *file_page;
     int fd = (int)syscall(SYS_memfd_create, "faults", 0);
 
@@ -319,21 +320,21 @@ test_faults(void)
     handle(SIGBUS, keep_and_escape, SA_NODEFER);
     expect_fault(fault_read, (void *)16, SIGSEGV, SEGV_MAPERR);
     expect_fault(fault_write, page + 5, SIGSEGV, SEGV_ACCERR);
-    munmap(page + 4096, 4096);
-    expect_fault(fault_read, page + 4096 + 7, SIGSEGV, SEGV_MAPERR);
-    mprotect(page, 4096, PROT_NONE);
+    munmap(page + bytes, bytes);
+    expect_fault(fault_read, page + bytes + 7, SIGSEGV, SEGV_MAPERR);
+    mprotect(page, bytes, PROT_NONE);
     expect_fault(fault_read, page, SIGSEGV, SEGV_ACCERR);
     CHECK(fd >= 0);
     CHECK_EQ(ftruncate(fd, 100), 0);
-    file_page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    file_page = mmap(NULL, 2 * bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     CHECK(file_page != MAP_FAILED);
     fault_write(file_page + 99);
-    expect_fault(fault_write, file_page + 4096, SIGBUS, BUS_ADRERR);
+    expect_fault(fault_write, file_page + bytes, SIGBUS, BUS_ADRERR);
     CHECK_EQ(ftruncate(fd, 0), 0);
     expect_fault(fault_read, file_page, SIGBUS, BUS_ADRERR);
     close(fd);
-    munmap(file_page, 8192);
-    munmap(page, 4096);
+    munmap(file_page, 2 * bytes);
+    munmap(page, bytes);
     signal(SIGSEGV, SIG_DFL);
     signal(SIGBUS, SIG_DFL);
 }
