@@ -70,6 +70,12 @@ soak-heap: setup
 	@cmake --build --preset hosted --target quire-malloc test_heap
 	@tests/preload/programs.sh --long
 
+# Frames and heap beside the best, and what they were meant to reach: one table.
+.PHONY: bench-goals
+
+bench-goals: setup
+	@bench/goals
+
 # The frame allocator beside a free list and a textbook buddy, at 16 GiB alone, how it scales, and
 # what colours give.
 .PHONY: bench-frames

@@ -18,6 +18,7 @@
 
 #include <arch.h>
 #include <boot.h>
+#include <hugetlb.h>
 #include <kstring.h>
 #include <memory.h>
 #include <platform.h>
@@ -465,6 +466,7 @@ vm_init(void)
     config.objects = memory.objects;
     memory.vm = instance_alloc(qr_vm_size(), "address spaces");
     must(qr_vm_init(memory.vm, &config), "address spaces");
+    hugetlb_init();
 }
 
 void
@@ -497,6 +499,7 @@ memory_init(void)
     vm_init();
     qr_frames_set_reclaim(memory.frames, reclaim, NULL);
     qr_reclaim_attach(memory.vm);
+    hugetlb_fill();
     qr_frames_stats(memory.frames, &stats);
     printk("memory: %zu frames, %zu free, %zu reserved, %zu KiB of descriptors\n", stats.total,
            stats.free, stats.reserved, stats.metadata_bytes >> 10);

@@ -332,7 +332,8 @@ enum qr_policy_mode {
  * is the default everywhere.  @p next is the only field that an allocation changes.
  */
 struct qr_policy {
-    uint8_t mode; /**< enum qr_policy_mode */
+    uint8_t mode;  /**< enum qr_policy_mode */
+    uint16_t home; /**< BIND, PREFERRED_MANY: 1 + the node to start from; 0: the CPU's own */
     struct qr_node_set nodes;
     uint8_t weight[CONFIG_MAX_NODES]; /**< WEIGHTED; 0 counts as 1 */
     _Atomic uint32_t next;            /**< the turn of a page without an index of its own */

@@ -90,6 +90,13 @@ QR_MUST_USE enum qr_status qr_object_get_page(struct qr_object *object, size_t i
                                               enum qr_object_get_page_mode mode,
                                               struct qr_frame **out_frame);
 /**
+ * Make @p frame, which nobody else has, page @p index of a memory object that has none there.  The
+ * object takes a reference of its own.  Never sleeps.
+ * @return QR_OK; QR_ERR_EXISTS; QR_ERR_RANGE (past the end); QR_ERR_NO_MEMORY
+ */
+QR_MUST_USE enum qr_status qr_object_add_page(struct qr_object *object, size_t index,
+                                              struct qr_frame *frame);
+/**
  * The cached, up-to-date pages among [first, first + count) in one step, never sleeping:
  * @p out_frames[i] is page first + i with a reference for the caller, or NULL.
  * @return how many are there (for fault-around)

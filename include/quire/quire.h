@@ -14,6 +14,7 @@
 #include <quire/frame.h>
 #include <quire/heap.h>
 #include <quire/list.h>
+#include <quire/listener.h>
 #include <quire/lock.h>
 #include <quire/object.h>
 #include <quire/port.h>

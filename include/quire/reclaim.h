@@ -21,6 +21,28 @@
 QR_MUST_USE enum qr_status qr_frame_migrate(struct qr_vm *vm, struct qr_frame *frame,
                                             struct qr_frame *target);
 
+/** Pages of a range that are to be on other nodes. */
+struct qr_move_request {
+    qr_va start;
+    size_t bytes;
+    struct qr_node_set from; /**< pages of these nodes alone */
+    struct qr_policy *to;    /**< where they go; NULL: near this CPU */
+    bool shared;             /**< those of objects that others map too */
+};
+struct qr_move_result {
+    size_t moved, failed; /**< pages */
+    size_t no_memory;     /**< of the failed ones: for want of a frame */
+};
+/** What cannot be moved now stays.  Takes the space's lock for reading.  Context: thread. */
+void qr_space_move_pages(struct qr_space *space, const struct qr_move_request *request,
+                         struct qr_move_result *out_result);
+/**
+ * The node of the page at @p va.
+ * @return QR_ERR_FAULT not mapped, or nobody's page (the zero page, a device); QR_ERR_NOT_FOUND
+ *         not in memory
+ */
+QR_MUST_USE enum qr_status qr_space_page_node(struct qr_space *space, qr_va va, unsigned *out_node);
+
 struct qr_compact_request {
     int node;       /**< -1: all */
     unsigned order; /**< stop when a run of 2^order is free; 0: as much as can be had */

@@ -12,6 +12,7 @@
  */
 
 #ifndef __cplusplus
+#include <quire/hugetlb.h>
 #include <quire/space.h>
 #include <quire/vmalloc.h>
 #include <quire/writer.h>
@@ -30,6 +31,7 @@ struct qr_report {
     struct qr_heap *heap;
     struct qr_objects *objects;
     struct qr_vm *vm;
+    struct qr_hugetlb *hugetlb;
     struct qr_vmalloc *vmalloc[QR_REPORT_VMALLOC_MAX]; /**< by address */
     /** Describe @p file and write its path into @p name. */
     void (*describe_file)(void *file, struct qr_report_file *out_file, struct qr_writer *name);
@@ -74,6 +76,9 @@ void qr_report_smaps(const struct qr_report *report, struct qr_space *space,
                      struct qr_writer *writer);
 void qr_report_smaps_rollup(const struct qr_report *report, struct qr_space *space,
                             struct qr_writer *writer);
+/** @param thread  the policy of the space's thread, for regions without one; may be NULL */
+void qr_report_numa_maps(const struct qr_report *report, struct qr_space *space,
+                         struct qr_mempolicy *thread, struct qr_writer *writer);
 void qr_report_statm(struct qr_space *space, struct qr_writer *writer);
 /** The Vm*, Rss* lines of /proc/PID/status. */
 void qr_report_status(struct qr_space *space, struct qr_writer *writer);

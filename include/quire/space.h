@@ -11,12 +11,14 @@
 #ifndef __cplusplus
 #include <quire/heap.h>
 #include <quire/object.h>
+#include <quire/policy.h>
 #include <quire/tlb.h>
 #include <quire/tree.h>
 
 /* ---- The machine's part -------------------------------------------------- */
 
-struct qr_vm; /* what all spaces of a machine share; src/space/vm.h */
+struct qr_listener; /* quire/listener.h */
+struct qr_vm;       /* what all spaces of a machine share; src/space/vm.h */
 
 /** Where user addresses live; one a machine or one a space (compat, tests). */
 struct qr_layout {
@@ -132,6 +134,10 @@ enum qr_region_flag {
     QR_REGION_VDSO = 1 << 18,          /**< reported as [vdso] */
     QR_REGION_HUGETLB = 1 << 19,       /**< its object has huge pages; set by the library */
     QR_REGION_HUGETLB_OWNER = 1 << 20, /**< ... and its private copies are promised; likewise */
+    /* A listener is told of these faults (quire/listener.h); set by the library. */
+    QR_REGION_WATCH_MISSING = 1 << 28,
+    QR_REGION_WATCH_WRITE = 1 << 29,
+    QR_REGION_WATCH_MINOR = 1 << 30,
 };
 
 /**
@@ -151,8 +157,10 @@ struct qr_region {
     struct qr_object *object; /* one reference; NULL: private anonymous */
     size_t object_page;       /* object's page at start */
     struct qr_mapping mapping;
-    void *file;              /* the host's file, for names in reports; host's reference */
-    size_t hugetlb_reserved; /* huge pages that it is promised; the pool's lock */
+    size_t hugetlb_reserved;      /* huge pages that it is promised; the pool's lock */
+    void *file;                   /* the host's file, for names in reports; host's reference */
+    struct qr_mempolicy *policy;  /* one reference; NULL: the thread's */
+    struct qr_listener *listener; /* one reference; NULL: nobody is told of faults */
 };
 
 /** What the host does with its file pointer when regions are copied, split or dropped. */
@@ -358,6 +366,33 @@ QR_MUST_USE enum qr_status qr_space_sync(struct qr_space *space, qr_va start, si
  */
 QR_MUST_USE enum qr_status qr_space_populate(struct qr_space *space, qr_va start, size_t bytes,
                                              bool write);
+
+/** What qr_space_set_policy() minds. */
+enum qr_policy_flag {
+    QR_POLICY_HOLES = 1 << 0,  /**< holes are fine */
+    QR_POLICY_STRICT = 1 << 1, /**< pages that are elsewhere are an error */
+};
+/**
+ * The policy of a range from now on, as mbind; of the objects of shared memory there, too.
+ * Pages that are there stay: qr_space_move_pages().
+ * @param policy  NULL: the thread's again; references are taken
+ * @return QR_ERR_FAULT a hole; QR_ERR_IO STRICT met a page on none of @p allowed; QR_ERR_RANGE
+ *         misaligned: nothing changed; QR_ERR_LIMIT too many regions, no memory: what lies before
+ *         is changed
+ */
+QR_MUST_USE enum qr_status qr_space_set_policy(struct qr_space *space, qr_va start, size_t bytes,
+                                               struct qr_mempolicy *policy,
+                                               const struct qr_node_set *allowed, unsigned flags);
+/**
+ * The node from which BIND and PREFERRED_MANY start in a range, as set_mempolicy_home_node.
+ * @return QR_ERR_NOT_FOUND no region with a policy; QR_ERR_UNSUPPORTED a policy of another mode
+ *         (what lies before is changed); QR_ERR_LIMIT; QR_ERR_RANGE misaligned
+ */
+QR_MUST_USE enum qr_status qr_space_set_home_node(struct qr_space *space, qr_va start, size_t bytes,
+                                                  unsigned node);
+/** The policy at @p va with a reference (NULL: the thread's); QR_ERR_FAULT nothing is mapped. */
+QR_MUST_USE enum qr_status qr_space_get_policy(struct qr_space *space, qr_va va,
+                                               struct qr_mempolicy **out_policy);
 
 /** A copy-on-write copy with the same layout.  On failure nothing remains and nothing changed. */
 QR_MUST_USE enum qr_status qr_space_fork(struct qr_space *space, struct qr_space **out_child);

@@ -223,6 +223,7 @@ static const struct text_node process_nodes[] = {
     {.name = "maps", .mode = 0444, .show = proc_show_maps},
     {.name = "smaps", .mode = 0444, .show = proc_show_smaps},
     {.name = "smaps_rollup", .mode = 0444, .show = proc_show_smaps_rollup},
+    {.name = "numa_maps", .mode = 0444, .show = proc_show_numa_maps},
     {.name = "statm", .mode = 0444, .show = proc_show_statm},
     {.name = "status", .mode = 0444, .show = proc_show_status},
     {.name = "stat", .mode = 0444, .show = proc_show_stat},

@@ -8,6 +8,7 @@
 
 #include "proc_pid.h"
 
+#include <quire/policy.h>
 #include <quire/report.h>
 
 #include "arch.h"
@@ -36,6 +37,28 @@ enum { USER_HZ = 100, DUMP_CHUNK = 4096, DUMP_LIMIT = 1 << 20 };
 WITH_SPACE(maps, qr_report_maps(kernel_report(), mm->space, writer))
 WITH_SPACE(smaps, qr_report_smaps(kernel_report(), mm->space, writer))
 WITH_SPACE(smaps_rollup, qr_report_smaps_rollup(kernel_report(), mm->space, writer))
+
+void
+proc_show_numa_maps(const struct text_target *target, struct qr_writer *writer)
+{
+    struct mm *mm = mm_of_process(target->process);
+    struct thread *thread = target->thread;
+    struct qr_mempolicy *policy = NULL;
+
+    if (mm == NULL)
+        return;
+    if (thread != NULL)
+        thread_ref(thread);
+    else
+        thread = thread_find(target->process->id);
+    if (thread != NULL) {
+        policy = mm_thread_policy_get(thread);
+        thread_put(thread);
+    }
+    qr_report_numa_maps(kernel_report(), mm->space, policy, writer);
+    qr_mempolicy_put(policy);
+    mm_put(mm);
+}
 
 void
 proc_show_statm(const struct text_target *target, struct qr_writer *writer)

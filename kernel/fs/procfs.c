@@ -13,6 +13,7 @@
 
 #include "arch.h"
 #include "boot.h"
+#include "hugetlb.h"
 #include "memory.h"
 #include "proc.h"
 #include "proc_ipc.h"
@@ -520,12 +521,13 @@ sys_tree_add(struct dentry *root)
 {
     struct dentry *sys = text_directory_add(root, "sys");
     struct dentry *kernel = sys == NULL ? NULL : text_directory_add(sys, "kernel");
+    struct dentry *vm = sys == NULL ? NULL : text_directory_add(sys, "vm");
 
     return kernel != NULL && text_nodes_add(kernel, kernel_nodes, QR_ARRAY_COUNT(kernel_nodes)) &&
            proc_ipc_add(root, kernel) &&
            subtree_add(kernel, "random", random_nodes, QR_ARRAY_COUNT(random_nodes)) &&
-           subtree_add(sys, "vm", vm_nodes, QR_ARRAY_COUNT(vm_nodes)) &&
-           subtree_add(sys, "fs", fs_nodes, QR_ARRAY_COUNT(fs_nodes));
+           vm != NULL && text_nodes_add(vm, vm_nodes, QR_ARRAY_COUNT(vm_nodes)) &&
+           hugetlb_sysctls_add(vm) && subtree_add(sys, "fs", fs_nodes, QR_ARRAY_COUNT(fs_nodes));
 }
 
 static int64_t

@@ -292,7 +292,7 @@ fcntl_file(struct file *file, int command, uint64_t argument)
     case F_ADD_SEALS:
         return file->mode & FILE_WRITE ? tmpfs_seal(file->inode, (uint32_t)argument) : -EPERM;
     case F_GET_SEALS:
-        return file->ops == &tmpfs_file_ops ? (int64_t)file->inode->seals : -EINVAL;
+        return tmpfs_has_seals(file->inode) ? (int64_t)file->inode->seals : -EINVAL;
     default:
         return -EINVAL;
     }
@@ -447,7 +447,8 @@ sys_memfd_create(const struct syscall_args *args)
     uint32_t flags = (uint32_t)args->arg[1];
     struct file *file;
 
-    if (flags & ~(MFD_CLOEXEC | MFD_ALLOW_SEALING)) {
+    if (flags & ~(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB |
+                  (flags & MFD_HUGETLB ? MFD_HUGE_SIZE : 0))) {
         return -EINVAL;
     }
     int64_t length = user_read_string(name, args->arg[0], sizeof name);

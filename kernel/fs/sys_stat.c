@@ -5,6 +5,7 @@
 
 #include "abi_stat.h"
 #include "fs.h"
+#include "hugetlb.h"
 #include "proc.h"
 #include "syscall.h"
 #include "tmpfs.h"
@@ -24,9 +25,15 @@ device_encode(uint32_t device)
 static uint64_t
 blocks_of(const struct inode *inode)
 {
-    bool has_object = S_ISTYPE(inode->mode, S_IFREG) && inode->file_ops == &tmpfs_file_ops;
+    return tmpfs_has_seals(inode) ? tmpfs_inode_pages(inode) * (FS_PAGE_BYTES / 512) : 0;
+}
 
-    return has_object ? tmpfs_inode_pages(inode) * (FS_PAGE_BYTES / 512) : 0;
+static uint32_t
+block_bytes_of(const struct inode *inode)
+{
+    uint64_t huge = hugetlb_inode_page_bytes(inode);
+
+    return huge != 0 ? (uint32_t)huge : FS_PAGE_BYTES;
 }
 
 static uint64_t
@@ -56,7 +63,7 @@ stat_write(struct inode *inode, uint64_t user)
         .st_gid = inode->gid,
         .st_rdev = device_encode(inode->rdev),
         .st_size = (int64_t)size_of(inode),
-        .st_blksize = FS_PAGE_BYTES,
+        .st_blksize = block_bytes_of(inode),
         .st_blocks = (int64_t)blocks_of(inode),
         .st_atim = inode->accessed,
         .st_mtim = inode->modified,
@@ -131,7 +138,7 @@ statx_write(struct inode *inode, uint64_t user)
     inode_refresh(inode);
     struct abi_statx statx = {
         .mask = STATX_BASIC_STATS,
-        .blksize = FS_PAGE_BYTES,
+        .blksize = block_bytes_of(inode),
         .nlink = inode->links,
         .uid = inode->uid,
         .gid = inode->gid,

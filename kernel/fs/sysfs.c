@@ -22,6 +22,7 @@
 #include <quire/report.h>
 
 #include "arch.h"
+#include "hugetlb.h"
 #include "memory.h"
 #include "node_access.h"
 #include "proc.h"
@@ -125,6 +126,28 @@ show_cpulist(const struct text_target *target, struct qr_writer *writer)
     qr_writer_printf(writer, "\n");
 }
 
+/* ---- /sys/kernel/mm/mempolicy ---------------------------------------------------------------- */
+
+static void
+show_weight(const struct text_target *target, struct qr_writer *writer)
+{
+    qr_writer_printf(writer, "%u\n", mm_node_weight((unsigned)target->inode->key_more));
+}
+
+/* 1 to 255; an empty line is the default. */
+static int64_t
+store_weight(const struct text_target *target, const char *text, size_t length)
+{
+    uint64_t weight = 1;
+
+    if (length > 0 && text[0] != '\n' &&
+        (decimal_parse(text, length, &weight) == 0 || weight == 0 || weight > 255)) {
+        return -EINVAL;
+    }
+    mm_set_node_weight((unsigned)target->inode->key_more, (unsigned)weight);
+    return 0;
+}
+
 static const struct text_node node_nodes[] = {
     {.name = "online", .mode = 0444, .show = show_nodes},
     {.name = "possible", .mode = 0444, .show = show_nodes},
@@ -146,6 +169,22 @@ static const struct text_node own_nodes[] = {
 };
 
 static bool
+weights_add(struct dentry *directory)
+{
+    static const struct text_node weight = {
+        .mode = 0644, .show = show_weight, .store = store_weight};
+    char name[16];
+
+    for (unsigned i = 0; i < node_count(); i++) {
+        snprintf(name, sizeof name, "node%u", i);
+        if (!text_node_add(directory, name, &weight, i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
 node_directories_add(struct dentry *parent)
 {
     char name[16];
@@ -159,6 +198,9 @@ node_directories_add(struct dentry *parent)
                 !text_node_add(directory, own_nodes[f].name, &own_nodes[f], i)) {
                 return false;
             }
+        }
+        if (!hugetlb_node_nodes_add(directory, i)) {
+            return false;
         }
     }
     return node_access_add(parent, node_count());
@@ -212,6 +254,7 @@ sys_tree_add(struct dentry *root)
     static const char *const cpu_path[] = {"devices", "system", "cpu"};
     static const char *const console_path[] = {"class", "tty", "console"};
     static const char *const huge_path[] = {"kernel", "mm", "transparent_hugepage"};
+    static const char *const weight_path[] = {"kernel", "mm", "mempolicy", "weighted_interleave"};
     static const char *const debug_path[] = {"kernel", "debug"};
     static const char *const block_path[] = {"block"};
     static const char *const fs_path[] = {"fs"};
@@ -219,15 +262,16 @@ sys_tree_add(struct dentry *root)
     struct dentry *cpu = text_path_add(root, cpu_path, 3);
     struct dentry *console = text_path_add(root, console_path, 3);
     struct dentry *huge = text_path_add(root, huge_path, 3);
+    struct dentry *weights = text_path_add(root, weight_path, 4);
 
-    return node != NULL && cpu != NULL && console != NULL && huge != NULL &&
-           text_path_add(root, debug_path, 2) != NULL &&
+    return node != NULL && cpu != NULL && console != NULL && huge != NULL && weights != NULL &&
+           weights_add(weights) && text_path_add(root, debug_path, 2) != NULL &&
            text_path_add(root, block_path, 1) != NULL && text_path_add(root, fs_path, 1) != NULL &&
            text_nodes_add(node, node_nodes, QR_ARRAY_COUNT(node_nodes)) &&
            node_directories_add(node) &&
            text_nodes_add(cpu, cpu_nodes, QR_ARRAY_COUNT(cpu_nodes)) && cpu_directories_add(cpu) &&
            text_nodes_add(console, console_nodes, QR_ARRAY_COUNT(console_nodes)) &&
-           text_nodes_add(huge, huge_nodes, QR_ARRAY_COUNT(huge_nodes));
+           hugetlb_nodes_add(root) && text_nodes_add(huge, huge_nodes, QR_ARRAY_COUNT(huge_nodes));
 }
 
 /* A file system whose whole tree @fill adds. */

@@ -363,6 +363,7 @@ kernel_report(void)
     report.heap = memory.heap;
     report.objects = memory.objects;
     report.vm = memory.vm;
+    report.hugetlb = memory.hugetlb;
     for (unsigned i = 0; i < KERNEL_AREA_COUNT; i++)
         report.vmalloc[i] = memory.areas[i];
     report.describe_file = describe_file;

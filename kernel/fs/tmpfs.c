@@ -22,6 +22,7 @@
 #include <quire/frame.h>
 
 #include "fs.h"
+#include "hugetlb.h"
 #include "memory.h"
 #include "proc.h"
 #include "tmpfs.h"
@@ -554,13 +555,19 @@ tmpfs_inode_create(struct superblock *superblock, uint32_t mode, uint32_t rdev)
     return inode;
 }
 
+bool
+tmpfs_has_seals(const struct inode *inode)
+{
+    return S_ISTYPE(inode->mode, S_IFREG) &&
+           (inode->file_ops == &tmpfs_file_ops || hugetlb_inode_page_bytes(inode) != 0);
+}
+
 int64_t
 tmpfs_seal(struct inode *inode, uint32_t seals)
 {
     int64_t result = 0;
 
-    if (inode->file_ops != &tmpfs_file_ops || !S_ISTYPE(inode->mode, S_IFREG) ||
-        (seals & ~(uint32_t)F_SEALS_ALL)) {
+    if (!tmpfs_has_seals(inode) || (seals & ~(uint32_t)F_SEALS_ALL)) {
         return -EINVAL;
     }
     qr_mutex_lock(&inode->lock);
@@ -678,6 +685,25 @@ const struct superblock_type rootfs_type = {
 
 /* ---- files without a name ---------------------------------------------------------------------- */
 
+int64_t
+nameless_open(struct inode *inode, const char *label, struct file **out_file)
+{
+    struct dentry *dentry = dentry_create_anonymous(anonymous_superblock, label, inode);
+
+    if (dentry == NULL) {
+        inode_put(inode);
+        return -ENOMEM;
+    }
+    struct file *file = file_create(dentry, O_RDWR | O_LARGEFILE);
+    dentry_put(dentry);
+    if (file == NULL) {
+        return -ENOMEM;
+    }
+    file->ops = inode->file_ops;
+    *out_file = file;
+    return 0;
+}
+
 /* An empty one: for its owner it is @label. */
 static int64_t
 nameless_create(const char *label, uint32_t mode, struct file **out_file)
@@ -688,19 +714,7 @@ nameless_create(const char *label, uint32_t mode, struct file **out_file)
         return -ENOMEM;
     }
     inode->links = 0;
-    struct dentry *dentry = dentry_create_anonymous(anonymous_superblock, label, inode);
-    if (dentry == NULL) {
-        inode_put(inode);
-        return -ENOMEM;
-    }
-    struct file *file = file_create(dentry, O_RDWR | O_LARGEFILE);
-    dentry_put(dentry);
-    if (file == NULL) {
-        return -ENOMEM;
-    }
-    file->ops = &tmpfs_file_ops;
-    *out_file = file;
-    return 0;
+    return nameless_open(inode, label, out_file);
 }
 
 int64_t
@@ -709,7 +723,14 @@ vfs_create_memfd(const char *name, uint32_t flags, struct file **out_file)
     char label[NAME_MAX + 32];
 
     snprintf(label, sizeof label, "/memfd:%s (deleted)", name);
-    int64_t error = nameless_create(label, 0777, out_file);
+    int64_t error;
+    if (flags & MFD_HUGETLB) {
+        struct qr_hugetlb_pool *pool = hugetlb_pool_of_flags(flags);
+
+        error = pool == NULL ? -ENODEV : hugetlb_file_create(label, pool, 0, out_file);
+    } else {
+        error = nameless_create(label, 0777, out_file);
+    }
     if (error == 0) {
         (*out_file)->inode->seals = flags & MFD_ALLOW_SEALING ? 0 : F_SEAL_SEAL;
     }

@@ -15,10 +15,16 @@
 
 #define MFD_CLOEXEC       1u
 #define MFD_ALLOW_SEALING 2u
+#define MFD_HUGETLB       4u
+#define MFD_HUGE_SIZE     (63u << 26)
 
+/** Open @inode, which has no name, as @label for its owner; takes over the caller's reference. */
+int64_t nameless_open(struct inode *inode, const char *label, struct file **out_file);
 /** Build an empty file system of @type, for those made of tmpfs inodes. */
 int64_t tmpfs_create(const struct superblock_type *type, const char *options,
                      struct superblock **out);
+/** Whether it is a file of memory, of ordinary or huge pages. */
+bool tmpfs_has_seals(const struct inode *inode);
 /** F_ADD_SEALS. @return 0, -EINVAL, -EPERM (sealed), -EBUSY (mapped for writing) */
 int64_t tmpfs_seal(struct inode *inode, uint32_t seals);
 /** Frames that a regular file holds: st_blocks. */

@@ -23,6 +23,7 @@ struct memory {
     struct qr_vmalloc *areas[KERNEL_AREA_COUNT];
     struct qr_objects *objects;
     struct qr_vm *vm;
+    struct qr_hugetlb *hugetlb; /**< pools of huge pages */
 };
 
 extern struct memory memory;

@@ -17,7 +17,9 @@
 
 struct file;
 struct process;
+struct qr_mempolicy;
 struct qr_space;
+struct thread;
 
 /** Words of the saved auxiliary vector (/proc/PID/auxv). */
 enum { MM_AUXV_WORDS = 48 };
@@ -25,6 +27,7 @@ enum { MM_AUXV_WORDS = 48 };
 /** One user address space. Shared by the threads of a process and by vfork and CLONE_VM children. */
 struct mm {
     atomic_uint users;      /* processes, and whoever looks at it from outside */
+    atomic_uint holders;    /* of the structure: all users together, and mm_hold() */
     struct qr_space *space; /* constant */
     struct file *exe;       /* constant after exec; one reference; NULL for none */
     uint64_t code_start, code_end, data_start, data_end; /* constant after exec */
@@ -53,6 +56,12 @@ void mm_ref(struct mm *mm);
 /** The last user tears the space down; may sleep. */
 void mm_put(struct mm *mm);
 
+/** Keep the structure, not the memory: for who outlives the process. */
+void mm_hold(struct mm *mm);
+void mm_release(struct mm *mm);
+/** A user of what is held. @return false where the last user is gone, and the memory with it */
+bool mm_try_ref(struct mm *mm);
+
 /** The memory of @process with a reference, or NULL (kernel thread, zombie). */
 struct mm *mm_of_process(struct process *process);
 
@@ -73,6 +82,12 @@ size_t mm_access(struct mm *mm, uint64_t address, void *buffer, size_t n, enum m
  */
 int64_t mm_shared_place(struct mm *mm, uint64_t address, const void **out_owner,
                         uint64_t *out_place);
+
+/** The memory policy of @thread with a reference; NULL: the default. */
+struct qr_mempolicy *mm_thread_policy_get(struct thread *thread);
+/** Pages that @node gets in its turn of weighted interleaving, for policies made from now on. */
+unsigned mm_node_weight(unsigned node);
+void mm_set_node_weight(unsigned node, unsigned weight);
 
 /** Address spaces that exist: for the leak check. */
 unsigned mm_count(void);

@@ -48,6 +48,9 @@ unsigned platform_asid_count(void);
 /** The format of the kernel's and of user tables. */
 const struct qr_format *platform_format(void);
 
+/** log2 of the largest leaf that the CPUs take, at most 30; a format may have larger ones. */
+unsigned platform_leaf_shift_max(void);
+
 /** Whether every CPU takes the format's groups of leaves (see qr_cursor_map_group()). */
 bool platform_groups(void);
 

@@ -42,6 +42,7 @@
 
 struct fd_table;
 struct file;
+struct qr_mempolicy;
 struct fs_context;
 struct process;
 struct vfork_wait;
@@ -132,6 +133,7 @@ struct thread {
     uint8_t priority;                /* of a real-time policy, 1 .. 99; 0 for ordinary ones */
     struct qr_cpu_set affinity;
     struct qr_space *space; /* own: address space to load; NULL: keep whatever is loaded */
+    struct qr_mempolicy *memory_policy; /* tree to write, own; one reference; NULL: the default */
 
     atomic_uint refs;
     struct process *process;             /* const; NULL for kernel threads; counts as a reference */

@@ -10,8 +10,10 @@
 #include "calls.h"
 
 #include <quire/assert.h>
+#include <quire/hugetlb.h>
 
 #include "file.h"
+#include "hugetlb.h"
 
 #define PROT_READ      1u
 #define PROT_WRITE     2u
@@ -191,18 +193,27 @@ map_check_type(uint32_t flags)
     }
 }
 
+/* Huge pages lie on their borders, and are there at once where they are locked. */
+static void
+map_hugetlb(struct qr_map_request *request, const struct qr_hugetlb_pool *pool, uint32_t flags)
+{
+    request->align_bytes = qr_hugetlb_pool_bytes(pool);
+    if (!(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)))
+        request->hint = qr_va_of((uintptr_t)hugetlb_round_up(pool, request->hint.v));
+    if (flags & MAP_LOCKED)
+        request->flags |= QR_MAP_POPULATE;
+}
+
 /* @file: NULL for anonymous memory. */
 static int64_t
-map(const struct syscall_args *args, struct file *file)
+map(const struct syscall_args *args, struct file *file, uint64_t length)
 {
-    uint64_t address = args->arg[0], length = args->arg[1], prot = args->arg[2];
-    uint32_t flags = (uint32_t)args->arg[3];
+    uint64_t address = args->arg[0], prot = args->arg[2];
+    uint32_t flags = (uint32_t)args->arg[3] & ~(file == NULL ? 0u : MAP_ANONYMOUS);
     struct qr_map_request request = {.hint = qr_va_of(address & ~(uint64_t)QR_PAGE_MASK)};
     int64_t error;
     qr_va va;
 
-    if (flags & MAP_HUGETLB)
-        return -EINVAL;
     error = map_check_place(address, &length, flags);
     if (error == 0 && (flags & MAP_LOCKED) && !may_lock())
         error = -EPERM;
@@ -213,6 +224,8 @@ map(const struct syscall_args *args, struct file *file)
     request.bytes = length;
     request.prot = prot_of(prot);
     map_flags(&request, flags);
+    if (file != NULL && hugetlb_pool_of_file(file) != NULL)
+        map_hugetlb(&request, hugetlb_pool_of_file(file), flags);
     if (file != NULL)
         error = map_file(&request, file, prot, flags, args->arg[5], length);
     if (error == 0)
@@ -222,20 +235,48 @@ map(const struct syscall_args *args, struct file *file)
     return error != 0 ? error : (int64_t)va.v;
 }
 
+/* What is to be mapped, with a reference, or NULL; *@length in whole pages of it where these are huge. */
+static int64_t
+map_source(const struct syscall_args *args, uint64_t *length, struct file **out_file)
+{
+    uint32_t flags = (uint32_t)args->arg[3];
+    struct qr_hugetlb_pool *pool = NULL;
+
+    *out_file = NULL;
+    if (!(flags & MAP_ANONYMOUS)) {
+        *out_file = file_get((int)args->arg[4]);
+        if (*out_file == NULL)
+            return -EBADF;
+        pool = hugetlb_pool_of_file(*out_file);
+        if (pool == NULL && (flags & MAP_HUGETLB))
+            return -EINVAL;
+    } else if (flags & MAP_HUGETLB) {
+        pool = hugetlb_pool_of_flags(flags);
+        if (pool == NULL)
+            return -EINVAL;
+    }
+    if (pool == NULL)
+        return 0;
+    if (*length > mm_user_limit())
+        return -ENOMEM;
+    *length = hugetlb_round_up(pool, *length);
+    return *out_file != NULL
+               ? 0
+               : hugetlb_file_create("/anon_hugepage (deleted)", pool, *length, out_file);
+}
+
 int64_t
 sys_mmap(const struct syscall_args *args)
 {
-    struct file *file = NULL;
+    uint64_t length = args->arg[1];
+    struct file *file;
     int64_t result;
 
     if (args->arg[5] & QR_PAGE_MASK)
         return -EINVAL;
-    if (!(args->arg[3] & MAP_ANONYMOUS)) {
-        file = file_get((int)args->arg[4]);
-        if (file == NULL)
-            return -EBADF;
-    }
-    result = map(args, file);
+    result = map_source(args, &length, &file);
+    if (result == 0)
+        result = map(args, file, length);
     if (file != NULL)
         file_put(file);
     return result;
@@ -487,7 +528,7 @@ transfer_pieces(struct mm *mm, const struct user_piece *local, uint64_t local_co
     return (int64_t)total;
 }
 
-static int64_t
+int64_t
 may_access(const struct process *target)
 {
     const struct credentials *mine = &process_current()->credentials;

@@ -61,4 +61,7 @@ may_lock(void)
     return process_limit(RLIMIT_MEMLOCK) != 0 || process_has_capability(CAP_IPC_LOCK);
 }
 
+/** May the current process reach into the memory of @target? @return 0 or -EPERM */
+int64_t may_access(const struct process *target);
+
 #endif

@@ -87,6 +87,7 @@ mm_wrap(struct qr_space *space)
     if (mm == NULL)
         return NULL;
     atomic_init(&mm->users, 1);
+    atomic_init(&mm->holders, 1);
     mm->space = space;
     mm->dumpable = true;
     qr_spin_init(&mm->lock, QR_RANK_NONE);
@@ -158,8 +159,34 @@ mm_put(struct mm *mm)
     qr_space_put(mm->space);
     if (mm->exe != NULL)
         file_put(mm->exe);
+    mm_release(mm);
+}
+
+void
+mm_hold(struct mm *mm)
+{
+    atomic_fetch_add_explicit(&mm->holders, 1, memory_order_relaxed);
+}
+
+void
+mm_release(struct mm *mm)
+{
+    if (atomic_fetch_sub_explicit(&mm->holders, 1, memory_order_acq_rel) != 1)
+        return;
     kmem_free(mm);
     atomic_fetch_sub(&mm_total, 1);
+}
+
+bool
+mm_try_ref(struct mm *mm)
+{
+    unsigned users = atomic_load(&mm->users);
+
+    while (users != 0) {
+        if (atomic_compare_exchange_weak(&mm->users, &users, users + 1))
+            return true;
+    }
+    return false;
 }
 
 static size_t
@@ -199,8 +226,10 @@ mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access)
 
     if (thread->process == NULL || thread->space == NULL)
         return PAGE_FAULT_UNMAPPED;
-    if (frame_from_user(frame))
+    if (frame_from_user(frame)) {
+        fault.user_mode = true;
         fault.stack_pointer = qr_va_of(frame_sp(frame));
+    }
     thread->minor_faults++;
     do {
         result = qr_fault_handle(thread->space, &fault);
@@ -216,6 +245,8 @@ mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access)
     case QR_FAULT_NO_MEMORY: /* who is about to be killed needs no second reason */
         return frame_from_user(frame) && signal_is_fatal_pending() ? PAGE_FAULT_DONE
                                                                    : PAGE_FAULT_NO_MEMORY;
+    case QR_FAULT_INTERRUPTED: /* the signal comes first, then the instruction again */
+        return fault.user_mode ? PAGE_FAULT_DONE : PAGE_FAULT_BUS;
     case QR_FAULT_BEYOND_END:
     case QR_FAULT_POISON:
     default:

@@ -9,6 +9,7 @@
 #include "proc_private.h"
 
 #include <quire/assert.h>
+#include <quire/policy.h>
 
 #include "abi_errno.h"
 #include "arch_abi.h"
@@ -105,6 +106,7 @@ thread_put(struct thread *thread)
         process_put(thread->process);
     if (thread->kernel_entry == NULL)
         atomic_fetch_sub(&thread_total, 1);
+    qr_mempolicy_put(thread->memory_policy);
     kmem_free(thread);
 }
 
@@ -276,6 +278,8 @@ clone_thread_fields(struct thread *child, const struct thread *self,
     child->affinity = self->affinity;
     child->blocked = self->blocked;
     child->timer_slack_ns = self->timer_slack_ns;
+    qr_mempolicy_get(self->memory_policy);
+    child->memory_policy = self->memory_policy;
     if (!(request->flags & CLONE_VM) || (request->flags & CLONE_VFORK))
         child->altstack = self->altstack;
     if (!(request->flags & CLONE_VM)) {

@@ -14,10 +14,15 @@ qr_fault_take_frame(struct fault_ctx *ctx, unsigned alloc_flags)
 {
     struct qr_frame *frame = ctx->spare;
 
-    if (frame == NULL)
-        return qr_frame_alloc(ctx->vm->config.frames, alloc_flags | QR_ALLOC_ATOMIC |
-                                                          QR_ALLOC_NO_REPORT | QR_ALLOC_MOVABLE |
-                                                          QR_ALLOC_HIGH);
+    if (frame == NULL) {
+        struct qr_mempolicy *policy = fault_policy(ctx);
+
+        alloc_flags |= QR_ALLOC_ATOMIC | QR_ALLOC_NO_REPORT | QR_ALLOC_MOVABLE | QR_ALLOC_HIGH;
+        if (qr_likely(policy == NULL))
+            return qr_frame_alloc(ctx->vm->config.frames, alloc_flags);
+        return qr_frame_alloc_policy(ctx->vm->config.frames, &policy->policy, fault_place(ctx), 0,
+                                     alloc_flags);
+    }
     ctx->spare = NULL;
     if ((alloc_flags & QR_ALLOC_ZERO) != 0)
         qr_frame_clear(ctx->vm->config.frames, frame);
@@ -46,8 +51,8 @@ qr_fault_install_private(struct fault_ctx *ctx, struct qr_frame *frame)
     ctx->frame = frame;
 }
 
-static void
-install_zero(struct fault_ctx *ctx)
+void
+qr_fault_install_zero(struct fault_ctx *ctx)
 {
     struct qr_leaf leaf = {
         .pa = ctx->vm->zero_pa,
@@ -70,16 +75,20 @@ fault_table_is_empty(const struct fault_ctx *ctx)
 enum fault_step
 qr_fault_anonymous(struct fault_ctx *ctx)
 {
-    if (qr_unlikely(fault_table_is_empty(ctx)) && qr_fault_wants_huge(ctx)) {
-        enum fault_step step = qr_fault_huge(ctx);
+    enum fault_step step;
 
+    if (fault_is_watched(ctx, QR_REGION_WATCH_MISSING) &&
+        qr_fault_tell(ctx, QR_WATCH_MISSING, &step))
+        return step;
+    if (qr_unlikely(fault_table_is_empty(ctx)) && qr_fault_wants_huge(ctx)) {
+        step = qr_fault_huge(ctx);
         if (step != FAULT_NEXT)
             return step;
     }
     if (qr_cursor_prepare(&ctx->cursor, ctx->va, 0) != QR_OK)
         return FAULT_WAIT_MEMORY;
     if (!fault_is_write(ctx)) {
-        install_zero(ctx);
+        qr_fault_install_zero(ctx);
         return FAULT_DONE;
     }
     struct qr_frame *frame = qr_fault_take_frame(ctx, QR_ALLOC_ZERO);

@@ -62,14 +62,17 @@ fault_unlock(struct fault_ctx *ctx)
 
 /* Nothing is locked.  @return whether to try again */
 static bool
-fault_wait_memory(struct fault_ctx *ctx, unsigned waits)
+fault_wait_memory(struct fault_ctx *ctx, struct qr_mempolicy *policy, size_t place, unsigned waits)
 {
     struct qr_frame *frame = NULL;
+    unsigned flags = QR_ALLOC_MOVABLE;
 
     /* After the first try it may be a table that is missing: these are not in high memory. */
+    if (waits == 0)
+        flags |= QR_ALLOC_HIGH;
     if (waits < FAULT_MEMORY_WAITS)
-        frame = qr_frame_alloc(ctx->vm->config.frames,
-                               QR_ALLOC_MOVABLE | (waits == 0 ? (unsigned)QR_ALLOC_HIGH : 0));
+        frame = qr_frame_alloc_policy(ctx->vm->config.frames,
+                                      policy == NULL ? NULL : &policy->policy, place, 0, flags);
     if (frame == NULL) {
         ctx->outcome = QR_FAULT_NO_MEMORY;
         return false;
@@ -103,14 +106,20 @@ fault_wait_page(struct fault_ctx *ctx, struct qr_object *object, size_t index)
 static bool
 fault_end_attempt(struct fault_ctx *ctx, enum fault_step step, unsigned *memory_waits)
 {
+    struct qr_mempolicy *policy = NULL;
     struct qr_object *object = NULL;
     size_t index = 0;
+    bool again = true;
     bool grow = step == FAULT_RESTART && ctx->want_write;
 
     if (step == FAULT_WAIT_PAGE) {
         object = ctx->region->object;
         index = qr_region_object_page(ctx->region, ctx->va);
         qr_object_get(object);
+    } else if (step == FAULT_WAIT_MEMORY || step == FAULT_WAIT_HUGE) {
+        policy = fault_policy(ctx);
+        index = fault_place(ctx);
+        qr_mempolicy_get(policy);
     }
     fault_unlock(ctx);
     ctx->lock_for_write = grow;
@@ -122,12 +131,15 @@ fault_end_attempt(struct fault_ctx *ctx, enum fault_step step, unsigned *memory_
     ctx->region = NULL;
     ctx->frame = NULL; /* what an attempt saw means nothing once it is over */
     if (step == FAULT_WAIT_MEMORY)
-        return fault_wait_memory(ctx, (*memory_waits)++);
-    if (step == FAULT_WAIT_PAGE)
-        return fault_wait_page(ctx, object, index);
-    if (step == FAULT_WAIT_HUGE)
-        qr_fault_wait_huge(ctx);
-    return true;
+        again = fault_wait_memory(ctx, policy, index, (*memory_waits)++);
+    else if (step == FAULT_WAIT_PAGE)
+        again = fault_wait_page(ctx, object, index);
+    else if (step == FAULT_WAIT_HUGE)
+        qr_fault_wait_huge(ctx, policy, index);
+    else if (step == FAULT_WAIT_LISTENER)
+        again = qr_fault_wait_listener(ctx);
+    qr_mempolicy_put(policy);
+    return again;
 }
 
 /* The first attempt ended with @step and something to give back or to wait for. */
@@ -157,6 +169,10 @@ qr_fault_begin(struct fault_ctx *ctx, struct qr_space *space, qr_va va, unsigned
     ctx->access = access & (QR_ACCESS_READ | QR_ACCESS_WRITE | QR_ACCESS_EXEC);
     ctx->key_violation = false;
     ctx->probe = false;
+    ctx->user_mode = false;
+    ctx->offset = va.v & QR_PAGE_MASK;
+    ctx->page_absent = false;
+    ctx->protect = false;
     ctx->force = false;
     ctx->want_frame = false;
     ctx->lock_for_write = false;
@@ -192,6 +208,7 @@ qr_fault_handle(struct qr_space *space, const struct qr_fault *fault)
 
     qr_fault_begin(&ctx, space, fault->va, fault->access);
     ctx.key_violation = fault->key_violation;
+    ctx.user_mode = fault->user_mode;
     fault_count(&ctx, QR_EVENT_FAULT);
     return qr_fault_run(&ctx);
 }

@@ -4,6 +4,7 @@
 
 /* The stages of a fault and what they share; driver.c has the theory. */
 
+#include "object/objects.h"
 #include "space/region.h"
 
 #include <quire/arch.h>
@@ -17,7 +18,8 @@ enum fault_step {
     FAULT_WAIT_MEMORY, /* drop everything, find a frame, start again */
     FAULT_WAIT_PAGE,   /* drop everything, have the object read the page, start again */
     FAULT_WAIT_HUGE,   /* drop everything, find the frames of a huge page, start again */
-    FAULT_NEED_PAGE,   /* within resolve: the object's page first, without the cursor */
+    FAULT_WAIT_LISTENER, /* drop everything, sleep until ctx->waiter is woken, start again */
+    FAULT_NEED_PAGE,     /* within resolve: the object's page first, without the cursor */
 };
 
 #define FAULT_AROUND_MAX 16
@@ -30,6 +32,8 @@ struct fault_ctx {
     unsigned access; /* READ, WRITE, EXEC */
     bool key_violation;
     bool probe;      /* no hardware fault behind it: populate, get_frame */
+    bool user_mode;  /* user code did it */
+    size_t offset;   /* of the address in its page */
     bool force;      /* past missing rights, as a debugger */
     bool want_frame; /* ... with a reference, in @frame */
 
@@ -44,7 +48,11 @@ struct fault_ctx {
     struct qr_frame *page;  /* the object's page, with a reference; to be re-validated */
     struct qr_frame *around[FAULT_AROUND_MAX]; /* its cached neighbours, with references */
     size_t around_count;
-    qr_va around_va; /* of around[0] */
+    qr_va around_va;          /* of around[0] */
+    bool page_absent;         /* the object had none, and a listener may want to know */
+    bool protect;             /* the entry said: not to be written unseen */
+    struct qr_listener *told; /* where ctx->waiter is queued, with a reference */
+    struct qr_waiter waiter;
 
     /* The open transaction. */
     struct qr_cursor cursor;
@@ -79,7 +87,15 @@ bool qr_fault_wants_huge(const struct fault_ctx *ctx);
 /* Map one; FAULT_NEXT: it cannot be, map a small one. */
 enum fault_step qr_fault_huge(struct fault_ctx *ctx);
 /* Nothing is locked: get what the next attempt needs for one. */
-void qr_fault_wait_huge(struct fault_ctx *ctx);
+void qr_fault_wait_huge(struct fault_ctx *ctx, struct qr_mempolicy *policy, size_t place);
+
+/*
+ * Is the fault one of @kind that the region's listener is told of?  Then the waiter is queued, or the
+ * outcome stands, and *out_step says so.  The cursor that showed the entry is open.
+ */
+bool qr_fault_tell(struct fault_ctx *ctx, enum qr_watch kind, enum fault_step *out_step);
+/* Sleep until woken; nothing is locked.  @return whether to try again */
+bool qr_fault_wait_listener(struct fault_ctx *ctx);
 
 /* All of resolve where the region has huge pages; no cursor is open.  Sleeps while another
  * fault handles the same page. */
@@ -89,10 +105,29 @@ enum fault_step qr_fault_hugetlb(struct fault_ctx *ctx);
 enum fault_step qr_fault_fetch_page(struct fault_ctx *ctx);
 void qr_fault_drop_pages(struct fault_ctx *ctx);
 
+/* The policy under which the fault's private page is placed, borrowed; NULL: the default.  S. */
+static inline struct qr_mempolicy *
+fault_policy(const struct fault_ctx *ctx)
+{
+    struct qr_mempolicy *policy = ctx->region->policy;
+
+    return policy != NULL ? policy : qr_objects_thread_policy(ctx->vm->config.objects);
+}
+
+/* A page's place in its mapping, for interleaving: in the object, or by address. */
+static inline size_t
+fault_place(const struct fault_ctx *ctx)
+{
+    return qr_region_is_anonymous(ctx->region) ? ctx->va.v >> QR_PAGE_SHIFT
+                                               : qr_region_object_page(ctx->region, ctx->va);
+}
+
 /* A frame of our own, without sleeping; NULL: the stage returns FAULT_WAIT_MEMORY. */
 struct qr_frame *qr_fault_take_frame(struct fault_ctx *ctx, unsigned alloc_flags);
 /* Set a leaf for the private frame @frame, which is ours alone; prepare succeeded. */
 void qr_fault_install_private(struct fault_ctx *ctx, struct qr_frame *frame);
+/* Set a read-only leaf for the frame of zeroes; prepare succeeded. */
+void qr_fault_install_zero(struct fault_ctx *ctx);
 
 static inline enum fault_step
 fault_end(struct fault_ctx *ctx, enum qr_fault_outcome outcome)
@@ -107,6 +142,12 @@ fault_publish_code(const struct qr_leaf *leaf)
 {
     if (qr_unlikely((leaf->prot & QR_PROT_EXEC) != 0))
         (void)qr_arch_code_written(leaf->pa, QR_PAGE_SIZE);
+}
+
+static inline bool
+fault_is_watched(const struct fault_ctx *ctx, unsigned region_flag)
+{
+    return qr_unlikely((ctx->region->flags & region_flag) != 0);
 }
 
 static inline bool

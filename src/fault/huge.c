@@ -28,7 +28,7 @@ huge_shows_zero(const struct fault_ctx *ctx)
 }
 
 void
-qr_fault_wait_huge(struct fault_ctx *ctx)
+qr_fault_wait_huge(struct fault_ctx *ctx, struct qr_mempolicy *policy, size_t place)
 {
     bool ready;
 
@@ -37,7 +37,7 @@ qr_fault_wait_huge(struct fault_ctx *ctx)
         ready = qr_huge_zero_ready(ctx->vm);
     } else {
         if (ctx->huge == NULL)
-            ctx->huge = qr_huge_alloc(ctx->vm);
+            ctx->huge = qr_huge_alloc(ctx->vm, policy, place);
         ready = ctx->huge != NULL;
     }
     if (ready)

@@ -24,6 +24,7 @@ qr_fault_drop_pages(struct fault_ctx *ctx)
     if (ctx->page != NULL)
         qr_frame_put(frames, ctx->page);
     ctx->page = NULL;
+    ctx->page_absent = false;
     for (size_t i = 0; i < ctx->around_count; i++) {
         if (ctx->around[i] != NULL)
             qr_frame_put(frames, ctx->around[i]);
@@ -62,7 +63,24 @@ static bool
 fetch_wants_around(const struct fault_ctx *ctx)
 {
     return !fault_is_write(ctx) && !ctx->probe && ctx->vm->config.fault_around_pages > 1 &&
-           (ctx->region->flags & QR_REGION_RANDOM) == 0;
+           (ctx->region->flags &
+            (QR_REGION_RANDOM | QR_REGION_WATCH_WRITE | QR_REGION_WATCH_MINOR)) == 0;
+}
+
+/*
+ * Where a listener is told of missing pages or of those that are there, it matters which of the two
+ * this is: look first.  @return whether the page is to be left missing
+ */
+static bool
+fetch_for_listener(struct fault_ctx *ctx, size_t index)
+{
+    struct qr_listener *listener = ctx->region->listener;
+
+    if (ctx->page != NULL || atomic_load_explicit(&listener->closed, memory_order_relaxed))
+        return false;
+    ctx->page_absent = qr_object_get_page(ctx->region->object, index, QR_PAGE_CACHED, &ctx->page) ==
+                       QR_ERR_NOT_FOUND;
+    return ctx->page_absent && (ctx->region->flags & QR_REGION_WATCH_MISSING) != 0;
 }
 
 enum fault_step
@@ -73,6 +91,9 @@ qr_fault_fetch_page(struct fault_ctx *ctx)
     qr_fault_drop_pages(ctx);
     if (fetch_wants_around(ctx))
         fetch_around(ctx);
+    if (fault_is_watched(ctx, QR_REGION_WATCH_MISSING | QR_REGION_WATCH_MINOR) &&
+        fetch_for_listener(ctx, index))
+        return FAULT_NEXT;
     if (ctx->page != NULL)
         return FAULT_NEXT;
     switch (qr_object_get_page(ctx->region->object, index, QR_PAGE_NOWAIT, &ctx->page)) {
@@ -165,6 +186,10 @@ object_map_page(struct fault_ctx *ctx)
         .pkey = ctx->region->pkey,
     };
 
+    if (qr_unlikely(ctx->protect)) {
+        leaf.prot &= ~(unsigned)QR_PROT_WRITE;
+        leaf.flags |= QR_LEAF_SOFT_2;
+    }
     if (write)
         qr_object_mark_dirty(ctx->region->object, ctx->page);
     object_install(ctx, &tally, ctx->va, ctx->page, &leaf);
@@ -172,7 +197,8 @@ object_map_page(struct fault_ctx *ctx)
     ctx->page = NULL;
     object_map_around(ctx, &tally);
     qr_tally_apply(&tally, ctx->space);
-    return FAULT_DONE;
+    /* A write meets a page that is protected: the next attempt tells the listener. */
+    return qr_unlikely(ctx->protect) && write ? FAULT_RESTART : FAULT_DONE;
 }
 
 /* A private copy of the object's page. */
@@ -195,14 +221,22 @@ qr_fault_object(struct fault_ctx *ctx)
     size_t index = qr_region_object_page(ctx->region, ctx->va);
     bool device = (ctx->region->flags & QR_REGION_DEVICE) != 0;
 
+    enum fault_step step;
+
+    if (qr_unlikely(ctx->page_absent) && fault_is_watched(ctx, QR_REGION_WATCH_MISSING) &&
+        qr_fault_tell(ctx, QR_WATCH_MISSING, &step))
+        return step;
     if (!device &&
         (ctx->page == NULL || !qr_object_page_is_current(ctx->region->object, index, ctx->page)))
         return FAULT_NEED_PAGE;
+    if (fault_is_watched(ctx, QR_REGION_WATCH_MINOR) && !ctx->page_absent &&
+        qr_fault_tell(ctx, QR_WATCH_MINOR, &step))
+        return step;
     if (qr_cursor_prepare(&ctx->cursor, ctx->va, 0) != QR_OK)
         return FAULT_WAIT_MEMORY;
     if (device)
         return object_map_device(ctx);
-    if (fault_is_write(ctx) && !qr_region_is_shared(ctx->region))
+    if (fault_is_write(ctx) && !qr_region_is_shared(ctx->region) && !ctx->protect)
         return object_copy_page(ctx);
     return object_map_page(ctx);
 }

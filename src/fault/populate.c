@@ -22,6 +22,7 @@ outcome_status(enum qr_fault_outcome outcome)
         return QR_ERR_INVALID;
     case QR_FAULT_BEYOND_END:
     case QR_FAULT_POISON:
+    case QR_FAULT_INTERRUPTED:
         break;
     }
     return QR_ERR_FAULT;

@@ -26,6 +26,7 @@ resolve_range(const struct fault_ctx *ctx)
 static enum fault_step
 resolve_entry(struct fault_ctx *ctx)
 {
+    ctx->protect = false;
     switch (ctx->entry.kind) {
     case QR_ENTRY_LEAF:
         return qr_fault_leaf(ctx);
@@ -93,10 +94,12 @@ qr_fault_mark(struct fault_ctx *ctx)
         return fault_end(ctx, QR_FAULT_NO_REGION); /* Linux: SEGV_MAPERR */
     case QR_MARK_POISON:
         return fault_end(ctx, QR_FAULT_POISON);
+    case QR_MARK_WRITE_PROTECT: /* an absent page, to be protected when it comes */
+        ctx->protect = (ctx->region->flags & QR_REGION_WATCH_WRITE) != 0;
+        return qr_region_is_anonymous(ctx->region) ? qr_fault_anonymous(ctx) : qr_fault_object(ctx);
     case QR_MARK_NONE:
     case QR_MARK_SWAP:
     case QR_MARK_MIGRATING:
-    case QR_MARK_WRITE_PROTECT:
     case QR_MARK_KIND_COUNT:
         break;
     }
@@ -134,7 +137,7 @@ leaf_write_shared(struct fault_ctx *ctx, struct qr_frame *frame)
         qr_object_mark_dirty(object, frame);
     }
     qr_cursor_update(&ctx->cursor, ctx->va, qr_region_leaf_prot(ctx->region),
-                     QR_LEAF_ACCESSED | QR_LEAF_DIRTY, 0);
+                     QR_LEAF_ACCESSED | QR_LEAF_DIRTY, QR_LEAF_SOFT_2);
     return FAULT_DONE;
 }
 
@@ -149,6 +152,11 @@ qr_fault_leaf(struct fault_ctx *ctx)
     ctx->frame =
         leaf->pa.v == ctx->vm->zero_pa.v ? ctx->vm->zero : qr_leaf_frame(ctx->region, leaf);
     if (write && (leaf->prot & QR_PROT_WRITE) == 0) {
+        enum fault_step step;
+
+        if (qr_unlikely(qr_leaf_is_write_watched(ctx->region, leaf)) &&
+            qr_fault_tell(ctx, QR_WATCH_WRITE, &step))
+            return step;
         if (qr_region_is_shared(ctx->region) || (ctx->region->flags & QR_REGION_DEVICE) != 0)
             return leaf_write_shared(ctx, ctx->frame);
         return qr_fault_break_cow(ctx);

@@ -197,6 +197,8 @@ qr_policy_node(struct qr_frames *frames, struct qr_policy *policy, unsigned here
         return here;
     case QR_POLICY_PREFERRED_MANY:
     case QR_POLICY_BIND:
+        if (policy->home != 0)
+            here = policy->home - 1u;
         for (unsigned rank = 0; rank < CONFIG_MAX_NODES; rank++) {
             if (qr_node_set_has(&policy->nodes, frames->near[here][rank]))
                 return frames->near[here][rank];

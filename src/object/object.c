@@ -78,6 +78,8 @@ qr_objects_init(struct qr_objects *objects, struct qr_frames *frames, struct qr_
         goto destroy_nodes;
     }
     objects->frames = frames;
+    objects->heap = heap;
+    atomic_init(&objects->thread_policy, NULL);
     objects->mapping_ops = NULL;
     qr_spin_init(&objects->lock, QR_RANK_REGISTRY);
     qr_list_init(&objects->all);
@@ -126,6 +128,7 @@ qr_object_create(struct qr_objects *objects, const struct qr_pager *pager, void 
     atomic_init(&object->refs, 1);
     atomic_init(&object->bytes, bytes);
     qr_spin_init(&object->lock, QR_RANK_OBJECT);
+    qr_spin_init(&object->policy_lock, QR_RANK_OBJECT);
     qr_list_init(&object->mappings);
 
     qr_spin_lock(&objects->lock);
@@ -186,6 +189,7 @@ qr_object_put(struct qr_object *object)
     else
         object_detach_range(object, 0, SIZE_MAX);
     qr_assert(object->resident == 0);
+    qr_object_drop_policies(object);
     if (object->promised_pages != 0)
         qr_counter_add(qr_frames_counters(objects->frames), QR_PAGES_COMMITTED,
                        -(long)object->promised_pages);
@@ -344,9 +348,9 @@ object_make_page(struct qr_object *object, size_t index, unsigned alloc_flags,
                  struct qr_frame **out_frame, bool *out_made)
 {
     bool memory = qr_object_is_memory(object);
-    struct qr_frame *frame =
-        qr_frame_alloc(object->machine->frames, alloc_flags | (memory ? QR_ALLOC_ZERO : 0) |
-                                                    QR_ALLOC_MOVABLE | QR_ALLOC_HIGH);
+    struct qr_frame *frame = qr_object_alloc_frame(object, index,
+                                                   alloc_flags | (memory ? QR_ALLOC_ZERO : 0) |
+                                                       QR_ALLOC_MOVABLE | QR_ALLOC_HIGH);
 
     if (frame == NULL)
         return QR_ERR_NO_MEMORY;
@@ -369,6 +373,24 @@ object_make_page(struct qr_object *object, size_t index, unsigned alloc_flags,
         return status;
     *out_made = false;
     return QR_OK;
+}
+
+enum qr_status
+qr_object_add_page(struct qr_object *object, size_t index, struct qr_frame *frame)
+{
+    const uint32_t flags = QR_FRAME_UPTODATE | QR_FRAME_SHMEM;
+    struct qr_frame *other = NULL;
+
+    qr_assert(qr_object_is_memory(object));
+    atomic_fetch_or_explicit(&frame->flags, flags, memory_order_relaxed);
+    enum qr_status status = object_insert_with_spares(object, index, frame,
+                                                      QR_ALLOC_ATOMIC | QR_ALLOC_NO_REPORT, &other);
+
+    if (status != QR_OK)
+        atomic_fetch_and_explicit(&frame->flags, ~flags, memory_order_relaxed);
+    if (other != NULL)
+        qr_frame_put(object->machine->frames, other);
+    return status;
 }
 
 static bool object_detach(struct qr_object *object, size_t index, struct qr_frame *frame);

@@ -7,6 +7,8 @@
 #include "radix.h"
 
 #include <quire/hugetlb.h>
+#include <quire/policy.h>
+#include <quire/tree.h>
 
 struct qr_objects {
     struct qr_frames *frames;                 /* fixed */
@@ -14,8 +16,10 @@ struct qr_objects {
     struct qr_cache *nodes;                   /* fixed: struct radix_node */
     struct qr_frame *zero;                    /* fixed: what a hole reads as */
     const struct qr_mapping_ops *mapping_ops; /* fixed after start-up */
-    struct qr_spin lock;                      /* R: the registry */
-    struct qr_list all;                       /* R */
+    struct qr_heap *heap;                     /* fixed */
+    _Atomic(qr_thread_policy_fn) thread_policy;
+    struct qr_spin lock; /* R: the registry */
+    struct qr_list all;  /* R */
 };
 
 struct qr_object {
@@ -30,6 +34,8 @@ struct qr_object {
     _Atomic size_t resident;           /* written under P; read anywhere */
     struct qr_mutex mappings_lock;     /* M, sleeping */
     struct qr_list mappings;           /* M: struct qr_mapping */
+    struct qr_spin policy_lock;        /* L */
+    struct qr_tree policies;           /* L: see policy.c */
     size_t promised_pages;             /* fixed once it can be mapped */
     struct qr_hugetlb_pool *hugetlb;   /* fixed; NULL: of ordinary pages */
     struct qr_mutex reserve_lock;      /* hugetlb: one call at a time adds promises */
@@ -59,6 +65,20 @@ void qr_hugetlb_set_bytes(struct qr_object *object, uint64_t bytes);
 void qr_hugetlb_punch(struct qr_object *object, size_t first, size_t last);
 bool qr_hugetlb_next_present(struct qr_object *object, size_t page, size_t *out_page);
 bool qr_hugetlb_object_is_sound(struct qr_object *object, char *out_message, size_t bytes);
+
+/* The policy of the running thread, borrowed; NULL: none. */
+static inline struct qr_mempolicy *
+qr_objects_thread_policy(struct qr_objects *objects)
+{
+    qr_thread_policy_fn fn = atomic_load_explicit(&objects->thread_policy, memory_order_acquire);
+
+    return qr_likely(fn == NULL) ? NULL : fn();
+}
+
+/* A frame for page @index, as the policies say; NULL without memory. */
+struct qr_frame *qr_object_alloc_frame(struct qr_object *object, size_t index,
+                                       unsigned alloc_flags);
+void qr_object_drop_policies(struct qr_object *object);
 
 /* Take pages [first, last) out of every mapping.  Takes the mapping lock. */
 void qr_object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies);

@@ -16,8 +16,9 @@
  * A frame that was moved away from is given straight to its zone, past this CPU's stack: its
  * block is being emptied, and nobody is to get it again.
  */
+#include "migrate.h"
+
 #include <quire/assert.h>
-#include <quire/reclaim.h>
 
 #include "space/region.h"
 
@@ -92,31 +93,38 @@ entry_move(struct qr_vm *vm, struct qr_cursor *cursor, qr_va va, struct qr_frame
     atomic_store_explicit(&frame->maps, 0, memory_order_relaxed);
 }
 
+/* @frame may be mapped at @va of @space; the space stays. */
+static enum qr_status
+migrate_at(struct qr_space *space, qr_va va, struct qr_frame *frame, struct qr_frame *target)
+{
+    struct qr_tlb_batch batch;
+    struct qr_cursor cursor;
+
+    qr_tlb_batch_init(&batch, &space->tlb);
+    qr_cursor_open(&cursor, &space->tables, qr_range_of(va.v, va.v + QR_PAGE_SIZE), &batch);
+    struct qr_entry entry = entry_at(space, &cursor, va, frame);
+    bool moved = entry_is_exclusive(space->vm, &entry, frame);
+
+    if (moved)
+        entry_move(space->vm, &cursor, va, frame, target);
+    qr_cursor_close(&cursor);
+    qr_tlb_batch_finish(&batch);
+    return moved ? QR_OK : QR_ERR_BUSY;
+}
+
 static enum qr_status
 migrate_private(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *target)
 {
     struct qr_space *space = space_find(vm, atomic_load(&frame->owner));
     uintptr_t page = atomic_load_explicit(&frame->index, memory_order_relaxed);
-    qr_va va = qr_va_of(page << QR_PAGE_SHIFT);
-    struct qr_tlb_batch batch;
-    struct qr_cursor cursor;
-    bool moved = false;
+    enum qr_status status = QR_ERR_BUSY;
 
     if (space == NULL)
         return QR_ERR_BUSY;
-    if (page < space->layout.user_end.v >> QR_PAGE_SHIFT) {
-        qr_tlb_batch_init(&batch, &space->tlb);
-        qr_cursor_open(&cursor, &space->tables, qr_range_of(va.v, va.v + QR_PAGE_SIZE), &batch);
-        struct qr_entry entry = entry_at(space, &cursor, va, frame);
-
-        moved = entry_is_exclusive(vm, &entry, frame);
-        if (moved)
-            entry_move(vm, &cursor, va, frame, target);
-        qr_cursor_close(&cursor);
-        qr_tlb_batch_finish(&batch);
-    }
+    if (page < space->layout.user_end.v >> QR_PAGE_SHIFT)
+        status = migrate_at(space, qr_va_of(page << QR_PAGE_SHIFT), frame, target);
     qr_space_put(space);
-    return moved ? QR_OK : QR_ERR_BUSY;
+    return status;
 }
 
 static enum qr_status
@@ -133,10 +141,26 @@ migrate_object_page(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *t
     return status;
 }
 
+static enum qr_status
+migrate_done(struct qr_vm *vm, struct qr_frame *frame, enum qr_status status)
+{
+    qr_counter_add(vm->counters, status == QR_OK ? QR_EVENT_MIGRATE : QR_EVENT_MIGRATE_FAIL, 1);
+    if (status == QR_OK)
+        qr_frame_free_many(vm->config.frames, 1, &frame);
+    return status;
+}
+
+enum qr_status
+qr_page_migrate(struct qr_space *space, qr_va va, struct qr_frame *frame, struct qr_frame *target)
+{
+    if (qr_frame_type(frame) != QR_FRAME_ANON)
+        return qr_frame_migrate(space->vm, frame, target);
+    return migrate_done(space->vm, frame, migrate_at(space, va, frame, target));
+}
+
 enum qr_status
 qr_frame_migrate(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *target)
 {
-    struct qr_frames *frames = vm->config.frames;
     enum qr_status status = QR_ERR_BUSY;
 
     switch (qr_frame_type(frame)) {
@@ -149,8 +173,5 @@ qr_frame_migrate(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *targ
     default:
         break;
     }
-    qr_counter_add(vm->counters, status == QR_OK ? QR_EVENT_MIGRATE : QR_EVENT_MIGRATE_FAIL, 1);
-    if (status == QR_OK)
-        qr_frame_free_many(frames, 1, &frame);
-    return status;
+    return migrate_done(vm, frame, status);
 }

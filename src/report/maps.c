@@ -98,6 +98,7 @@ qr_report_maps(const struct qr_report *report, struct qr_space *space, struct qr
 struct usage {
     size_t size, rss, shared_clean, shared_dirty, private_clean, private_dirty;
     size_t referenced, anonymous, huge, swap, locked;
+    size_t shared_hugetlb, private_hugetlb;
     uint64_t pss, pss_dirty;
 };
 
@@ -132,6 +133,17 @@ usage_add_page(struct usage *usage, struct qr_frames *frames, const struct qr_le
     }
 }
 
+/* Huge pages of a pool are in no other sum, as in Linux. */
+static void
+usage_add_hugetlb(struct usage *usage, struct qr_frames *frames, const struct qr_leaf *leaf,
+                  size_t bytes)
+{
+    const struct qr_frame *head = qr_frame_find(frames, qr_pa_to_pfn(leaf->pa));
+    uint32_t maps = atomic_load_explicit(&head->maps, memory_order_relaxed);
+
+    *(maps > 1 ? &usage->shared_hugetlb : &usage->private_hugetlb) += bytes;
+}
+
 static struct usage
 region_usage(const struct qr_region *region)
 {
@@ -145,7 +157,11 @@ region_usage(const struct qr_region *region)
         size_t bytes = (size_t)1 << qr_format_shift(tables->format, entry.level);
 
         /* The pages of a large leaf may have different numbers of sharers. */
-        for (size_t at_page = 0; entry.kind == QR_ENTRY_LEAF && at_page < bytes;
+        bool hugetlb = (region->flags & QR_REGION_HUGETLB) != 0;
+
+        if (entry.kind == QR_ENTRY_LEAF && hugetlb)
+            usage_add_hugetlb(&usage, tables->frames, &entry.leaf, bytes);
+        for (size_t at_page = 0; entry.kind == QR_ENTRY_LEAF && !hugetlb && at_page < bytes;
              at_page += QR_PAGE_SIZE)
             usage_add_page(&usage, tables->frames, &entry.leaf, at_page);
         if (entry.kind == QR_ENTRY_MARK && entry.mark.kind == QR_MARK_SWAP)
@@ -171,6 +187,8 @@ usage_add(struct usage *sum, const struct usage *usage)
     sum->huge += usage->huge;
     sum->swap += usage->swap;
     sum->locked += usage->locked;
+    sum->shared_hugetlb += usage->shared_hugetlb;
+    sum->private_hugetlb += usage->private_hugetlb;
     sum->pss += usage->pss;
     sum->pss_dirty += usage->pss_dirty;
 }
@@ -200,8 +218,8 @@ write_usage(struct qr_writer *writer, const struct usage *usage)
     kb_line(writer, "AnonHugePages", usage->huge);
     kb_line(writer, "ShmemPmdMapped", 0);
     kb_line(writer, "FilePmdMapped", 0);
-    kb_line(writer, "Shared_Hugetlb", 0);
-    kb_line(writer, "Private_Hugetlb", 0);
+    kb_line(writer, "Shared_Hugetlb", usage->shared_hugetlb);
+    kb_line(writer, "Private_Hugetlb", usage->private_hugetlb);
     kb_line(writer, "Swap", usage->swap);
     kb_line(writer, "SwapPss", usage->swap);
     kb_line(writer, "Locked", usage->locked);
@@ -211,11 +229,13 @@ static const struct {
     unsigned bit;
     char name[3];
 } flag_names[] = {
-    {QR_REGION_GROWS_DOWN, "gd"}, {QR_REGION_LOCKED, "lo"},    {QR_REGION_SEQUENTIAL, "sr"},
-    {QR_REGION_RANDOM, "rr"},     {QR_REGION_DONT_FORK, "dc"}, {QR_REGION_ACCOUNTED, "ac"},
-    {QR_REGION_NO_RESERVE, "nr"}, {QR_REGION_DEVICE, "pf"},    {QR_REGION_WIPE_ON_FORK, "wf"},
-    {QR_REGION_DONT_DUMP, "dd"},  {QR_REGION_HUGE, "hg"},      {QR_REGION_NO_HUGE, "nh"},
-    {QR_REGION_MERGEABLE, "mg"},  {QR_REGION_SEALED, "sl"},
+    {QR_REGION_GROWS_DOWN, "gd"},  {QR_REGION_LOCKED, "lo"},        {QR_REGION_SEQUENTIAL, "sr"},
+    {QR_REGION_RANDOM, "rr"},      {QR_REGION_DONT_FORK, "dc"},     {QR_REGION_HUGETLB, "de"},
+    {QR_REGION_ACCOUNTED, "ac"},   {QR_REGION_NO_RESERVE, "nr"},    {QR_REGION_HUGETLB, "ht"},
+    {QR_REGION_DEVICE, "pf"},      {QR_REGION_WIPE_ON_FORK, "wf"},  {QR_REGION_DONT_DUMP, "dd"},
+    {QR_REGION_HUGE, "hg"},        {QR_REGION_NO_HUGE, "nh"},       {QR_REGION_MERGEABLE, "mg"},
+    {QR_REGION_SEALED, "sl"},      {QR_REGION_WATCH_MISSING, "um"}, {QR_REGION_WATCH_WRITE, "uw"},
+    {QR_REGION_WATCH_MINOR, "ui"},
 };
 
 static void
@@ -237,6 +257,14 @@ write_flags(struct qr_writer *writer, const struct qr_region *region)
     qr_writer_printf(writer, "\n");
 }
 
+static size_t
+region_page_bytes(const struct qr_region *region)
+{
+    if ((region->flags & QR_REGION_HUGETLB) == 0)
+        return QR_PAGE_SIZE;
+    return qr_hugetlb_pool_bytes(qr_object_hugetlb_pool(region->object));
+}
+
 void
 qr_report_smaps(const struct qr_report *report, struct qr_space *space, struct qr_writer *writer)
 {
@@ -247,8 +275,8 @@ qr_report_smaps(const struct qr_report *report, struct qr_space *space, struct q
 
         write_region(report, region, writer);
         kb_line(writer, "Size", usage.size);
-        kb_line(writer, "KernelPageSize", QR_PAGE_SIZE);
-        kb_line(writer, "MMUPageSize", QR_PAGE_SIZE);
+        kb_line(writer, "KernelPageSize", region_page_bytes(region));
+        kb_line(writer, "MMUPageSize", region_page_bytes(region));
         write_usage(writer, &usage);
         qr_writer_printf(writer, "THPeligible:    %d\n", 0);
         write_flags(writer, region);
@@ -329,6 +357,7 @@ qr_report_status(struct qr_space *space, struct qr_writer *writer)
     status_line(writer, "VmLib", 0);
     status_line(writer, "VmPTE", counts.table_pages);
     status_line(writer, "VmSwap", counts.swapped_pages);
+    status_line(writer, "HugetlbPages", counts.hugetlb_pages);
 }
 
 /* ---- pagemap --------------------------------------------------------------- */
@@ -339,6 +368,15 @@ qr_report_status(struct qr_space *space, struct qr_writer *writer)
 #define PAGEMAP_SWAPPED    ((uint64_t)1 << 62)
 #define PAGEMAP_PRESENT    ((uint64_t)1 << 63)
 #define PAGEMAP_FRAME      (((uint64_t)1 << 55) - 1)
+
+static bool
+frame_is_objects(const struct qr_frame *frame)
+{
+    uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
+
+    return qr_frame_type(frame) == QR_FRAME_OBJECT ||
+           (qr_frame_type(frame) == QR_FRAME_HUGE && (flags & QR_FRAME_SHMEM) != 0);
+}
 
 static uint64_t
 pagemap_word(const struct qr_tables *tables, const struct qr_entry *entry, qr_va va)
@@ -351,7 +389,9 @@ pagemap_word(const struct qr_tables *tables, const struct qr_entry *entry, qr_va
     struct qr_frame *frame = qr_frame_find(tables->frames, pfn);
     uint64_t word = PAGEMAP_PRESENT | ((uint64_t)pfn.v & PAGEMAP_FRAME);
 
-    if (frame != NULL && qr_frame_type(frame) == QR_FRAME_OBJECT)
+    if (frame != NULL && qr_frame_type(frame) == QR_FRAME_HUGE)
+        frame = qr_frame_find(tables->frames, qr_pa_to_pfn(entry->leaf.pa)); /* counts for all */
+    if (frame != NULL && frame_is_objects(frame))
         word |= PAGEMAP_FILE;
     if (frame != NULL && atomic_load_explicit(&frame->maps, memory_order_relaxed) == 1)
         word |= PAGEMAP_EXCLUSIVE;

@@ -63,6 +63,31 @@ high_lines(const struct qr_report *report, const struct memory_facts *facts,
     line(writer, "LowFree", facts->frames.free > free ? facts->frames.free - free : 0);
 }
 
+/* The default pool, and the memory of all pools. */
+static void
+write_hugetlb(const struct qr_report *report, struct qr_writer *writer)
+{
+    struct qr_hugetlb_stats stats = hugetlb_stats(report, -1);
+    unsigned count = report->hugetlb == NULL ? 0 : qr_hugetlb_count(report->hugetlb);
+    size_t pages = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        struct qr_hugetlb_pool *pool = qr_hugetlb_at(report->hugetlb, i);
+        struct qr_hugetlb_stats of_pool;
+
+        qr_hugetlb_pool_stats(pool, -1, &of_pool);
+        pages += of_pool.total << (qr_hugetlb_pool_shift(pool) - QR_PAGE_SHIFT);
+    }
+    qr_writer_printf(writer,
+                     "HugePages_Total:   %5zu\nHugePages_Free:    %5zu\nHugePages_Rsvd:    %5zu\n"
+                     "HugePages_Surp:    %5zu\n",
+                     stats.total, stats.free, stats.reserved, stats.surplus);
+    if (count > 0)
+        line(writer, "Hugepagesize",
+             qr_hugetlb_pool_bytes(qr_hugetlb_find(report->hugetlb, 0)) >> QR_PAGE_SHIFT);
+    line(writer, "Hugetlb", pages);
+}
+
 void
 qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
 {
@@ -124,10 +149,5 @@ qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
     line(writer, "ShmemPmdMapped", 0);
     line(writer, "FileHugePages", 0);
     line(writer, "FilePmdMapped", 0);
-    qr_writer_printf(writer,
-                     "HugePages_Total:   %5u\nHugePages_Free:    %5u\nHugePages_Rsvd:    %5u\n"
-                     "HugePages_Surp:    %5u\n",
-                     0u, 0u, 0u, 0u);
-    line(writer, "Hugepagesize", ((size_t)2 << 20) >> QR_PAGE_SHIFT);
-    line(writer, "Hugetlb", 0);
+    write_hugetlb(report, writer);
 }

@@ -38,52 +38,6 @@ is_only_node(const struct qr_report *report)
     return nodes <= 1;
 }
 
-/* Pages of @region on @node that are mapped, and of them those by large private leaves. */
-static void
-region_use(const struct qr_report *report, const struct qr_region *region, unsigned node,
-           struct node_gauges *gauges)
-{
-    struct qr_tables *tables = &region->space->tables;
-    struct qr_entry entry;
-    qr_va at = region->start;
-
-    while (at.v < region->end.v && qr_tables_next(tables, at, &entry) &&
-           entry.start.v < region->end.v) {
-        size_t bytes = (size_t)1 << qr_format_shift(tables->format, entry.level);
-        const struct qr_frame *frame =
-            entry.kind == QR_ENTRY_LEAF ? qr_frame_find(report->frames, qr_pa_to_pfn(entry.leaf.pa))
-                                        : NULL;
-
-        at = qr_va_of(entry.start.v + bytes);
-        if (frame == NULL || qr_frames_zone_node(report->frames, frame->zone) != node)
-            continue;
-        if ((region->flags & QR_REGION_LOCKED) != 0)
-            gauges->locked += bytes / QR_PAGE_SIZE;
-        if (entry.level > 0 && qr_frame_type(frame) == QR_FRAME_ANON)
-            gauges->huge += bytes / QR_PAGE_SIZE;
-    }
-}
-
-/* What no frame tells: locked and huge pages.  Where there are none, nothing is walked. */
-static void
-spaces_use(const struct qr_report *report, unsigned node, struct node_gauges *gauges)
-{
-    bool huge = gauge(report, QR_PAGES_HUGE_ANON) != 0;
-    struct qr_space *space = NULL;
-
-    if (report->vm == NULL || (!huge && gauge(report, QR_PAGES_LOCKED) == 0))
-        return;
-    while ((space = qr_space_next(report->vm, space)) != NULL) {
-        qr_rw_read_lock(&space->lock);
-        for (struct qr_region *region = qr_space_find(space, qr_va_of(0)); region != NULL;
-             region = qr_region_next(region)) {
-            if (huge || (region->flags & QR_REGION_LOCKED) != 0)
-                region_use(report, region, node, gauges);
-        }
-        qr_rw_read_unlock(&space->lock);
-    }
-}
-
 void
 qr_report_node_gauges(const struct qr_report *report, unsigned node, struct node_gauges *out_gauges)
 {
@@ -102,7 +56,7 @@ qr_report_node_gauges(const struct qr_report *report, unsigned node, struct node
         gauges.dirty = use.dirty;
         gauges.writeback = use.writeback;
         gauges.stacks = use.stacks;
-        spaces_use(report, node, &gauges);
+        qr_report_spaces_use(report, node, &gauges);
     } else if (first) {
         gauges.anon = gauge(report, QR_PAGES_ANON);
         gauges.tables = gauge(report, QR_PAGES_TABLE);
@@ -122,6 +76,7 @@ qr_report_node_gauges(const struct qr_report *report, unsigned node, struct node
 void
 qr_report_node_meminfo(const struct qr_report *report, unsigned node, struct qr_writer *writer)
 {
+    struct qr_hugetlb_stats huge = hugetlb_stats(report, (int)node);
     struct node_gauges use;
     size_t managed;
     size_t free;
@@ -161,7 +116,7 @@ qr_report_node_meminfo(const struct qr_report *report, unsigned node, struct qr_
     node_line(writer, node, "ShmemPmdMapped", 0);
     node_line(writer, node, "FileHugePages", 0);
     node_line(writer, node, "FilePmdMapped", 0);
-    qr_writer_printf(writer, "Node %u HugePages_Total: %5u\n", node, 0u);
-    qr_writer_printf(writer, "Node %u HugePages_Free:  %5u\n", node, 0u);
-    qr_writer_printf(writer, "Node %u HugePages_Surp:  %5u\n", node, 0u);
+    qr_writer_printf(writer, "Node %u HugePages_Total: %5zu\n", node, huge.total);
+    qr_writer_printf(writer, "Node %u HugePages_Free:  %5zu\n", node, huge.free);
+    qr_writer_printf(writer, "Node %u HugePages_Surp:  %5zu\n", node, huge.surplus);
 }

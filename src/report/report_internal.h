@@ -16,6 +16,24 @@ gauge(const struct qr_report *report, enum qr_counter which)
     return (size_t)qr_counter_read(qr_frames_counters(report->frames), which);
 }
 
+/* The default pool of huge pages, on one node or (-1) all; zeroes where there is none. */
+static inline struct qr_hugetlb_stats
+hugetlb_stats(const struct qr_report *report, int node)
+{
+    struct qr_hugetlb_stats stats = {.total = 0};
+
+#ifdef CONFIG_PAGING
+    struct qr_hugetlb_pool *pool =
+        report->hugetlb == NULL ? NULL : qr_hugetlb_find(report->hugetlb, 0);
+
+    if (pool != NULL)
+        qr_hugetlb_pool_stats(pool, node, &stats);
+#else
+    (void)report, (void)node;
+#endif
+    return stats;
+}
+
 /* Pages of one node, by what they are used for. */
 struct node_gauges {
     size_t anon, file, shmem, mapped, dirty, writeback, tables, slab, locked, huge, stacks;
@@ -26,6 +44,18 @@ struct node_gauges {
  */
 void qr_report_node_gauges(const struct qr_report *report, unsigned node,
                            struct node_gauges *out_gauges);
+
+/* Count the locked and huge pages that spaces map on @node (node_spaces.c). */
+#ifdef CONFIG_PAGING
+void qr_report_spaces_use(const struct qr_report *report, unsigned node,
+                          struct node_gauges *gauges);
+#else
+static inline void
+qr_report_spaces_use(const struct qr_report *report, unsigned node, struct node_gauges *gauges)
+{
+    (void)report, (void)node, (void)gauges;
+}
+#endif
 
 /* The per-node lines of zoneinfo. */
 void qr_report_node_stats(const struct qr_report *report, unsigned node, struct qr_writer *writer);

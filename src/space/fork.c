@@ -34,6 +34,7 @@ fork_region(struct qr_change *change, const struct qr_region *region)
     qr_region_copy(&like, region);
     like.space = change->space;
     like.flags &= ~(QR_REGION_LOCK_FLAGS | QR_REGION_HUGETLB_OWNER);
+    qr_region_unwatch_copy(&like);
     (void)qr_region_insert(change, &like);
     return QR_OK;
 }

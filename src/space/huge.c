@@ -100,6 +100,8 @@ qr_region_is_huge_eligible(const struct qr_region *region)
     if (!qr_region_is_anonymous(region) || (region->flags & QR_REGION_NO_HUGE) != 0 ||
         qr_space_huge_disabled(region->space))
         return false;
+    if (region->listener != NULL) /* it is told of pages one by one */
+        return false;
     uintptr_t first = (region->start.v + vm->huge_bytes - 1) & ~(vm->huge_bytes - 1);
 
     return first >= region->start.v && first < region->end.v &&
@@ -109,19 +111,19 @@ qr_region_is_huge_eligible(const struct qr_region *region)
 /* ---- Frames ---------------------------------------------------------------------- */
 
 static struct qr_frame *
-huge_block(struct qr_vm *vm)
+huge_block(struct qr_vm *vm, struct qr_mempolicy *policy, size_t place)
 {
     unsigned order = (unsigned)__builtin_ctzl(qr_vm_huge_pages(vm));
 
-    return qr_frame_alloc_block(vm->config.frames, order,
-                                QR_ALLOC_ZERO | QR_ALLOC_OPPORTUNE | QR_ALLOC_NO_REPORT |
-                                    QR_ALLOC_MOVABLE | QR_ALLOC_HIGH);
+    return qr_frame_alloc_policy(
+        vm->config.frames, policy == NULL ? NULL : &policy->policy, place >> order, order,
+        QR_ALLOC_ZERO | QR_ALLOC_OPPORTUNE | QR_ALLOC_NO_REPORT | QR_ALLOC_MOVABLE | QR_ALLOC_HIGH);
 }
 
 struct qr_frame *
-qr_huge_alloc(struct qr_vm *vm)
+qr_huge_alloc(struct qr_vm *vm, struct qr_mempolicy *policy, size_t place)
 {
-    struct qr_frame *head = huge_block(vm);
+    struct qr_frame *head = huge_block(vm, policy, place);
 
     if (head != NULL)
         qr_frame_split_block(vm->config.frames, head);
@@ -133,7 +135,7 @@ qr_huge_zero_ready(struct qr_vm *vm)
 {
     if (atomic_load_explicit(&vm->huge_zero, memory_order_acquire) != NULL)
         return true;
-    struct qr_frame *mine = huge_block(vm);
+    struct qr_frame *mine = huge_block(vm, NULL, 0);
 
     if (mine == NULL) {
         qr_counter_add(vm->counters, QR_EVENT_THP_ZERO_FAIL, 1);

@@ -76,6 +76,9 @@ unmap_region(struct qr_change *change, struct qr_region *region, struct qr_va_ra
     bool keep_low = region->start.v < range.start.v;
     bool keep_high = region->end.v > range.end.v;
 
+    if (region->listener != NULL) /* who waits for a page finds that there is no region */
+        qr_listener_wake(region->listener, range.start, range.end);
+
     if (keep_low && keep_high) {
         (void)qr_region_split(change, region, range.end);
         keep_high = false;
@@ -194,6 +197,8 @@ map_template(struct qr_space *space, const struct qr_map_request *request, struc
     like->object_page = 0;
     like->file = request->file;
     like->hugetlb_reserved = 0;
+    like->policy = NULL;
+    like->listener = NULL;
     if (object != NULL) {
         like->object_page = (size_t)(request->object_offset >> QR_PAGE_SHIFT);
         if (qr_object_is_device(object))

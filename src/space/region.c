@@ -185,6 +185,9 @@ region_get_references(const struct qr_region *region)
         qr_object_get(region->object);
     if (region->file != NULL && ops->get != NULL)
         ops->get(region->file);
+    qr_mempolicy_get(region->policy);
+    if (region->listener != NULL)
+        qr_listener_get(region->listener);
 }
 
 static void
@@ -198,6 +201,9 @@ region_put_references(struct qr_region *region)
         qr_object_put(region->object);
     if (region->file != NULL && ops->put != NULL)
         ops->put(region->file);
+    qr_mempolicy_put(region->policy);
+    if (region->listener != NULL)
+        qr_listener_put(region->listener);
 }
 
 void
@@ -319,7 +325,8 @@ qr_region_split(struct qr_change *change, struct qr_region *region, qr_va va)
 static bool
 attributes_equal(struct qr_attributes a, struct qr_attributes b)
 {
-    return a.prot == b.prot && a.flags == b.flags && a.pkey == b.pkey;
+    return a.prot == b.prot && a.flags == b.flags && a.pkey == b.pkey && a.listener == b.listener &&
+           qr_mempolicy_equal(a.policy, b.policy);
 }
 
 /* Backed by the same pages in a row, whatever may be done to them. */
@@ -397,6 +404,20 @@ qr_region_may_change(const struct qr_region *region, struct qr_va_range range,
     return count <= limit || count <= now;
 }
 
+static void
+region_set_listener(struct qr_region *region, struct qr_listener *listener)
+{
+    struct qr_listener *old = region->listener;
+
+    if (old == listener)
+        return;
+    if (listener != NULL)
+        qr_listener_get(listener);
+    region->listener = listener;
+    if (old != NULL)
+        qr_listener_put(old);
+}
+
 struct qr_region *
 qr_region_change(struct qr_change *change, struct qr_region *region, struct qr_va_range range,
                  struct qr_attributes attributes)
@@ -416,7 +437,11 @@ qr_region_change(struct qr_change *change, struct qr_region *region, struct qr_v
     region->prot = attributes.prot;
     region->flags = attributes.flags;
     region->pkey = attributes.pkey;
+    qr_mempolicy_get(attributes.policy);
+    qr_mempolicy_put(region->policy);
+    region->policy = attributes.policy;
     qr_count_region(region->space, region, pages);
+    region_set_listener(region, attributes.listener);
     return qr_region_merge(change, region);
 }
 

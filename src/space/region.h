@@ -6,6 +6,8 @@
 
 #include "vm.h"
 
+#include <quire/listener.h>
+
 static inline struct qr_region *
 qr_region_of(struct qr_tree_node *node)
 {
@@ -95,6 +97,8 @@ qr_region_copy(struct qr_region *copy, const struct qr_region *region)
     copy->object_page = region->object_page;
     copy->file = region->file;
     copy->hugetlb_reserved = 0;
+    copy->policy = region->policy;
+    copy->listener = region->listener;
 }
 
 /* The page of its object at @va. */
@@ -179,12 +183,15 @@ struct qr_attributes {
     unsigned prot;
     unsigned flags;
     uint8_t pkey;
+    struct qr_mempolicy *policy;
+    struct qr_listener *listener;
 };
 
 static inline struct qr_attributes
 qr_region_attributes(const struct qr_region *region)
 {
-    return (struct qr_attributes){region->prot, region->flags, region->pkey};
+    return (struct qr_attributes){region->prot, region->flags, region->pkey, region->policy,
+                                  region->listener};
 }
 
 /* How many descriptors setting attributes of @range, within @region, takes: 0, 1 or 2. */
@@ -443,9 +450,34 @@ qr_huge_fits(const struct qr_region *region, qr_va va)
 }
 
 /* Cleared frames for a huge page of @region's kind, each single; NULL where none is to be had. */
-struct qr_frame *qr_huge_alloc(struct qr_vm *vm);
+struct qr_frame *qr_huge_alloc(struct qr_vm *vm, struct qr_mempolicy *policy, size_t place);
 /* Have the huge frame of zeroes.  @return false: no memory */
 bool qr_huge_zero_ready(struct qr_vm *vm);
+/* ---- Listeners (listener.c, watch.c) --------------------------------------- */
+
+#define QR_REGION_WATCH_FLAGS \
+    ((unsigned)QR_REGION_WATCH_MISSING | QR_REGION_WATCH_WRITE | QR_REGION_WATCH_MINOR)
+
+/* A copy of a region without its listener. */
+static inline void
+qr_region_unwatch_copy(struct qr_region *copy)
+{
+    copy->flags &= ~QR_REGION_WATCH_FLAGS;
+    copy->listener = NULL;
+}
+
+/* Is the listener to be told of writes to the page of @leaf?  Then it never has WRITE. */
+static inline bool
+qr_leaf_is_write_watched(const struct qr_region *region, const struct qr_leaf *leaf)
+{
+    return (leaf->flags & QR_LEAF_SOFT_2) != 0 && (region->flags & QR_REGION_WATCH_WRITE) != 0;
+}
+
+/* Queue @waiter, whose va, access, kind and user_mode are set; table locks are held.
+ * @return false where the listener is closed */
+QR_MUST_USE bool qr_listener_queue(struct qr_listener *listener, struct qr_waiter *waiter);
+/* Sleep until woken.  Nothing is locked.  @return false where the host said to leave */
+QR_MUST_USE bool qr_listener_wait(struct qr_listener *listener, struct qr_waiter *waiter);
 
 /* ---- Pieces of the calls -------------------------------------------------- */
 

@@ -145,6 +145,16 @@ zap_entry(void *context, const struct qr_entry *entry)
     qr_tlb_batch_add_frame(zap->batch, frame);
 }
 
+/* The entry was just taken out and its table is locked: preparing finds it there. */
+static void
+zap_mark_protected(struct qr_cursor *cursor, qr_va va)
+{
+    const struct qr_mark mark = {.kind = QR_MARK_WRITE_PROTECT};
+
+    if (qr_cursor_prepare(cursor, va, 0) == QR_OK)
+        qr_cursor_mark(cursor, va, 0, mark);
+}
+
 /* As qr_cursor_unmap_range(), but only leaves of the object's own frames. */
 static void
 zap_object_leaves(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range range)
@@ -157,8 +167,12 @@ zap_object_leaves(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range 
             const struct qr_frame *frame = qr_leaf_frame(zap->region, &entry.leaf);
 
             if (frame == NULL || qr_frame_type(frame) == QR_FRAME_OBJECT) {
+                bool keep = qr_leaf_is_write_watched(zap->region, &entry.leaf);
+
                 entry = qr_cursor_unmap(cursor, entry.start);
                 zap_entry(zap, &entry);
+                if (keep) /* the page may come back, and is protected then, too */
+                    zap_mark_protected(cursor, entry.start);
             }
         }
         at = qr_va_of(qr_entry_end(cursor->tables, &entry));

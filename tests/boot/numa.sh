@@ -12,6 +12,7 @@ cd "$(dirname "$0")/../.." || exit 1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cat >"$work/session" <<'END'
+./numa_policy || exit 1
 cd /sys/devices/system/node
 cat online
 cat node0/distance node1/distance
@@ -35,8 +36,9 @@ grep -c 'Node 1, zone *Normal' /sys/kernel/debug/extfrag/extfrag_index /sys/kern
 set -- $(grep compact_stall /proc/vmstat) ; echo stalls $2
 echo validate >/sys/kernel/debug/memory
 END
+gcc -static -O1 -Wall -Wextra -Werror -o "$work/numa_policy" tests/programs/numa_policy.c || exit 1
 timeout 180 tools/quire-run ${KERNEL:+--kernel "$KERNEL"} --mem 256M --numa 128M,128M \
-    --qemu=-numa --qemu=dist,src=0,dst=1,val=31 --timeout 150 -q --add "$work/session" -- \
+    --qemu=-numa --qemu=dist,src=0,dst=1,val=31 --timeout 150 -q --add "$work/session" --add "$work/numa_policy" -- \
     sh session >"$work/out" 2>"$work/err" || { cat "$work/out" "$work/err"; exit 1; }
 
 fail=0
@@ -47,6 +49,7 @@ check() {
     fi
 }
 value() { sed -n "s/^$1 //p" "$work/out" | tr -d '\r'; }
+check "policies" 'grep -q "^numa_policy: .* 0 failures" "$work/out"'
 check "two nodes" 'grep -q "^0-1" "$work/out"'
 check "distances of node 0" 'grep -q "^10 31" "$work/out"'
 check "distances of node 1" 'grep -q "^31 10" "$work/out"'

@@ -21,6 +21,12 @@ platform_physical_limit(void)
 }
 
 unsigned
+platform_leaf_shift_max(void)
+{
+    return cpu_features.gib_pages ? 30 : 21;
+}
+
+unsigned
 platform_asid_count(void)
 {
     return cpu_features.pcid ? 4096 : 1;

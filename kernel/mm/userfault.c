@@ -1,0 +1,606 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * userfaultfd: a file descriptor that reads page faults and answers them.
+ *
+ * The mechanism is the library's (quire/listener.h).  Here are the descriptor, Linux's structures and
+ * the order of its checks.
+ *
+ *   region -- listener --+
+ *                        | struct uffd -- mm (held: it may be gone before the descriptor is)
+ *   file ----------------+
+ *
+ * Closing the descriptor takes the listener from every region and lets everybody who waits go on as
+ * if there had been none.  The structure goes with the last reference: the file's, a region's
+ * on its way out, or a waiter's.
+ *
+ * A thread that waits on behalf of user code leaves for any signal and faults again after its
+ * handler; one inside the kernel leaves only to die, and its copy ends with EFAULT.
+ *
+ * Pages are filled from a kernel buffer: the frame is written before anybody can see it, with no
+ * lock held, since reading the source may itself fault.
+ */
+#include <quire/assert.h>
+#include <quire/listener.h>
+#include <quire/user.h>
+
+#include "fs/fs.h"
+#include "memory.h"
+#include "proc.h"
+#include "syscall.h"
+
+#define UFFD_USER_MODE_ONLY 1u
+
+#define UFFD_API ((uint64_t)0xaa)
+
+enum {
+    FEATURE_PAGEFAULT_FLAG_WP = 1 << 0,
+    FEATURE_MISSING_SHMEM = 1 << 5,
+    FEATURE_SIGBUS = 1 << 7,
+    FEATURE_THREAD_ID = 1 << 8,
+    FEATURE_MINOR_SHMEM = 1 << 10,
+    FEATURE_EXACT_ADDRESS = 1 << 11,
+    FEATURES = FEATURE_PAGEFAULT_FLAG_WP | FEATURE_MISSING_SHMEM | FEATURE_SIGBUS |
+               FEATURE_THREAD_ID | FEATURE_MINOR_SHMEM | FEATURE_EXACT_ADDRESS,
+};
+
+enum {
+    REGISTER_MISSING = 1,
+    REGISTER_WRITE = 2,
+    REGISTER_MINOR = 4,
+};
+
+enum { COPY_DONT_WAKE = 1, COPY_WRITE_PROTECT = 2 };
+enum { ZERO_DONT_WAKE = 1 };
+enum { PROTECT_ON = 1, PROTECT_DONT_WAKE = 2 };
+enum { CONTINUE_DONT_WAKE = 1 };
+
+/* Numbers of the operations; the commands hold their structures' sizes, too. */
+enum {
+    OP_REGISTER,
+    OP_UNREGISTER,
+    OP_WAKE,
+    OP_COPY,
+    OP_ZERO,
+    OP_PROTECT = 6,
+    OP_CONTINUE,
+    OP_API = 0x3f
+};
+
+#define COMMAND_API        0xc018aa3fu
+#define COMMAND_REGISTER   0xc020aa00u
+#define COMMAND_UNREGISTER 0x8010aa01u
+#define COMMAND_WAKE       0x8010aa02u
+#define COMMAND_COPY       0xc028aa03u
+#define COMMAND_ZERO       0xc020aa04u
+#define COMMAND_PROTECT    0xc018aa06u
+#define COMMAND_CONTINUE   0xc020aa07u
+
+enum { EVENT_PAGEFAULT = 0x12 };
+enum { PAGEFAULT_WRITE = 1, PAGEFAULT_PROTECT = 2, PAGEFAULT_MINOR = 4 };
+
+struct uffd_message {
+    uint8_t event, pad[7];
+    uint64_t flags, address;
+    uint32_t thread, pad_too;
+};
+_Static_assert(sizeof(struct uffd_message) == 32, "Linux ABI");
+
+struct uffd_range {
+    uint64_t start, bytes;
+};
+
+enum { CAP_SYS_PTRACE = 19 };
+
+struct uffd {
+    struct qr_listener listener;
+    struct mm *mm;              /* held */
+    atomic_bool ready;          /* UFFDIO_API was answered */
+    atomic_uint features;       /* constant once ready */
+    struct wait_queue readable; /* readers and pollers */
+    struct wait_queue sleepers; /* threads that faulted */
+};
+
+static struct uffd *
+uffd_of(struct qr_listener *listener)
+{
+    return qr_container_of(listener, struct uffd, listener);
+}
+
+/* ---- the listener ---------------------------------------------------------------------- */
+
+static void
+uffd_notify(struct qr_listener *listener, struct qr_waiter *waiter)
+{
+    waiter->tag = (uint64_t)thread_current()->tid;
+    wait_wake_all(&uffd_of(listener)->readable);
+}
+
+static bool
+uffd_wait(struct qr_listener *listener, struct qr_waiter *waiter)
+{
+    struct wait_queue *queue = &uffd_of(listener)->sleepers;
+    int64_t result;
+
+    if (thread_current()->exiting)
+        return false; /* whoever would answer may be waiting for its end */
+    if (waiter->user_mode)
+        WAIT_EVENT_UNTIL(result, queue, atomic_load(&waiter->asleep) == 0, WAIT_INTERRUPTIBLE,
+                         WAIT_FOREVER);
+    else
+        WAIT_EVENT_UNTIL(result, queue, atomic_load(&waiter->asleep) == 0, WAIT_KILLABLE,
+                         WAIT_FOREVER);
+    return result == 0;
+}
+
+static void
+uffd_woken(struct qr_listener *listener)
+{
+    wait_wake_all(&uffd_of(listener)->sleepers);
+}
+
+static void
+uffd_destroy(struct qr_listener *listener)
+{
+    struct uffd *uffd = uffd_of(listener);
+
+    mm_release(uffd->mm);
+    kmem_free(uffd);
+}
+
+static const struct qr_listener_ops listener_ops = {
+    .notify = uffd_notify,
+    .wait = uffd_wait,
+    .woken = uffd_woken,
+    .destroy = uffd_destroy,
+};
+
+/* ---- reading ------------------------------------------------------------------------------ */
+
+static void
+message_of(const struct uffd *uffd, const struct qr_watch_event *event, struct uffd_message *out)
+{
+    unsigned features = atomic_load(&uffd->features);
+
+    *out = (struct uffd_message){.event = EVENT_PAGEFAULT, .address = event->va.v};
+    if (!(features & FEATURE_EXACT_ADDRESS))
+        out->address &= ~(uint64_t)QR_PAGE_MASK;
+    if (event->access & QR_ACCESS_WRITE)
+        out->flags |= PAGEFAULT_WRITE;
+    if (event->kind == QR_WATCH_WRITE)
+        out->flags |= PAGEFAULT_PROTECT;
+    if (event->kind == QR_WATCH_MINOR)
+        out->flags |= PAGEFAULT_MINOR;
+    if (features & FEATURE_THREAD_ID)
+        out->thread = (uint32_t)event->tag;
+}
+
+/* Take one event, waiting for it unless @nonblock. */
+static int64_t
+read_event(struct uffd *uffd, bool nonblock, struct qr_watch_event *out)
+{
+    int64_t error;
+
+    while (!qr_listener_take(&uffd->listener, out)) {
+        if (nonblock)
+            return -EAGAIN;
+        WAIT_EVENT(error, &uffd->readable, qr_listener_has_events(&uffd->listener));
+        if (error != 0)
+            return error;
+    }
+    return 0;
+}
+
+static int64_t
+uffd_read(struct file *file, struct io *io, uint64_t *position)
+{
+    struct uffd *uffd = file->context;
+    bool nonblock = (atomic_load(&file->flags) & O_NONBLOCK) != 0;
+    int64_t total = 0;
+
+    (void)position;
+    if (!atomic_load(&uffd->ready))
+        return -EINVAL;
+    for (;;) {
+        struct uffd_message message;
+        struct qr_watch_event event;
+
+        if (io->left < sizeof(message))
+            return total > 0 ? total : -EINVAL;
+        int64_t error = read_event(uffd, nonblock, &event);
+        if (error != 0)
+            return total > 0 ? total : error;
+        message_of(uffd, &event, &message);
+        if (io_put(io, &message, sizeof(message)) < sizeof(message))
+            return total > 0 ? total : -EFAULT;
+        total += (int64_t)sizeof(message);
+        nonblock = true; /* more only if it is there */
+    }
+}
+
+static uint32_t
+uffd_poll(struct file *file, struct poll_table *table)
+{
+    struct uffd *uffd = file->context;
+
+    poll_register(table, &uffd->readable);
+    /* A reader that polls is to use a descriptor that does not block. */
+    if (!atomic_load(&uffd->ready) || !(atomic_load(&file->flags) & O_NONBLOCK))
+        return POLLERR;
+    return qr_listener_has_events(&uffd->listener) ? POLLIN : 0;
+}
+
+/* ---- operations ------------------------------------------------------------------------------ */
+
+/* Linux's validate_range(). */
+static int64_t
+check_range(const struct uffd *uffd, const struct uffd_range *range)
+{
+    uint64_t limit = mm_user_limit();
+
+    if ((range->start & QR_PAGE_MASK) || (range->bytes & QR_PAGE_MASK) || range->bytes == 0)
+        return -EINVAL;
+    if (range->start < uffd->mm->space->layout.user_start.v || range->start >= limit ||
+        range->bytes > limit - range->start)
+        return -EINVAL;
+    return 0;
+}
+
+static void
+wake_range(struct uffd *uffd, uint64_t start, uint64_t bytes)
+{
+    qr_listener_wake(&uffd->listener, qr_va_of((uintptr_t)start),
+                     qr_va_of((uintptr_t)(start + bytes)));
+}
+
+static int64_t
+error_of(enum qr_status status)
+{
+    switch (status) {
+    case QR_OK:
+        return 0;
+    case QR_ERR_NOT_FOUND:
+        return -ENOENT;
+    case QR_ERR_EXISTS:
+        return -EEXIST;
+    case QR_ERR_BUSY:
+        return -EBUSY;
+    case QR_ERR_ACCESS:
+        return -EPERM;
+    case QR_ERR_NO_MEMORY:
+        return -ENOMEM;
+    case QR_ERR_RANGE:
+    case QR_ERR_FAULT:
+        return -EFAULT;
+    default:
+        return -EINVAL;
+    }
+}
+
+static int64_t
+op_api(struct uffd *uffd, uint64_t user)
+{
+    struct {
+        uint64_t api, features, ioctls;
+    } api;
+    bool expected = false;
+    int64_t error = -EINVAL;
+
+    if (user_read(&api, user, sizeof(api)) != 0)
+        return -EFAULT;
+    if (api.api == UFFD_API && !(api.features & ~(uint64_t)FEATURES)) {
+        unsigned wanted = (unsigned)api.features;
+
+        api.features = FEATURES;
+        api.ioctls = (uint64_t)1 << OP_API | 1 << OP_REGISTER | 1 << OP_UNREGISTER;
+        if (user_write(user, &api, sizeof(api)) != 0)
+            return -EFAULT;
+        if (!atomic_compare_exchange_strong(&uffd->ready, &expected, true))
+            return -EINVAL;
+        atomic_store(&uffd->features, wanted);
+        if (wanted & FEATURE_SIGBUS)
+            atomic_fetch_or(&uffd->listener.options, QR_LISTENER_NO_WAIT);
+        return 0;
+    }
+    memset(&api, 0, sizeof(api));
+    if (user_write(user, &api, sizeof(api)) != 0)
+        error = -EFAULT;
+    return error;
+}
+
+static int64_t
+op_register(struct uffd *uffd, uint64_t user)
+{
+    struct {
+        struct uffd_range range;
+        uint64_t mode, ioctls;
+    } request;
+    unsigned kinds;
+
+    if (user_read(&request, user, offsetof(__typeof__(request), ioctls)) != 0)
+        return -EFAULT;
+    if (request.mode == 0 ||
+        (request.mode & ~(uint64_t)(REGISTER_MISSING | REGISTER_WRITE | REGISTER_MINOR)))
+        return -EINVAL;
+    int64_t error = check_range(uffd, &request.range);
+    if (error != 0)
+        return error;
+    kinds = (request.mode & REGISTER_MISSING ? (unsigned)QR_WATCH_MISSING : 0) |
+            (request.mode & REGISTER_WRITE ? (unsigned)QR_WATCH_WRITE : 0) |
+            (request.mode & REGISTER_MINOR ? (unsigned)QR_WATCH_MINOR : 0);
+    enum qr_status status =
+        qr_space_watch(uffd->mm->space, qr_va_of((uintptr_t)request.range.start),
+                       (size_t)request.range.bytes, &uffd->listener, kinds);
+    if (status != QR_OK)
+        return status == QR_ERR_NOT_FOUND ? -ENOMEM : error_of(status);
+    request.ioctls = (uint64_t)1 << OP_WAKE | 1 << OP_COPY | 1 << OP_ZERO;
+    if (kinds & QR_WATCH_WRITE)
+        request.ioctls |= 1 << OP_PROTECT;
+    if (kinds & QR_WATCH_MINOR)
+        request.ioctls |= 1 << OP_CONTINUE;
+    return user_write_u64(user + offsetof(__typeof__(request), ioctls), request.ioctls);
+}
+
+static int64_t
+op_unregister(struct uffd *uffd, uint64_t user)
+{
+    struct uffd_range range;
+
+    if (user_read(&range, user, sizeof(range)) != 0)
+        return -EFAULT;
+    int64_t error = check_range(uffd, &range);
+    if (error != 0)
+        return error;
+    enum qr_status status =
+        qr_space_unwatch(uffd->mm->space, qr_va_of((uintptr_t)range.start), (size_t)range.bytes);
+    return status == QR_ERR_NOT_FOUND ? -ENOMEM : error_of(status);
+}
+
+static int64_t
+op_wake(struct uffd *uffd, uint64_t user)
+{
+    struct uffd_range range;
+
+    if (user_read(&range, user, sizeof(range)) != 0)
+        return -EFAULT;
+    int64_t error = check_range(uffd, &range);
+    if (error == 0)
+        wake_range(uffd, range.start, range.bytes);
+    return error;
+}
+
+/* How one page is filled. */
+typedef int64_t (*fill_fn)(struct uffd *uffd, uint64_t at, uint64_t source, unsigned flags);
+
+static int64_t
+fill_copy(struct uffd *uffd, uint64_t at, uint64_t source, unsigned flags)
+{
+    /* In the direct map: there its window stays open while the source faults. */
+    struct qr_frame *frame = qr_frame_alloc(memory.frames, QR_ALLOC_MOVABLE);
+
+    if (frame == NULL)
+        return -ENOMEM;
+    char *window = qr_port_window_open(qr_frame_pa(memory.frames, frame));
+    int64_t error = user_read(window, source, QR_PAGE_SIZE);
+    qr_port_window_close(window);
+    if (error == 0)
+        error = error_of(qr_space_fill(uffd->mm->space, qr_va_of((uintptr_t)at), frame, flags));
+    if (error != 0)
+        qr_frame_put(memory.frames, frame);
+    return error;
+}
+
+static int64_t
+fill_zero(struct uffd *uffd, uint64_t at, uint64_t source, unsigned flags)
+{
+    (void)source;
+    (void)flags;
+    return error_of(qr_space_fill_zero(uffd->mm->space, qr_va_of((uintptr_t)at)));
+}
+
+static int64_t
+fill_cached(struct uffd *uffd, uint64_t at, uint64_t source, unsigned flags)
+{
+    (void)source;
+    return error_of(qr_space_fill_cached(uffd->mm->space, qr_va_of((uintptr_t)at), flags));
+}
+
+struct fill_request {
+    struct uffd_range range;
+    uint64_t source;
+    unsigned flags; /* enum qr_fill_flag */
+    bool wake;
+    fill_fn fill;
+    uint64_t result; /* where the user wants to know how many bytes, or which error */
+};
+
+/* Page by page: what is done stays done. */
+static int64_t
+fill_range(struct uffd *uffd, const struct fill_request *request)
+{
+    uint64_t done = 0;
+    int64_t error = 0;
+
+    while (done < request->range.bytes && error == 0) {
+        error = request->fill(uffd, request->range.start + done, request->source + done,
+                              request->flags);
+        if (error == 0)
+            done += QR_PAGE_SIZE;
+        if (signal_is_fatal_pending())
+            break;
+        sched_relax();
+    }
+    if (done > 0 && request->wake)
+        wake_range(uffd, request->range.start, done);
+    int64_t result = done > 0 ? (int64_t)done : error == 0 ? -EAGAIN : error;
+    if (user_write_u64(request->result, (uint64_t)result) != 0)
+        return -EFAULT;
+    if (result < 0)
+        return result;
+    return done == request->range.bytes ? 0 : -EAGAIN;
+}
+
+static int64_t
+op_copy(struct uffd *uffd, uint64_t user)
+{
+    struct {
+        uint64_t to, from, bytes, mode;
+        int64_t copied;
+    } copy;
+    struct fill_request request = {.fill = fill_copy};
+
+    if (user_read(&copy, user, offsetof(__typeof__(copy), copied)) != 0)
+        return -EFAULT;
+    request.range = (struct uffd_range){copy.to, copy.bytes};
+    int64_t error = check_range(uffd, &request.range);
+    if (error != 0)
+        return error;
+    if (copy.from + copy.bytes <= copy.from ||
+        (copy.mode & ~(uint64_t)(COPY_DONT_WAKE | COPY_WRITE_PROTECT)))
+        return -EINVAL;
+    request.source = copy.from;
+    request.flags = copy.mode & COPY_WRITE_PROTECT ? QR_FILL_WRITE_PROTECT : 0;
+    request.wake = !(copy.mode & COPY_DONT_WAKE);
+    request.result = user + offsetof(__typeof__(copy), copied);
+    return fill_range(uffd, &request);
+}
+
+/* ZEROPAGE and CONTINUE: a range, a mode with one bit, a result. */
+static int64_t
+op_fill(struct uffd *uffd, uint64_t user, fill_fn fill, uint64_t dont_wake)
+{
+    struct {
+        struct uffd_range range;
+        uint64_t mode;
+        int64_t done;
+    } zero;
+    struct fill_request request = {.fill = fill};
+
+    if (user_read(&zero, user, offsetof(__typeof__(zero), done)) != 0)
+        return -EFAULT;
+    request.range = zero.range;
+    int64_t error = check_range(uffd, &request.range);
+    if (error != 0)
+        return error;
+    if (zero.mode & ~dont_wake)
+        return -EINVAL;
+    request.wake = !(zero.mode & dont_wake);
+    request.result = user + offsetof(__typeof__(zero), done);
+    return fill_range(uffd, &request);
+}
+
+static int64_t
+op_protect(struct uffd *uffd, uint64_t user)
+{
+    struct {
+        struct uffd_range range;
+        uint64_t mode;
+    } protect;
+
+    if (user_read(&protect, user, sizeof(protect)) != 0)
+        return -EFAULT;
+    int64_t error = check_range(uffd, &protect.range);
+    if (error != 0)
+        return error;
+    if ((protect.mode & ~(uint64_t)(PROTECT_ON | PROTECT_DONT_WAKE)) ||
+        protect.mode == (PROTECT_ON | PROTECT_DONT_WAKE))
+        return -EINVAL;
+    error = error_of(
+        qr_space_write_protect(uffd->mm->space, qr_va_of((uintptr_t)protect.range.start),
+                               (size_t)protect.range.bytes, (protect.mode & PROTECT_ON) != 0));
+    if (error == 0 && protect.mode == 0)
+        wake_range(uffd, protect.range.start, protect.range.bytes);
+    return error;
+}
+
+static int64_t
+operate(struct uffd *uffd, uint32_t command, uint64_t argument)
+{
+    switch (command) {
+    case COMMAND_REGISTER:
+        return op_register(uffd, argument);
+    case COMMAND_UNREGISTER:
+        return op_unregister(uffd, argument);
+    case COMMAND_WAKE:
+        return op_wake(uffd, argument);
+    case COMMAND_COPY:
+        return op_copy(uffd, argument);
+    case COMMAND_ZERO:
+        return op_fill(uffd, argument, fill_zero, ZERO_DONT_WAKE);
+    case COMMAND_PROTECT:
+        return op_protect(uffd, argument);
+    case COMMAND_CONTINUE:
+        return op_fill(uffd, argument, fill_cached, CONTINUE_DONT_WAKE);
+    default:
+        return -EINVAL;
+    }
+}
+
+static int64_t
+uffd_ioctl(struct file *file, uint32_t command, uint64_t argument)
+{
+    struct uffd *uffd = file->context;
+
+    if (command == COMMAND_API)
+        return op_api(uffd, argument);
+    if (!atomic_load(&uffd->ready))
+        return -EINVAL;
+    if (!mm_try_ref(uffd->mm))
+        return command == COMMAND_REGISTER || command == COMMAND_UNREGISTER ? -ENOMEM : -ESRCH;
+    int64_t result = operate(uffd, command, argument);
+    mm_put(uffd->mm);
+    return result;
+}
+
+static void
+uffd_release(struct file *file)
+{
+    struct uffd *uffd = file->context;
+
+    qr_listener_close(&uffd->listener);
+    if (mm_try_ref(uffd->mm)) {
+        qr_space_unwatch_all(uffd->mm->space, &uffd->listener);
+        mm_put(uffd->mm);
+    }
+    qr_listener_put(&uffd->listener);
+}
+
+static const struct file_ops uffd_file_ops = {
+    .name = "userfaultfd",
+    .read = uffd_read,
+    .ioctl = uffd_ioctl,
+    .poll = uffd_poll,
+    .release = uffd_release,
+};
+
+/* ---- making -------------------------------------------------------------------------------------- */
+
+int64_t
+sys_userfaultfd(const struct syscall_args *args)
+{
+    uint32_t flags = (uint32_t)args->arg[0];
+    struct uffd *uffd;
+
+    if (flags & ~(uint32_t)(O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY))
+        return -EINVAL;
+    /* As with vm.unprivileged_userfaultfd=0: who stops the kernel must be trusted. */
+    if (!(flags & UFFD_USER_MODE_ONLY) && !process_has_capability(CAP_SYS_PTRACE))
+        return -EPERM;
+    uffd = kmem_zalloc(sizeof(*uffd));
+    if (uffd == NULL)
+        return -ENOMEM;
+    qr_listener_init(&uffd->listener, &listener_ops,
+                     flags & UFFD_USER_MODE_ONLY ? QR_LISTENER_USER_ONLY : 0);
+    uffd->mm = process_current()->mm;
+    mm_hold(uffd->mm);
+    wait_queue_init(&uffd->readable);
+    wait_queue_init(&uffd->sleepers);
+    struct file *file = file_create_anonymous("anon_inode:[userfaultfd]", &uffd_file_ops,
+                                              O_RDONLY | (flags & O_NONBLOCK), uffd);
+    if (file == NULL) {
+        qr_listener_put(&uffd->listener);
+        return -ENOMEM;
+    }
+    int fd = fd_install(file, 0, (flags & O_CLOEXEC) != 0);
+    file_put(file);
+    return fd;
+}

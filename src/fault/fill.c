@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a listener answers with: a page for an address where there is none.
+ *
+ *   private memory      the frame itself becomes the page
+ *   an object's         the frame becomes the object's page, and is mapped here
+ *   cached              the object has it already: it is only mapped
+ *
+ * The entry is set as a fault would set it, by the same functions, so the same rules hold; nothing
+ * is ever replaced.  A frame that went into an object but could not be mapped, because there is no
+ * memory for a table, is taken out again.
+ */
+#include "fault.h"
+
+#define FILL_MEMORY_WAITS 4
+
+enum fill_kind { FILL_FRAME, FILL_ZERO, FILL_CACHED };
+
+struct fill {
+    struct fault_ctx ctx;
+    enum fill_kind kind;
+    unsigned flags;         /* enum qr_fill_flag */
+    struct qr_frame *frame; /* FRAME, ZERO: with one reference */
+};
+
+/* The watched region at the address.  Lock held for reading. */
+static enum qr_status
+fill_find(struct fill *fill)
+{
+    struct qr_region *region = qr_space_find(fill->ctx.space, fill->ctx.va);
+
+    if (region == NULL || region->start.v > fill->ctx.va.v || region->listener == NULL)
+        return QR_ERR_NOT_FOUND;
+    if ((fill->flags & QR_FILL_WRITE_PROTECT) != 0 && (region->flags & QR_REGION_WATCH_WRITE) == 0)
+        return QR_ERR_INVALID;
+    if (fill->kind == FILL_CACHED && region->object == NULL)
+        return QR_ERR_INVALID;
+    fill->ctx.region = region;
+    return QR_OK;
+}
+
+/* Does the page go into the object?  A private mapping gets a page of its own. */
+static bool
+fill_is_object(const struct fill *fill)
+{
+    return fill->ctx.region->object != NULL &&
+           (fill->kind == FILL_CACHED || qr_region_is_shared(fill->ctx.region));
+}
+
+/* Have the page in the object, and hold it as ctx->page. */
+static enum qr_status
+fill_object(struct fill *fill)
+{
+    struct fault_ctx *ctx = &fill->ctx;
+    struct qr_object *object = ctx->region->object;
+    size_t index = qr_region_object_page(ctx->region, ctx->va);
+    enum qr_status status;
+
+    if (fill->kind != FILL_CACHED) {
+        status = qr_object_add_page(object, index, fill->frame);
+        if (status != QR_OK)
+            return status;
+        qr_frame_get(fill->frame);
+        ctx->page = fill->frame;
+        return QR_OK;
+    }
+    status = qr_object_get_page(object, index, QR_PAGE_CACHED, &ctx->page);
+    return status == QR_ERR_NOT_FOUND ? QR_ERR_FAULT : status;
+}
+
+static void
+fill_set_object_leaf(struct fill *fill)
+{
+    struct fault_ctx *ctx = &fill->ctx;
+    struct qr_tally tally = {.anon = 0};
+    struct qr_leaf leaf = {
+        .pa = qr_frame_pa(ctx->vm->config.frames, ctx->page),
+        .prot = qr_region_leaf_prot(ctx->region),
+        .flags = QR_LEAF_ACCESSED,
+        .pkey = ctx->region->pkey,
+    };
+
+    if (!qr_region_is_shared(ctx->region) || (fill->flags & QR_FILL_WRITE_PROTECT) != 0)
+        leaf.prot &= ~(unsigned)QR_PROT_WRITE;
+    if ((fill->flags & QR_FILL_WRITE_PROTECT) != 0)
+        leaf.flags |= QR_LEAF_SOFT_2;
+    fault_publish_code(&leaf);
+    qr_cursor_map(&ctx->cursor, ctx->va, &leaf);
+    qr_tally_leaf(&tally, ctx->region, ctx->page, 1);
+    qr_tally_apply(&tally, ctx->space);
+    ctx->page = NULL; /* the entry's reference now */
+}
+
+static void
+fill_set_private_leaf(struct fill *fill)
+{
+    struct fault_ctx *ctx = &fill->ctx;
+
+    if (fill->kind == FILL_ZERO) {
+        qr_fault_install_zero(ctx);
+        return;
+    }
+    qr_frame_get(fill->frame);
+    qr_fault_install_private(ctx, fill->frame);
+    if ((fill->flags & QR_FILL_WRITE_PROTECT) != 0)
+        qr_cursor_update(&ctx->cursor, ctx->va,
+                         qr_region_leaf_prot(ctx->region) & ~(unsigned)QR_PROT_WRITE,
+                         QR_LEAF_SOFT_2, 0);
+}
+
+/* The cursor is open. */
+static enum qr_status
+fill_entry(struct fill *fill)
+{
+    struct fault_ctx *ctx = &fill->ctx;
+    bool object = fill_is_object(fill);
+    struct qr_entry entry = qr_cursor_query(&ctx->cursor, ctx->va);
+
+    if (entry.kind == QR_ENTRY_LEAF ||
+        (entry.kind == QR_ENTRY_MARK && entry.mark.kind != QR_MARK_WRITE_PROTECT))
+        return QR_ERR_EXISTS;
+    if (object && !qr_object_page_is_current(
+                      ctx->region->object, qr_region_object_page(ctx->region, ctx->va), ctx->page))
+        return QR_ERR_RANGE; /* truncated meanwhile */
+    if (qr_cursor_prepare(&ctx->cursor, ctx->va, 0) != QR_OK)
+        return QR_ERR_NO_MEMORY;
+    if (object)
+        fill_set_object_leaf(fill);
+    else
+        fill_set_private_leaf(fill);
+    return QR_OK;
+}
+
+/* Once; on failure nothing changed.  Lock held for reading. */
+static enum qr_status
+fill_locked(struct fill *fill)
+{
+    struct fault_ctx *ctx = &fill->ctx;
+    enum qr_status status = fill_find(fill);
+    bool object = status == QR_OK && fill_is_object(fill);
+
+    if (object)
+        status = fill_object(fill);
+    if (status != QR_OK)
+        return status;
+    qr_cursor_open(&ctx->cursor, &ctx->space->tables,
+                   qr_range_of(ctx->va.v, ctx->va.v + QR_PAGE_SIZE), &ctx->batch);
+    status = fill_entry(fill);
+    qr_cursor_close(&ctx->cursor);
+    qr_tlb_batch_finish(&ctx->batch);
+    if (status != QR_OK && object && fill->kind != FILL_CACHED) {
+        size_t index = qr_region_object_page(ctx->region, ctx->va);
+
+        qr_object_punch(ctx->region->object, index, index + 1);
+    }
+    return status;
+}
+
+/* Let memory be made free where that may sleep. */
+static bool
+fill_wait_memory(struct qr_vm *vm)
+{
+    struct qr_frame *frame = qr_frame_alloc(vm->config.frames, 0);
+
+    if (frame != NULL)
+        qr_frame_put(vm->config.frames, frame);
+    return frame != NULL;
+}
+
+static enum qr_status
+fill_run(struct fill *fill, struct qr_space *space, qr_va va)
+{
+    enum qr_status status = QR_ERR_NO_MEMORY;
+    bool again = true;
+
+    for (unsigned i = 0; i < FILL_MEMORY_WAITS && status == QR_ERR_NO_MEMORY && again; i++) {
+        qr_fault_begin(&fill->ctx, space, va, QR_ACCESS_WRITE);
+        qr_rw_read_lock(&space->lock);
+        status = fill_locked(fill);
+        qr_rw_read_unlock(&space->lock);
+        qr_fault_drop_pages(&fill->ctx);
+        again = status != QR_ERR_NO_MEMORY || fill_wait_memory(space->vm);
+    }
+    return status;
+}
+
+enum qr_status
+qr_space_fill(struct qr_space *space, qr_va va, struct qr_frame *frame, unsigned flags)
+{
+    struct fill fill = {.kind = FILL_FRAME, .flags = flags, .frame = frame};
+    enum qr_status status = fill_run(&fill, space, va);
+
+    if (status == QR_OK)
+        qr_frame_put(space->vm->config.frames, frame); /* the entry and the object have theirs */
+    return status;
+}
+
+enum qr_status
+qr_space_fill_zero(struct qr_space *space, qr_va va)
+{
+    struct fill fill = {.kind = FILL_ZERO};
+
+    fill.frame =
+        qr_frame_alloc(space->vm->config.frames, QR_ALLOC_ZERO | QR_ALLOC_MOVABLE | QR_ALLOC_HIGH);
+    if (fill.frame == NULL)
+        return QR_ERR_NO_MEMORY;
+    enum qr_status status = fill_run(&fill, space, va);
+
+    qr_frame_put(space->vm->config.frames, fill.frame);
+    return status;
+}
+
+enum qr_status
+qr_space_fill_cached(struct qr_space *space, qr_va va, unsigned flags)
+{
+    struct fill fill = {.kind = FILL_CACHED, .flags = flags};
+
+    return fill_run(&fill, space, va);
+}

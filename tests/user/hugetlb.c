@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Huge pages by name: mmap(MAP_HUGETLB), memfd_create(MFD_HUGETLB), what the pool says of
+ * them in /proc and /sys, and the errors.  Where the pool cannot be filled, there is nothing
+ * to test.
+ */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdint.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT 26
+#endif
+#ifndef MFD_HUGETLB
+#define MFD_HUGETLB 4u
+#endif
+
+#define ANON (MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB)
+#define RW   (PROT_READ | PROT_WRITE)
+#define POOL 6
+
+static size_t huge; /* bytes of a page */
+static unsigned huge_shift;
+
+/* ---- The pool -------------------------------------------------------------------- */
+
+static long
+file_number(const char *path)
+{
+    char text[32] = "";
+    int fd = open(path, O_RDONLY);
+
+    if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+        return -1;
+    close(fd);
+    return atol(text);
+}
+
+static int
+file_set(const char *path, long value)
+{
+    char text[32];
+    int fd = open(path, O_WRONLY);
+    int length = snprintf(text, sizeof(text), "%ld\n", value);
+    int done = fd >= 0 && write(fd, text, (size_t)length) == length;
+
+    close(fd);
+    return done;
+}
+
+static long
+field(const char *path, const char *name)
+{
+    char line[256];
+    FILE *file = fopen(path, "r");
+    long value = -1;
+    size_t length = strlen(name);
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        if (strncmp(line, name, length) == 0 && line[length] == ':')
+            value = atol(line + length + 1);
+    }
+    if (file != NULL)
+        fclose(file);
+    return value;
+}
+
+static void
+expect_pool(int line, long total, long free, long reserved, long surplus)
+{
+    const char *names[] = {"HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp"};
+    const long wanted[] = {total, free, reserved, surplus};
+
+    for (int i = 0; i < 4; i++) {
+        long value = field("/proc/meminfo", names[i]);
+
+        check_count++;
+        if (value != wanted[i]) {
+            check_failures++;
+            printf("FAIL %s:%d: %s is %ld, expected %ld\n", __FILE__, line, names[i], value,
+                   wanted[i]);
+        }
+    }
+}
+#define EXPECT_POOL(...) expect_pool(__LINE__, __VA_ARGS__)
+
+static char *
+map(size_t pages, int flags)
+{
+    return mmap(NULL, pages * huge, RW, flags, -1, 0);
+}
+
+/* ---- What an access does ------------------------------------------------------------ */
+
+/* Exit code of a child that runs @fn: 0, or the number of the signal that ended it. */
+static int
+in_child(void (*fn)(char *), char *at)
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        fn(at);
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static void
+touch(char *at)
+{
+    *(volatile char *)at = 1;
+}
+
+/* ---- Tests ---------------------------------------------------------------------------- */
+
+static void
+test_private(void)
+{
+    char *at = map(3, ANON);
+
+    CHECK(at != MAP_FAILED);
+    CHECK_EQ((uintptr_t)at % huge, 0);
+    EXPECT_POOL(POOL, POOL, 3, 0);
+    CHECK_EQ(at[huge + 5], 0); /* a read takes a page, too */
+    EXPECT_POOL(POOL, POOL - 1, 2, 0);
+    at[2 * huge] = 7;
+    EXPECT_POOL(POOL, POOL - 2, 1, 0);
+    CHECK_ERRNO(munmap(at, 4096), EINVAL);
+    CHECK_ERRNO(munmap(at + 4096, huge), EINVAL);
+    CHECK_ERRNO(mprotect(at, 4096, PROT_READ), EINVAL);
+    CHECK_EQ(mprotect(at, huge, PROT_READ), 0);
+    CHECK_EQ(in_child(touch, at), SIGSEGV);
+    CHECK_EQ(mprotect(at, huge, RW), 0);
+    at[0] = 1;
+    EXPECT_POOL(POOL, POOL - 3, 0, 0);
+    CHECK_EQ(madvise(at, huge, MADV_DONTNEED), 0);
+    CHECK_ERRNO(madvise(at + 4096, huge, MADV_DONTNEED), EINVAL);
+    CHECK_ERRNO(madvise(at, huge, MADV_FREE), EINVAL);
+    CHECK_EQ(at[0], 0);
+    CHECK_EQ(munmap(at + huge, huge), 0);
+    EXPECT_POOL(POOL, POOL - 2, 0, 0);
+    CHECK_EQ(at[2 * huge], 7);
+    CHECK_EQ(munmap(at, 3 * huge), 0);
+    EXPECT_POOL(POOL, POOL, 0, 0);
+}
+
+static void
+test_errors(void)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    int fd = open("/proc/self/exe", O_RDONLY);
+    char *at;
+
+    CHECK_ERRNO((long)map(POOL + 1, ANON), ENOMEM);
+    CHECK_ERRNO((long)mmap(NULL, 0, RW, ANON, -1, 0), EINVAL);
+    CHECK_ERRNO((long)mmap(NULL, huge, RW, ANON | 13 << MAP_HUGE_SHIFT, -1, 0), EINVAL);
+    CHECK_ERRNO((long)mmap(NULL, huge, PROT_READ, MAP_PRIVATE | MAP_HUGETLB, fd, 0), EINVAL);
+    CHECK_ERRNO((long)mmap((void *)(64 * huge + page), huge, RW, ANON | MAP_FIXED, -1, 0), EINVAL);
+    close(fd);
+    EXPECT_POOL(POOL, POOL, 0, 0);
+
+    /* Lengths are rounded up, hints too. */
+    at = mmap(NULL, 1, RW, ANON | (int)(huge_shift << MAP_HUGE_SHIFT), -1, 0);
+    CHECK(at != MAP_FAILED);
+    at[huge - 1] = 1;
+    EXPECT_POOL(POOL, POOL - 1, 0, 0);
+    CHECK_EQ(munmap(at, huge), 0);
+
+    /* Growing is refused, moving is not; pieces are. */
+    at = map(2, ANON);
+    CHECK_ERRNO((long)mremap(at, huge, 2 * huge, MREMAP_MAYMOVE), EINVAL);
+    CHECK_ERRNO((long)mremap(at + page, huge, huge, MREMAP_MAYMOVE), EINVAL);
+    at[0] = 9;
+    char *to = map(2, ANON | MAP_NORESERVE);
+    CHECK_EQ((long)mremap(at, huge, huge, MREMAP_MAYMOVE | MREMAP_FIXED, to), (long)to);
+    CHECK_EQ(to[0], 9);
+    CHECK_EQ(in_child(touch, at), SIGSEGV);
+    CHECK_EQ(munmap(to, 2 * huge), 0);
+    CHECK_EQ(munmap(at + huge, huge), 0);
+    EXPECT_POOL(POOL, POOL, 0, 0);
+}
+
+static void
+test_no_reserve(void)
+{
+    char *held = map(POOL, ANON);
+    char *at = map(1, ANON | MAP_NORESERVE);
+
+    CHECK(held != MAP_FAILED && at != MAP_FAILED);
+    CHECK_EQ(in_child(touch, at), SIGBUS); /* all of them are promised */
+    held[0] = 1;
+    CHECK_EQ(munmap(held, POOL * huge), 0);
+    CHECK_EQ(in_child(touch, at), 0);
+    CHECK_EQ(munmap(at, huge), 0);
+}
+
+static void
+test_shared(void)
+{
+    char *at = map(2, MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB);
+
+    CHECK(at != MAP_FAILED);
+    EXPECT_POOL(POOL, POOL, 2, 0);
+    CHECK_EQ(in_child(touch, at + huge), 0);
+    CHECK_EQ(at[huge], 1);
+    EXPECT_POOL(POOL, POOL - 1, 1, 0);
+    CHECK_EQ(munmap(at, 2 * huge), 0);
+    EXPECT_POOL(POOL, POOL, 0, 0);
+}
+
+static char *fork_at;
+
+static void
+fork_body(char *at)
+{
+    if (at[0] != 1)
+        _exit(99);
+    at[0] = 2; /* the last free page */
+    at[huge] = 2;
+}
+
+/* The child finds the pool empty: SIGBUS; the parent, which was promised its pages, does not. */
+static void
+test_fork(void)
+{
+    size_t pages = POOL - 1;
+
+    fork_at = map(pages, ANON);
+    CHECK(fork_at != MAP_FAILED);
+    for (size_t i = 0; i < pages; i++)
+        fork_at[i * huge] = 1;
+    EXPECT_POOL(POOL, 1, 0, 0);
+    CHECK_EQ(in_child(fork_body, fork_at), SIGBUS);
+    CHECK_EQ(fork_at[0], 1);
+    CHECK_EQ(fork_at[huge], 1);
+    EXPECT_POOL(POOL, 1, 0, 0);
+
+    int ends[2], status;
+    CHECK_EQ(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        char byte;
+
+        if (read(ends[0], &byte, 1) != 1)
+            _exit(98);
+        _exit(fork_at[2 * huge] == 1 ? 0 : 97); /* which the parent has taken */
+    }
+    for (size_t i = 0; i < pages; i++)
+        fork_at[i * huge] = 3; /* one copy, then the child's are taken */
+    CHECK_EQ(write(ends[1], "x", 1), 1);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    CHECK_EQ(munmap(fork_at, pages * huge), 0);
+    EXPECT_POOL(POOL, POOL, 0, 0);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void
+test_memfd(void)
+{
+    int fd = (int)syscall(SYS_memfd_create, "huge", MFD_HUGETLB | 2u /* MFD_ALLOW_SEALING */);
+    struct stat stat;
+    char byte = 5;
+
+    CHECK(fd >= 0);
+    CHECK_ERRNO(syscall(SYS_memfd_create, "huge", MFD_HUGETLB | 13u << MAP_HUGE_SHIFT), ENODEV);
+    CHECK_ERRNO(syscall(SYS_memfd_create, "huge", 13u << MAP_HUGE_SHIFT), EINVAL);
+    CHECK_ERRNO(ftruncate(fd, 4096), EINVAL);
+    CHECK_EQ(ftruncate(fd, (off_t)(3 * huge)), 0);
+    CHECK_ERRNO(write(fd, &byte, 1), EINVAL);
+    char *at = mmap(NULL, 2 * huge, RW, MAP_SHARED, fd, (off_t)huge);
+    CHECK(at != MAP_FAILED);
+    EXPECT_POOL(POOL, POOL, 2, 0);
+    at[huge] = 4;
+    CHECK_EQ(pread(fd, &byte, 1, (off_t)(2 * huge)), 1);
+    CHECK_EQ(byte, 4);
+    CHECK_EQ(pread(fd, &byte, 1, 0), 1); /* a hole */
+    CHECK_EQ(byte, 0);
+    CHECK_EQ(fstat(fd, &stat), 0);
+    CHECK_EQ(stat.st_blksize, huge);
+    CHECK_EQ(stat.st_size, 3 * huge);
+    CHECK_EQ((size_t)stat.st_blocks * 512, huge);
+
+    char *copy = mmap(NULL, huge, RW, MAP_PRIVATE, fd, (off_t)(2 * huge));
+    CHECK(copy != MAP_FAILED);
+    CHECK_EQ(copy[0], 4);
+    copy[0] = 8;
+    CHECK_EQ(at[huge], 4);
+    CHECK_EQ(copy[0], 8);
+    CHECK_EQ(munmap(copy, huge), 0);
+
+    CHECK_EQ(
+        fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(2 * huge), (off_t)huge),
+        0);
+    CHECK_EQ(at[huge], 0);
+    CHECK_EQ(ftruncate(fd, (off_t)huge), 0);
+    CHECK_EQ(in_child(touch, at), SIGBUS);
+    CHECK_EQ(fcntl(fd, 1033 /* F_ADD_SEALS */, 4 /* F_SEAL_GROW */), 0);
+    CHECK_ERRNO(ftruncate(fd, (off_t)(2 * huge)), EPERM);
+    CHECK_EQ(munmap(at, 2 * huge), 0);
+    close(fd);
+    EXPECT_POOL(POOL, POOL, 0, 0);
+}
+
+static void
+test_reports(void)
+{
+    char *at = map(2, ANON);
+    unsigned char present[2] = {2, 2};
+    char path[96];
+
+    CHECK(at != MAP_FAILED);
+    at[0] = 1;
+    CHECK_EQ(field("/proc/self/status", "HugetlbPages"), huge >> 10);
+    CHECK_EQ(mincore(at, 2 * huge > 8192 ? 8192 : huge, present), 0);
+    CHECK_EQ(present[0] & present[1] & 1, 1);
+
+    FILE *smaps = fopen("/proc/self/smaps", "r");
+    char line[256];
+    long private = -1, page = -1, rss = -1;
+    int here = 0;
+
+    while (smaps != NULL && fgets(line, sizeof(line), smaps) != NULL) {
+        unsigned long start;
+
+        if (sscanf(line, "%lx-", &start) == 1 && strstr(line, "-") != NULL && strchr(line, ':'))
+            here = start == (unsigned long)at;
+        if (here && sscanf(line, "Private_Hugetlb: %ld", &private) == 1)
+            continue;
+        if (here && sscanf(line, "KernelPageSize: %ld", &page) == 1)
+            continue;
+        if (here)
+            (void)!sscanf(line, "Rss: %ld", &rss);
+    }
+    if (smaps != NULL)
+        fclose(smaps);
+    CHECK_EQ(private, huge >> 10);
+    CHECK_EQ(page, huge >> 10);
+    CHECK_EQ(rss, 0);
+
+    const char *sys = "/sys/kernel/mm/hugepages/hugepages-%zukB/%s";
+    snprintf(path, sizeof(path), sys, huge >> 10, "nr_hugepages");
+    CHECK_EQ(file_number(path), POOL);
+    snprintf(path, sizeof(path), sys, huge >> 10, "free_hugepages");
+    CHECK_EQ(file_number(path), POOL - 1);
+    snprintf(path, sizeof(path), sys, huge >> 10, "resv_hugepages");
+    CHECK_EQ(file_number(path), 1);
+    CHECK_EQ(munmap(at, 2 * huge), 0);
+}
+
+/* Another process's view, and memory locked: both are ordinary. */
+static void
+test_other_calls(void)
+{
+    char *at = mmap(NULL, huge, RW, ANON | MAP_POPULATE, -1, 0);
+    char byte = 0;
+    struct iovec local = {&byte, 1}, remote;
+
+    CHECK(at != MAP_FAILED);
+    EXPECT_POOL(POOL, POOL - 1, 0, 0);
+    at[huge - 1] = 6;
+    remote = (struct iovec){at + huge - 1, 1};
+    CHECK_EQ(syscall(SYS_process_vm_readv, getpid(), &local, 1ul, &remote, 1ul, 0ul), 1);
+    CHECK_EQ(byte, 6);
+    CHECK_EQ(mlock(at, 1), 0);
+    CHECK_EQ(munlock(at, 1), 0);
+    CHECK_EQ(msync(at, huge, MS_SYNC), 0);
+    CHECK_EQ(munmap(at, huge), 0);
+    EXPECT_POOL(POOL, POOL, 0, 0);
+}
+
+static void
+test_surplus(void)
+{
+    CHECK(file_set("/proc/sys/vm/nr_overcommit_hugepages", 2));
+    CHECK_EQ(file_number("/proc/sys/vm/nr_overcommit_hugepages"), 2);
+    char *at = map(POOL + 1, ANON);
+    CHECK(at != MAP_FAILED);
+    EXPECT_POOL(POOL + 1, POOL + 1, POOL + 1, 1);
+    for (size_t i = 0; i <= POOL; i++)
+        at[i * huge] = 1;
+    EXPECT_POOL(POOL + 1, 0, 0, 1);
+    CHECK_EQ(munmap(at, (POOL + 1) * huge), 0);
+    EXPECT_POOL(POOL, POOL, 0, 0);
+    CHECK(file_set("/proc/sys/vm/nr_overcommit_hugepages", 0));
+}
+
+int
+main(void)
+{
+    long before = file_number("/proc/sys/vm/nr_hugepages");
+
+    huge = (size_t)field("/proc/meminfo", "Hugepagesize") << 10;
+    if (before < 0 || (long)huge <= 0 || !file_set("/proc/sys/vm/nr_hugepages", POOL) ||
+        file_number("/proc/sys/vm/nr_hugepages") != POOL) {
+        printf("hugetlb: no pool of %d pages of %zu KiB here\n", POOL, huge >> 10);
+        file_set("/proc/sys/vm/nr_hugepages", before);
+        return 0;
+    }
+    while ((size_t)1 << huge_shift < huge)
+        huge_shift++;
+    test_private();
+    test_errors();
+    test_no_reserve();
+    test_shared();
+    test_fork();
+    test_memfd();
+    test_reports();
+    test_other_calls();
+    test_surplus();
+    CHECK(file_set("/proc/sys/vm/nr_hugepages", before));
+    CHECK_EQ(file_number("/proc/sys/vm/nr_hugepages"), before);
+    return check_done("hugetlb");
+}
