@@ -30,23 +30,23 @@ struct qr_object;
 struct fd_table;
 
 /* Open flags: the x86-64 (asm-generic) values. */
-#define O_ACCMODE   00000003
-#define O_RDONLY    00000000
-#define O_WRONLY    00000001
-#define O_RDWR      00000002
-#define O_CREAT     00000100
-#define O_EXCL      00000200
-#define O_NOCTTY    00000400
-#define O_TRUNC     00001000
-#define O_APPEND    00002000
-#define O_NONBLOCK  00004000
-#define O_DSYNC     00010000
-#define O_ASYNC     00020000
-#define O_NOATIME   01000000
-#define O_CLOEXEC   02000000
-#define O_SYNC      (04000000 | O_DSYNC)
-#define O_PATH      010000000
-#define O_TMPFILE   (020000000 | O_DIRECTORY)
+#define O_ACCMODE  00000003
+#define O_RDONLY   00000000
+#define O_WRONLY   00000001
+#define O_RDWR     00000002
+#define O_CREAT    00000100
+#define O_EXCL     00000200
+#define O_NOCTTY   00000400
+#define O_TRUNC    00001000
+#define O_APPEND   00002000
+#define O_NONBLOCK 00004000
+#define O_DSYNC    00010000
+#define O_ASYNC    00020000
+#define O_NOATIME  01000000
+#define O_CLOEXEC  02000000
+#define O_SYNC     (04000000 | O_DSYNC)
+#define O_PATH     010000000
+#define O_TMPFILE  (020000000 | O_DIRECTORY)
 
 struct file;
 

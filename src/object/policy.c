@@ -70,9 +70,9 @@ qr_mempolicy_equal(const struct qr_mempolicy *a, const struct qr_mempolicy *b)
 {
     if (a == b)
         return true;
-    return a != NULL && b != NULL && a->policy.mode == b->policy.mode && a->naming == b->naming && a->balance == b->balance &&
-           a->policy.home == b->policy.home && sets_equal(&a->named, &b->named) &&
-           sets_equal(&a->policy.nodes, &b->policy.nodes);
+    return a != NULL && b != NULL && a->policy.mode == b->policy.mode && a->naming == b->naming &&
+           a->balance == b->balance && a->policy.home == b->policy.home &&
+           sets_equal(&a->named, &b->named) && sets_equal(&a->policy.nodes, &b->policy.nodes);
 }
 
 void
