@@ -39,7 +39,8 @@ extern uint8_t qr_x86_smap;
 static inline unsigned
 qr_x86_fault_access(uint64_t code)
 {
-    unsigned access = code & QR_X86_FAULT_USER ? QR_ACCESS_USER : 0;
+    unsigned access = (code & QR_X86_FAULT_USER ? (unsigned)QR_ACCESS_USER : 0) |
+                      (code & QR_X86_FAULT_KEY ? (unsigned)QR_ACCESS_KEY : 0);
 
     if (code & QR_X86_FAULT_FETCH)
         return access | QR_ACCESS_EXEC;

@@ -33,6 +33,7 @@ struct qr_report {
     struct qr_vm *vm;
     struct qr_hugetlb *hugetlb;
     struct qr_vmalloc *vmalloc[QR_REPORT_VMALLOC_MAX]; /**< by address */
+    bool protection_keys; /**< the machine has them: smaps says which */
     /** Describe @p file and write its path into @p name. */
     void (*describe_file)(void *file, struct qr_report_file *out_file, struct qr_writer *name);
 };

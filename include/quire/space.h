@@ -204,6 +204,7 @@ struct qr_space {
     _Atomic long hugetlb_pages; /* mapped, of huge page pools; in ordinary pages */
     _Atomic size_t peak_resident;
     unsigned default_lock_flags; /* S: mlockall(MCL_FUTURE) */
+    uint8_t execute_only_key;    /* S: of regions that may only be executed; 0: none */
     _Atomic bool huge_disabled;  /* no huge pages whatever the policy says; forks inherit it */
     bool maps_hugetlb;           /* S: has had a region of huge pages */
     void *host;                  /* the host's own */

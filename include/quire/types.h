@@ -154,6 +154,7 @@ enum qr_access {
     QR_ACCESS_WRITE = 1 << 1,
     QR_ACCESS_EXEC = 1 << 2,
     QR_ACCESS_USER = 1 << 3, /**< made by user code, not by a kernel copy on its behalf */
+    QR_ACCESS_KEY = 1 << 4,  /**< a protection key denied it */
 };
 
 /** How a mapping is cached; a format translates to PAT, MAIR or Svpbmt. */

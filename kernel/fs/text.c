@@ -367,6 +367,7 @@ kernel_report(void)
     for (unsigned i = 0; i < KERNEL_AREA_COUNT; i++)
         report.vmalloc[i] = memory.areas[i];
     report.describe_file = describe_file;
+    report.protection_keys = arch_pkey_count() > 0;
     return &report;
 }
 

@@ -278,6 +278,7 @@ enum trap_kind {
     TRAP_DENIED,     /**< SIGSEGV SEGV_ACCERR */
     TRAP_PKEY,       /**< SIGSEGV SEGV_PKUERR */
     TRAP_BUS,        /**< SIGBUS BUS_ADRERR: mapped, nothing behind it */
+    TRAP_POISON,     /**< SIGBUS BUS_MCEERR_AR: memory that failed */
     TRAP_NO_MEMORY,  /**< the fault needed memory and there is none: SIGKILL */
     TRAP_PROTECTION, /**< SIGSEGV SI_KERNEL: general protection, no address */
     TRAP_ALIGNMENT,  /**< SIGBUS BUS_ADRALN */
@@ -303,7 +304,9 @@ enum page_fault_result {
     PAGE_FAULT_DONE, /**< run the instruction again */
     PAGE_FAULT_UNMAPPED,
     PAGE_FAULT_DENIED,
+    PAGE_FAULT_KEY, /**< denied by a protection key */
     PAGE_FAULT_BUS,
+    PAGE_FAULT_POISON,
     PAGE_FAULT_NO_MEMORY,
 };
 
@@ -315,6 +318,11 @@ enum page_fault_result {
  * copy it takes the copy's fix-up.
  */
 enum page_fault_result mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access);
+
+/** Protection keys that user code has, key 0 included; 0: the machine has none. */
+unsigned arch_pkey_count(void);
+/** Let the running thread access memory with @p key only as far as @p rights, PKEY_DISABLE_*. */
+void arch_pkey_set_rights(unsigned key, unsigned rights);
 
 /** IPI_TLB arrived; interrupts off. */
 void mm_tlb_interrupt(void);

@@ -38,6 +38,7 @@ struct mm {
     struct qr_spin lock;
     atomic_uint barriers; /* membarrier() commands that its threads may give */
     bool dumpable;
+    uint32_t keys; /* lock: the protection keys that are allocated */
 };
 
 /** Once, at the start. */
@@ -88,6 +89,9 @@ struct qr_mempolicy *mm_thread_policy_get(struct thread *thread);
 /** Pages that @node gets in its turn of weighted interleaving, for policies made from now on. */
 unsigned mm_node_weight(unsigned node);
 void mm_set_node_weight(unsigned node, unsigned weight);
+
+/** The protection key of the mapping at @address; 0 for none. */
+unsigned mm_key_at(struct mm *mm, uint64_t address);
 
 /** Address spaces that exist: for the leak check. */
 unsigned mm_count(void);

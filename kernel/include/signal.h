@@ -81,6 +81,7 @@ enum {
     BUS_ADRALN = 1,
     BUS_ADRERR = 2,
     BUS_OBJERR = 3,
+    BUS_MCEERR_AR = 4,
     CLD_EXITED = 1,
     CLD_KILLED = 2,
     CLD_DUMPED = 3,

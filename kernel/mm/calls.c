@@ -223,6 +223,8 @@ map(const struct syscall_args *args, struct file *file, uint64_t length)
         return error;
     request.bytes = length;
     request.prot = prot_of(prot);
+    if (request.prot == QR_PROT_EXEC)
+        request.pkey = (uint8_t)key_execute_only();
     map_flags(&request, flags);
     if (file != NULL && hugetlb_pool_of_file(file) != NULL)
         map_hugetlb(&request, hugetlb_pool_of_file(file), flags);
@@ -334,11 +336,18 @@ protect(uint64_t start, uint64_t length, uint64_t prot, int key)
     if (prot &
         ~(uint64_t)(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM | PROT_GROWSDOWN | PROT_GROWSUP))
         return -EINVAL;
+    if (key != -1 && !key_is_allocated(key))
+        return -EINVAL;
     if (prot & (PROT_GROWSDOWN | PROT_GROWSUP)) {
         int64_t error = protect_growing(&start, &length, prot);
 
         if (error != 0)
             return error;
+    }
+    if (key == -1 && (prot & (PROT_READ | PROT_WRITE | PROT_EXEC)) == PROT_EXEC) {
+        unsigned own = key_execute_only();
+
+        key = own != 0 ? (int)own : -1;
     }
     enum qr_status status =
         qr_space_protect(current_space(), qr_va_of(start), length, prot_of(prot), key);
@@ -352,28 +361,10 @@ sys_mprotect(const struct syscall_args *args)
     return protect(args->arg[0], args->arg[1], args->arg[2], -1);
 }
 
-/* No CPU that we run on enables protection keys for user mode: as Linux without them. */
 int64_t
 sys_pkey_mprotect(const struct syscall_args *args)
 {
-    if ((int)args->arg[3] != -1)
-        return -EINVAL;
-    return protect(args->arg[0], args->arg[1], args->arg[2], -1);
-}
-
-int64_t
-sys_pkey_alloc(const struct syscall_args *args)
-{
-    if (args->arg[0] != 0 || args->arg[1] > 3)
-        return -EINVAL;
-    return -ENOSPC;
-}
-
-int64_t
-sys_pkey_free(const struct syscall_args *args)
-{
-    (void)args;
-    return -EINVAL;
+    return protect(args->arg[0], args->arg[1], args->arg[2], (int)args->arg[3]);
 }
 
 int64_t

@@ -61,6 +61,11 @@ may_lock(void)
     return process_limit(RLIMIT_MEMLOCK) != 0 || process_has_capability(CAP_IPC_LOCK);
 }
 
+/** May the process use protection key @key? */
+bool key_is_allocated(int key);
+/** The key of memory that may only be executed, which the thread gets no rights for; 0: none. */
+unsigned key_execute_only(void);
+
 /** May the current process reach into the memory of @target? @return 0 or -EPERM */
 int64_t may_access(const struct process *target);
 

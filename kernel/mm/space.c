@@ -90,6 +90,7 @@ mm_wrap(struct qr_space *space)
     atomic_init(&mm->holders, 1);
     mm->space = space;
     mm->dumpable = true;
+    mm->keys = arch_pkey_count() > 0; /* key 0 */
     qr_spin_init(&mm->lock, QR_RANK_NONE);
     atomic_fetch_add(&mm_total, 1);
     return mm;
@@ -136,6 +137,7 @@ mm_fork(struct mm *from, struct mm **out)
     memcpy(mm->auxv, from->auxv, sizeof(mm->auxv));
     atomic_store(&mm->barriers, atomic_load(&from->barriers));
     mm->dumpable = from->dumpable;
+    mm->keys = from->keys;
     qr_spin_unlock(&from->lock);
     if (from->exe != NULL) {
         file_ref(from->exe);
@@ -220,7 +222,8 @@ enum page_fault_result
 mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access)
 {
     struct thread *thread = thread_current();
-    struct qr_fault fault = {.va = qr_va_of(va), .access = access};
+    struct qr_fault fault = {
+        .va = qr_va_of(va), .access = access, .key_violation = (access & QR_ACCESS_KEY) != 0};
     enum qr_fault_outcome result;
     unsigned repeats = 0;
 
@@ -240,18 +243,48 @@ mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access)
     case QR_FAULT_NO_REGION:
         return PAGE_FAULT_UNMAPPED;
     case QR_FAULT_PROTECTION:
-    case QR_FAULT_KEY:
         return PAGE_FAULT_DENIED;
+    case QR_FAULT_KEY:
+        return PAGE_FAULT_KEY;
+    case QR_FAULT_POISON:
+        return PAGE_FAULT_POISON;
     case QR_FAULT_NO_MEMORY: /* who is about to be killed needs no second reason */
         return frame_from_user(frame) && signal_is_fatal_pending() ? PAGE_FAULT_DONE
                                                                    : PAGE_FAULT_NO_MEMORY;
     case QR_FAULT_INTERRUPTED: /* the signal comes first, then the instruction again */
         return fault.user_mode ? PAGE_FAULT_DONE : PAGE_FAULT_BUS;
     case QR_FAULT_BEYOND_END:
-    case QR_FAULT_POISON:
     default:
         return PAGE_FAULT_BUS;
     }
+}
+
+unsigned
+mm_key_at(struct mm *mm, uint64_t address)
+{
+    const struct qr_region *region;
+    unsigned key = 0;
+
+    qr_rw_read_lock(&mm->space->lock);
+    region = qr_space_find(mm->space, qr_va_of(address));
+    if (region != NULL && region->start.v <= address)
+        key = region->pkey;
+    qr_rw_read_unlock(&mm->space->lock);
+    return key;
+}
+
+/* What machines without protection keys have. */
+__attribute__((weak)) unsigned
+arch_pkey_count(void)
+{
+    return 0;
+}
+
+__attribute__((weak)) void
+arch_pkey_set_rights(unsigned key, unsigned rights)
+{
+    (void)key;
+    (void)rights;
 }
 
 /* ---- other spaces ------------------------------------------------------------------ */

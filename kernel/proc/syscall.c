@@ -101,6 +101,7 @@ static const struct fault_row fault_rows[] = {
     [TRAP_UNMAPPED] = {SIGSEGV, SEGV_MAPERR, true},
     [TRAP_DENIED] = {SIGSEGV, SEGV_ACCERR, true},
     [TRAP_PKEY] = {SIGSEGV, SEGV_PKUERR, true},
+    [TRAP_POISON] = {SIGBUS, BUS_MCEERR_AR, true},
     [TRAP_BUS] = {SIGBUS, BUS_ADRERR, true},
     [TRAP_NO_MEMORY] = {SIGKILL, SI_KERNEL, false},
     [TRAP_PROTECTION] = {SIGSEGV, SI_KERNEL, false},
@@ -133,6 +134,10 @@ trap_user_fault(struct trap_frame *frame, enum trap_kind kind, uintptr_t va)
         va = frame_ip(frame);
     if (row->has_address)
         info.fault.address = va;
+    if (kind == TRAP_PKEY)
+        info.fault.lower = mm_key_at(thread->process->mm, va);
+    if (kind == TRAP_POISON)
+        info.fault.address_lsb = QR_PAGE_SHIFT;
     thread->fault_address = va;
     signal_force(row->number, &info);
 }

@@ -87,6 +87,8 @@ protect_attributes(const struct qr_region *region, const struct protect *protect
     attributes.prot = protect->prot;
     if (protect->pkey >= 0)
         attributes.pkey = (uint8_t)protect->pkey;
+    else if (region->pkey != 0 && region->pkey == region->space->execute_only_key)
+        attributes.pkey = 0; /* the key of its old rights */
     /* Once promised, memory stays promised, as in Linux. */
     if (qr_region_is_accountable(region->space->vm, attributes.prot, attributes.flags))
         attributes.flags |= QR_REGION_ACCOUNTED;

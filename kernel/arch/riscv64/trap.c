@@ -69,6 +69,8 @@ trap_kind_of(enum page_fault_result result)
         return TRAP_DENIED;
     case PAGE_FAULT_BUS:
         return TRAP_BUS;
+    case PAGE_FAULT_POISON:
+        return TRAP_POISON;
     case PAGE_FAULT_NO_MEMORY:
         return TRAP_NO_MEMORY;
     default:

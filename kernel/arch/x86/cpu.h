@@ -30,6 +30,7 @@
 #define CR4_OSXSAVE    ((uintptr_t)1 << 18)
 #define CR4_SMEP       ((uintptr_t)1 << 20)
 #define CR4_SMAP       ((uintptr_t)1 << 21)
+#define CR4_PKE        ((uintptr_t)1 << 22)
 
 #define DR6_STEP  ((uintptr_t)1 << 14)
 #define DR6_CLEAR 0xffff0ff0u
@@ -143,9 +144,10 @@ cpuid(uint32_t leaf, uint32_t subleaf)
 /** What the boot CPU has; the others are expected to have it too. */
 struct cpu_features {
     bool pae, pse, fxsr, sse, cx8, tsc, nx, pge, pcid, smep, smap, umip, fsgsbase, invpcid, xsave,
-        xsaveopt, x2apic, rdrand, gib_pages, la57, pat;
+        xsaveopt, x2apic, rdrand, gib_pages, la57, pat, pku;
     unsigned physical_bits;
-    uint64_t xcr0; /**< the state components that XSAVE keeps */
+    uint64_t xcr0;        /**< the state components that XSAVE keeps */
+    unsigned pkru_offset; /**< of the rights of protection keys in an XSAVE image */
     unsigned fpu_bytes;
     char name[49];
     char flags[512];
@@ -190,6 +192,10 @@ void fpu_save_fast(void *image);
 void fpu_restore(const void *image);
 /** The state that a program starts with. */
 void fpu_image_init(void *image);
+/** Let an XSAVE image load these rights of protection keys. */
+void fpu_image_set_pkru(void *image, uint32_t rights);
+/** The rights of the running thread; only with PKU. */
+uint32_t pkru_read(void);
 
 /* ---- trap.c ------------------------------------------------------------------- */
 

@@ -14,7 +14,8 @@
 #define XCR0_X87_SSE  0x3u
 #define XCR0_AVX      0x4u
 #define XCR0_AVX512   0xe0u
-#define XCR0_WANTED   (XCR0_X87_SSE | XCR0_AVX | XCR0_AVX512)
+#define XCR0_PKRU     0x200u
+#define XCR0_WANTED   (XCR0_X87_SSE | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU)
 #define FNSAVE_BYTES  108u
 #define FXSAVE_BYTES  512u
 #define FPU_BYTES_MAX 4096u
@@ -53,11 +54,17 @@ static void
 detect_fpu(struct cpu_features *f)
 {
     f->fpu_bytes = f->fxsr ? FXSAVE_BYTES : FNSAVE_BYTES;
-    if (!f->xsave)
+    if (!f->xsave) {
+        f->pku = false;
         return;
+    }
     f->xcr0 = xcr0_usable();
+    if (!f->pku)
+        f->xcr0 &= ~(uint64_t)XCR0_PKRU;
     if (xsave_bytes(f->xcr0) > FPU_BYTES_MAX)
         f->xcr0 &= XCR0_X87_SSE | XCR0_AVX;
+    f->pku = (f->xcr0 & XCR0_PKRU) != 0;
+    f->pkru_offset = f->pku ? cpuid(0xd, 9).ebx : 0;
     f->fpu_bytes = xsave_bytes(f->xcr0);
     f->xsaveopt = cpuid(0xd, 1).eax & 1;
 }
@@ -106,6 +113,7 @@ static const struct {
     {WORD_1_ECX, 31, "hypervisor"}, {WORD_EXT_ECX, 0, "lahf_lm"},  {WORD_7_EBX, 0, "fsgsbase"},
     {WORD_7_EBX, 3, "bmi1"},        {WORD_7_EBX, 5, "avx2"},       {WORD_7_EBX, 7, "smep"},
     {WORD_7_EBX, 8, "bmi2"},        {WORD_7_EBX, 9, "erms"},       {WORD_7_EBX, 10, "invpcid"},
+    {WORD_7_ECX, 3, "pku"},
 
 };
 
@@ -161,12 +169,13 @@ features_detect(void)
     f->invpcid = seven.ebx >> 10 & 1;
     f->smap = seven.ebx >> 20 & 1;
     f->umip = seven.ecx >> 2 & 1;
+    f->pku = seven.ecx >> 3 & 1;
     f->la57 = seven.ecx >> 16 & 1;
     f->nx = extended.edx >> 20 & 1;
     f->gib_pages = extended.edx >> 26 & 1;
     f->physical_bits = max_extended >= 0x80000008 ? cpuid(0x80000008, 0).eax & 0xff : 36;
     if (sizeof(uintptr_t) == 4) /* these need 64-bit mode */
-        f->pcid = f->invpcid = f->fsgsbase = f->la57 = f->gib_pages = false;
+        f->pcid = f->invpcid = f->fsgsbase = f->la57 = f->gib_pages = f->pku = false;
     detect_fpu(f);
     detect_name(f, max_extended);
     detect_flags(f, words);
@@ -191,6 +200,7 @@ features_enable(void)
     cr4 |= f->smep ? CR4_SMEP : 0;
     cr4 |= f->smap ? CR4_SMAP : 0;
     cr4 |= f->umip ? CR4_UMIP : 0;
+    cr4 |= f->pku ? CR4_PKE : 0;
     cr4 |= f->fsgsbase ? CR4_FSGSBASE : 0;
     cr4 |= f->xsave ? CR4_OSXSAVE : 0;
     cr4 |= f->pcid ? CR4_PCIDE : 0; /* CR3 names identifier 0 here, as it must */

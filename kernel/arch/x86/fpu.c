@@ -18,6 +18,8 @@
 #define MXCSR_MASK         0xffffu
 #define FCW_DEFAULT        0x37fu
 #define XSAVE_HEADER_BYTES 64u
+#define XSTATE_PKRU        ((uint64_t)1 << 9)
+#define PKRU_DEFAULT       0x55555554u /* no access but with key 0, as Linux starts programs */
 
 size_t
 arch_fpu_bytes(void)
@@ -114,6 +116,46 @@ fpu_image_init(void *image)
     }
     memcpy(image, &fcw, sizeof fcw);
     memcpy((char *)image + FXSAVE_MXCSR, &mxcsr, sizeof mxcsr);
+    if (cpu_features.pku)
+        fpu_image_set_pkru(image, PKRU_DEFAULT);
+}
+
+void
+fpu_image_set_pkru(void *image, uint32_t rights)
+{
+    uint64_t present;
+
+    memcpy(&present, (char *)image + FXSAVE_BYTES, sizeof present);
+    present |= XSTATE_PKRU;
+    memcpy((char *)image + FXSAVE_BYTES, &present, sizeof present);
+    memcpy((char *)image + cpu_features.pkru_offset, &rights, sizeof rights);
+}
+
+/* ---- protection keys ---------------------------------------------------------- */
+
+unsigned
+arch_pkey_count(void)
+{
+    return cpu_features.pku ? 16 : 0;
+}
+
+/* The register is the running thread's, in the kernel too. */
+uint32_t
+pkru_read(void)
+{
+    uint32_t rights;
+    uint32_t high;
+
+    __asm__ volatile("rdpkru" : "=a"(rights), "=d"(high) : "c"(0));
+    return rights;
+}
+
+void
+arch_pkey_set_rights(unsigned key, unsigned rights)
+{
+    uint32_t value = (pkru_read() & ~(3u << (2 * key))) | rights << (2 * key);
+
+    __asm__ volatile("wrpkru" : : "a"(value), "c"(0), "d"(0) : "memory");
 }
 
 void

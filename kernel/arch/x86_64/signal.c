@@ -148,6 +148,8 @@ fpu_pop(uint64_t address)
     } else if (cpu_features.xsave) {
         memset(image + FXSAVE_BYTES, 0, arch_fpu_bytes() - FXSAVE_BYTES);
         memcpy(image + FXSAVE_BYTES, &legacy_features, sizeof(legacy_features));
+        if (cpu_features.pku) /* a legacy image says nothing of it */
+            fpu_image_set_pkru(image, pkru_read());
     }
     uintptr_t flags = irq_save();
     loaded = arch_fpu_load(image);
