@@ -226,11 +226,14 @@ fill_sizes(size_t smallest, size_t largest)
 {
     for (size_t i = 0; i < STEPS; i++) {
         slots[i] = (uint32_t)(bench_random() % LIVE);
-        do {
+        sizes[i] = (uint32_t)smallest;
+        while (smallest != largest) {
             unsigned bits = 3 + (unsigned)(bench_random() % 12);
 
             sizes[i] = (uint32_t)(((size_t)1 << bits) - bench_random() % ((size_t)1 << (bits - 1)));
-        } while (sizes[i] < smallest || sizes[i] > largest);
+            if (sizes[i] >= smallest && sizes[i] <= largest)
+                break;
+        }
     }
 }
 
