@@ -377,7 +377,7 @@ cache_empty(struct qr_cache *cache)
     size_t left = 0;
 
     qr_quarantine_flush(cache->heap, cache);
-    (void)qr_heap_lanes_drain(cache);
+    qr_heap_lanes_drain(cache);
     (void)qr_slabs_release(cache, 0);
     for (unsigned n = 0; n < cache->heap->node_count; n++)
         left += cache->nodes[n].in_use;
@@ -499,7 +499,7 @@ size_t
 qr_cache_reap(struct qr_cache *cache)
 {
     atomic_store_explicit(&cache->reapable, false, memory_order_relaxed);
-    (void)qr_heap_lanes_drain(cache);
+    qr_heap_lanes_drain(cache);
     return qr_slabs_release(cache, 0);
 }
 
@@ -509,7 +509,7 @@ qr_cache_compact(struct qr_cache *cache)
     if (cache->move == NULL)
         return 0;
     qr_quarantine_flush(cache->heap, cache);
-    (void)qr_heap_lanes_drain(cache);
+    qr_heap_lanes_drain(cache);
     return qr_slabs_compact(cache) + qr_slabs_release(cache, 0);
 }
 

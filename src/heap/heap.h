@@ -222,11 +222,8 @@ void qr_lanes_setup(struct heap_lane *lanes, unsigned count, unsigned node);
 void *qr_heap_lane_alloc(struct qr_cache *cache, unsigned alloc_flags);
 /* An object when the loaded magazine is full or the cache has none. */
 void qr_heap_lane_free(struct qr_cache *cache, void *object);
-/*
- * Every magazine's objects back into the slabs, lanes closed, magazines released.
- * @return false where a lane was left as it was, because somebody held it all the time
- */
-bool qr_heap_lanes_drain(struct qr_cache *cache);
+/* Every magazine's objects back into the slabs, lanes closed, magazines released. */
+void qr_heap_lanes_drain(struct qr_cache *cache);
 /* Free objects in magazines, of CPUs and of the depot. */
 size_t qr_heap_lanes_count(struct qr_cache *cache);
 /* From this CPU's magazines and existing slabs.  @return how many */
@@ -385,9 +382,11 @@ is_object_start(const struct slab *slab, const void *pointer)
 /*
  * Whether qr_kfree() looks at the start of the page before it asks the descriptor.  For a
  * large object that start is its owner's data, which may change in this moment: harmless,
- * because the value is only compared, but a race to the thread sanitizer.
+ * because the value is only compared, but a race to the thread sanitizer.  QUIRE_INTERLEAVED: built
+ * for that sanitizer's calls, not for its verdicts (tests/campaign/hooks.c).
  */
-#if defined(CONFIG_MEMORY_DEBUGGING) || defined(QR_THREAD_SANITIZER)
+#if defined(CONFIG_MEMORY_DEBUGGING) || \
+    (defined(QR_THREAD_SANITIZER) && !defined(QUIRE_INTERLEAVED))
 #define FREE_BY_PAGE 0
 #else
 #define FREE_BY_PAGE 1

@@ -207,6 +207,31 @@ depot_give_full(struct qr_cache *cache, struct cache_node *node, struct magazine
     return kept;
 }
 
+/* ---- an empty lane -------------------------------------------------------- */
+
+/* What @magazine holds goes back to the slabs. */
+static void
+magazine_flush(struct qr_cache *cache, struct magazine *magazine)
+{
+    qr_slabs_give(cache, magazine->count, magazine->object);
+    magazine->count = 0;
+}
+
+/* Of a lane that is held: it is closed when it is released. */
+static void
+lane_empty(struct qr_cache *cache, struct heap_lane *lane)
+{
+    if (lane->loaded != NULL)
+        magazine_flush(cache, lane->loaded);
+    if (lane->previous != NULL)
+        magazine_flush(cache, lane->previous);
+    magazine_release(cache, lane->loaded);
+    magazine_release(cache, lane->previous);
+    lane->loaded = NULL;
+    lane->previous = NULL;
+    lane->visits = 0;
+}
+
 /* ---- allocating ----------------------------------------------------------- */
 
 static void
@@ -251,6 +276,29 @@ lane_fill(struct qr_cache *cache, struct heap_lane *lane, const struct qr_cpu *c
         cache, lane->node, (magazine_capacity(lane->loaded->kind) + 1) / 2, lane->loaded->object);
 }
 
+static size_t
+lane_take(struct qr_cache *cache, struct heap_lane *lane, const struct qr_cpu *cpu, size_t want,
+          void **out)
+{
+    size_t got = 0;
+
+    /* A bulk that no magazine holds will come again. */
+    if (lane->loaded != NULL && want > 1 && want > lane->loaded->count)
+        lane_visit(cache, lane, true);
+    do {
+        struct magazine *loaded;
+
+        if (lane->loaded == NULL || lane->loaded->count == 0)
+            lane_fill(cache, lane, cpu);
+        loaded = lane->loaded;
+        if (loaded == NULL || loaded->count == 0)
+            break;
+        while (loaded->count > 0 && got < want)
+            out[got++] = loaded->object[--loaded->count];
+    } while (got < want);
+    return got;
+}
+
 size_t
 qr_heap_lane_take_many(struct qr_cache *cache, size_t want, void **out)
 {
@@ -263,22 +311,10 @@ qr_heap_lane_take_many(struct qr_cache *cache, size_t want, void **out)
         qr_heap_cpu_lanes(cache->heap, cpu);
     lane = cache_lane(cache, cpu->index, node);
     if (lane->node == node && lane_hold(lane, cpu, 1)) {
-        bool tracked = heap_tracks_objects(cache->heap); /* the lane stays closed then */
-
-        /* A bulk that no magazine holds will come again. */
-        if (lane->loaded != NULL && want > 1 && want > lane->loaded->count)
-            lane_visit(cache, lane, true);
-        while (got < want && !tracked) {
-            struct magazine *loaded;
-
-            if (lane->loaded == NULL || lane->loaded->count == 0)
-                lane_fill(cache, lane, cpu);
-            loaded = lane->loaded;
-            if (loaded == NULL || loaded->count == 0)
-                break;
-            while (loaded->count > 0 && got < want)
-                out[got++] = loaded->object[--loaded->count];
-        }
+        if (heap_tracks_objects(cache->heap))
+            lane_empty(cache, lane);
+        else
+            got = lane_take(cache, lane, cpu, want, out);
         lane_release(cache, lane);
     }
     qr_cpu_leave(cpu);
@@ -317,20 +353,12 @@ qr_heap_lane_alloc(struct qr_cache *cache, unsigned alloc_flags)
         /* Other CPUs' magazines may hold what there is no memory for. */
         if (object != NULL || !cache->has_magazines || attempt > 0)
             return object;
-        (void)qr_heap_lanes_drain(cache);
+        qr_heap_lanes_drain(cache);
     }
     return slabs_take_any(cache);
 }
 
 /* ---- freeing --------------------------------------------------------------- */
-
-/* What @magazine holds goes back to the slabs. */
-static void
-magazine_flush(struct qr_cache *cache, struct magazine *magazine)
-{
-    qr_slabs_give(cache, magazine->count, magazine->object);
-    magazine->count = 0;
-}
 
 static bool
 is_full(const struct magazine *magazine)
@@ -385,6 +413,22 @@ lane_make_room(struct qr_cache *cache, struct heap_lane *lane, const struct qr_c
         lane_rotate(cache, lane, cpu);
 }
 
+static size_t
+lane_put(struct qr_cache *cache, struct heap_lane *lane, const struct qr_cpu *cpu, size_t count,
+         void *const *objects)
+{
+    size_t given = 0;
+
+    while (given < count) {
+        lane_make_room(cache, lane, cpu);
+        if (lane->loaded == NULL || is_full(lane->loaded))
+            break;
+        while (given < count && !is_full(lane->loaded))
+            lane->loaded->object[lane->loaded->count++] = objects[given++];
+    }
+    return given;
+}
+
 /* Into the lane of @node.  @return how many went in */
 static size_t
 lane_give(struct qr_cache *cache, unsigned node, size_t count, void *const *objects)
@@ -397,13 +441,10 @@ lane_give(struct qr_cache *cache, unsigned node, size_t count, void *const *obje
         qr_heap_cpu_lanes(cache->heap, cpu);
     lane = cache_lane(cache, cpu->index, node);
     if (lane->node == node && lane_hold(lane, cpu, 1)) {
-        while (given < count && !heap_tracks_objects(cache->heap)) {
-            lane_make_room(cache, lane, cpu);
-            if (lane->loaded == NULL || is_full(lane->loaded))
-                break;
-            while (given < count && !is_full(lane->loaded))
-                lane->loaded->object[lane->loaded->count++] = objects[given++];
-        }
+        if (heap_tracks_objects(cache->heap))
+            lane_empty(cache, lane);
+        else
+            given = lane_put(cache, lane, cpu, count, objects);
         lane_release(cache, lane);
     }
     qr_cpu_leave(cpu);
@@ -476,40 +517,28 @@ depot_drain(struct qr_cache *cache, struct cache_node *node)
     magazines_release(cache, magazine);
 }
 
-/* @return false where somebody held it all the time */
-static bool
+static void
 lane_drain(struct qr_cache *cache, struct heap_lane *lane, struct qr_cpu *cpu)
 {
     if (!lane_hold(lane, cpu, DRAIN_PATIENCE))
-        return false;
-    if (lane->loaded != NULL)
-        magazine_flush(cache, lane->loaded);
-    if (lane->previous != NULL)
-        magazine_flush(cache, lane->previous);
-    magazine_release(cache, lane->loaded);
-    magazine_release(cache, lane->previous);
-    lane->loaded = NULL;
-    lane->previous = NULL;
-    lane->visits = 0;
+        return;
+    lane_empty(cache, lane);
     lane_release(cache, lane);
-    return true;
 }
 
-bool
+void
 qr_heap_lanes_drain(struct qr_cache *cache)
 {
     struct qr_heap *heap = cache->heap;
     struct qr_cpu *cpu = qr_cpu_enter();
-    bool all = true;
 
     for (unsigned n = 0; n < heap->node_count && cache->has_magazines; n++) {
         for (unsigned i = 0; i < heap->cpu_count; i++)
-            all = lane_drain(cache, cache_lane(cache, i, n), cpu) && all;
+            lane_drain(cache, cache_lane(cache, i, n), cpu);
         depot_drain(cache, &cache->nodes[n]);
     }
     atomic_store_explicit(&cache->kind, cache->kind_start, memory_order_relaxed);
     qr_cpu_leave(cpu);
-    return all;
 }
 
 size_t

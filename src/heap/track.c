@@ -265,18 +265,13 @@ tracker_make(struct qr_heap *heap)
     return true;
 }
 
-/* Lanes that somebody holds in this moment are tried again. */
+/* One that somebody holds in this moment is closed when it needs its slow path next. */
 static void
 lanes_close(struct qr_heap *heap)
 {
     qr_spin_lock(&heap->lock);
     qr_list_for_each(link, &heap->caches)
-    {
-        struct qr_cache *cache = qr_list_entry(link, struct qr_cache, link);
-
-        for (unsigned i = 0; i < 1000 && !qr_heap_lanes_drain(cache); i++)
-            qr_port_relax();
-    }
+        qr_heap_lanes_drain(qr_list_entry(link, struct qr_cache, link));
     qr_spin_unlock(&heap->lock);
 }
 
