@@ -48,11 +48,18 @@ struct qr_pager {
 /** Absent pages are zero and frames stay until truncation: shared memory and tmpfs. */
 extern const struct qr_pager qr_pager_memory;
 
+/** May so many pages more be promised?  Asked before a page comes; any context, nothing locked. */
+typedef bool (*qr_may_promise_fn)(void *context, size_t pages);
+void qr_objects_set_promise_check(struct qr_objects *objects, qr_may_promise_fn fn, void *context);
+
 /** @param bytes  size; accesses beyond it (rounded up to a page) fail */
 QR_MUST_USE enum qr_status qr_object_create(struct qr_objects *objects,
                                             const struct qr_pager *pager, void *context,
                                             uint64_t bytes, struct qr_object **out_object);
-/** Count @p pages as promised memory until the object ends.  Once, before anybody else has it. */
+/**
+ * Count @p pages as promised memory until the object ends.  Once, before anybody else has it.  Of a
+ * memory object that promises nothing as a whole, each page is promised from when it comes.
+ */
 void qr_object_promise(struct qr_object *object, size_t pages);
 /** An object over device memory: page i is @p base + i pages; no frames, never read or written. */
 QR_MUST_USE enum qr_status qr_object_create_device(struct qr_objects *objects, qr_pa base,
@@ -84,7 +91,8 @@ enum qr_object_get_page_mode {
  * The frame of page @p index with a reference for the caller.
  *
  * @return QR_OK; QR_ERR_NOT_FOUND (CACHED, not there); QR_ERR_RANGE (past the end);
- *         QR_ERR_AGAIN (NOWAIT, would have to sleep); QR_ERR_NO_MEMORY; QR_ERR_IO
+ *         QR_ERR_AGAIN (NOWAIT, would have to sleep); QR_ERR_NO_MEMORY; QR_ERR_LIMIT (may not
+ *         be promised); QR_ERR_IO
  */
 QR_MUST_USE enum qr_status qr_object_get_page(struct qr_object *object, size_t index,
                                               enum qr_object_get_page_mode mode,
@@ -92,7 +100,8 @@ QR_MUST_USE enum qr_status qr_object_get_page(struct qr_object *object, size_t i
 /**
  * Make @p frame, which nobody else has, page @p index of a memory object that has none there.  The
  * object takes a reference of its own.  Never sleeps.
- * @return QR_OK; QR_ERR_EXISTS; QR_ERR_RANGE (past the end); QR_ERR_NO_MEMORY
+ * @return QR_OK; QR_ERR_EXISTS; QR_ERR_RANGE (past the end); QR_ERR_NO_MEMORY; QR_ERR_LIMIT (may
+ *         not be promised)
  */
 QR_MUST_USE enum qr_status qr_object_add_page(struct qr_object *object, size_t index,
                                               struct qr_frame *frame);

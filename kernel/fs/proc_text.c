@@ -255,7 +255,7 @@ dump_memory(struct mm *mm, uint64_t start, uint64_t end, struct qr_writer *write
     }
     while (start < end) {
         size_t want = end - start < DUMP_CHUNK ? (size_t)(end - start) : DUMP_CHUNK;
-        size_t got = mm_access(mm, start, chunk, want, false);
+        size_t got = mm_access(mm, start, chunk, want, MM_READ);
 
         writer->emit(writer, chunk, got);
         start += got;
@@ -365,9 +365,9 @@ mem_transfer(struct mm *mm, struct io *io, uint64_t *position, char *page, bool 
         if (write) {
             size_t got = io_take(io, page, want);
 
-            done = got == 0 ? 0 : mm_access(mm, *position, page, got, true);
+            done = got == 0 ? 0 : mm_access(mm, *position, page, got, MM_FORCE_WRITE);
         } else {
-            size_t got = mm_access(mm, *position, page, want, false);
+            size_t got = mm_access(mm, *position, page, want, MM_FORCE_READ);
 
             done = io_put(io, page, got);
         }

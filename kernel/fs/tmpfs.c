@@ -32,8 +32,14 @@ enum {
     TMPFS_MAGIC = 0x01021994,
     FALLOC_KEEP_SIZE = 1,
     FALLOC_PUNCH_HOLE = 2,
-    FALLOC_ZERO_RANGE = 16,
 };
+
+/* An errno for a status of the object: what may not be promised is no space left. */
+static int64_t
+tmpfs_errno(enum qr_status status)
+{
+    return status == QR_ERR_LIMIT ? -ENOSPC : errno_of(status);
+}
 
 /* ---- pages and limits ---------------------------------------------------------- */
 
@@ -223,7 +229,7 @@ write_chunk(struct inode *inode, struct io *io, uint64_t at, size_t want)
         size_set(inode, done > 0 && at + done > old_size ? at + done : old_size);
     }
     inode_account(inode);
-    return done > 0 ? (int64_t)done : status == QR_OK ? -EFAULT : errno_of(status);
+    return done > 0 ? (int64_t)done : status == QR_OK ? -EFAULT : tmpfs_errno(status);
 }
 
 static int64_t
@@ -305,13 +311,14 @@ tmpfs_file_truncate(struct file *file, uint64_t bytes)
     return tmpfs_truncate(file->inode, bytes);
 }
 
-/* Clear [start, end), which lies within the size. I held. */
+/* Clear [start, end), a part of one page within the size; a hole stays one. I held. */
 static int64_t
 zero_bytes(struct inode *inode, uint64_t start, uint64_t end)
 {
-    size_t done = 0;
+    size_t done = 0, index = (size_t)(start / FS_PAGE_BYTES), present;
 
-    if (start >= end) {
+    if (start >= end || !qr_object_next_present(inode->object, index, &present) ||
+        present != index) {
         return 0;
     }
     return errno_of(
@@ -335,7 +342,7 @@ hole_punch(struct inode *inode, uint64_t start, uint64_t end)
     }
     uint64_t first = (start + FS_PAGE_BYTES - 1) / FS_PAGE_BYTES;
     uint64_t last = end == size ? (end + FS_PAGE_BYTES - 1) / FS_PAGE_BYTES : end / FS_PAGE_BYTES;
-    if (first >= last) {
+    if (first > last) { /* within one page */
         return zero_bytes(inode, start, end);
     }
     int64_t error = zero_bytes(inode, start, first * FS_PAGE_BYTES);
@@ -359,7 +366,7 @@ pages_reserve(struct inode *inode, uint64_t start, uint64_t end)
         enum qr_status status = qr_object_get_page(inode->object, index, QR_PAGE_FILL, &frame);
 
         if (status != QR_OK) {
-            return errno_of(status);
+            return tmpfs_errno(status);
         }
         qr_frame_put(memory.frames, frame);
         if (signal_is_pending()) {
@@ -394,13 +401,10 @@ allocate_locked(struct inode *inode, uint32_t mode, uint64_t offset, uint64_t le
     if (!limit_allows(inode, offset, end - offset)) {
         return -ENOSPC;
     }
-    int64_t error = mode & FALLOC_ZERO_RANGE ? hole_punch(inode, offset, end) : 0;
-    if (error == 0 && grows) {
+    if (grows) {
         size_set(inode, end);
     }
-    if (error == 0) {
-        error = pages_reserve(inode, offset, end);
-    }
+    int64_t error = pages_reserve(inode, offset, end);
     if (error != 0 && grows) {
         size_set(inode, old_size);
     }
@@ -412,7 +416,7 @@ tmpfs_allocate(struct file *file, uint32_t mode, uint64_t offset, uint64_t lengt
 {
     struct inode *inode = file->inode;
 
-    if (mode & ~(uint32_t)(FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE)) {
+    if (mode & ~(uint32_t)(FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE)) {
         return -EOPNOTSUPP;
     }
     if ((mode & FALLOC_PUNCH_HOLE) && (mode != (FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE))) {
@@ -550,6 +554,7 @@ tmpfs_inode_create(struct superblock *superblock, uint32_t mode, uint32_t rdev)
 
     if (inode != NULL) {
         inode->rdev = rdev;
+        inode->seals = F_SEAL_SEAL; /* but memfd_create()'s may be sealed */
         inode->file_ops = &tmpfs_file_ops;
     }
     return inode;

@@ -71,8 +71,9 @@ struct mm *mm_of_process(struct process *process);
  * /proc/PID/mem, cmdline, environ, process_vm_readv. @return bytes moved (0 when none could be)
  */
 enum mm_access_kind {
-    MM_READ,       /**< as a debugger reads: whatever is mapped */
-    MM_WRITE,      /**< only where the mapping may be written */
+    MM_READ,       /**< only where the mapping may be read */
+    MM_WRITE,      /**< only where it may be written */
+    MM_FORCE_READ, /**< as a debugger reads: whatever is mapped */
     MM_FORCE_WRITE /**< as a debugger writes: read-only private memory gets a copy */
 };
 size_t mm_access(struct mm *mm, uint64_t address, void *buffer, size_t n, enum mm_access_kind kind);

@@ -152,7 +152,7 @@ map_file(struct qr_map_request *request, struct file *file, uint64_t prot, uint3
          uint64_t offset, uint64_t length)
 {
     bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
-    struct file_mapping mapping;
+    struct file_mapping mapping = {0};
     int64_t error;
 
     if (offset > file_bytes_limit() || length > file_bytes_limit() - offset)
@@ -160,7 +160,7 @@ map_file(struct qr_map_request *request, struct file *file, uint64_t prot, uint3
     error = file_mmap_object(file, (uint32_t)prot, shared, &mapping);
     if (error != 0)
         return error;
-    if (shared && !(file->mode & FILE_WRITE))
+    if (mapping.read_only || (shared && !(file->mode & FILE_WRITE)))
         request->max_prot = QR_PROT_READ | QR_PROT_EXEC;
     if (mapping.kind == FILE_MAPPING_OBJECT) {
         request->object = mapping.object;

@@ -292,8 +292,9 @@ arch_pkey_set_rights(unsigned key, unsigned rights)
 size_t
 mm_access(struct mm *mm, uint64_t address, void *buffer, size_t n, enum mm_access_kind kind)
 {
-    unsigned access = kind == MM_READ ? QR_ACCESS_READ : QR_ACCESS_WRITE;
-    bool force = kind != MM_WRITE;
+    bool read = kind == MM_READ || kind == MM_FORCE_READ;
+    bool force = kind == MM_FORCE_READ || kind == MM_FORCE_WRITE;
+    unsigned access = read ? QR_ACCESS_READ : QR_ACCESS_WRITE;
     size_t done = 0;
 
     while (done < n) {
@@ -308,11 +309,11 @@ mm_access(struct mm *mm, uint64_t address, void *buffer, size_t n, enum mm_acces
             qr_space_get_frame(mm->space, qr_va_of(at - offset), access, force, &frame) != QR_OK)
             break;
         window = qr_port_window_open(qr_frame_pa(memory.frames, frame));
-        if (kind == MM_READ)
+        if (read)
             memcpy((char *)buffer + done, window + offset, piece);
         else
             memcpy(window + offset, (const char *)buffer + done, piece);
-        if (kind != MM_READ)
+        if (!read)
             (void)qr_arch_code_written(qr_pa_of(qr_frame_pa(memory.frames, frame).v + offset),
                                        piece);
         qr_port_window_close(window);

@@ -81,6 +81,7 @@ qr_objects_init(struct qr_objects *objects, struct qr_frames *frames, struct qr_
     objects->heap = heap;
     atomic_init(&objects->thread_policy, NULL);
     objects->mapping_ops = NULL;
+    objects->may_promise = NULL;
     qr_spin_init(&objects->lock, QR_RANK_REGISTRY);
     qr_list_init(&objects->all);
     return QR_OK;
@@ -106,6 +107,13 @@ void
 qr_objects_set_mapping_ops(struct qr_objects *objects, const struct qr_mapping_ops *ops)
 {
     objects->mapping_ops = ops;
+}
+
+void
+qr_objects_set_promise_check(struct qr_objects *objects, qr_may_promise_fn fn, void *context)
+{
+    objects->may_promise = fn;
+    objects->promise_context = context;
 }
 
 /* ---- Life ---------------------------------------------------------------- */
@@ -287,6 +295,26 @@ object_look_up(struct qr_object *object, size_t index)
     return frame;
 }
 
+/* A page came (+1) or went (-1). */
+static void
+object_count_page(struct qr_object *object, long delta)
+{
+    struct qr_counters *counters = qr_frames_counters(object->machine->frames);
+
+    qr_counter_add(counters, object_gauge(object), delta);
+    if (object_promises_pages(object))
+        qr_counter_add(counters, QR_PAGES_COMMITTED, delta);
+}
+
+static bool
+object_may_promise_page(const struct qr_object *object)
+{
+    const struct qr_objects *objects = object->machine;
+
+    return !object_promises_pages(object) || objects->may_promise == NULL ||
+           objects->may_promise(objects->promise_context, 1);
+}
+
 /*
  * Put @frame at @index, or find that somebody else was faster.
  *
@@ -321,7 +349,7 @@ object_insert(struct qr_object *object, size_t index, struct qr_frame *frame,
     }
     qr_spin_unlock(&object->lock);
     if (status == QR_OK)
-        qr_counter_add(qr_frames_counters(object->machine->frames), object_gauge(object), 1);
+        object_count_page(object, 1);
     return status;
 }
 
@@ -348,6 +376,9 @@ object_make_page(struct qr_object *object, size_t index, unsigned alloc_flags,
                  struct qr_frame **out_frame, bool *out_made)
 {
     bool memory = qr_object_is_memory(object);
+
+    if (!object_may_promise_page(object))
+        return QR_ERR_LIMIT;
     struct qr_frame *frame = qr_object_alloc_frame(object, index,
                                                    alloc_flags | (memory ? QR_ALLOC_ZERO : 0) |
                                                        QR_ALLOC_MOVABLE | QR_ALLOC_HIGH);
@@ -382,6 +413,8 @@ qr_object_add_page(struct qr_object *object, size_t index, struct qr_frame *fram
     struct qr_frame *other = NULL;
 
     qr_assert(qr_object_is_memory(object));
+    if (!object_may_promise_page(object))
+        return QR_ERR_LIMIT;
     atomic_fetch_or_explicit(&frame->flags, flags, memory_order_relaxed);
     enum qr_status status = object_insert_with_spares(object, index, frame,
                                                       QR_ALLOC_ATOMIC | QR_ALLOC_NO_REPORT, &other);
@@ -564,7 +597,7 @@ object_detach(struct qr_object *object, size_t index, struct qr_frame *frame)
     if (!found)
         return false;
     (void)page_clear_dirty(object, frame);
-    qr_counter_add(qr_frames_counters(object->machine->frames), object_gauge(object), -1);
+    object_count_page(object, -1);
     qr_frame_put(object->machine->frames, frame);
     return true;
 }

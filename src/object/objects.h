@@ -16,6 +16,8 @@ struct qr_objects {
     struct qr_cache *nodes;                   /* fixed: struct radix_node */
     struct qr_frame *zero;                    /* fixed: what a hole reads as */
     const struct qr_mapping_ops *mapping_ops; /* fixed after start-up */
+    qr_may_promise_fn may_promise;            /* fixed after start-up; NULL: always */
+    void *promise_context;                    /* fixed after start-up */
     struct qr_heap *heap;                     /* fixed */
     _Atomic(qr_thread_policy_fn) thread_policy;
     struct qr_spin lock; /* R: the registry */
@@ -47,6 +49,13 @@ static inline size_t
 object_pages(uint64_t bytes)
 {
     return (size_t)((bytes + QR_PAGE_MASK) >> QR_PAGE_SHIFT);
+}
+
+/* Are its pages promised one by one, as they come?  (Files in memory: nobody knows their size.) */
+static inline bool
+object_promises_pages(const struct qr_object *object)
+{
+    return qr_object_is_memory(object) && object->promised_pages == 0;
 }
 
 static inline enum qr_counter

@@ -94,6 +94,13 @@ qr_vm_may_promise(const struct qr_vm *vm, size_t pages)
     return commit_allows(vm, 0, pages);
 }
 
+/* As pages of files come: only a hard limit is worth a look each time. */
+bool
+qr_commit_allows_page(void *vm, size_t pages)
+{
+    return qr_vm_overcommit(vm) != QR_OVERCOMMIT_NEVER || fits_limit(vm, 0, pages);
+}
+
 void
 qr_vm_set_max_regions(struct qr_vm *vm, size_t max_regions)
 {

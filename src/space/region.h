@@ -277,6 +277,9 @@ qr_region_is_accountable(const struct qr_vm *vm, unsigned prot, unsigned flags)
 /* May @pages more be promised?  commit.c */
 bool qr_commit_allows(const struct qr_space *space, size_t pages);
 
+/* For qr_objects_set_promise_check(); @vm is a struct qr_vm. */
+bool qr_commit_allows_page(void *vm, size_t pages);
+
 /* The same for pages of a region with @flags. */
 static inline bool
 qr_count_may_commit(const struct qr_space *space, unsigned flags, size_t pages)

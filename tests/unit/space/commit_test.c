@@ -167,3 +167,33 @@ TEST(commit, the_limit_is_a_part_of_memory_or_a_size)
     EXPECT_EQ(qr_vm_commit_policy(vm).ratio, 25u);
     sim_shutdown(world.sim);
 }
+
+/* Nobody knows how large a file in memory gets: its pages are promised as they come. */
+TEST(commit, pages_of_a_file_in_memory_are_promised_one_by_one)
+{
+    struct world world = boot(QR_OVERCOMMIT_NEVER);
+    struct qr_object *object;
+    struct qr_frame *frame;
+
+    ASSERT_STATUS(qr_object_create(sim_objects(world.sim), &qr_pager_memory, NULL,
+                                   2 * LIMIT << QR_PAGE_SHIFT, &object),
+                  QR_OK);
+    EXPECT_EQ(promised(&world), 0);
+    for (size_t i = 0; i < LIMIT; i++) {
+        ASSERT_STATUS(qr_object_get_page(object, i, QR_PAGE_FILL, &frame), QR_OK);
+        qr_frame_put(sim_frames(world.sim), frame);
+    }
+    EXPECT_EQ(promised(&world), LIMIT);
+    EXPECT_STATUS(qr_object_get_page(object, LIMIT, QR_PAGE_FILL, &frame), QR_ERR_LIMIT);
+    ASSERT_STATUS(sim_map_object(world.sim, 0, 2 * LIMIT, SIM_W, object, 0), QR_OK);
+    EXPECT_EQ(sim_touch(world.sim, LIMIT, QR_ACCESS_READ), SIM_BUS_ADRERR);
+    EXPECT_EQ(sim_touch(world.sim, 3, QR_ACCESS_READ), SIM_OK);
+    qr_object_punch(object, 0, 10);
+    EXPECT_EQ(promised(&world), LIMIT - 10);
+    EXPECT_EQ(sim_touch(world.sim, LIMIT, QR_ACCESS_WRITE), SIM_OK);
+    qr_object_set_bytes(object, 0);
+    EXPECT_EQ(promised(&world), 0);
+    EXPECT_STATUS(sim_unmap(world.sim, 0, 2 * LIMIT), QR_OK);
+    qr_object_put(object);
+    sim_shutdown(world.sim);
+}
