@@ -27,9 +27,9 @@ expect "PAN" 125 'panic: read of user memory .* address 400000$' --append boot=t
 expect "entry at EL2" 0 "$all_returned" --qemu=-M --qemu=virt,virtualization=on --smp 2 -- "$session"
 expect "GICv3, entry at EL2, cortex-a72" 0 "$all_returned" --cpu cortex-a72 \
     --qemu=-M --qemu=virt,virtualization=on,gic-version=3 --smp 2 -- "$session"
-expect "GICv3, eight CPUs, two nodes" 0 '^8$' --smp 8 --mem 512M --numa 2 \
-    --qemu=-M --qemu=virt,gic-version=3 -- \
-    'cat /sys/devices/system/node/node1/meminfo >/dev/null && nproc'
+expect "GICv3, eight CPUs, two nodes" 0 '^8 10 31 31 10$' --smp 8 --mem 512M --numa 2 \
+    --qemu=-numa --qemu=dist,src=0,dst=1,val=31 --qemu=-M --qemu=virt,gic-version=3 -- \
+    'echo $(nproc) $(cat /sys/devices/system/node/node?/distance)'
 
 # The other granules: builds of their own.
 for pages in 16k 64k; do

@@ -99,6 +99,7 @@ high_memory
 two_levels
 high_user
 grub
-expect "eight CPUs, two nodes" 0 '^8$' --smp 8 --mem 512M --numa 2 -- \
-    'cat /sys/devices/system/node/node1/meminfo >/dev/null && nproc'
+expect "eight CPUs, two nodes" 0 '^8 10 31 31 10$' --smp 8 --mem 512M --numa 2 \
+    --qemu=-numa --qemu=dist,src=0,dst=1,val=31 -- \
+    'echo $(nproc) $(cat /sys/devices/system/node/node?/distance)'
 finish
