@@ -77,6 +77,16 @@ memory_node_of_domain(uint32_t domain)
     return 0;
 }
 
+unsigned
+memory_node_of_cpu(uint64_t id)
+{
+    for (unsigned i = 0; i < boot_machine.cpu_count; i++) {
+        if (boot_machine.cpu_ids[i] == id)
+            return memory_node_of_domain(boot_machine.cpu_domains[i]);
+    }
+    return 0;
+}
+
 bool
 memory_domain_exists(uint32_t domain)
 {

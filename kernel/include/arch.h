@@ -13,7 +13,8 @@
  *
  * `arch_types.h` is found in kernel/arch/<arch>/ and defines, for one
  * architecture: struct trap_frame, struct arch_thread, struct arch_cpu, the
- * inline forms of cpu_this() and thread_current(), and the interrupt switches.
+ * inline forms of cpu_this() and thread_current(), and the interrupt switches;
+ * `arch_port.h` those calls of the library's port that are the CPU's.
  *
  * Rules that hold everywhere:
  *  - A thread in kernel mode is never preempted: it gives the CPU up by
@@ -204,7 +205,8 @@ QR_NORETURN void arch_enter_user(void);
  */
 void arch_context_switch(struct arch_thread *previous, struct arch_thread *next);
 
-/** Copy the running thread's floating-point state and thread pointer into a new thread. */
+/** Copy the running thread's floating-point state and thread pointer into a new thread,
+ *  after arch_thread_init_user(). */
 void arch_thread_fork(struct arch_thread *child);
 
 /** Reset the running thread's floating-point state and thread pointer: exec. */
@@ -334,6 +336,24 @@ void cpu_barrier_interrupt(void);
 void tty_input(char byte);
 
 #include <arch_inline.h>
+
+static inline uintptr_t
+irq_save(void)
+{
+    return qr_port_irq_save();
+}
+
+static inline void
+irq_restore(uintptr_t state)
+{
+    qr_port_irq_restore(state);
+}
+
+static inline void
+cpu_relax(void)
+{
+    qr_port_relax();
+}
 
 /** Count a tick of this CPU. */
 static inline void

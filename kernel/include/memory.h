@@ -68,6 +68,9 @@ unsigned memory_node_of_domain(uint32_t domain);
 /** The proximity domain that became @p node.  @return false where none did */
 bool memory_domain_of_node(unsigned node, uint32_t *out_domain);
 
+/** The node of the CPU with the firmware's identifier @p id; 0 where nobody said. */
+unsigned memory_node_of_cpu(uint64_t id);
+
 /** Whether @p domain has memory, and so a node. */
 bool memory_domain_exists(uint32_t domain);
 

@@ -304,8 +304,8 @@ clone_frame(struct thread *child, struct thread *self, const struct clone_reques
     frame_set_result(&frame, 0);
     if (request->stack != 0)
         frame_set_sp(&frame, request->stack);
-    arch_thread_fork(&child->arch);
     arch_thread_init_user(&child->arch, &frame);
+    arch_thread_fork(&child->arch);
     if (request->flags & CLONE_SETTLS)
         arch_thread_set_tls(&child->arch, request->tls);
 }

@@ -46,18 +46,6 @@ thread_current(void)
     return thread;
 }
 
-static inline uintptr_t
-irq_save(void)
-{
-    return qr_port_irq_save();
-}
-
-static inline void
-irq_restore(uintptr_t state)
-{
-    qr_port_irq_restore(state);
-}
-
 static inline void
 irq_enable(void)
 {
@@ -77,12 +65,6 @@ irq_enabled(void)
 
     __asm__ volatile("mrs %0, daif" : "=r"(flags) : : "memory");
     return (flags & PSR_IRQ_MASKED) == 0;
-}
-
-static inline void
-cpu_relax(void)
-{
-    qr_port_relax();
 }
 
 static inline void

@@ -65,9 +65,6 @@ uint64_t mpidr_affinity(void);
 
 extern char exception_vectors[];
 void switch_stacks(uintptr_t *save_sp, uintptr_t next_sp);
-void thread_start_kernel(void);
-void thread_start_user(void);
-QR_NORETURN void enter_user(struct trap_frame *frame);
 void fpu_save(void *image);
 void fpu_restore(const void *image);
 

@@ -50,16 +50,6 @@ mpidr_affinity(void)
     return REGISTER_READ(mpidr_el1) & 0xff00ffffffu;
 }
 
-static unsigned
-node_of_cpu(uint64_t mpidr)
-{
-    for (unsigned i = 0; i < boot_machine.cpu_count; i++) {
-        if (boot_machine.cpu_ids[i] == mpidr)
-            return memory_node_of_domain(boot_machine.cpu_domains[i]);
-    }
-    return 0;
-}
-
 static bool
 cpu_prepare(struct cpu *cpu, unsigned index, uint64_t mpidr)
 {
@@ -74,7 +64,7 @@ cpu_prepare(struct cpu *cpu, unsigned index, uint64_t mpidr)
     }
     cpu->index = index;
     cpu->quire.index = index;
-    cpu->quire.node = node_of_cpu(mpidr);
+    cpu->quire.node = memory_node_of_cpu(mpidr);
     cpu->arch.quire = &cpu->quire;
     cpu->arch.mpidr = mpidr;
     cpu->arch.emergency_top = emergency;

@@ -12,6 +12,7 @@
 
 #include <kstring.h>
 #include <signal.h>
+#include <thread_start.h>
 
 #define PSTATE_USER 0xf1001000u /* NZCV, DIT, SSBS: what user code may choose */
 
@@ -97,44 +98,18 @@ arch_thread_create(struct arch_thread *thread)
 }
 _Static_assert(FPU_BYTES % 16 == 0, "stack_top is the user frame's end, and SP is aligned");
 
-void
-arch_thread_destroy(struct arch_thread *thread)
-{
-    stack_free(thread->stack);
-    thread->stack = 0;
-}
-
 /** What switch_stacks() takes up again: x19 to x30. */
 struct switch_frame {
     uintptr_t x19, x20, x21, x22, x23, x24, x25, x26, x27, x28, x29, x30;
 };
 
-static void
+void
 thread_prepare(struct arch_thread *thread, void (*start)(void), uintptr_t x19, uintptr_t x20)
 {
     struct switch_frame *frame = (struct switch_frame *)arch_user_frame(thread) - 1;
 
     *frame = (struct switch_frame){.x19 = x19, .x20 = x20, .x30 = (uintptr_t)start};
     thread->sp = (uintptr_t)frame;
-}
-
-void
-arch_thread_init_kernel(struct arch_thread *thread, void (*entry)(void *), void *argument)
-{
-    thread_prepare(thread, thread_start_kernel, (uintptr_t)entry, (uintptr_t)argument);
-}
-
-void
-arch_thread_init_user(struct arch_thread *thread, const struct trap_frame *frame)
-{
-    *arch_user_frame(thread) = *frame;
-    thread_prepare(thread, thread_start_user, 0, 0);
-}
-
-void
-arch_enter_user(void)
-{
-    enter_user(arch_user_frame((struct arch_thread *)thread_current()));
 }
 
 void

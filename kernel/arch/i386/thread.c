@@ -12,6 +12,7 @@
 #include "cpu.h"
 
 #include <kstring.h>
+#include <thread_start.h>
 
 #include <quire/assert.h>
 
@@ -33,15 +34,8 @@ arch_thread_create(struct arch_thread *thread)
     return true;
 }
 
-void
-arch_thread_destroy(struct arch_thread *thread)
-{
-    stack_free(thread->stack);
-    thread->stack = 0;
-}
-
 /** Lay out what switch_stacks() pops, so that it returns to @p start with ebx and esi set. */
-static void
+void
 thread_prepare(struct arch_thread *thread, void (*start)(void), uintptr_t ebx, uintptr_t esi)
 {
     uintptr_t *sp = (uintptr_t *)arch_user_frame(thread);
@@ -52,25 +46,6 @@ thread_prepare(struct arch_thread *thread, void (*start)(void), uintptr_t ebx, u
     *--sp = esi;
     *--sp = 0;
     thread->sp = (uintptr_t)sp;
-}
-
-void
-arch_thread_init_kernel(struct arch_thread *thread, void (*entry)(void *), void *argument)
-{
-    thread_prepare(thread, thread_start_kernel, (uintptr_t)entry, (uintptr_t)argument);
-}
-
-void
-arch_thread_init_user(struct arch_thread *thread, const struct trap_frame *frame)
-{
-    *arch_user_frame(thread) = *frame;
-    thread_prepare(thread, thread_start_user, 0, 0);
-}
-
-void
-arch_enter_user(void)
-{
-    enter_user(arch_user_frame((struct arch_thread *)thread_current()));
 }
 
 void

@@ -45,18 +45,6 @@ thread_current(void)
     return thread;
 }
 
-static inline uintptr_t
-irq_save(void)
-{
-    return qr_port_irq_save();
-}
-
-static inline void
-irq_restore(uintptr_t state)
-{
-    qr_port_irq_restore(state);
-}
-
 static inline void
 irq_enable(void)
 {
@@ -76,12 +64,6 @@ irq_enabled(void)
 
     __asm__ volatile("csrr %0, sstatus" : "=r"(status) : : "memory");
     return (status & SSTATUS_SIE) != 0;
-}
-
-static inline void
-cpu_relax(void)
-{
-    qr_port_relax();
 }
 
 static inline void

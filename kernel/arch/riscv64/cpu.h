@@ -85,9 +85,6 @@ uint64_t satp_of(uint64_t root_pa);
 
 void trap_entry(void);
 void switch_stacks(uintptr_t *save_sp, uintptr_t next_sp);
-void thread_start_kernel(void);
-void thread_start_user(void);
-QR_NORETURN void enter_user(struct trap_frame *frame);
 void fpu_registers_save(struct fpu_state *state);
 void fpu_registers_load(const struct fpu_state *state);
 /** From entry.S: any trap but a system call. */

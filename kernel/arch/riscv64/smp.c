@@ -47,16 +47,6 @@ cpu_count(void)
     return atomic_load_explicit(&online_count, memory_order_acquire);
 }
 
-static unsigned
-node_of_hart(uint64_t hart)
-{
-    for (unsigned i = 0; i < boot_machine.cpu_count; i++) {
-        if (boot_machine.cpu_ids[i] == hart)
-            return memory_node_of_domain(boot_machine.cpu_domains[i]);
-    }
-    return 0;
-}
-
 static bool
 wait_online(unsigned count, uint64_t ns)
 {
@@ -80,7 +70,7 @@ cpu_start(unsigned index, uint64_t hart)
         return false;
     cpu->index = index;
     cpu->quire.index = index;
-    cpu->quire.node = node_of_hart(hart);
+    cpu->quire.node = memory_node_of_cpu(hart);
     cpu->arch.quire = &cpu->quire;
     cpu->arch.hart = hart;
     cpu->arch.boot_stack = cpu->arch.stack_low = stack;
@@ -97,7 +87,7 @@ arch_start_cpus(void)
 {
     unsigned index = 1;
 
-    cpus[0].quire.node = node_of_hart(cpus[0].arch.hart);
+    cpus[0].quire.node = memory_node_of_cpu(cpus[0].arch.hart);
     for (unsigned i = 0; i < boot_machine.cpu_count; i++) {
         uint64_t hart = boot_machine.cpu_ids[i];
 

@@ -15,6 +15,7 @@
 
 #include <kstring.h>
 #include <memory.h>
+#include <thread_start.h>
 
 #define FCSR_MASK 0xffu
 
@@ -145,49 +146,20 @@ arch_thread_create(struct arch_thread *thread)
     return true;
 }
 
-void
-arch_thread_destroy(struct arch_thread *thread)
-{
-    stack_free(thread->stack);
-    thread->stack = 0;
-}
-
 /** As switch_stacks() leaves it. */
 struct switch_frame {
     uint64_t ra, s[12], padding;
 };
 
 /** Let switch_stacks() return to @p start with s1 and s2 set. */
-static void
+void
 thread_prepare(struct arch_thread *thread, void (*start)(void), uintptr_t s1, uintptr_t s2)
 {
     struct switch_frame *at = (struct switch_frame *)arch_user_frame(thread) - 1;
 
+    arch_user_frame(thread)->cause = 0; /* restore every register on the way to the user */
     *at = (struct switch_frame){.ra = (uintptr_t)start, .s = {[1] = s1, [2] = s2}};
     thread->sp = (uintptr_t)at;
-}
-
-void
-arch_thread_init_kernel(struct arch_thread *thread, void (*entry)(void *), void *argument)
-{
-    thread_prepare(thread, thread_start_kernel, (uintptr_t)entry, (uintptr_t)argument);
-}
-
-void
-arch_thread_init_user(struct arch_thread *thread, const struct trap_frame *frame)
-{
-    uint64_t fs = fs_of(thread);
-
-    *arch_user_frame(thread) = *frame;
-    fs_set(thread, fs); /* the registers are not the frame's */
-    arch_user_frame(thread)->cause = 0;
-    thread_prepare(thread, thread_start_user, 0, 0);
-}
-
-void
-arch_enter_user(void)
-{
-    enter_user(arch_user_frame((struct arch_thread *)thread_current()));
 }
 
 void

@@ -171,9 +171,6 @@ void descriptors_set_fault_stack(struct cpu *cpu, uintptr_t stack);
 
 extern const uintptr_t vector_stubs[256];
 void switch_stacks(uintptr_t *save_sp, uintptr_t next_sp);
-void thread_start_kernel(void);
-void thread_start_user(void);
-QR_NORETURN void enter_user(struct trap_frame *frame);
 /** From entry.S: any vector. */
 void trap_dispatch(struct trap_frame *frame);
 /** From entry.S: something is to be done before user mode; returns with interrupts off. */

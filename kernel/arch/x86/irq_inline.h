@@ -8,18 +8,6 @@
 
 #include <arch_port.h>
 
-static inline uintptr_t
-irq_save(void)
-{
-    return qr_port_irq_save();
-}
-
-static inline void
-irq_restore(uintptr_t state)
-{
-    qr_port_irq_restore(state);
-}
-
 static inline void
 irq_enable(void)
 {
@@ -36,12 +24,6 @@ static inline bool
 irq_enabled(void)
 {
     return (flags_read() & RFLAGS_IF) != 0;
-}
-
-static inline void
-cpu_relax(void)
-{
-    qr_port_relax();
 }
 
 /* CPUID serializes. */

@@ -43,16 +43,6 @@ cpu_count(void)
     return atomic_load_explicit(&online_count, memory_order_acquire);
 }
 
-static unsigned
-node_of_cpu(uint32_t apic_id)
-{
-    for (unsigned i = 0; i < boot_machine.cpu_count; i++) {
-        if (boot_machine.cpu_ids[i] == apic_id)
-            return memory_node_of_domain(boot_machine.cpu_domains[i]);
-    }
-    return 0;
-}
-
 static bool
 cpu_prepare(struct cpu *cpu, unsigned index, uint32_t apic_id)
 {
@@ -62,7 +52,7 @@ cpu_prepare(struct cpu *cpu, unsigned index, uint32_t apic_id)
         return false;
     cpu->index = index;
     cpu->quire.index = index;
-    cpu->quire.node = node_of_cpu(apic_id);
+    cpu->quire.node = memory_node_of_cpu(apic_id);
     cpu->arch.apic_id = apic_id;
     descriptors_set_fault_stack(cpu, fault_stack);
     return true;

@@ -18,47 +18,14 @@
  */
 #include <asm.h>
 
-#include "../x86/boot_magic.h"
-
 #define PHYS(symbol) ((symbol) - KERNEL_BASE)
 
 #define PAGE_PRESENT_WRITE 0x003
 #define PAGE_LARGE         0x083
 
-/* ---- Headers -------------------------------------------------------------- */
-
-    .section .note.Xen, "a", @note
-    .align 4
-    .long 4, 4, 18              /* XEN_ELFNOTE_PHYS32_ENTRY */
-    .asciz "Xen"
-    .long pvh_entry
-
-    .section .boot.header, "a"
-    .align 8
-multiboot2_header:
-    .long 0xe85250d6, 0, multiboot2_end - multiboot2_header
-    .long -(0xe85250d6 + (multiboot2_end - multiboot2_header))
-    .align 8
-    .word 6, 1                  /* align modules to pages; optional */
-    .long 8
-    .align 8
-    .word 0, 0
-    .long 8
-multiboot2_end:
-
 /* ---- 32 bits --------------------------------------------------------------- */
 
-    .section .boot.text, "ax"
-    .code32
-    .globl boot_entry
-pvh_entry:
-    movl $BOOT_MAGIC_PVH, %eax
-boot_entry:
-    cli
-    cld
-    movl $boot_stack32_top, %esp
-    movl %eax, boot_magic
-    movl %ebx, boot_pointer
+#include "../x86/boot_head.inc"
 
     /* A 64-bit CPU?  The answer of leaf 0x80000001 also tells about NX. */
     movl $0x80000000, %eax
@@ -241,15 +208,5 @@ boot_pd:
     .skip 4 * 4096
     .skip 512
 boot_stack32_top:
-
-/* The boot CPU's stack; paging.c leaves the page below it unmapped. */
-    .section .stack, "aw", @nobits
-    .align 4096
-    .globl boot_stack_guard, boot_stack, boot_stack_top
-boot_stack_guard:
-    .skip 4096
-boot_stack:
-    .skip 16384
-boot_stack_top:
 
     .section .note.GNU-stack, "", @progbits
