@@ -151,6 +151,12 @@ void qr_object_punch(struct qr_object *object, size_t first, size_t last);
 QR_MUST_USE enum qr_status qr_object_sync(struct qr_object *object, size_t first, size_t last);
 /** Drop clean, unmapped pages.  @return frames freed (drop_caches, reclaim) */
 size_t qr_object_drop_clean(struct qr_object *object);
+struct qr_object_cached {
+    size_t pages, dirty, writeback;
+};
+/** Counts the pages among [first, last) that are in memory (cachestat). */
+void qr_object_count_cached(struct qr_object *object, size_t first, size_t last,
+                            struct qr_object_cached *out_cached);
 /** First page at or after @p index that is present; false where none (SEEK_DATA). */
 bool qr_object_next_present(struct qr_object *object, size_t index, size_t *out_index);
 

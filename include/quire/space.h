@@ -204,6 +204,7 @@ struct qr_space {
     _Atomic long hugetlb_pages; /* mapped, of huge page pools; in ordinary pages */
     _Atomic size_t peak_resident;
     unsigned default_lock_flags; /* S: mlockall(MCL_FUTURE) */
+    bool sealed;                 /* S: some region is */
     uint8_t execute_only_key;    /* S: of regions that may only be executed; 0: none */
     _Atomic bool huge_disabled;  /* no huge pages whatever the policy says; forks inherit it */
     bool maps_hugetlb;           /* S: has had a region of huge pages */
@@ -367,6 +368,13 @@ QR_MUST_USE enum qr_status qr_space_sync(struct qr_space *space, qr_va start, si
  */
 QR_MUST_USE enum qr_status qr_space_populate(struct qr_space *space, qr_va start, size_t bytes,
                                              bool write);
+
+/**
+ * Let all mappings of the range stay as they are, as mseal: what would unmap, replace, move, resize
+ * or protect one of them is QR_ERR_SEALED and changes nothing.
+ * @return QR_ERR_NO_MEMORY a hole (nothing changed), too many regions; QR_ERR_RANGE misaligned
+ */
+QR_MUST_USE enum qr_status qr_space_seal(struct qr_space *space, qr_va start, size_t bytes);
 
 /** What qr_space_set_policy() minds. */
 enum qr_policy_flag {

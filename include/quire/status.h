@@ -29,6 +29,7 @@ enum qr_status {
     QR_ERR_IO,          /**< the backing store reported an error */
     QR_ERR_INTERRUPTED, /**< the wait was cut short by the host kernel */
     QR_ERR_UNSUPPORTED, /**< not configured in, or the hardware lacks it */
+    QR_ERR_SEALED,      /**< a mapping that was made to stay as it is */
 };
 
 /** The name of @p status as in its enumerator, without the prefix; never NULL. */

@@ -39,6 +39,8 @@ errno_of(enum qr_status status)
         return -EINTR;
     case QR_ERR_UNSUPPORTED:
         return -EOPNOTSUPP;
+    case QR_ERR_SEALED:
+        return -EPERM;
     }
     return -EIO;
 }
@@ -442,6 +444,18 @@ file_mmap_object(struct file *file, uint32_t prot, bool shared, struct file_mapp
         return -ENODEV;
     }
     return file->ops->mmap_object(file, prot, shared, out);
+}
+
+struct qr_object *
+file_cached_object(struct file *file)
+{
+    struct qr_object *object =
+        atomic_load((_Atomic(struct qr_object *) *)&file->inode->object); /* stays with the inode */
+
+    if (object != NULL) {
+        qr_object_get(object);
+    }
+    return object;
 }
 
 void

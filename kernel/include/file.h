@@ -150,6 +150,9 @@ uint64_t file_size(const struct file *file);
  */
 int64_t file_mmap_object(struct file *file, uint32_t prot, bool shared, struct file_mapping *out);
 
+/** The pages of @file that are in memory, with a reference; NULL: it has none. */
+struct qr_object *file_cached_object(struct file *file);
+
 /** Device number and inode number, as /proc/PID/maps prints them. */
 void file_identity(const struct file *file, uint32_t *out_major, uint32_t *out_minor,
                    uint64_t *out_inode);

@@ -219,6 +219,7 @@ struct process {
     struct thread *leader_thread; /* tree; NULL once it ended */
     char name[COMM_BYTES];        /* tree: of the leader, kept for the zombie */
     struct wait_queue child_wait; /* wait4() of any of its threads */
+    struct wait_queue end_wait;   /* who polls for its end: descriptors of it */
     int exit_signal;              /* tree: to the parent at the end; 0 for none */
 
     struct mm *mm;                  /* tree to change; own threads read freely */
@@ -295,6 +296,12 @@ struct thread *thread_find(int32_t tid);
 struct thread *thread_next(struct process *process, int32_t from);
 void thread_ref(struct thread *thread);
 void thread_put(struct thread *thread);
+
+/** Whether all its threads have ended. */
+bool process_has_ended(struct process *process);
+/** The process behind descriptor @fd, with a reference, and the flags it was opened with;
+ *  -EBADF: it is none of a process. */
+int64_t pidfd_process(int fd, struct process **out, uint32_t *out_flags);
 
 int32_t process_group_id(struct process *process);
 int32_t process_session_id(struct process *process);

@@ -4,6 +4,8 @@
  */
 #include "calls.h"
 
+#include "file.h"
+
 #define MS_ASYNC      1u
 #define MS_INVALIDATE 2u
 #define MS_SYNC       4u
@@ -62,11 +64,60 @@ sys_madvise(const struct syscall_args *args)
     return advise(current_space(), args->arg[0], args->arg[1], (int)args->arg[2]);
 }
 
+/* Advice that another process may give: it drops nothing. */
+static bool
+is_for_others(int number)
+{
+    return number == 3 || number == 20 || number == 21 || number == 25; /* WILLNEED, COLD, ... */
+}
+
+/* @return bytes advised, or the first error where that is none */
+static int64_t
+advise_pieces(struct qr_space *space, const struct user_piece *pieces, uint64_t count, int number)
+{
+    int64_t done = 0, error = 0;
+
+    for (uint64_t i = 0; i < count && error == 0; i++) {
+        error = advise(space, pieces[i].base, pieces[i].length, number);
+        if (error == 0)
+            done += (int64_t)pieces[i].length;
+    }
+    return done != 0 ? done : error;
+}
+
 int64_t
 sys_process_madvise(const struct syscall_args *args)
 {
-    (void)args;
-    return -ENOSYS; /* needs process file descriptors */
+    int number = (int)args->arg[3];
+    struct user_piece *pieces;
+    struct process *process;
+    struct mm *mm = NULL;
+    uint32_t flags;
+    int64_t result;
+
+    if (args->arg[4] != 0)
+        return -EINVAL;
+    result = read_pieces(args->arg[1], args->arg[2], &pieces);
+    if (result != 0)
+        return result;
+    result = pidfd_process((int)args->arg[0], &process, &flags);
+    if (result == 0) {
+        if (!is_for_others(number))
+            result = -EINVAL;
+        else if (may_access(process) != 0)
+            result = -EACCES;
+        if (result == 0 && (mm = mm_of_process(process)) == NULL)
+            result = -ESRCH;
+        process_put(process);
+    }
+    if (result == 0 && !process_has_capability(CAP_SYS_NICE))
+        result = -EPERM;
+    if (result == 0)
+        result = advise_pieces(mm->space, pieces, args->arg[2], number);
+    if (mm != NULL)
+        mm_put(mm);
+    kmem_free(pieces);
+    return result;
 }
 
 /* ---- looking and syncing ------------------------------------------------------------------------ */
@@ -118,4 +169,48 @@ sys_msync(const struct syscall_args *args)
     status = qr_space_sync(current_space(), qr_va_of(start), length, (flags & MS_SYNC) != 0,
                            (flags & MS_INVALIDATE) != 0);
     return mapped_error_of(status);
+}
+
+/* ---- files ------------------------------------------------------------------------------------------ */
+
+struct cachestat_range_user {
+    uint64_t offset, length;
+};
+
+struct cachestat_user {
+    uint64_t cache, dirty, writeback, evicted, recently_evicted;
+};
+
+/* Nothing is evicted yet. */
+int64_t
+sys_cachestat(const struct syscall_args *args)
+{
+    struct file *file = file_get((int)args->arg[0]);
+    struct cachestat_range_user range;
+    struct qr_object_cached cached = {.pages = 0};
+    struct cachestat_user out = {0};
+    struct qr_object *object;
+    int64_t error = 0;
+
+    if (file == NULL)
+        return -EBADF;
+    if (user_read(&range, args->arg[1], sizeof(range)) != 0)
+        error = -EFAULT;
+    else if ((uint32_t)args->arg[3] != 0)
+        error = -EINVAL;
+    object = error == 0 ? file_cached_object(file) : NULL;
+    if (object != NULL) {
+        uint64_t last = range.length == 0 ? UINT64_MAX : range.offset + range.length - 1;
+
+        qr_object_count_cached(object, (size_t)(range.offset >> QR_PAGE_SHIFT),
+                               (size_t)(last >> QR_PAGE_SHIFT) + 1, &cached);
+        qr_object_put(object);
+    }
+    out.cache = cached.pages;
+    out.dirty = cached.dirty;
+    out.writeback = cached.writeback;
+    if (error == 0)
+        error = user_write(args->arg[2], &out, sizeof(out));
+    file_put(file);
+    return error;
 }

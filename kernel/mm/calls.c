@@ -61,6 +61,8 @@ error_of(enum qr_status status)
         return -EBUSY;
     case QR_ERR_AGAIN:
         return -EAGAIN;
+    case QR_ERR_SEALED:
+        return -EPERM;
     case QR_ERR_FAULT:
         return -EFAULT;
     case QR_ERR_IO:
@@ -415,24 +417,77 @@ sys_mremap(const struct syscall_args *args)
     return status == QR_OK ? (int64_t)va.v : error_of(status);
 }
 
+/* What remap_file_pages() maps anew, with references; false where the range is not of one kind. */
+static bool
+remap_file_find(struct qr_va_range range, struct qr_map_request *request)
+{
+    struct qr_space *space = current_space();
+    bool found = false;
+
+    qr_rw_read_lock(&space->lock);
+    const struct qr_region *first = qr_space_find(space, range.start);
+    const struct qr_region *last = first;
+
+    /* Linux does not call a mapping shared that can never be written. */
+    if (first != NULL && first->start.v <= range.start.v && (first->flags & QR_REGION_SHARED) &&
+        (first->max_prot & QR_PROT_WRITE)) {
+        while (last->end.v < range.end.v) {
+            const struct qr_region *next = qr_region_next(last);
+
+            if (next == NULL || next->start.v != last->end.v || next->object != first->object ||
+                next->flags != first->flags || next->prot != first->prot)
+                break;
+            last = next;
+        }
+        found = last->end.v >= range.end.v;
+    }
+    if (found) {
+        request->prot = first->prot;
+        request->max_prot = first->max_prot;
+        request->region_flags = first->flags & (QR_REGION_SHARED | QR_REGION_LOCKED);
+        request->object = first->object;
+        request->file = first->file;
+        qr_object_get(request->object);
+        if (request->file != NULL)
+            file_ref(request->file);
+    }
+    qr_rw_read_unlock(&space->lock);
+    return found;
+}
+
+/* As Linux since 4.0: another mapping of the pages, in the place of what is there. */
 int64_t
 sys_remap_file_pages(const struct syscall_args *args)
 {
-    (void)args;
-    return -ENOSYS;
+    uint64_t start = args->arg[0] & ~(uint64_t)QR_PAGE_MASK;
+    uint64_t length = args->arg[1] & ~(uint64_t)QR_PAGE_MASK, first = args->arg[3];
+    struct qr_map_request request = {.hint = qr_va_of(start), .flags = QR_MAP_FIXED};
+    int64_t error;
+    qr_va va;
+
+    if (args->arg[2] != 0 || length == 0 || range_wraps(start, length) ||
+        first > UINTPTR_MAX - (length >> QR_PAGE_SHIFT))
+        return -EINVAL;
+    if (first > file_bytes_limit() >> QR_PAGE_SHIFT)
+        return -EOVERFLOW;
+    request.bytes = length;
+    request.object_offset = first << QR_PAGE_SHIFT;
+    if (!remap_file_find((struct qr_va_range){qr_va_of(start), qr_va_of(start + length)}, &request))
+        return -EINVAL;
+    request.flags |= QR_MAP_POPULATE;
+    error = mapped_error_of(qr_space_map(current_space(), &request, &va));
+    qr_object_put(request.object);
+    if (request.file != NULL)
+        file_put(request.file);
+    return error;
 }
 
 /* ---- other processes' memory ------------------------------------------------------------------------- */
 
 enum { IOV_LIMIT = 1024 };
 
-struct user_piece {
-    uintptr_t base;
-    size_t length;
-};
-
 /* The pieces of an iovec array of the user; freed by the caller. */
-static int64_t
+int64_t
 read_pieces(uint64_t address, uint64_t count, struct user_piece **out)
 {
     struct user_piece *pieces;

@@ -69,4 +69,12 @@ unsigned key_execute_only(void);
 /** May the current process reach into the memory of @target? @return 0 or -EPERM */
 int64_t may_access(const struct process *target);
 
+/** One element of the user's iovec. */
+struct user_piece {
+    uintptr_t base;
+    size_t length;
+};
+/** The pieces of an iovec array of the user; freed by the caller. @return 0 or -errno */
+int64_t read_pieces(uint64_t address, uint64_t count, struct user_piece **out);
+
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Locking memory: mlock and its family.  RLIMIT_MEMLOCK is the space's: mm_apply_limits().
+ * Locking memory: mlock and its family; and mappings: mseal, as of Linux 6.10.  RLIMIT_MEMLOCK is
+ * the space's: mm_apply_limits().
  */
 #include "calls.h"
 
@@ -70,4 +71,19 @@ sys_munlockall(const struct syscall_args *args)
 {
     (void)args;
     return error_of(qr_space_lock_all(current_space(), QR_UNLOCK, QR_UNLOCK));
+}
+
+/* ---- sealing --------------------------------------------------------------------------------- */
+
+int64_t
+sys_mseal(const struct syscall_args *args)
+{
+    uint64_t start = args->arg[0], length = args->arg[1];
+
+    if (args->arg[2] != 0 || (start & QR_PAGE_MASK) != 0 || !round_length(&length) ||
+        range_wraps(start, length))
+        return -EINVAL;
+    if (length == 0)
+        return 0;
+    return mapped_error_of(qr_space_seal(current_space(), qr_va_of(start), length));
 }

@@ -17,6 +17,7 @@
 #include <quire/space.h>
 
 #include "abi_errno.h"
+#include "file.h"
 #include "kstring.h"
 #include "oom.h"
 #include "printk.h"
@@ -36,7 +37,7 @@
 #define WALL       0x40000000u
 #define WCLONE     0x80000000u
 
-enum { P_ALL, P_PID, P_PGID };
+enum { P_ALL, P_PID, P_PGID, P_PIDFD };
 
 /* ---- giving back ------------------------------------------------------------ */
 
@@ -225,6 +226,7 @@ zombie_announce(struct process *process)
         parent == NULL || (process->exit_signal == SIGCHLD && parent_ignores_children(parent));
 
     process->state = PROCESS_ZOMBIE;
+    wait_wake_all(&process->end_wait);
     process_notify_parent(process, exit_code_of(status),
                           status & 0x7f ? status & 0x7f : (status >> 8) & 0xff);
     return ignored;
@@ -269,6 +271,7 @@ process_become_zombie(struct process *process, struct qr_list *out_dead)
     children_give_away(process, out_dead);
     if (process->parent == NULL) {
         process->state = PROCESS_ZOMBIE;
+        wait_wake_all(&process->end_wait);
         return true;
     }
     return zombie_announce(process);
@@ -390,6 +393,7 @@ struct wait_request {
     int kind; /* P_ALL, P_PID, P_PGID */
     int32_t id;
     uint32_t options;
+    bool nonblocking; /* by a descriptor's flag */
 };
 
 struct wait_result {
@@ -577,6 +581,28 @@ waitid_status(const struct wait_result *result)
     }
 }
 
+/* A descriptor names the child; one that does not block asks instead of waiting. */
+static int64_t
+wait_request_pidfd(struct wait_request *request)
+{
+    struct process *process;
+    uint32_t flags;
+    int64_t error;
+
+    if (request->id < 0)
+        return -EINVAL;
+    error = pidfd_process(request->id, &process, &flags);
+    if (error != 0)
+        return error;
+    request->kind = P_PID;
+    request->id = process->id;
+    request->nonblocking = (flags & O_NONBLOCK) != 0 && !(request->options & WNOHANG);
+    if (request->nonblocking)
+        request->options |= WNOHANG;
+    process_put(process);
+    return 0;
+}
+
 int64_t
 sys_waitid(const struct syscall_args *args)
 {
@@ -590,6 +616,12 @@ sys_waitid(const struct syscall_args *args)
         return -EINVAL;
     if (!(request.options & (WEXITED | WSTOPPED | WCONTINUED)))
         return -EINVAL;
+    if (request.kind == P_PIDFD) {
+        int64_t error = wait_request_pidfd(&request);
+
+        if (error != 0)
+            return error;
+    }
     if (request.kind < P_ALL || request.kind > P_PGID)
         return -EINVAL;
     if (request.kind == P_PID && request.id <= 0)
@@ -603,6 +635,8 @@ sys_waitid(const struct syscall_args *args)
 
     if (answer < 0)
         return answer;
+    if (answer == 0 && request.nonblocking)
+        return -EAGAIN;
     if (answer > 0) {
         info.number = SIGCHLD;
         info.code = result.code;

@@ -146,6 +146,7 @@ process_alloc(void)
     qr_list_init(&process->all_link);
     qr_list_init(&process->threads);
     wait_queue_init(&process->child_wait);
+    wait_queue_init(&process->end_wait);
     wait_queue_init(&process->exec_wait);
     qr_spin_init(&process->signal_lock, QR_RANK_NONE);
     signal_pending_init(&process->pending);
@@ -570,6 +571,16 @@ process_fs(struct process *process)
     }
     process_tree_unlock();
     return fs;
+}
+
+bool
+process_has_ended(struct process *process)
+{
+    process_tree_lock();
+    bool ended = process->state != PROCESS_ALIVE;
+
+    process_tree_unlock();
+    return ended;
 }
 
 struct mm *

@@ -38,6 +38,8 @@ qr_status_name(enum qr_status status)
         return "INTERRUPTED";
     case QR_ERR_UNSUPPORTED:
         return "UNSUPPORTED";
+    case QR_ERR_SEALED:
+        return "SEALED";
     }
     return "UNKNOWN";
 }

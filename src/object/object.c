@@ -756,6 +756,27 @@ qr_object_next_present(struct qr_object *object, size_t index, size_t *out_index
     return found;
 }
 
+void
+qr_object_count_cached(struct qr_object *object, size_t first, size_t last,
+                       struct qr_object_cached *out_cached)
+{
+    size_t index = first;
+    struct qr_frame *frame;
+
+    *out_cached = (struct qr_object_cached){.pages = 0};
+    while (qr_object_next_present(object, index, &index) && index < last) {
+        out_cached->pages++;
+        if (qr_object_get_page(object, index, QR_PAGE_CACHED, &frame) == QR_OK) {
+            uint32_t flags = page_flags(frame);
+
+            out_cached->dirty += (flags & QR_FRAME_DIRTY) != 0;
+            out_cached->writeback += (flags & QR_FRAME_WRITEBACK) != 0;
+            qr_frame_put(object->machine->frames, frame);
+        }
+        index++;
+    }
+}
+
 /* ---- Write-back ---------------------------------------------------------- */
 
 /* Make every mapping's leaves of page @index read-only, so that the next store is noticed. */

@@ -98,6 +98,26 @@ advise_flags(struct qr_change *change, struct qr_region *region, struct qr_va_ra
     return qr_change_attributes(change, region, piece, attributes);
 }
 
+/* Would it drop sealed private memory that may not be written? */
+static bool
+advice_breaks_seal(const struct qr_region *region, enum qr_advice advice)
+{
+    if ((region->flags & QR_REGION_SEALED) == 0 || !qr_region_is_anonymous(region) ||
+        (region->prot & QR_PROT_WRITE) != 0)
+        return false;
+    switch (advice) {
+    case QR_ADVICE_DONT_NEED:
+    case QR_ADVICE_DONT_NEED_LOCKED:
+    case QR_ADVICE_FREE:
+    case QR_ADVICE_REMOVE:
+    case QR_ADVICE_DONT_FORK:
+    case QR_ADVICE_WIPE_ON_FORK:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static enum qr_status
 advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_range piece,
              void *context)
@@ -106,6 +126,8 @@ advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
     enum qr_status status = advice_check(region, advise->advice);
     struct advice_flags flags;
 
+    if (status == QR_OK && advice_breaks_seal(region, advise->advice))
+        status = QR_ERR_SEALED;
     if (status == QR_OK && qr_region_is_hugetlb(region) && advice_drops(advise->advice))
         status = qr_hugetlb_whole_pages(region, &piece);
     if (status != QR_OK)

@@ -162,6 +162,7 @@ fork_locked(struct qr_space *space, struct qr_change *change)
     child->brk_start = space->brk_start;
     child->brk_end = space->brk_end;
     child->limits = space->limits;
+    child->sealed = space->sealed;
     child->execute_only_key = space->execute_only_key;
     qr_space_set_huge_disabled(child, qr_space_huge_disabled(space));
     child->maps_hugetlb = space->maps_hugetlb;

@@ -38,6 +38,8 @@ qr_unmap_prepare(struct qr_change *change, struct qr_va_range range)
 {
     struct qr_space *space = change->space;
 
+    if (qr_space_is_sealed(space, range))
+        return QR_ERR_SEALED;
     if (qr_unlikely(space->maps_hugetlb) && !qr_hugetlb_may_unmap(space, range))
         return QR_ERR_INVALID;
     if (unmap_makes_hole(space, range)) {

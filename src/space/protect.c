@@ -140,7 +140,8 @@ qr_space_protect(struct qr_space *space, qr_va start, size_t bytes, unsigned pro
     qr_change_begin(&change, space);
     qr_tlb_batch_init(&batch, &space->tlb);
     qr_rw_write_lock(&space->lock);
-    status = qr_change_reserve_cuts(&change, range);
+    status =
+        qr_space_is_sealed(space, range) ? QR_ERR_SEALED : qr_change_reserve_cuts(&change, range);
     if (status == QR_OK)
         status = qr_change_each(&change, range, QR_HOLES_STOP, protect_piece, &protect);
     qr_tlb_batch_finish(&batch);

@@ -482,6 +482,17 @@ QR_MUST_USE bool qr_listener_queue(struct qr_listener *listener, struct qr_waite
 /* Sleep until woken.  Nothing is locked.  @return false where the host said to leave */
 QR_MUST_USE bool qr_listener_wait(struct qr_listener *listener, struct qr_waiter *waiter);
 
+/* ---- Sealed regions (seal.c) ------------------------------------------------ */
+
+bool qr_space_is_sealed_slowly(const struct qr_space *space, struct qr_va_range range);
+
+/* Must some mapping in @range stay as it is?  S. */
+static inline bool
+qr_space_is_sealed(const struct qr_space *space, struct qr_va_range range)
+{
+    return qr_unlikely(space->sealed) && qr_space_is_sealed_slowly(space, range);
+}
+
 /* ---- Pieces of the calls -------------------------------------------------- */
 
 /* May [start, end) be unmapped?  0..1 descriptors; QR_ERR_NO_MEMORY past the region limit.  S. */

@@ -316,6 +316,8 @@ remap_fixed(struct remap *remap, const struct qr_region *region)
         return QR_ERR_RANGE;
     if (remap->old.end.v > target.start.v && target.end.v > remap->old.start.v)
         return QR_ERR_RANGE;
+    if (qr_space_is_sealed(remap->change.space, target))
+        return QR_ERR_SEALED;
     if (qr_va_range_bytes(kept) > remap->new_bytes)
         kept.end = qr_va_of(kept.start.v + remap->new_bytes);
 
@@ -372,6 +374,8 @@ remap_locked(struct remap *remap)
 
     if (region == NULL)
         return QR_ERR_FAULT;
+    if (qr_space_is_sealed(remap->change.space, remap->old))
+        return QR_ERR_SEALED;
     if (qr_region_is_hugetlb(region) && !remap_check_hugetlb(remap, region))
         return QR_ERR_INVALID;
     if ((remap->flags & QR_REMAP_FIXED) != 0)

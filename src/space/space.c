@@ -91,6 +91,7 @@ qr_space_clear(struct qr_space *space)
     space_drop_regions(space, &change);
     space->brk_start = space->brk_end = qr_va_of(0);
     space->default_lock_flags = 0;
+    space->sealed = false;
     qr_rw_write_unlock(&space->lock);
     qr_change_end(&change);
 }

@@ -344,7 +344,6 @@ const syscall_fn syscall_table[] = {
     [441] = sys_epoll_pwait2,
     [450] = sys_set_mempolicy_home_node,
     [451] = sys_cachestat,
-    [462] = sys_mseal,
 };
 
 const uint32_t syscall_table_count = sizeof syscall_table / sizeof syscall_table[0];

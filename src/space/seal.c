@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sealing (mseal): a range whose mappings stay as they are until the space ends.
+ *
+ * Not unmapped, not replaced, not moved or resized, no other rights; and no advice that would drop
+ * the contents of private memory that its owner may not write.  Whoever would, asks before it
+ * changes anything.  Spaces without a sealed region pay for one look at a flag.
+ */
+#include "region.h"
+
+bool
+qr_space_is_sealed_slowly(const struct qr_space *space, struct qr_va_range range)
+{
+    for (const struct qr_region *region = qr_space_find(space, range.start);
+         region != NULL && region->start.v < range.end.v; region = qr_region_next(region)) {
+        if ((region->flags & QR_REGION_SEALED) != 0)
+            return true;
+    }
+    return false;
+}
+
+static enum qr_status
+seal_piece(struct qr_change *change, struct qr_region *region, struct qr_va_range piece,
+           void *context)
+{
+    struct qr_attributes attributes = qr_region_attributes(region);
+
+    (void)context;
+    attributes.flags |= QR_REGION_SEALED;
+    return qr_change_attributes(change, region, piece, attributes);
+}
+
+enum qr_status
+qr_space_seal(struct qr_space *space, qr_va start, size_t bytes)
+{
+    struct qr_change change;
+    struct qr_va_range range;
+    enum qr_status status = qr_change_range(start, bytes, &range);
+
+    if (status != QR_OK || range.start.v == range.end.v)
+        return status == QR_OK ? QR_OK : QR_ERR_RANGE;
+    qr_change_begin(&change, space);
+    qr_rw_write_lock(&space->lock);
+    if (qr_space_mapped_pages(space, range) != qr_va_range_pages(range))
+        status = QR_ERR_NO_MEMORY;
+    else
+        status = qr_change_reserve_cuts(&change, range);
+    if (status == QR_OK) {
+        space->sealed = true;
+        status = qr_change_each(&change, range, QR_HOLES_STOP, seal_piece, NULL);
+    }
+    qr_rw_write_unlock(&space->lock);
+    qr_change_end(&change);
+    return status;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * process_madvise(2), and pidfd_open(2), which names the process.
+ */
+#include "calls.h"
+
+#include <poll.h>
+#include <sys/uio.h>
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440
+#endif
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#endif
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+static struct iovec pieces[2];
+static long self;
+
+static void
+unprivileged(void)
+{
+    EXPECT(syscall(SYS_setresuid, 65534, 65534, 65534), 0);
+    EXPECT(call(SYS_process_madvise, self, (long)pieces, 1, MADV_COLD, 0, 0), -EACCES);
+}
+
+/* A descriptor tells when its process has ended, and takes its status. */
+static void
+ends(void)
+{
+    siginfo_t info = {0};
+    pid_t child = fork();
+
+    if (child == 0) {
+        usleep(20000);
+        _exit(7);
+    }
+    int fd = (int)call(SYS_pidfd_open, child, 0, 0, 0, 0, 0);
+    struct pollfd poll_one = {fd, POLLIN, 0};
+    int quick = (int)call(SYS_pidfd_open, child, O_NONBLOCK, 0, 0, 0, 0);
+
+    EXPECT(fd >= 0 && quick >= 0, true);
+    EXPECT(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    EXPECT(poll(&poll_one, 1, -1), 1);
+    EXPECT(poll_one.revents, POLLIN);
+    EXPECT(call(SYS_waitid, P_PIDFD, fd, (long)&info, WEXITED, 0, 0), 0);
+    EXPECT(info.si_pid == child && info.si_status == 7, true);
+    EXPECT(call(SYS_waitid, P_PIDFD, fd, (long)&info, WEXITED, 0, 0), -ECHILD);
+    EXPECT(call(SYS_process_madvise, fd, (long)pieces, 1, MADV_COLD, 0, 0), -ESRCH);
+    close(quick);
+    close(fd);
+}
+
+CALL(process_madvise)
+{
+#define ADVISE(what, fd, pieces, count, advice, flags, want) \
+    {what, SYS_process_madvise, {fd, (long)(pieces), count, advice, flags, 0}, want, 0}
+    self = call(SYS_pidfd_open, getpid(), 0, 0, 0, 0, 0);
+    EXPECT(self >= 0, true);
+    pieces[0] = (struct iovec){(void *)AT(0), (size_t)(2 * page)};
+    pieces[1] = (struct iovec){(void *)AT(HOLE_AT), (size_t)page};
+    const struct row rows[] = {
+        {"open: flags", SYS_pidfd_open, {getpid(), 1}, -EINVAL, 0},
+        {"open: a negative number", SYS_pidfd_open, {-1, 0}, -EINVAL, 0},
+        {"open: number 0", SYS_pidfd_open, {0, 0}, -EINVAL, 0},
+        {"open: no such process", SYS_pidfd_open, {1 << 22, 0}, -ESRCH, 0},
+        ADVISE("flags", self, pieces, 1, MADV_COLD, 1, -EINVAL),
+        ADVISE("no descriptor", -1, pieces, 1, MADV_COLD, 0, -EBADF),
+        ADVISE("a descriptor of another kind", file_rw, pieces, 1, MADV_COLD, 0, -EBADF),
+        ADVISE("no memory at the pieces", self, 8, 1, MADV_COLD, 0, -EFAULT),
+        ADVISE("too many pieces", self, pieces, 1025, MADV_COLD, 0, -EINVAL),
+        ADVISE("a hole", self, &pieces[1], 1, MADV_COLD, 0, -ENOMEM),
+        ADVISE("a piece", self, pieces, 1, MADV_COLD, 0, 2 * page),
+        ADVISE("a piece and a hole", self, pieces, 2, MADV_COLD, 0, 2 * page),
+        ADVISE("none", self, pieces, 0, MADV_COLD, 0, 0),
+    };
+    /* Until 6.12 of Linux only advice that drops nothing; of oneself, anything since. */
+    const struct row strict[] = {
+        ADVISE("advice for oneself alone", self, pieces, 1, MADV_DONTNEED, 0, -EINVAL),
+        ADVISE("no such advice", self, pieces, 1, 77, 0, -EINVAL),
+    };
+
+    RUN(rows);
+    if (on_quire())
+        RUN(strict);
+    EXPECT(PTR(0)[0], 'A');
+    EXPECT(call(SYS_waitid, P_PIDFD, file_rw, 0, WEXITED, 0, 0), -EBADF);
+    EXPECT(in_child(ends), 0);
+    EXPECT(in_child(unprivileged), 0);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * remap_file_pages(2): as Linux since 4.0, another mapping of the pages.
+ */
+#include "calls.h"
+
+#define REMAP(what, address, length, rights, first, flags, want)                        \
+    {                                                                                   \
+        what, SYS_remap_file_pages, {address, length, rights, first, flags, 0}, want, 0 \
+    }
+
+static long
+remap(long address, long length, long first)
+{
+    return call(SYS_remap_file_pages, address, length, 0, first, 0, 0);
+}
+
+CALL(remap_file_pages)
+{
+    const struct row rows[] = {
+        REMAP("rights", AT(SHARED_AT), page, PROT_READ, 0, 0, -EINVAL),
+        REMAP("no length", AT(SHARED_AT), 0, 0, 0, 0, -EINVAL),
+        REMAP("less than a page", AT(SHARED_AT), page - 1, 0, 0, 0, -EINVAL),
+        REMAP("end wraps", AT(SHARED_AT), -page, 0, 0, 0, -EINVAL),
+        REMAP("a hole", AT(HOLE_AT), page, 0, 0, 0, -EINVAL),
+        REMAP("private", AT(RW_AT), page, 0, 0, 0, -EINVAL),
+        REMAP("private of a file", AT(FILE_PRIVATE_AT), page, 0, 0, 0, -EINVAL),
+        REMAP("runs past the mapping", AT(SHARED_AT), 6 * page, 0, 0, 0, -EINVAL),
+        REMAP("page numbers wrap", AT(SHARED_AT), 2 * page, 0, -1, 0, -EINVAL),
+        REMAP("flags without a meaning", AT(SHARED_AT), page, 0, 1, MAP_NONBLOCK, 0),
+        REMAP("shared memory", AT(SHARED_AT), page, 0, 1, 0, 0),
+        REMAP("a file", AT(FILE_SHARED_AT), page, 0, 1, 0, 0),
+        REMAP("a file open for reading", AT(FILE_RO_AT), page, 0, 1, 0, -EINVAL),
+        REMAP("past the file", AT(FILE_SHARED_AT), page, 0, 7, 0, 0),
+    };
+
+    RUN(rows);
+    arena_make();
+    EXPECT(remap(AT(SHARED_AT) + 5, page, 3), 0); /* the pages of the range */
+    EXPECT(PTR(SHARED_AT)[0], 'V');
+    EXPECT(PTR(SHARED_AT + 1)[0], 'T');
+    PTR(SHARED_AT)[0] = 'x';
+    EXPECT(PTR(SHARED_AT + 3)[0], 'x');
+    EXPECT(remap(AT(SHARED_AT + 2), 2 * page, 0), 0);
+    EXPECT(PTR(SHARED_AT + 2)[0], 'S');
+    EXPECT(PTR(SHARED_AT + 3)[0], 'T');
+    EXPECT(strcmp(rights_at(AT(SHARED_AT)), "rw-s"), 0);
+}
