@@ -1,47 +1,63 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pipes and fifos: a ring of bytes between readers and writers.
+ * Pipes and fifos: a ring of slots between readers and writers.
  *
- * The ring is cut into pages that are allocated when bytes first reach them:
+ * A slot is a stretch of bytes in one page:
  *
- *      tail                      head           counters run freely; capacity is a power of two
- *       v                         v
- *   [ chunk 0 ][ chunk 1 ][ chunk 2 ][  --  ]...
+ *      tail                          head       counters run freely; slot_count is a power of two
+ *       v                             v
+ *   [ ..xxx ][ xxxxx ][ xx | free ][  --  ]...
+ *     page A   page B   page C
  *
- * When the last byte is taken, both counters go back to zero and every chunk but the first is
- * freed: small messages use the same, warm page for ever, and an idle pipe holds one page.
+ * A write fills up the last page that a write began, then takes pages of its own.  Splicing adds
+ * pages that belong to others as well (splice.c): nobody writes to those through the pipe.  A slot is
+ * free again when its last byte is taken; one empty page is kept, so that small messages use the
+ * same, warm one for ever.
  *
  * A write of PIPE_BUF bytes or less waits until all of it fits, hence is never mixed with
  * others'; a longer one goes in as room appears.  Bytes are copied first and published after, so
  * a fault in the middle leaves the ring with the exact prefix.
  *
- * Lock: pipe->lock (sleeping) for ring and counters, held over user copies.  Sleepers evaluate
- * head, tail, readers and writers without it: each is one atomic word, written before the wake.
+ * Lock: pipe->lock (sleeping) for the ring, held over user copies.  Sleepers evaluate used, room,
+ * readers and writers without it: each is one atomic word, written before the wake.
  * inode->lock guards inode->pipe and the life of the pipe.
  */
 
 #include "pipe.h"
 
 #include <quire/assert.h>
+#include <quire/frame.h>
 
 #include "fs.h"
+#include "memory.h"
 #include "pipefs.h"
 #include "proc.h"
-
-struct pipe {
-    struct qr_mutex lock;
-    _Atomic uint32_t head, tail;
-    uint32_t capacity;
-    uint8_t **chunks;
-    struct wait_queue readable, writable, opened;
-    _Atomic uint32_t readers, writers;
-    _Atomic uint32_t reader_opens, writer_opens; /* ever: what a fifo's open() waits for */
-    uint32_t users;                              /* inode->lock: files and opens in progress */
-};
+#include "refuse.h"
 
 static const struct file_ops pipe_file_ops;
 
 /* ---- life ------------------------------------------------------------------------ */
+
+static uint32_t
+slots_for(uint32_t capacity)
+{
+    return capacity < FS_PAGE_BYTES ? 1 : capacity / FS_PAGE_BYTES;
+}
+
+/* What a write can add: free slots, and the rest of the last page if it is one to go on with. */
+static void
+room_update(struct pipe *pipe)
+{
+    uint32_t used = pipe_slots_used(pipe);
+    uint32_t room = (pipe->slot_count - used) * FS_PAGE_BYTES;
+
+    if (used > 0) {
+        const struct pipe_slot *last = pipe_slot_at(pipe, used - 1);
+
+        room += last->own ? FS_PAGE_BYTES - last->offset - last->length : 0;
+    }
+    atomic_store(&pipe->room, room);
+}
 
 static struct pipe *
 pipe_new(void)
@@ -52,11 +68,13 @@ pipe_new(void)
         return NULL;
     }
     pipe->capacity = PIPE_DEFAULT_BYTES;
-    pipe->chunks = kmem_calloc(PIPE_DEFAULT_BYTES / FS_PAGE_BYTES, sizeof *pipe->chunks);
-    if (pipe->chunks == NULL) {
+    pipe->slot_count = slots_for(PIPE_DEFAULT_BYTES);
+    pipe->slots = kmem_calloc(pipe->slot_count, sizeof *pipe->slots);
+    if (pipe->slots == NULL) {
         kmem_free(pipe);
         return NULL;
     }
+    room_update(pipe);
     wait_queue_init(&pipe->readable);
     wait_queue_init(&pipe->writable);
     wait_queue_init(&pipe->opened);
@@ -64,12 +82,22 @@ pipe_new(void)
 }
 
 static void
-chunks_free(struct pipe *pipe, uint32_t from)
+pipe_free(struct pipe *pipe)
 {
-    for (uint32_t i = from; i < pipe->capacity / FS_PAGE_BYTES; i++) {
-        kmem_free(pipe->chunks[i]);
-        pipe->chunks[i] = NULL;
+    while (pipe_slots_used(pipe) > 0) {
+        qr_frame_put(memory.frames, pipe_pop(pipe).frame);
     }
+    if (pipe->spare != NULL) {
+        qr_frame_put(memory.frames, pipe->spare);
+    }
+    kmem_free(pipe->slots);
+    kmem_free(pipe);
+}
+
+struct pipe *
+pipe_of(const struct file *file)
+{
+    return file->ops == &pipe_file_ops ? file->context : NULL;
 }
 
 /* The pipe of an inode, made if need be, with one more user. NULL without memory. */
@@ -100,9 +128,7 @@ pipe_leave(struct inode *inode)
     }
     qr_mutex_unlock(&inode->lock);
     if (last) {
-        chunks_free(pipe, 0);
-        kmem_free(pipe->chunks);
-        kmem_free(pipe);
+        pipe_free(pipe);
     }
 }
 
@@ -144,26 +170,94 @@ pipe_release(struct file *file)
 static uint32_t
 pipe_used(const struct pipe *pipe)
 {
-    return atomic_load(&pipe->head) - atomic_load(&pipe->tail);
+    return atomic_load(&pipe->used);
 }
 
 static uint32_t
 pipe_room(const struct pipe *pipe)
 {
-    return pipe->capacity - pipe_used(pipe);
+    return atomic_load(&pipe->room);
 }
 
-/* The run of bytes at ring position @at: within one chunk, at most @want. */
-static uint32_t
-run_at(const struct pipe *pipe, uint32_t at, uint32_t want, uint32_t *out_chunk,
-       uint32_t *out_offset)
+void
+pipe_push(struct pipe *pipe, struct pipe_slot slot)
 {
-    uint32_t in_ring = at & (pipe->capacity - 1);
+    qr_assert(pipe_has_free_slot(pipe) && slot.length > 0);
+    *pipe_slot_at(pipe, pipe_slots_used(pipe)) = slot;
+    pipe->head++;
+    atomic_fetch_add(&pipe->used, slot.length);
+    room_update(pipe);
+}
 
-    *out_chunk = in_ring / FS_PAGE_BYTES;
-    *out_offset = in_ring % FS_PAGE_BYTES;
-    uint32_t run = FS_PAGE_BYTES - *out_offset;
-    return run < want ? run : want;
+struct pipe_slot
+pipe_pop(struct pipe *pipe)
+{
+    struct pipe_slot slot = *pipe_slot_at(pipe, 0);
+
+    pipe->tail++;
+    atomic_fetch_sub(&pipe->used, slot.length);
+    room_update(pipe);
+    return slot;
+}
+
+/* A page of the pipe's own that nobody else has either is kept for the next write. */
+static void
+page_release(struct pipe *pipe, const struct pipe_slot *slot)
+{
+    if (slot->own && pipe->spare == NULL &&
+        atomic_load_explicit(&slot->frame->refs, memory_order_acquire) == 1) {
+        pipe->spare = slot->frame;
+    } else {
+        qr_frame_put(memory.frames, slot->frame);
+    }
+}
+
+void
+pipe_consume(struct pipe *pipe, uint32_t bytes)
+{
+    struct pipe_slot *slot = pipe_slot_at(pipe, 0);
+
+    qr_assert(bytes <= slot->length);
+    slot->offset += bytes;
+    slot->length -= bytes;
+    atomic_fetch_sub(&pipe->used, bytes);
+    if (slot->length == 0) {
+        struct pipe_slot empty = pipe_pop(pipe);
+
+        page_release(pipe, &empty);
+    }
+}
+
+/* Bytes that go through the stack at once, from a frame without a permanent window. */
+enum { BOUNCE_BYTES = 256 };
+
+static size_t
+high_frame_put_io(struct qr_frame *frame, uint32_t offset, size_t bytes, struct io *io)
+{
+    char bounce[BOUNCE_BYTES];
+    size_t done = 0, moved = 0, piece = 0;
+
+    while (done < bytes && moved == piece) {
+        piece = bytes - done < sizeof bounce ? bytes - done : sizeof bounce;
+        char *window = qr_port_window_open(qr_frame_pa(memory.frames, frame));
+        memcpy(bounce, window + offset + done, piece);
+        qr_port_window_close(window);
+        moved = io_put(io, bounce, piece);
+        done += moved;
+    }
+    return done;
+}
+
+size_t
+frame_put_io(struct qr_frame *frame, uint32_t offset, size_t bytes, struct io *io)
+{
+    if (qr_unlikely(qr_frame_is_high(memory.frames, frame))) {
+        return high_frame_put_io(frame, offset, bytes, io);
+    }
+    char *window = qr_port_window_open(qr_frame_pa(memory.frames, frame));
+    size_t done = io_put(io, window + offset, bytes);
+    qr_port_window_close(window);
+    return done;
 }
 
 /* Move what is there to the reader. Lock held. @return bytes; short only on a fault */
@@ -172,54 +266,94 @@ ring_take(struct pipe *pipe, struct io *io)
 {
     size_t total = 0;
 
-    for (uint32_t used = pipe_used(pipe); used > 0 && io->left > 0;) {
-        uint32_t chunk, offset;
-        uint32_t tail = atomic_load(&pipe->tail);
-        uint32_t want =
-            run_at(pipe, tail, used < io->left ? used : (uint32_t)io->left, &chunk, &offset);
-        size_t done = io_put(io, pipe->chunks[chunk] + offset, want);
+    while (pipe_slots_used(pipe) > 0 && io->left > 0) {
+        const struct pipe_slot *slot = pipe_slot_at(pipe, 0);
+        uint32_t want = slot->length < io->left ? slot->length : (uint32_t)io->left;
+        size_t done = frame_put_io(slot->frame, slot->offset, want, io);
 
-        atomic_store(&pipe->tail, tail + (uint32_t)done);
-        used -= (uint32_t)done;
+        pipe_consume(pipe, (uint32_t)done);
         total += done;
         if (done < want) {
             break;
         }
-    }
-    if (pipe_used(pipe) == 0 && atomic_load(&pipe->tail) >= FS_PAGE_BYTES) {
-        atomic_store(&pipe->tail, 0);
-        atomic_store(&pipe->head, 0);
-        chunks_free(pipe, 1);
     }
     return total;
 }
 
-/* Move up to @limit bytes from the writer into the ring. Lock held.
+static struct qr_frame *
+page_take(struct pipe *pipe)
+{
+    struct qr_frame *frame = pipe->spare;
+
+    pipe->spare = NULL;
+    if (frame == NULL && !refuse_now()) {
+        frame = qr_frame_alloc(memory.frames, 0); /* in the direct map: its window stays open */
+    }
+    return frame;
+}
+
+/* Copy up to @limit bytes into @frame at @offset. */
+static size_t
+page_fill(struct qr_frame *frame, uint32_t offset, size_t limit, struct io *io)
+{
+    char *window = qr_port_window_open(qr_frame_pa(memory.frames, frame));
+    size_t want = limit < FS_PAGE_BYTES - offset ? limit : FS_PAGE_BYTES - offset;
+    size_t done = io_take(io, window + offset, want);
+
+    qr_port_window_close(window);
+    return done;
+}
+
+/* Go on in the last page, if a write began it and there is room. @return whether it could */
+static bool
+ring_append(struct pipe *pipe, struct io *io, size_t limit, size_t *out_done)
+{
+    uint32_t used = pipe_slots_used(pipe);
+
+    if (used == 0) {
+        return false;
+    }
+    struct pipe_slot *last = pipe_slot_at(pipe, used - 1);
+    uint32_t end = last->offset + last->length;
+    if (!last->own || end == FS_PAGE_BYTES) {
+        return false;
+    }
+    *out_done = page_fill(last->frame, end, limit, io);
+    last->length += (uint32_t)*out_done;
+    atomic_fetch_add(&pipe->used, (uint32_t)*out_done);
+    room_update(pipe);
+    return true;
+}
+
+/* Move up to @limit bytes, for which there is room, from the writer into the ring. Lock held.
  * @return bytes; fewer than asked on a fault or without memory: *out_error says which */
 static inline size_t
 ring_put(struct pipe *pipe, struct io *io, size_t limit, int64_t *out_error)
 {
-    size_t total = 0;
+    size_t total = 0, done;
 
     *out_error = 0;
-    while (total < limit) {
-        uint32_t chunk, offset;
-        uint32_t head = atomic_load(&pipe->head);
-        uint32_t want = run_at(pipe, head, (uint32_t)(limit - total), &chunk, &offset);
+    while (total < limit && *out_error == 0) {
+        size_t want = limit - total;
 
-        if (pipe->chunks[chunk] == NULL) {
-            pipe->chunks[chunk] = kmem_alloc(FS_PAGE_BYTES);
-            if (pipe->chunks[chunk] == NULL) {
+        if (!ring_append(pipe, io, want, &done)) {
+            struct pipe_slot slot = {.frame = page_take(pipe), .own = true};
+
+            if (slot.frame == NULL) {
                 *out_error = -ENOMEM;
                 break;
             }
+            done = page_fill(slot.frame, 0, want, io);
+            slot.length = (uint32_t)done;
+            if (done > 0) {
+                pipe_push(pipe, slot);
+            } else {
+                page_release(pipe, &slot);
+            }
         }
-        size_t done = io_take(io, pipe->chunks[chunk] + offset, want);
-        atomic_store(&pipe->head, head + (uint32_t)done);
         total += done;
-        if (done < want) {
-            *out_error = -EFAULT;
-            break;
+        if (done == 0) {
+            *out_error = -EFAULT; /* a short copy shows as no progress in the next turn */
         }
     }
     return total;
@@ -335,6 +469,53 @@ pipe_write(struct file *file, struct io *io, uint64_t *position)
     }
 }
 
+int64_t
+pipe_wait_data(struct pipe *pipe, enum pipe_wait wait)
+{
+    int64_t error;
+
+    for (;;) {
+        bool ended = atomic_load(&pipe->writers) == 0; /* first: see pipe_read() */
+
+        if (pipe_used(pipe) > 0) {
+            return 1;
+        }
+        if (ended) {
+            return 0;
+        }
+        if (wait == PIPE_NONBLOCK) {
+            return -EAGAIN;
+        }
+        WAIT_EVENT(error, &pipe->readable, pipe_used(pipe) > 0 || atomic_load(&pipe->writers) == 0);
+        if (error != 0) {
+            return error;
+        }
+    }
+}
+
+int64_t
+pipe_wait_slot(struct pipe *pipe, enum pipe_wait wait)
+{
+    int64_t error;
+
+    for (;;) {
+        if (atomic_load(&pipe->readers) == 0) {
+            return write_broken(0);
+        }
+        if (pipe_room(pipe) >= FS_PAGE_BYTES) {
+            return 0;
+        }
+        if (wait == PIPE_NONBLOCK) {
+            return -EAGAIN;
+        }
+        WAIT_EVENT(error, &pipe->writable,
+                   pipe_room(pipe) >= FS_PAGE_BYTES || atomic_load(&pipe->readers) == 0);
+        if (error != 0) {
+            return error;
+        }
+    }
+}
+
 static uint32_t
 pipe_poll(struct file *file, struct poll_table *table)
 {
@@ -398,53 +579,28 @@ capacity_round(uint64_t bytes)
     return capacity;
 }
 
-/* Swap the ring's content into @fresh, which has room. Lock held on both. */
-static int64_t
-ring_move(struct pipe *pipe, struct pipe *fresh)
-{
-    while (pipe_used(pipe) > 0) {
-        uint32_t chunk, offset;
-        uint32_t tail = atomic_load(&pipe->tail);
-        uint32_t run = run_at(pipe, tail, pipe_used(pipe), &chunk, &offset);
-        struct io io;
-        int64_t error;
-
-        io_init_kernel(&io, pipe->chunks[chunk] + offset, run);
-        ring_put(fresh, &io, run, &error);
-        if (error != 0) {
-            return error;
-        }
-        atomic_store(&pipe->tail, tail + run);
-    }
-    return 0;
-}
-
 static int64_t
 resize_locked(struct pipe *pipe, uint32_t capacity)
 {
-    struct pipe fresh = {.capacity = capacity};
-    uint32_t old_tail = atomic_load(&pipe->tail);
+    uint32_t count = slots_for(capacity), used = pipe_slots_used(pipe);
 
-    if (pipe_used(pipe) > capacity) {
+    if (used > count) {
         return -EBUSY;
     }
-    fresh.chunks = kmem_calloc(capacity / FS_PAGE_BYTES, sizeof *fresh.chunks);
-    if (fresh.chunks == NULL) {
+    struct pipe_slot *slots = kmem_calloc(count, sizeof *slots);
+    if (slots == NULL) {
         return -ENOMEM;
     }
-    int64_t error = ring_move(pipe, &fresh);
-    if (error != 0) {
-        atomic_store(&pipe->tail, old_tail); /* the old chunks still hold every byte */
-        chunks_free(&fresh, 0);
-        kmem_free(fresh.chunks);
-        return error;
+    for (uint32_t i = 0; i < used; i++) {
+        slots[i] = *pipe_slot_at(pipe, i);
     }
-    chunks_free(pipe, 0);
-    kmem_free(pipe->chunks);
-    pipe->chunks = fresh.chunks;
+    kmem_free(pipe->slots);
+    pipe->slots = slots;
+    pipe->slot_count = count;
     pipe->capacity = capacity;
-    atomic_store(&pipe->tail, atomic_load(&fresh.tail));
-    atomic_store(&pipe->head, atomic_load(&fresh.head));
+    pipe->tail = 0;
+    pipe->head = used;
+    room_update(pipe);
     return capacity;
 }
 

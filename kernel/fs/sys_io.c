@@ -593,27 +593,6 @@ sys_copy_file_range(const struct syscall_args *args)
     return (uint32_t)args->arg[5] != 0 ? -EINVAL : copy_call(&request, check_copy_range);
 }
 
-static int64_t
-check_splice(struct file *from, struct file *to)
-{
-    bool one_is_pipe = S_ISTYPE(from->inode->mode, S_IFIFO) || S_ISTYPE(to->inode->mode, S_IFIFO);
-
-    return one_is_pipe && from->inode != to->inode ? 0 : -EINVAL;
-}
-
-/* By copying: pages are not moved. */
-int64_t
-sys_splice(const struct syscall_args *args)
-{
-    struct copy_request request = {.from = (int32_t)args->arg[0],
-                                   .from_position = args->arg[1],
-                                   .to = (int32_t)args->arg[2],
-                                   .to_position = args->arg[3],
-                                   .bytes = (size_t)args->arg[4]};
-
-    return copy_call(&request, check_splice);
-}
-
 /* ---- to the disk: there is none ---------------------------------------------------------------- */
 
 static int64_t

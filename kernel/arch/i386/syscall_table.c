@@ -264,6 +264,7 @@ const syscall_fn syscall_table[] = {
     [313] = sys_splice,
     [314] = abi_sync_file_range,
     [315] = sys_tee,
+    [316] = sys_vmsplice,
     [317] = sys_move_pages,
     [318] = sys_getcpu,
     [319] = sys_epoll_pwait,

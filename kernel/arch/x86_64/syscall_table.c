@@ -235,6 +235,7 @@ const syscall_fn syscall_table[] = {
     [275] = sys_splice,
     [276] = sys_tee,
     [277] = sys_sync_file_range,
+    [278] = sys_vmsplice,
     [279] = sys_move_pages,
     [280] = sys_utimensat,
     [281] = sys_epoll_pwait,
