@@ -11,7 +11,7 @@
  * kernel objects come and go all over the slabs.  The number is the share of slab
  * memory that holds no live object (from /proc/slabinfo) while about half are open.
  *
- * Exits 1 where the heap's number passes 25 %.
+ * Exits 1 where the heap's number passes 10 %.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -24,8 +24,8 @@
 #include <unistd.h>
 
 #define PIECES     2000
-#define FILES      16000
-#define HEAP_LIMIT 25.0
+#define FILES      32000
+#define HEAP_LIMIT 10.0
 
 static uint64_t random_state = 0x2545f4914f6cdd1dull;
 
@@ -145,7 +145,7 @@ stress_heap(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     for (size_t i = 0; i < FILES; i++)
         descriptors[i] = -1;
-    for (int i = 0; i < 10 * FILES; i++) {
+    for (int i = 0; i < 5 * FILES; i++) {
         size_t at = next_random() % FILES;
 
         if (descriptors[at] < 0) {

@@ -10,10 +10,13 @@ follows the code.
     tests/campaign/mutants.py [--seeds N] [--cc CC] [NUMBER...]
 """
 import argparse
+import concurrent.futures
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+import typing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -75,51 +78,185 @@ MUTANTS = [
      "    qr_fault_install_private(ctx, copy);"),
 ]
 
+# The lock-free steps of the heap: the exchange of a lane's top, who may go on after it, and what is
+# published in which order.  docs/heap.md lists them.
+HEAP_MUTANTS = [
+    ("pop without an exchange", "src/heap/heap.h",
+     "lane_pop(struct heap_lane *lane, uintptr_t held)\n{\n"
+     "    uintptr_t top = atomic_exchange_explicit(&lane->top, held, memory_order_acquire);",
+     "lane_pop(struct heap_lane *lane, uintptr_t held)\n{\n    (void)held;\n"
+     "    uintptr_t top = atomic_load_explicit(&lane->top, memory_order_acquire);"),
+    ("push without an exchange", "src/heap/heap.h",
+     "lane_push(struct heap_lane *lane, void *object, uintptr_t held)\n{\n"
+     "    uintptr_t top = atomic_exchange_explicit(&lane->top, held, memory_order_acquire);",
+     "lane_push(struct heap_lane *lane, void *object, uintptr_t held)\n{\n    (void)held;\n"
+     "    uintptr_t top = atomic_load_explicit(&lane->top, memory_order_acquire);"),
+    ("pop leaves the object", "src/heap/heap.h",
+     "    atomic_store_explicit(&lane->top, below, memory_order_release);",
+     "    atomic_store_explicit(&lane->top, top, memory_order_release);"),
+    ("push publishes before it writes", "src/heap/heap.h",
+     "    *(void **)slot = object;\n"
+     "    atomic_store_explicit(&lane->top, slot, memory_order_release);",
+     "    atomic_store_explicit(&lane->top, slot, memory_order_release);\n"
+     "    (void)atomic_load(&lane->top);\n"
+     "    *(void **)slot = object;"),
+    ("a pop that finds the lane held lets it go", "src/heap/heap.h",
+     "        if (top & WORD_BYTES) /* ours, and empty */\n",
+     "        if (true)\n"),
+    ("a push that finds the lane held lets it go", "src/heap/heap.h",
+     "        if (top & WORD_BYTES) /* ours, and full */\n",
+     "        if (true)\n"),
+    ("a pop that finds nothing keeps the lane", "src/heap/heap.h",
+     "        if (top & WORD_BYTES) /* ours, and empty */\n"
+     "            atomic_store_explicit(&lane->top, top, memory_order_release);\n", ""),
+    ("a push that finds no room keeps the lane", "src/heap/heap.h",
+     "        if (top & WORD_BYTES) /* ours, and full */\n"
+     "            atomic_store_explicit(&lane->top, top, memory_order_release);\n", ""),
+    ("hold a lane without an exchange", "src/heap/lane.c",
+     "atomic_exchange_explicit(&lane->top, 0, memory_order_acquire);",
+     "atomic_load_explicit(&lane->top, memory_order_acquire);"),
+    ("hold a lane that somebody holds", "src/heap/lane.c",
+     "        if ((top & low) != 0) {\n"
+     "            lane->loaded->count = (uint16_t)((top & low) / WORD_BYTES - 1);\n",
+     "        {\n            if ((top & low) != 0)\n"
+     "                lane->loaded->count = (uint16_t)((top & low) / WORD_BYTES - 1);\n"),
+    ("release a lane with one object more", "src/heap/lane.c",
+     "(loaded->count + (size_t)1) * WORD_BYTES", "(loaded->count + (size_t)2) * WORD_BYTES"),
+    ("release a lane before its mask is set", "src/heap/lane.c",
+     "    lane->closed = loaded == NULL;\n    mask_set(lane, magazine_mask(loaded));\n",
+     "    lane->closed = loaded == NULL;\n"),
+    ("drain a lane and leave its magazine", "src/heap/lane.c",
+     "    lane->loaded = NULL;\n    lane->previous = NULL;\n    lane->visits = 0;",
+     "    lane->previous = NULL;\n    lane->visits = 0;"),
+    ("take a full magazine without the depot's lock", "src/heap/lane.c",
+     "    *out_contended = node_lock(node);\n    magazine = node->depot_full;\n",
+     "    *out_contended = false;\n    magazine = node->depot_full;\n"
+     "    (void)atomic_load(&node->lock.held);\n    qr_spin_lock(&node->lock);\n"),
+    ("a bulk pops one object more than it says", "src/heap/cache.c",
+     "(uintptr_t)(slot - want), memory_order_release);",
+     "(uintptr_t)(slot - want + 1), memory_order_release);"),
+    ("a bulk of objects is published before it is there", "src/heap/cache.c",
+     "    _Pragma(\"GCC unroll 4\") for (size_t i = 0; i < count; i++) slot[i] = objects[i];\n"
+     "    atomic_store_explicit(&lane->top, (uintptr_t)(slot + count - 1), memory_order_release);\n",
+     "    atomic_store_explicit(&lane->top, (uintptr_t)(slot + count - 1), memory_order_release);\n"
+     "    (void)atomic_load(&lane->top);\n"
+     "    for (size_t i = 0; i < count; i++) slot[i] = objects[i];\n"),
+    ("a bulk of objects goes beyond the magazine", "src/heap/cache.c",
+     "    count = count < room ? count : room;\n", "    (void)room;\n"),
+    ("a run of blocks is freed without an exchange", "src/heap/kmalloc.c",
+     "    uintptr_t top = atomic_exchange_explicit(&lane->top, (uintptr_t)slab, memory_order_acquire);",
+     "    uintptr_t top = atomic_load_explicit(&lane->top, memory_order_acquire);"),
+    ("a run of blocks goes beyond the magazine", "src/heap/kmalloc.c",
+     "    if (count > (low - have) / WORD_BYTES)\n        count = (low - have) / WORD_BYTES;\n", ""),
+    ("a lane that tracking closes loses its magazine", "src/heap/lane.c",
+     "        if (heap_tracks_objects(cache->heap))\n            lane_empty(cache, lane);\n"
+     "        else\n            got = lane_take(cache, lane, cpu, want, out);\n",
+     "        got = lane_take(cache, lane, cpu, want, out);\n"
+     "        if (heap_tracks_objects(cache->heap))\n            lane->loaded = NULL;\n"),
+]
+
 FLAGS = ("-std=gnu11 -O1 -g -w -fno-strict-aliasing -D_GNU_SOURCE -DQUIRE_CAMPAIGN=1 "
-         "-DCONFIG_MEMORY_DEBUGGING=1").split()
+         "-DQUIRE_INTERLEAVED=1").split()
 INCLUDES = [f"-I{ROOT / d}" for d in ("include", "sim", "src", "tests/harness")]
-TEST = ["tests/unit/sim/shootdown_test.c", "tests/unit/space/race_test.c",
-        "tests/campaign/owner_test.c", "tests/campaign/truncate_test.c",
-        "tests/campaign/hooks.c", "tests/harness/harness.c",
-        "tests/harness/hosted.c"]
+HARNESS = ["tests/campaign/hooks.c", "tests/harness/harness.c", "tests/harness/hosted.c"]
 
 
-def compile_one(cc, source, target, instrument, beside=None):
+class Group(typing.NamedTuple):
+    """Mutants that are looked for by the same program."""
+    config: str  # a name from configs/
+    tests: list
+    mutants: list
+
+    def run_of(self, path, seeds):
+        """Which tests, over how many seeds."""
+        if "heap" in path:
+            return "whatever_the_order", seeds // 10
+        return ("any_seed", seeds) if "tlb" in path else ("every_seed", seeds // 10)
+
+
+GROUPS = [
+    Group("debug",
+          ["tests/unit/sim/shootdown_test.c", "tests/unit/space/race_test.c",
+           "tests/campaign/owner_test.c", "tests/campaign/truncate_test.c"] + HARNESS, MUTANTS),
+    # As released: debug builds have other fast paths.
+    Group("hosted", ["tests/campaign/heap_test.c"] + HARNESS,
+          HEAP_MUTANTS),
+]
+
+
+def configure(where, config):
+    """Write the configuration's header.  @return the names of what is on"""
+    (where / "include/quire").mkdir(parents=True)
+    result = where / "config"
+    subprocess.run(["/usr/bin/python3", "-m", "genconfig", "--header-path",
+                    str(where / "include/quire/autoconf.h"), "--config-out", str(result),
+                    str(ROOT / "Kconfig")], check=True,
+                   env={**os.environ, "srctree": str(ROOT),
+                        "KCONFIG_CONFIG": str(ROOT / f"configs/{config}_defconfig")})
+    return {line.split("=")[0] for line in result.read_text().splitlines()
+            if line.startswith("CONFIG_")}
+
+
+def compile_one(cc, where, source, target, instrument, beside=None):
     """@beside: the directory whose headers the source includes by bare name."""
     extra = ["-fsanitize=thread"] if instrument else []
     extra += ["-iquote", str(beside)] if beside else []
-    subprocess.run([cc, *FLAGS, *INCLUDES, *extra, "-c", str(source), "-o", str(target)],
-                   check=True)
+    subprocess.run([cc, *FLAGS, f"-I{where / 'include'}", *INCLUDES, *extra, "-c", str(source),
+                    "-o", str(target)], check=True)
 
 
-def build_sound(cc, where):
+def core_sources(switched_on):
+    for line in (ROOT / "src/sources.txt").read_text().splitlines():
+        words = line.split()
+        if words and not line.startswith("#") and set(words[1:]) <= switched_on:
+            yield words[0]
+
+
+def build_sound(cc, where, group):
     """Objects of everything that a mutant does not replace, by source path."""
     objects = {}
-    core = [line.split()[0] for line in (ROOT / "src/sources.txt").read_text().splitlines()
-            if line and not line.startswith("#")]
     machine = [str(p.relative_to(ROOT)) for p in sorted((ROOT / "sim").glob("*.c"))]
-    for path in core + machine + TEST:
-        target = where / (path.replace("/", "_") + ".o")
-        compile_one(cc, ROOT / path, target, path.startswith("src/"))
-        objects[path] = target
+    switched_on = configure(where, group.config)
+    jobs = []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path in [*core_sources(switched_on), *machine, *group.tests]:
+            objects[path] = where / (path.replace("/", "_") + ".o")
+            jobs.append(pool.submit(compile_one, cc, where, ROOT / path, objects[path],
+                                    path.startswith("src/")))
+        for job in jobs:
+            job.result()
     return objects
 
 
-def mutant_is_found(cc, where, objects, mutant, seeds):
+def build_broken(cc, where, objects, mutant):
+    """The objects with those of the mutant; of a header, all sources of its directory."""
     name, path, before, after = mutant
     text = (ROOT / path).read_text()
     if text.count(before) != 1:
         sys.exit(f"mutant '{name}': its text occurs {text.count(before)} times in {path}")
-    source = where / "mutant.c"
-    source.write_text(text.replace(before, after))
     broken = dict(objects)
-    broken[path] = where / "mutant.o"
-    compile_one(cc, source, broken[path], True, (ROOT / path).parent)
+    folder = (ROOT / path).parent
+    affected = [path]
+    (where / pathlib.Path(path).name).write_text(text.replace(before, after))
+    if path.endswith(".h"):
+        affected = [p for p in objects if (ROOT / p).parent == folder]
+        for p in affected:
+            (where / pathlib.Path(p).name).write_text((ROOT / p).read_text())
+    for p in affected:
+        broken[p] = where / (p.replace("/", "_") + ".broken.o")
+        compile_one(cc, where, where / pathlib.Path(p).name, broken[p], True, folder)
+    for p in [path, *affected]:
+        (where / pathlib.Path(p).name).unlink(missing_ok=True)
+    return broken
+
+
+def mutant_is_found(cc, where, group, objects, mutant, seeds):
+    broken = build_broken(cc, where, objects, mutant)
     program = where / "mutant"
     subprocess.run([cc, *map(str, broken.values()), "-lpthread", "-o", str(program)], check=True)
-    run = subprocess.run([str(program), "--limit", "120", "--isolate", "every_seed" if "tlb" not in path
-                          else "any_seed"], capture_output=True,
-                         text=True, env={"SIM_SEEDS": str(seeds if "tlb" in path else seeds // 10)})
+    pattern, seeds = group.run_of(mutant[1], seeds)
+    run = subprocess.run([str(program), "--limit", "120", "--isolate", pattern],
+                         capture_output=True, text=True, env={"SIM_SEEDS": str(seeds)})
     lines = [line.strip() for line in (run.stdout + run.stderr).splitlines()
              if "seed " in line or "sim:" in line or "wanted" in line]
     return run.returncode != 0, lines[0] if lines else run.stdout.strip()[:200]
@@ -132,16 +269,21 @@ def main():
     parser.add_argument("numbers", nargs="*", type=int)
     options = parser.parse_args()
     alive = 0
-    with tempfile.TemporaryDirectory() as directory:
-        where = pathlib.Path(directory)
-        objects = build_sound(options.cc, where)
-        for number, mutant in enumerate(MUTANTS):
-            if options.numbers and number not in options.numbers:
-                continue
-            found, how = mutant_is_found(options.cc, where, objects, mutant, options.seeds)
-            alive += not found
-            print(f"{'found ' if found else 'ALIVE '} {number} {mutant[0]}: {how[:150]}",
-                  flush=True)
+    first = 0
+    for group in GROUPS:
+        numbers = [number for number in range(first, first + len(group.mutants))
+                   if not options.numbers or number in options.numbers]
+        with tempfile.TemporaryDirectory() as directory:
+            where = pathlib.Path(directory)
+            objects = build_sound(options.cc, where, group) if numbers else None
+            for number in numbers:
+                mutant = group.mutants[number - first]
+                found, how = mutant_is_found(options.cc, where, group, objects, mutant,
+                                             options.seeds)
+                alive += not found
+                print(f"{'found ' if found else 'ALIVE '} {number} {mutant[0]}: {how[:150]}",
+                      flush=True)
+        first += len(group.mutants)
     return 1 if alive else 0
 
 

@@ -119,7 +119,7 @@ if need redis-server && need redis-benchmark; then
     done
     timeout 400 redis-benchmark -s "$work/socket" -q -n $((4000 * scale)) -c 20 -d 300 -r 5000 \
         -t set,get,incr,lpush,lpop,sadd,hset,spop,zadd,lrange_100,mset >"$work/err" 2>&1 &&
-        ! grep -qi error "$work/err" && kill -0 "$server" &&
+        ! grep -qi error "$work/err" && grep -q quire-malloc "/proc/$server/maps" &&
         [ "$(redis-cli -s "$work/socket" ping 2>>"$work/err")" = PONG ] &&
         redis-cli -s "$work/socket" debug reload >>"$work/err" 2>&1
     verdict "redis-server under redis-benchmark" $?
