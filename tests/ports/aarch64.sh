@@ -22,7 +22,7 @@ everything="cpu: 48-bit addresses, 16-bit identifiers, PAN, accessed and dirty b
 everything="$everything range, leaves split live"
 expect "cortex-a57" 0 "$first" --cpu cortex-a57 --smp 4 -- "$session"
 expect "max" 0 "$everything" --cpu max --smp 4 -- "$session"
-leaf_groups "contiguous leaves" --cpu cortex-a57
+leaf_groups "contiguous leaves" ffff8 ffffc --cpu cortex-a57
 expect "PAN" 125 'panic: read of user memory .* address 400000$' --append boot=touch-user -- true
 expect "entry at EL2" 0 "$all_returned" --qemu=-M --qemu=virt,virtualization=on --smp 2 -- "$session"
 expect "GICv3, entry at EL2, cortex-a72" 0 "$all_returned" --cpu cortex-a72 \
