@@ -10,7 +10,10 @@
 
 #include "heap/heap.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* ---- bulk ------------------------------------------------------------------- */
 
@@ -370,6 +373,110 @@ TEST(heap_magazines, they_grow_with_traffic_and_shrink_when_reaped)
  * An interrupt in the middle of a pop, as the handler sees it: the lane is held and its
  * holder will not go on.  Allocations, frees, drains and figures go on without it.
  */
+struct rival {
+    struct machine *machine;
+    struct qr_spin *lock;
+    _Atomic bool has_it, stop;
+};
+
+/* Has the lock most of the time, a millisecond at a time. */
+static void *
+rival_run(void *argument)
+{
+    struct rival *rival = argument;
+
+    machine_enter(rival->machine, 1);
+    while (!atomic_load(&rival->stop)) {
+        qr_spin_lock(rival->lock);
+        atomic_store(&rival->has_it, true);
+        usleep(1000);
+        atomic_store(&rival->has_it, false);
+        qr_spin_unlock(rival->lock);
+        usleep(10);
+    }
+    return NULL;
+}
+
+/* A visit to a depot that somebody else is in counts sixteen times. */
+TEST(heap_magazines, they_grow_sooner_under_contention)
+{
+    struct bench bench = heap_boot(256 * MIB, 2);
+    struct qr_cache *class = &bench.heap->classes[QR_KMALLOC_CLASS(64)];
+    struct rival rival = {.machine = bench.machine, .lock = &class->nodes[0].lock};
+    unsigned contended = 0;
+    pthread_t thread;
+
+    qr_kfree(bench.heap, qr_kmalloc(bench.heap, 64, 0)); /* this CPU has lanes */
+    (void)qr_cache_reap(class);
+    ASSERT_EQ(pthread_create(&thread, NULL, rival_run, &rival), 0);
+    for (unsigned attempt = 0; attempt < 10000 && contended == 0; attempt++) {
+        struct heap_lane *lane = bench.heap->free_lanes[0] + QR_KMALLOC_CLASS(64);
+        void *block;
+
+        while (!atomic_load(&rival.has_it))
+            sched_yield();
+        block = qr_kmalloc(bench.heap, 64, 0); /* nothing in the lane: one visit */
+        contended += lane->visits >= 16;
+        qr_kfree(bench.heap, block);
+        if (contended == 0)
+            (void)qr_cache_reap(class); /* and its count begins anew */
+    }
+    EXPECT_EQ(contended, 1);
+    atomic_store(&rival.stop, true);
+    ASSERT_EQ(pthread_join(thread, NULL), 0);
+    machine_enter(bench.machine, 0);
+    heap_shutdown(&bench, 0);
+}
+
+static size_t
+reap_for_frames(void *context, size_t frames_wanted, unsigned alloc_flags)
+{
+    struct bench *bench = context;
+
+    (void)frames_wanted, (void)alloc_flags;
+    return qr_heap_reap(bench->heap);
+}
+
+/* All frames that there are.  @return how many */
+static size_t
+frames_exhaust(struct bench *bench)
+{
+    static struct qr_frame *frames[8192];
+    size_t count = 0;
+
+    while (count < 8192 &&
+           (frames[count] = qr_frame_alloc(bench->machine->frames, QR_ALLOC_NO_REPORT)) != NULL)
+        count++;
+    for (size_t i = 0; i < count; i++)
+        qr_frame_free(bench->machine->frames, frames[i]);
+    return count;
+}
+
+/* What caches keep for later goes to whoever needs a frame, by the frame layer's own hook. */
+TEST(heap_magazines, the_reclaim_hook_gets_what_is_kept)
+{
+    struct bench bench = heap_boot(16 * MIB, 1);
+    static void *blocks[500];
+    struct qr_heap_stats stats;
+    size_t without, kept;
+
+    for (size_t bytes = 8; bytes <= 4096; bytes *= 2) {
+        for (unsigned i = 0; i < 500; i++)
+            blocks[i] = qr_kmalloc(bench.heap, bytes, 0);
+        for (unsigned i = 0; i < 500; i++)
+            qr_kfree(bench.heap, blocks[i]);
+    }
+    qr_heap_stats(bench.heap, &stats);
+    kept = stats.frames;
+    without = frames_exhaust(&bench);
+    qr_frames_set_reclaim(bench.machine->frames, reap_for_frames, &bench);
+    EXPECT_GE(frames_exhaust(&bench), without + 10);
+    qr_heap_stats(bench.heap, &stats);
+    EXPECT_LE(stats.frames + 10, kept);
+    qr_frames_set_reclaim(bench.machine->frames, NULL, NULL);
+    heap_shutdown(&bench, 0);
+}
+
 TEST(heap_magazines, a_lane_that_is_held_is_passed_over)
 {
     struct bench bench = heap_boot(64 * MIB, 1);
