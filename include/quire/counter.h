@@ -42,6 +42,8 @@ enum qr_counter {
     QR_EVENT_THP_FALLBACK,    /**< ... that could not have one */
     QR_EVENT_THP_ZERO,        /**< huge frames of zeroes made */
     QR_EVENT_THP_ZERO_FAIL,   /**< ... that could not be made */
+    QR_EVENT_THP_COLLAPSE,    /**< blocks that became huge pages */
+    QR_EVENT_THP_NO_COLLAPSE, /**< ... for which there were no frames */
     QR_EVENT_THP_SPLIT_LEAF,  /**< large leaves that became tables */
     QR_EVENT_THP_SPLIT_PAGE,  /**< of these, those of frames rather than of zeroes */
     QR_EVENT_MIGRATE,         /**< frames in use that moved */

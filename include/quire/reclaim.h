@@ -63,6 +63,42 @@ struct qr_compact_result {
 void qr_compact(struct qr_vm *vm, const struct qr_compact_request *request,
                 struct qr_compact_result *out_result);
 
+/* ---- Collapse ------------------------------------------------------------ */
+
+/** What a block of small pages must be like to become a huge page. */
+struct qr_collapse_limits {
+    size_t max_none;            /**< pages that are not there, or zero (Linux's max_ptes_none) */
+    size_t max_shared;          /**< pages that other spaces map too (max_ptes_shared) */
+    enum qr_huge_effort effort; /**< to find frames */
+    enum qr_huge_reason reason; /**< ASKED: what the policy says does not matter */
+};
+
+/**
+ * Make huge pages of all whole blocks in the range that have a page in memory, as MADV_COLLAPSE:
+ * the policy's mode does not matter, QR_ADVICE_NO_HUGE and qr_space_set_huge_disabled() do.
+ *
+ * Locks: takes the space's, for writing.  Context: thread; may reclaim.
+ * @return QR_OK all of them are huge now; QR_ERR_INVALID some block has no page in memory, or a region
+ *         may not have huge pages; QR_ERR_AGAIN somebody holds a page of some block; QR_ERR_NO_MEMORY
+ *         no frames, or, in the end, a hole; QR_ERR_RANGE misaligned or wrapping
+ */
+QR_MUST_USE enum qr_status qr_space_collapse(struct qr_space *space, qr_va start, size_t bytes);
+
+/** Where a background scan stands.  All zero but the limits: at the start. */
+struct qr_collapse_scan {
+    struct qr_collapse_limits limits;
+    uint64_t space_id; /* space and address to go on with */
+    qr_va at;
+    size_t collapsed;  /**< blocks so far */
+    size_t full_scans; /**< times that every space was looked at */
+};
+
+/**
+ * Look at the next @p pages pages of blocks that could be huge, and collapse those within the
+ * limits.  One scan at a time.  Context: thread; takes space locks, for writing where it collapses.
+ */
+void qr_collapse_scan(struct qr_vm *vm, struct qr_collapse_scan *scan, size_t pages);
+
 /** Let removal of memory move frames away: installs the evacuation hook of @p vm's frames. */
 void qr_reclaim_attach(struct qr_vm *vm);
 

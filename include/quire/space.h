@@ -97,6 +97,18 @@ enum qr_huge_defrag {
     QR_DEFRAG_ALWAYS,
 };
 
+/** How much trouble to take for the frames of a huge page. */
+enum qr_huge_effort {
+    QR_HUGE_OPPORTUNE, /**< only if they lie there */
+    QR_HUGE_COMPACT,   /**< the reclaim hook may make room for them */
+};
+
+/** Why a page becomes huge. */
+enum qr_huge_reason {
+    QR_HUGE_POLICY, /**< the policy has it so */
+    QR_HUGE_ASKED,  /**< somebody asked for this one */
+};
+
 struct qr_huge_policy {
     enum qr_huge_mode mode;
     enum qr_huge_defrag defrag;

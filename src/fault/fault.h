@@ -43,9 +43,10 @@ struct fault_ctx {
     bool want_huge;      /* the cursor is to cover the block around va */
     bool no_huge;        /* there was none: a small page will do */
     struct qr_region *region;
-    struct qr_frame *spare; /* from a wait for memory */
-    struct qr_frame *huge;  /* from a wait for a huge page: cleared single frames */
-    struct qr_frame *page;  /* the object's page, with a reference; to be re-validated */
+    struct qr_frame *spare;          /* from a wait for memory */
+    enum qr_huge_effort huge_effort; /* where a huge page is waited for */
+    struct qr_frame *huge;           /* from a wait for a huge page: cleared single frames */
+    struct qr_frame *page;           /* the object's page, with a reference; to be re-validated */
     struct qr_frame *around[FAULT_AROUND_MAX]; /* its cached neighbours, with references */
     size_t around_count;
     qr_va around_va;          /* of around[0] */

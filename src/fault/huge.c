@@ -27,9 +27,33 @@ huge_shows_zero(const struct fault_ctx *ctx)
            atomic_load_explicit(&ctx->vm->huge_zero_page, memory_order_relaxed);
 }
 
+/* How hard the driver is to look for frames (Linux's defrag).  DEFER leaves it to collapse. */
+static enum qr_huge_effort
+huge_effort(const struct fault_ctx *ctx)
+{
+    bool advised = (ctx->region->flags & QR_REGION_HUGE) != 0;
+
+    switch (
+        (enum qr_huge_defrag)atomic_load_explicit(&ctx->vm->huge_defrag, memory_order_relaxed)) {
+    case QR_DEFRAG_ALWAYS:
+        return QR_HUGE_COMPACT;
+    case QR_DEFRAG_ADVISED:
+    case QR_DEFRAG_DEFER_ADVISED:
+        return advised ? QR_HUGE_COMPACT : QR_HUGE_OPPORTUNE;
+    case QR_DEFRAG_NEVER:
+    case QR_DEFRAG_DEFER:
+        break;
+    }
+    return QR_HUGE_OPPORTUNE;
+}
+
 void
 qr_fault_wait_huge(struct fault_ctx *ctx, struct qr_mempolicy *policy, size_t place)
 {
+    const struct qr_huge_request request = {.policy = policy,
+                                            .place = place,
+                                            .effort = ctx->huge_effort,
+                                            .alloc_flags = QR_ALLOC_ZERO};
     bool ready;
 
     ctx->want_huge = true;
@@ -37,7 +61,7 @@ qr_fault_wait_huge(struct fault_ctx *ctx, struct qr_mempolicy *policy, size_t pl
         ready = qr_huge_zero_ready(ctx->vm);
     } else {
         if (ctx->huge == NULL)
-            ctx->huge = qr_huge_alloc(ctx->vm, policy, place);
+            ctx->huge = qr_huge_alloc(ctx->vm, &request);
         ready = ctx->huge != NULL;
     }
     if (ready)
@@ -108,8 +132,10 @@ qr_fault_huge(struct fault_ctx *ctx)
     qr_va start = qr_huge_range(ctx->vm, ctx->va).start;
     bool zero = huge_shows_zero(ctx);
 
-    if (!ctx->want_huge || (!zero && ctx->huge == NULL))
+    if (!ctx->want_huge || (!zero && ctx->huge == NULL)) {
+        ctx->huge_effort = huge_effort(ctx);
         return FAULT_WAIT_HUGE;
+    }
     if (qr_cursor_prepare(&ctx->cursor, start, ctx->vm->huge_level) != QR_OK) {
         ctx->no_huge = true;
         return FAULT_NEXT;

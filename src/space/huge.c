@@ -7,8 +7,8 @@
  * no fault should clear: there are none then.
  *
  * Its frames come from the allocator as one block and are single frames from then on (large.c).
- * Taking the block never reclaims and never touches the reserve: the small page that is used
- * instead is good enough.
+ * Taking the block never touches the reserve: the small page that is used instead is good enough.
+ * Whether frames are moved to make room is the policy's word (defrag).
  *
  * The huge frame of zeroes is made by the first fault that could show it, and stays.
  *
@@ -89,18 +89,23 @@ qr_space_huge_disabled(const struct qr_space *space)
 }
 
 bool
+qr_region_may_be_huge(const struct qr_region *region)
+{
+    if (region->listener != NULL) /* it is told of pages one by one */
+        return false;
+    return region->space->vm->huge_bytes != 0 && qr_region_is_anonymous(region) &&
+           (region->flags & QR_REGION_NO_HUGE) == 0 && !qr_space_huge_disabled(region->space);
+}
+
+bool
 qr_region_is_huge_eligible(const struct qr_region *region)
 {
     const struct qr_vm *vm = region->space->vm;
     unsigned mode = atomic_load_explicit(&vm->huge_mode, memory_order_relaxed);
     bool advised = (region->flags & QR_REGION_HUGE) != 0;
 
-    if (vm->huge_bytes == 0 || mode == QR_HUGE_NEVER || (mode == QR_HUGE_ADVISED && !advised))
-        return false;
-    if (!qr_region_is_anonymous(region) || (region->flags & QR_REGION_NO_HUGE) != 0 ||
-        qr_space_huge_disabled(region->space))
-        return false;
-    if (region->listener != NULL) /* it is told of pages one by one */
+    if (mode == QR_HUGE_NEVER || (mode == QR_HUGE_ADVISED && !advised) ||
+        !qr_region_may_be_huge(region))
         return false;
     uintptr_t first = (region->start.v + vm->huge_bytes - 1) & ~(vm->huge_bytes - 1);
 
@@ -111,19 +116,22 @@ qr_region_is_huge_eligible(const struct qr_region *region)
 /* ---- Frames ---------------------------------------------------------------------- */
 
 static struct qr_frame *
-huge_block(struct qr_vm *vm, struct qr_mempolicy *policy, size_t place)
+huge_block(struct qr_vm *vm, const struct qr_huge_request *request)
 {
     unsigned order = (unsigned)__builtin_ctzl(qr_vm_huge_pages(vm));
+    unsigned care = request->effort == QR_HUGE_COMPACT ? 0 : (unsigned)QR_ALLOC_OPPORTUNE;
+    struct qr_mempolicy *policy = request->policy;
 
-    return qr_frame_alloc_policy(
-        vm->config.frames, policy == NULL ? NULL : &policy->policy, place >> order, order,
-        QR_ALLOC_ZERO | QR_ALLOC_OPPORTUNE | QR_ALLOC_NO_REPORT | QR_ALLOC_MOVABLE | QR_ALLOC_HIGH);
+    return qr_frame_alloc_policy(vm->config.frames, policy == NULL ? NULL : &policy->policy,
+                                 request->place >> order, order,
+                                 request->alloc_flags | care | QR_ALLOC_NO_REPORT |
+                                     QR_ALLOC_MOVABLE | QR_ALLOC_HIGH);
 }
 
 struct qr_frame *
-qr_huge_alloc(struct qr_vm *vm, struct qr_mempolicy *policy, size_t place)
+qr_huge_alloc(struct qr_vm *vm, const struct qr_huge_request *request)
 {
-    struct qr_frame *head = huge_block(vm, policy, place);
+    struct qr_frame *head = huge_block(vm, request);
 
     if (head != NULL)
         qr_frame_split_block(vm->config.frames, head);
@@ -135,7 +143,8 @@ qr_huge_zero_ready(struct qr_vm *vm)
 {
     if (atomic_load_explicit(&vm->huge_zero, memory_order_acquire) != NULL)
         return true;
-    struct qr_frame *mine = huge_block(vm, NULL, 0);
+    const struct qr_huge_request request = {.alloc_flags = QR_ALLOC_ZERO};
+    struct qr_frame *mine = huge_block(vm, &request);
 
     if (mine == NULL) {
         qr_counter_add(vm->counters, QR_EVENT_THP_ZERO_FAIL, 1);

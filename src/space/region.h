@@ -452,10 +452,21 @@ qr_huge_fits(const struct qr_region *region, qr_va va)
            block.start.v < block.end.v;
 }
 
-/* Cleared frames for a huge page of @region's kind, each single; NULL where none is to be had. */
-struct qr_frame *qr_huge_alloc(struct qr_vm *vm, struct qr_mempolicy *policy, size_t place);
+/* May it have huge pages, whatever the policy says? */
+bool qr_region_may_be_huge(const struct qr_region *region);
+
+/* What frames for a huge page are wanted. */
+struct qr_huge_request {
+    struct qr_mempolicy *policy; /* NULL: none */
+    size_t place;                /* of the page, for it */
+    enum qr_huge_effort effort;  /* COMPACT: no lock is held */
+    unsigned alloc_flags;        /* QR_ALLOC_ZERO or 0 */
+};
+/* Frames for a huge page, each single; NULL where none are to be had. */
+struct qr_frame *qr_huge_alloc(struct qr_vm *vm, const struct qr_huge_request *request);
 /* Have the huge frame of zeroes.  @return false: no memory */
 bool qr_huge_zero_ready(struct qr_vm *vm);
+
 /* ---- Listeners (listener.c, watch.c) --------------------------------------- */
 
 #define QR_REGION_WATCH_FLAGS \

@@ -367,6 +367,256 @@ TEST(huge, small_pages_where_memory_is_in_pieces)
     scene_end(&scene);
 }
 
+/* ---- Collapse --------------------------------------------------------------------------- */
+
+static const struct qr_huge_policy never = {QR_HUGE_NEVER, QR_DEFRAG_NEVER, true};
+
+static enum qr_status
+collapse(struct scene *scene, size_t first, size_t last)
+{
+    return qr_space_collapse(scene->space, sim_page(first), (last - first) << QR_PAGE_SHIFT);
+}
+
+/* One huge page of small ones, every third of them there. */
+static void
+scene_fill_small(struct scene *scene)
+{
+    qr_vm_set_huge_policy(sim_vm(scene->sim), &never);
+    ASSERT_EQ(sim_map(scene->sim, 0, scene->pages, SIM_W), QR_OK);
+    for (size_t page = 0; page < scene->pages; page += 3)
+        sim_write(scene->sim, page, page + 1);
+    EXPECT_EQ(sim_read(scene->sim, 1), 0);
+    EXPECT_EQ(level_of(scene->space, 0), 0);
+}
+
+static void
+expect_filled_small(struct scene *scene)
+{
+    for (size_t page = 0; page < scene->pages; page++)
+        EXPECT_EQ(sim_read(scene->sim, page), page % 3 == 0 ? page + 1 : 0);
+}
+
+TEST(huge, collapse_makes_one_of_small_pages)
+{
+    sim_for_each_mmu(mmu)
+    {
+        struct scene scene;
+        struct qr_space_counts counts;
+
+        if (!scene_boot(&scene, mmu))
+            continue;
+        scene_fill_small(&scene);
+        ASSERT_EQ(collapse(&scene, 0, scene.pages), QR_OK);
+        EXPECT_EQ(level_of(scene.space, 0), 1);
+        EXPECT_EQ(counter(&scene, QR_EVENT_THP_COLLAPSE), 1);
+        EXPECT_EQ(counter(&scene, QR_PAGES_ANON), (long)scene.pages);
+        qr_space_counts(scene.space, &counts);
+        EXPECT_EQ(counts.resident_anon, scene.pages);
+        expect_filled_small(&scene);
+        sim_write(scene.sim, 2, 5);
+        sim_validate(scene.sim);
+        /* Once more: it is one already. */
+        ASSERT_EQ(collapse(&scene, 0, scene.pages), QR_OK);
+        EXPECT_EQ(counter(&scene, QR_EVENT_THP_COLLAPSE), 1);
+        scene_end(&scene);
+    }
+}
+
+TEST(huge, what_collapse_leaves_alone)
+{
+    struct scene scene;
+    struct qr_frame *pinned;
+
+    ASSERT_TRUE(scene_boot(&scene, SIM_MMU_DEFAULT));
+    scene_fill_small(&scene);
+    ASSERT_EQ(qr_space_get_frame(scene.space, sim_page(3), QR_ACCESS_WRITE, false, &pinned), QR_OK);
+    EXPECT_EQ(collapse(&scene, 0, scene.pages), QR_ERR_AGAIN);
+    EXPECT_EQ(level_of(scene.space, 0), 0);
+    qr_frame_put(sim_frames(scene.sim), pinned);
+
+    ASSERT_EQ(advise(&scene, 0, scene.pages, QR_ADVICE_NO_HUGE), QR_OK);
+    EXPECT_EQ(collapse(&scene, 0, scene.pages), QR_ERR_INVALID);
+    ASSERT_EQ(advise(&scene, 0, scene.pages, QR_ADVICE_HUGE), QR_OK);
+    qr_space_set_huge_disabled(scene.space, true);
+    EXPECT_EQ(collapse(&scene, 0, scene.pages), QR_ERR_INVALID);
+    qr_space_set_huge_disabled(scene.space, false);
+    EXPECT_EQ(collapse(&scene, 0, scene.pages / 2), QR_OK);            /* no whole block */
+    EXPECT_EQ(collapse(&scene, 0, scene.pages + 1), QR_ERR_NO_MEMORY); /* a hole, in the end */
+    EXPECT_EQ(level_of(scene.space, 0), 1);
+
+    /* No page at all, and a region through the middle of a block. */
+    ASSERT_EQ(advise(&scene, 0, scene.pages, QR_ADVICE_DONT_NEED), QR_OK);
+    EXPECT_EQ(collapse(&scene, 0, scene.pages), QR_ERR_INVALID);
+    sim_write(scene.sim, 0, 1);
+    ASSERT_EQ(sim_protect(scene.sim, 0, 1, SIM_R), QR_OK);
+    EXPECT_EQ(collapse(&scene, 0, scene.pages), QR_ERR_INVALID);
+    scene_end(&scene);
+}
+
+/* Frames that a child maps too are copied; the child keeps its own. */
+TEST(huge, collapse_parts_from_a_fork)
+{
+    struct scene scene;
+
+    ASSERT_TRUE(scene_boot(&scene, SIM_MMU_DEFAULT));
+    scene_fill_small(&scene);
+    struct qr_space *child = sim_fork(scene.sim);
+
+    ASSERT_NOT_NULL(child);
+    ASSERT_EQ(collapse(&scene, 0, scene.pages), QR_OK);
+    sim_write(scene.sim, 0, 99);
+    sim_validate(scene.sim);
+    sim_use(scene.sim, child);
+    expect_filled_small(&scene);
+    sim_use(scene.sim, scene.space);
+    sim_space_destroy(scene.sim, child);
+    EXPECT_EQ(sim_read(scene.sim, 0), 99);
+    scene_end(&scene);
+}
+
+TEST(huge, collapse_is_refused_whole)
+{
+    struct scene scene;
+    enum qr_status status;
+    unsigned refusal = 0;
+
+    ASSERT_TRUE(scene_boot(&scene, SIM_MMU_DEFAULT));
+    scene_fill_small(&scene);
+    do {
+        sim_refuse_next(scene.sim, &refusal);
+        status = collapse(&scene, 0, scene.pages);
+        sim_refuse_nth(scene.sim, 0, SIM_REFUSE_ONCE);
+        EXPECT_EQ(level_of(scene.space, 0), status == QR_OK);
+        expect_filled_small(&scene);
+        sim_validate(scene.sim);
+    } while (status == QR_ERR_NO_MEMORY);
+    EXPECT_EQ(status, QR_OK);
+    EXPECT_TRUE(refusal > 1);
+    scene_end(&scene);
+}
+
+TEST(huge, the_background_scan_goes_through_all_spaces)
+{
+    struct scene scene;
+    struct qr_collapse_scan scan = {.limits = {.max_none = 511, .max_shared = 256}};
+
+    ASSERT_TRUE(scene_boot(&scene, SIM_MMU_DEFAULT));
+    scene_fill_small(&scene);
+    struct qr_space *other = sim_space_create(scene.sim);
+
+    sim_use(scene.sim, other);
+    ASSERT_EQ(sim_map(scene.sim, scene.pages - 1, 2 * scene.pages + 1, SIM_W), QR_OK);
+    for (size_t page = scene.pages - 1; page < 3 * scene.pages; page++)
+        sim_write(scene.sim, page, page);
+    qr_collapse_scan(sim_vm(scene.sim), &scan, SIZE_MAX);
+    EXPECT_EQ(scan.collapsed, 0); /* the policy is NEVER */
+    qr_vm_set_huge_policy(sim_vm(scene.sim), &always);
+    scan.limits.max_none = 100;
+    for (int i = 0; i < 4; i++)
+        qr_collapse_scan(sim_vm(scene.sim), &scan, 1); /* a block at a time */
+    EXPECT_EQ(scan.collapsed, 2);
+    EXPECT_EQ(scan.full_scans, 1);
+    EXPECT_EQ(level_of(other, scene.pages), 1);
+    EXPECT_EQ(level_of(other, 2 * scene.pages), 1);
+    EXPECT_EQ(level_of(other, scene.pages - 1), 0);
+    EXPECT_EQ(level_of(scene.space, 0), 0);
+    scan.limits.max_none = 511;
+    qr_collapse_scan(sim_vm(scene.sim), &scan, SIZE_MAX);
+    EXPECT_EQ(scan.collapsed, 3);
+    EXPECT_EQ(level_of(scene.space, 0), 1);
+    sim_validate(scene.sim);
+    sim_use(scene.sim, scene.space);
+    expect_filled_small(&scene);
+    sim_space_destroy(scene.sim, other);
+    scene_end(&scene);
+}
+
+/* ---- Races --------------------------------------------------------------------------------- */
+
+struct race {
+    struct scene scene;
+    bool over;
+};
+
+static void
+body_write(void *context)
+{
+    struct race *race = context;
+    uint64_t random = 7;
+
+    for (uint64_t i = 0; i < 60; i++) {
+        size_t page = 2 + (size_t)(test_random(&random) % (race->scene.pages - 2));
+
+        sim_write(race->scene.sim, page, i);
+        EXPECT_EQ(sim_read(race->scene.sim, page), i);
+    }
+    race->over = true;
+}
+
+static void
+body_collapse(void *context)
+{
+    struct race *race = context;
+
+    while (!race->over) {
+        (void)!collapse(&race->scene, 0, race->scene.pages);
+        sim_preempt();
+    }
+}
+
+/* Changes pages that the writer does not use: one of its block, and some behind it. */
+static void
+body_split(void *context)
+{
+    struct race *race = context;
+
+    while (!race->over) {
+        size_t n = race->scene.pages;
+
+        EXPECT_EQ(advise(&race->scene, n, n + 1, QR_ADVICE_DONT_NEED), QR_OK);
+        EXPECT_EQ(sim_touch(race->scene.sim, n + 2, QR_ACCESS_WRITE), SIM_OK);
+        EXPECT_EQ(sim_protect(race->scene.sim, 1, 2, SIM_R), QR_OK);
+        EXPECT_EQ(sim_protect(race->scene.sim, 1, 2, SIM_W), QR_OK);
+        sim_preempt();
+    }
+}
+
+static void
+body_fork(void *context)
+{
+    struct race *race = context;
+
+    while (!race->over) {
+        struct qr_space *child;
+
+        if (qr_space_fork(race->scene.space, &child) == QR_OK)
+            qr_space_put(child);
+        sim_preempt();
+    }
+}
+
+/* A writer sees its own stores while others collapse, split and fork what it writes. */
+TEST(huge, threads_that_change_the_size_of_a_page)
+{
+    for (uint64_t seed = 0; seed < sim_seeds(6); seed++) {
+        struct race race = {.over = false};
+        struct sim_options options = {.seed = test_seed() + seed,
+                                      .cpus = 4,
+                                      .mmu = sim_mmu_by_seed(test_seed() + seed),
+                                      .features = SIM_SPECULATE | SIM_EVICT};
+
+        if (!scene_boot_with(&race.scene, options))
+            continue;
+        ASSERT_EQ(sim_map(race.scene.sim, 0, 2 * race.scene.pages, SIM_W), QR_OK);
+        sim_spawn(race.scene.sim, 0, "write", body_write, &race);
+        sim_spawn(race.scene.sim, 1, "collapse", body_collapse, &race);
+        sim_spawn(race.scene.sim, 2, "split", body_split, &race);
+        sim_spawn(race.scene.sim, 3, "fork", body_fork, &race);
+        sim_run(race.scene.sim, SIM_RUN_SEEDED);
+        scene_end(&race.scene);
+    }
+}
+
 /* ---- Against a model ------------------------------------------------------------------- */
 
 enum { BLOCKS = 3, SPACES = 3 };
@@ -532,6 +782,10 @@ model_step(struct model *model, size_t who, bool refuse)
         break;
     case 5:
         model_fork(model, who);
+        break;
+    case 6:
+        (void)!qr_space_collapse(model->space[who], sim_page(first),
+                                 (last - first) << QR_PAGE_SHIFT);
         break;
     default:
         sim_refuse_randomly(model->scene.sim, 0);
