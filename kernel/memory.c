@@ -18,6 +18,7 @@
 
 #include <arch.h>
 #include <boot.h>
+#include <huge.h>
 #include <hugetlb.h>
 #include <kstring.h>
 #include <memory.h>
@@ -372,6 +373,7 @@ memory_start_background(void)
     if (kernel_thread_start("kcompactd", background_main, NULL) == NULL)
         panic("memory: no room for the background thread");
     qr_frames_set_background(memory.frames, background_wake, NULL);
+    huge_start();
     platform_start_hotplug();
 }
 

@@ -22,6 +22,7 @@
 #include <quire/report.h>
 
 #include "arch.h"
+#include "huge.h"
 #include "hugetlb.h"
 #include "memory.h"
 #include "node_access.h"
@@ -232,19 +233,8 @@ show_console(const struct text_target *target, struct qr_writer *writer)
     qr_writer_printf(writer, "ttyS0\n");
 }
 
-static void
-show_huge_pages(const struct text_target *target, struct qr_writer *writer)
-{
-    (void)target;
-    qr_writer_printf(writer, "always madvise [never]\n");
-}
-
 static const struct text_node console_nodes[] = {
     {.name = "active", .mode = 0444, .show = show_console},
-};
-
-static const struct text_node huge_nodes[] = {
-    {.name = "enabled", .mode = 0444, .show = show_huge_pages},
 };
 
 static bool
@@ -253,7 +243,6 @@ sys_tree_add(struct dentry *root)
     static const char *const node_path[] = {"devices", "system", "node"};
     static const char *const cpu_path[] = {"devices", "system", "cpu"};
     static const char *const console_path[] = {"class", "tty", "console"};
-    static const char *const huge_path[] = {"kernel", "mm", "transparent_hugepage"};
     static const char *const weight_path[] = {"kernel", "mm", "mempolicy", "weighted_interleave"};
     static const char *const debug_path[] = {"kernel", "debug"};
     static const char *const block_path[] = {"block"};
@@ -261,17 +250,17 @@ sys_tree_add(struct dentry *root)
     struct dentry *node = text_path_add(root, node_path, 3);
     struct dentry *cpu = text_path_add(root, cpu_path, 3);
     struct dentry *console = text_path_add(root, console_path, 3);
-    struct dentry *huge = text_path_add(root, huge_path, 3);
     struct dentry *weights = text_path_add(root, weight_path, 4);
 
-    return node != NULL && cpu != NULL && console != NULL && huge != NULL && weights != NULL &&
-           weights_add(weights) && text_path_add(root, debug_path, 2) != NULL &&
+    return node != NULL && cpu != NULL && console != NULL && weights != NULL &&
+           weights_add(weights) && huge_nodes_add(root) &&
+           text_path_add(root, debug_path, 2) != NULL &&
            text_path_add(root, block_path, 1) != NULL && text_path_add(root, fs_path, 1) != NULL &&
            text_nodes_add(node, node_nodes, QR_ARRAY_COUNT(node_nodes)) &&
            node_directories_add(node) &&
            text_nodes_add(cpu, cpu_nodes, QR_ARRAY_COUNT(cpu_nodes)) && cpu_directories_add(cpu) &&
            text_nodes_add(console, console_nodes, QR_ARRAY_COUNT(console_nodes)) &&
-           hugetlb_nodes_add(root) && text_nodes_add(huge, huge_nodes, QR_ARRAY_COUNT(huge_nodes));
+           hugetlb_nodes_add(root);
 }
 
 /* A file system whose whole tree @fill adds. */

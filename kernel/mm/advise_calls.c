@@ -2,9 +2,13 @@
 /*
  * Advice about memory, what of it is there, and writing it back: madvise, mincore, msync.
  */
+#include <quire/reclaim.h>
+
 #include "calls.h"
 
 #include "file.h"
+
+#define MADV_COLLAPSE 25
 
 #define MS_ASYNC      1u
 #define MS_INVALIDATE 2u
@@ -47,13 +51,15 @@ advise(struct qr_space *space, uint64_t start, uint64_t length, int number)
     const struct advice_row *row = find_advice(number);
     uint64_t rounded = length;
 
-    if (row == NULL || (start & QR_PAGE_MASK))
+    if ((row == NULL && number != MADV_COLLAPSE) || (start & QR_PAGE_MASK))
         return -EINVAL;
     if (!round_length(&rounded) || range_wraps(start, rounded))
         return -EINVAL;
     if (rounded == 0)
         return 0;
-    enum qr_status status = qr_space_advise(space, qr_va_of(start), rounded, row->advice);
+    enum qr_status status = number == MADV_COLLAPSE
+                                ? qr_space_collapse(space, qr_va_of(start), rounded)
+                                : qr_space_advise(space, qr_va_of(start), rounded, row->advice);
 
     return mapped_error_of(status);
 }

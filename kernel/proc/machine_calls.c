@@ -460,8 +460,15 @@ sys_prctl(const struct syscall_args *args)
         return (atomic_load(&process->flags) & PROCESS_NO_NEW_PRIVS) != 0;
     case PR_GET_TID_ADDRESS:
         return user_write_word(value, thread->clear_tid);
-    case PR_GET_THP_DISABLE:
+    case PR_SET_THP_DISABLE:
+        if (args->arg[2] != 0 || args->arg[3] != 0 || args->arg[4] != 0)
+            return -EINVAL;
+        qr_space_set_huge_disabled(process->mm->space, value != 0);
         return 0;
+    case PR_GET_THP_DISABLE:
+        if (value != 0 || args->arg[2] != 0 || args->arg[3] != 0 || args->arg[4] != 0)
+            return -EINVAL;
+        return qr_space_huge_disabled(process->mm->space);
     case PR_SET_VMA: /* names of anonymous regions: as a Linux without CONFIG_ANON_VMA_NAME */
     default:
         return -EINVAL;

@@ -50,10 +50,8 @@ huge_effort(const struct fault_ctx *ctx)
 void
 qr_fault_wait_huge(struct fault_ctx *ctx, struct qr_mempolicy *policy, size_t place)
 {
-    const struct qr_huge_request request = {.policy = policy,
-                                            .place = place,
-                                            .effort = ctx->huge_effort,
-                                            .alloc_flags = QR_ALLOC_ZERO};
+    const struct qr_huge_request request = {
+        .policy = policy, .place = place, .effort = ctx->huge_effort, .alloc_flags = QR_ALLOC_ZERO};
     bool ready;
 
     ctx->want_huge = true;

@@ -236,12 +236,13 @@ collapse_locked(struct qr_space *space, struct qr_va_range block,
     return QR_OK;
 }
 
-/* Would @block be collapsed?  Looks only. */
+/* Would @block be collapsed?  Looks only; its policy with a reference.  QR_ERR_NOT_FOUND: it
+ * lies in no region that may. */
 static enum qr_status
 collapse_look(struct qr_space *space, struct qr_va_range block,
-              const struct qr_collapse_limits *limits)
+              const struct qr_collapse_limits *limits, struct qr_mempolicy **out_policy)
 {
-    enum qr_status status = QR_ERR_INVALID;
+    enum qr_status status = QR_ERR_NOT_FOUND;
 
     qr_rw_read_lock(&space->lock);
     const struct qr_region *region = collapse_region(space, block, limits->reason);
@@ -254,6 +255,8 @@ collapse_look(struct qr_space *space, struct qr_va_range block,
 
         qr_cursor_close(&cursor);
         status = survey_verdict(&survey, limits);
+        *out_policy = region->policy;
+        qr_mempolicy_get(region->policy);
     }
     qr_rw_read_unlock(&space->lock);
     return status;
@@ -272,12 +275,14 @@ collapse_block(struct qr_space *space, struct qr_va_range block,
                const struct qr_collapse_limits *limits)
 {
     struct qr_vm *vm = space->vm;
-    enum qr_status status = collapse_look(space, block, limits);
+    struct qr_huge_request request = {.place = block.start.v >> QR_PAGE_SHIFT,
+                                      .effort = limits->effort};
+    enum qr_status status = collapse_look(space, block, limits, &request.policy);
+    struct qr_frame *head = status == QR_OK ? qr_huge_alloc(vm, &request) : NULL;
 
+    qr_mempolicy_put(request.policy);
     if (status != QR_OK)
         return status;
-    struct qr_frame *head = qr_huge_alloc(vm, limits->effort, 0);
-
     if (head == NULL) {
         qr_counter_add(vm->counters, QR_EVENT_THP_NO_COLLAPSE, 1);
         return QR_ERR_NO_MEMORY;
@@ -337,7 +342,7 @@ request_blocks(struct qr_space *space, struct qr_va_range range)
             return status; /* nor would the next have any */
         if (status == QR_ERR_BUSY)
             result = QR_ERR_AGAIN;
-        else if (status != QR_OK && status != QR_ERR_EXISTS)
+        else if (status == QR_ERR_INVALID)
             result = status;
     }
     return result;

@@ -278,7 +278,7 @@ qr_report_smaps(const struct qr_report *report, struct qr_space *space, struct q
         kb_line(writer, "KernelPageSize", region_page_bytes(region));
         kb_line(writer, "MMUPageSize", region_page_bytes(region));
         write_usage(writer, &usage);
-        qr_writer_printf(writer, "THPeligible:    %d\n", 0);
+        qr_writer_printf(writer, "THPeligible:    %d\n", qr_region_is_huge_eligible(region));
         if (report->protection_keys)
             qr_writer_printf(writer, "ProtectionKey:  %8u\n", region->pkey);
         write_flags(writer, region);

@@ -122,10 +122,9 @@ huge_block(struct qr_vm *vm, const struct qr_huge_request *request)
     unsigned care = request->effort == QR_HUGE_COMPACT ? 0 : (unsigned)QR_ALLOC_OPPORTUNE;
     struct qr_mempolicy *policy = request->policy;
 
-    return qr_frame_alloc_policy(vm->config.frames, policy == NULL ? NULL : &policy->policy,
-                                 request->place >> order, order,
-                                 request->alloc_flags | care | QR_ALLOC_NO_REPORT |
-                                     QR_ALLOC_MOVABLE | QR_ALLOC_HIGH);
+    return qr_frame_alloc_policy(
+        vm->config.frames, policy == NULL ? NULL : &policy->policy, request->place >> order, order,
+        request->alloc_flags | care | QR_ALLOC_NO_REPORT | QR_ALLOC_MOVABLE | QR_ALLOC_HIGH);
 }
 
 struct qr_frame *

@@ -99,20 +99,6 @@ qr_entry_end(const struct qr_tables *tables, const struct qr_entry *entry)
     return entry->start.v + ((uintptr_t)1 << qr_format_shift(tables->format, entry->level));
 }
 
-/* A reference to @space, which vm->lock keeps from being freed, unless it is about to be. */
-QR_MUST_USE static inline bool
-qr_space_try_get(struct qr_space *space)
-{
-    uint32_t users = atomic_load_explicit(&space->users, memory_order_relaxed);
-
-    while (users != 0) {
-        if (atomic_compare_exchange_weak_explicit(&space->users, &users, users + 1,
-                                                  memory_order_relaxed, memory_order_relaxed))
-            return true;
-    }
-    return false;
-}
-
 /* Sample the resident pages into the peak, before they shrink. */
 void qr_space_note_peak(struct qr_space *space);
 
