@@ -227,6 +227,9 @@ QR_MUST_USE enum qr_status qr_space_create(struct qr_vm *vm, struct qr_space **o
 void qr_space_get(struct qr_space *space);
 /** The last put unmaps everything and frees the space; it runs on no CPU by then. */
 void qr_space_put(struct qr_space *space);
+/** The same by whoever ends the last program in it: its memory is free on return, even where the
+ *  background (migration, collapse) holds a reference a little longer. */
+void qr_space_end(struct qr_space *space);
 /**
  * The living spaces one after another, each with a reference: the one after @p previous, whose
  * reference it takes over, or the first for NULL; NULL at the end.

@@ -158,7 +158,7 @@ mm_put(struct mm *mm)
 {
     if (atomic_fetch_sub_explicit(&mm->users, 1, memory_order_acq_rel) != 1)
         return;
-    qr_space_put(mm->space);
+    qr_space_end(mm->space);
     if (mm->exe != NULL)
         file_put(mm->exe);
     mm_release(mm);

@@ -422,8 +422,12 @@ scan_space(struct qr_collapse_scan *scan, struct qr_space *space, size_t *io_pag
     while (*io_pages > 0 && next_block(space, scan->at, &block)) {
         scan->at = block.end;
         *io_pages -= qr_min_size(*io_pages, pages);
-        if (collapse_block(space, block, &scan->limits) == QR_OK)
+        enum qr_status status = collapse_block(space, block, &scan->limits);
+
+        if (status == QR_OK)
             scan->collapsed++;
+        if (status == QR_ERR_NO_MEMORY)
+            *io_pages = 0; /* nor would the next have any */
     }
     return *io_pages == 0;
 }

@@ -106,11 +106,20 @@ qr_space_put(struct qr_space *space)
     if (before != 1)
         return;
     qr_tlb_space_unload(&space->tlb); /* before the flushes that it saves */
-    qr_space_clear(space);
+    if (space->regions.root != NULL)
+        qr_space_clear(space);
     space_unregister(space);
     qr_tlb_space_fini(&space->tlb);
     qr_tables_fini(&space->tables);
     qr_cache_free(vm->spaces, space);
+}
+
+void
+qr_space_end(struct qr_space *space)
+{
+    qr_tlb_space_unload(&space->tlb);
+    qr_space_clear(space);
+    qr_space_put(space);
 }
 
 bool
