@@ -48,6 +48,7 @@ check: setup
 
 bench: setup kernel
 	@bench/run
+	@bench/hugepage
 
 format:
 	@tools/format

@@ -108,6 +108,7 @@ struct sim {
     struct sim_refusals refusals;
     struct sched *sched;
     unsigned preempt_one_in;
+    size_t tlb_size; /* entries for pages that each TLB holds; 0: no limit */
     uint64_t schedule_hash;
     uint64_t steps, switches;
     uint64_t lone_spins;
@@ -223,6 +224,8 @@ void tlb_remove(struct tlb *tlb, struct tlb_entry *entry);
 /** The next entry after @p entry (NULL: the first) or NULL; the current one may be removed. */
 struct tlb_entry *tlb_next(struct tlb *tlb, struct tlb_entry *entry);
 void tlb_drop_fixed(struct tlb *tlb);
+/** Forget one entry that maps a page: the first from a place that @p random names. */
+void tlb_drop_leaf(struct tlb *tlb, uint64_t random);
 
 /* ---- mmu.c and oracle.c ---------------------------------------------------- */
 

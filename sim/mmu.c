@@ -394,7 +394,16 @@ fill_one(struct sim_cpu *cpu, const struct tlb_entry *entry)
     while ((old = tlb_find(cpu->tlb, entry->kind, entry->asid, entry->shift,
                            (uintptr_t)(entry->page << entry->shift))) != NULL)
         tlb_remove(cpu->tlb, old);
+    if (cpu->sim->tlb_size != 0 && entry->kind == TLB_LEAF &&
+        tlb_leaf_count(cpu->tlb) >= cpu->sim->tlb_size)
+        tlb_drop_leaf(cpu->tlb, random_next(&cpu->random));
     tlb_insert(cpu->tlb, entry);
+}
+
+void
+sim_set_tlb_size(struct sim *sim, size_t entries)
+{
+    sim->tlb_size = entries;
 }
 
 /*

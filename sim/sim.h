@@ -233,6 +233,9 @@ struct sim_mapping sim_walk(struct sim *sim, qr_pa root, qr_va va);
 
 /** Does the current CPU hold a TLB entry for @p va under its current ASID? */
 bool sim_tlb_has(qr_va va);
+/** Each TLB holds so many entries for pages from now on, whatever their size, and replaces one at
+ *  random; 0, as at first: all that it ever saw. */
+void sim_set_tlb_size(struct sim *sim, size_t entries);
 /** Entries that CPU @p cpu holds, walk caches not counted. */
 size_t sim_tlb_count(struct sim *sim, unsigned cpu);
 

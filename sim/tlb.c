@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One CPU's TLB and walk caches: a set of entries that grows and never forgets.
+ * One CPU's TLB and walk caches: a set of entries that grows and, unless it is given a size,
+ * never forgets.
  *
  * Entries stand in one array and are found through hash chains keyed by (kind,
  * shift, page); the ASID is compared on the chain, because a global entry
@@ -155,6 +156,19 @@ tlb_next(struct tlb *tlb, struct tlb_entry *entry)
             return &tlb->slots[slot];
     }
     return NULL;
+}
+
+void
+tlb_drop_leaf(struct tlb *tlb, uint64_t random)
+{
+    for (unsigned i = 0; i < tlb->high; i++) {
+        struct tlb_entry *entry = &tlb->slots[(random + i) % tlb->high];
+
+        if (entry->used && entry->kind == TLB_LEAF) {
+            tlb_remove(tlb, entry);
+            return;
+        }
+    }
 }
 
 void
