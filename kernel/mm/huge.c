@@ -13,7 +13,7 @@
 #include <quire/reclaim.h>
 
 #include <arch.h>
-#include <errno.h>
+#include <abi_errno.h>
 #include <kstring.h>
 #include <memory.h>
 #include <printk.h>
