@@ -53,8 +53,7 @@ pidfd_process(int fd, struct process **out, uint32_t *out_flags)
     return error;
 }
 
-/* @process has a reference, which the descriptor takes over. */
-static int64_t
+int64_t
 pidfd_make(struct process *process, uint32_t flags)
 {
     struct file *file =

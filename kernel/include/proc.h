@@ -302,6 +302,9 @@ bool process_has_ended(struct process *process);
 /** The process behind descriptor @fd, with a reference, and the flags it was opened with;
  *  -EBADF: it is none of a process. */
 int64_t pidfd_process(int fd, struct process **out, uint32_t *out_flags);
+/** A descriptor of @process, whose reference it takes over, whatever comes of it.
+ *  @return the descriptor, close-on-exec; -EMFILE, -ENOMEM */
+int64_t pidfd_make(struct process *process, uint32_t flags);
 
 int32_t process_group_id(struct process *process);
 int32_t process_session_id(struct process *process);

@@ -246,7 +246,7 @@ void signal_mask_return(bool interrupted);
 struct signal_actions *signal_actions_create(const struct signal_actions *from);
 void signal_actions_put(struct signal_actions *actions);
 /** exec(): handlers go back to default, ignored ones stay. */
-void signal_actions_reset(struct process *process);
+void signal_actions_reset(struct signal_actions *actions);
 void signal_pending_init(struct signal_pending *pending);
 void signal_pending_discard(struct signal_pending *pending);
 /** Set or clear the thread's work bit after a change of mask or queues; signal_lock held. */

@@ -893,7 +893,7 @@ change_tables(struct process *process, struct thread *thread, struct exec *exec)
     if (old_actions != NULL)
         signal_actions_put(old_actions);
     fd_table_close_on_exec(thread->files);
-    signal_actions_reset(process);
+    signal_actions_reset(process->actions);
 }
 
 static void

@@ -144,9 +144,9 @@ first_process(void)
 {
     struct thread *thread = thread_alloc();
     struct process *process = process_alloc();
-    struct pid *pid = pid_create();
+    struct pid *pid;
 
-    if (thread == NULL || process == NULL || pid == NULL)
+    if (thread == NULL || process == NULL || pid_create(0, &pid) != 0)
         return NULL;
     thread->files = fd_table_create();
     thread->fs = fs_context_create();

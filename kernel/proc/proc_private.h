@@ -19,8 +19,11 @@ struct vfork_wait {
 
 /* process.c */
 void process_init(void);
-/** A number nobody uses, with one reference. @return NULL when numbers or memory run out */
-struct pid *pid_create(void);
+/**
+ * A number nobody uses, with one reference: @wanted, or any where that is 0.
+ * @return 0; -EEXIST (@wanted is in use), -EAGAIN (numbers or memory run out)
+ */
+int64_t pid_create(int32_t wanted, struct pid **out);
 void pid_put(struct pid *pid);                                                    /* tree */
 struct pid *pid_lookup(int32_t number);                                           /* tree */
 void process_set_group(struct process *process, struct pid *group);               /* tree */

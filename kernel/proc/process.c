@@ -94,18 +94,21 @@ pid_choose_number(void)
     return 0;
 }
 
-struct pid *
-pid_create(void)
+int64_t
+pid_create(int32_t wanted, struct pid **out)
 {
     struct pid *pid = kmem_zalloc(sizeof(*pid));
 
     if (pid == NULL)
-        return NULL;
+        return -EAGAIN;
     qr_list_init(&pid->group);
     qr_list_init(&pid->session);
     pid->refs = 1;
     process_tree_lock();
-    pid->number = pid_choose_number();
+    if (wanted == 0)
+        pid->number = pid_choose_number();
+    else if (pid_lookup(wanted) == NULL)
+        pid->number = wanted;
     if (pid->number != 0) {
         qr_list_push_front(&pid_hash[(uint32_t)pid->number % PID_BUCKETS], &pid->hash_link);
         pid_total++;
@@ -113,9 +116,10 @@ pid_create(void)
     process_tree_unlock();
     if (pid->number == 0) {
         kmem_free(pid);
-        return NULL;
+        return wanted == 0 ? -EAGAIN : -EEXIST;
     }
-    return pid;
+    *out = pid;
+    return 0;
 }
 
 void

@@ -66,10 +66,8 @@ signal_actions_put(struct signal_actions *actions)
 }
 
 void
-signal_actions_reset(struct process *process)
+signal_actions_reset(struct signal_actions *actions)
 {
-    struct signal_actions *actions = process->actions;
-
     qr_spin_lock(&actions->lock);
     for (unsigned i = 0; i < 64; i++) {
         uint64_t handler = actions->action[i].handler;

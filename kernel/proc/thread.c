@@ -36,6 +36,10 @@
 #define CLONE_CHILD_SETTID   0x1000000u
 #define CLONE_NEW_MASK       0x7e020080u /* namespaces: none here */
 #define CLONE_CLEAR_SIGHAND  0x100000000u
+#define CLONE_INTO_CGROUP    0x200000000u
+#define CLONE_ALL            0x3ffffffffu
+
+enum { CAP_SYS_ADMIN = 21, CAP_CHECKPOINT_RESTORE = 40 };
 
 atomic_uint thread_total;
 static _Atomic uint64_t fork_total;
@@ -46,6 +50,8 @@ struct clone_request {
     uint64_t stack; /* 0: the parent's */
     uint64_t parent_tid, child_tid;
     uint64_t tls;
+    uint64_t pidfd;  /* where CLONE_PIDFD's goes */
+    int32_t set_tid; /* the number that the child is to have; 0: any */
 };
 
 /* What a clone has prepared so far; NULL for what it shares or has not reached. */
@@ -55,6 +61,7 @@ struct clone_parts {
     struct pid *pid;
     struct mm *mm;
     struct signal_actions *actions;
+    int pidfd; /* with CLONE_PIDFD; -1: none yet */
 };
 
 /* ---- the structure --------------------------------------------------------- */
@@ -174,6 +181,8 @@ process_fork_count(void)
 static void
 clone_discard(struct clone_parts *parts)
 {
+    if (parts->pidfd >= 0)
+        (void)fd_close(parts->pidfd);
     if (parts->pid != NULL) {
         process_tree_lock();
         pid_put(parts->pid);
@@ -202,8 +211,13 @@ clone_check(const struct clone_request *request)
     uint64_t flags = request->flags;
     struct process *self = process_current();
 
-    if (flags & (CLONE_NEW_MASK | CLONE_PIDFD))
+    if (flags & CLONE_NEW_MASK)
         return -EINVAL;
+    if ((flags & CLONE_PIDFD) && (flags & (CLONE_DETACHED | CLONE_THREAD)))
+        return -EINVAL;
+    if ((flags & CLONE_PIDFD) && (flags & CLONE_PARENT_SETTID) &&
+        request->pidfd == request->parent_tid)
+        return -EINVAL; /* one place for two numbers */
     if ((flags & CLONE_SIGHAND) && !(flags & CLONE_VM))
         return -EINVAL;
     if ((flags & CLONE_THREAD) && !(flags & CLONE_SIGHAND))
@@ -261,7 +275,9 @@ clone_actions(struct clone_parts *parts, struct process *self, uint64_t flags)
         atomic_fetch_add(&self->actions->refs, 1);
         parts->actions = self->actions;
     } else {
-        parts->actions = signal_actions_create(flags & CLONE_CLEAR_SIGHAND ? NULL : self->actions);
+        parts->actions = signal_actions_create(self->actions);
+        if (parts->actions != NULL && (flags & CLONE_CLEAR_SIGHAND))
+            signal_actions_reset(parts->actions);
     }
     return parts->actions != NULL;
 }
@@ -310,6 +326,19 @@ clone_frame(struct thread *child, struct thread *self, const struct clone_reques
         arch_thread_set_tls(&child->arch, request->tls);
 }
 
+/* After the child's table was made: the descriptor is the parent's alone. */
+static int64_t
+clone_pidfd(struct clone_parts *parts, const struct clone_request *request)
+{
+    process_ref(parts->process);
+    int64_t fd = pidfd_make(parts->process, 0);
+
+    if (fd < 0)
+        return fd;
+    parts->pidfd = (int)fd;
+    return user_write_u32(request->pidfd, (uint32_t)fd);
+}
+
 static int64_t
 clone_prepare(struct clone_parts *parts, struct thread *self, const struct clone_request *request)
 {
@@ -331,9 +360,11 @@ clone_prepare(struct clone_parts *parts, struct thread *self, const struct clone
         if (error != 0)
             return error;
     }
-    parts->pid = pid_create();
-    if (parts->pid == NULL)
-        return -EAGAIN;
+    error = pid_create(request->set_tid, &parts->pid);
+    if (error == 0 && (request->flags & CLONE_PIDFD))
+        error = clone_pidfd(parts, request);
+    if (error != 0)
+        return error;
     clone_thread_fields(parts->thread, self, request);
     clone_frame(parts->thread, self, request);
     return 0;
@@ -440,7 +471,7 @@ vfork_release(struct thread *thread)
 static int64_t
 clone_run(const struct clone_request *request)
 {
-    struct clone_parts parts = {0};
+    struct clone_parts parts = {.pidfd = -1};
     struct thread *self = thread_current(), *child;
     struct vfork_wait vfork;
     int64_t tid, error = clone_check(request);
@@ -498,6 +529,7 @@ sys_clone(const struct syscall_args *args)
         .exit_signal = (int)(args->arg[0] & CSIGNAL),
         .stack = args->arg[1],
         .parent_tid = args->arg[2],
+        .pidfd = args->arg[2],
         .child_tid = args->arg[ARCH_CLONE_CHILD_TID],
         .tls = args->arg[ARCH_CLONE_TLS],
     };
@@ -510,35 +542,80 @@ struct clone_args_user {
     uint64_t set_tid, set_tid_size, cgroup;
 };
 
-int64_t
-sys_clone3(const struct syscall_args *args)
-{
-    struct clone_args_user user = {0};
-    uint64_t size = args->arg[1];
+enum { CLONE_ARGS_FIRST = 64, TID_LEVELS = 32 };
 
+/* A structure that may be shorter or longer than ours, zero in what we do not know. */
+static int64_t
+clone_args_read(struct clone_args_user *user, uint64_t address, uint64_t size)
+{
     if (size > QR_PAGE_SIZE)
         return -E2BIG;
-    if (size < 64)
+    if (size < CLONE_ARGS_FIRST)
         return -EINVAL;
-    if (user_read(&user, args->arg[0], size < sizeof(user) ? size : sizeof(user)) != 0)
+    if (user_read(user, address, size < sizeof(*user) ? size : sizeof(*user)) != 0)
         return -EFAULT;
-    for (uint64_t at = sizeof(user); at < size; at++) {
+    for (uint64_t at = sizeof(*user); at < size; at++) {
         uint8_t byte;
 
-        if (user_read(&byte, args->arg[0] + at, 1) != 0)
+        if (user_read(&byte, address + at, 1) != 0)
             return -EFAULT;
         if (byte != 0)
             return -E2BIG;
     }
-    if ((user.flags & (CSIGNAL | CLONE_DETACHED)) || user.exit_signal > SIGRTMAX ||
-        user.set_tid_size != 0 || user.flags >> 33 != 0)
+    return 0;
+}
+
+/* In Linux's order. */
+static int64_t
+clone_args_check(const struct clone_args_user *user, uint64_t size)
+{
+    if (user->set_tid_size > TID_LEVELS || (user->set_tid == 0) != (user->set_tid_size == 0))
         return -EINVAL;
-    if ((user.flags & (CLONE_THREAD | CLONE_PARENT)) && user.exit_signal != 0)
+    if (user->exit_signal > SIGRTMAX)
         return -EINVAL;
-    if ((user.stack == 0) != (user.stack_size == 0))
+    if ((user->flags & CLONE_INTO_CGROUP) && (user->cgroup > INT32_MAX || size < sizeof(*user)))
         return -EINVAL;
-    if (user.stack > mm_user_limit() || user.stack_size > mm_user_limit() - user.stack)
+    if ((user->flags & ~(uint64_t)CLONE_ALL) || (user->flags & (CSIGNAL | CLONE_DETACHED)))
         return -EINVAL;
+    if ((user->flags & (CLONE_THREAD | CLONE_PARENT)) && user->exit_signal != 0)
+        return -EINVAL;
+    if ((user->stack == 0) != (user->stack_size == 0))
+        return -EINVAL;
+    if (user->stack > mm_user_limit() || user->stack_size > mm_user_limit() - user->stack)
+        return -EINVAL;
+    return 0;
+}
+
+/* The number that the child is to have, in the one namespace there is. */
+static int64_t
+clone_args_tid(const struct clone_args_user *user, int32_t *out)
+{
+    uint32_t tid;
+
+    if (user->set_tid_size == 0)
+        return 0;
+    if (user->set_tid_size > 1)
+        return -EINVAL;
+    if (user_read_u32(&tid, user->set_tid) != 0)
+        return -EFAULT;
+    if (tid < 1 || tid >= PID_LIMIT)
+        return -EINVAL;
+    if (!process_has_capability(CAP_SYS_ADMIN) && !process_has_capability(CAP_CHECKPOINT_RESTORE))
+        return -EPERM;
+    *out = (int32_t)tid;
+    return 0;
+}
+
+int64_t
+sys_clone3(const struct syscall_args *args)
+{
+    struct clone_args_user user = {0};
+    int64_t error = clone_args_read(&user, args->arg[0], args->arg[1]);
+
+    if (error == 0)
+        error = clone_args_check(&user, args->arg[1]);
+    if (error != 0)
+        return error;
 
     struct clone_request request = {
         .flags = user.flags,
@@ -547,9 +624,14 @@ sys_clone3(const struct syscall_args *args)
         .parent_tid = user.parent_tid,
         .child_tid = user.child_tid,
         .tls = user.tls,
+        .pidfd = user.pidfd,
     };
-
-    return clone_run(&request);
+    error = clone_args_tid(&user, &request.set_tid);
+    if (error == 0)
+        error = clone_check(&request);
+    if (error == 0 && (user.flags & CLONE_INTO_CGROUP))
+        error = -EBADF; /* no descriptor is one of a group */
+    return error != 0 ? error : clone_run(&request);
 }
 
 /* Only what needs no namespaces: stop sharing files or directories with other threads. */
