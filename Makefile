@@ -92,5 +92,6 @@ SECONDS ?= 3600
 
 soak: setup-run
 	@cmake --preset hosted >/dev/null
-	@cmake --build --preset hosted --target test_heap
-	@HEAP_SECONDS=$(SECONDS) build/hosted/test_heap --limit 0 heap_model.soak
+	@cmake --build --preset hosted --target test_heap test_frame
+	@FRAME_SECONDS=$(SECONDS) build/hosted/test_frame --limit 0 frame_model.soak & frames=$$!; \
+	    HEAP_SECONDS=$(SECONDS) build/hosted/test_heap --limit 0 heap_model.soak && wait $$frames

@@ -155,6 +155,69 @@ HEAP_MUTANTS = [
      "        if (heap_tracks_objects(cache->heap))\n            lane->loaded = NULL;\n"),
 ]
 
+# The lock-free steps of the frame allocator, which tests/campaign/frame_test.c lists, and the
+# locks beside them.
+FRAME_MUTANTS = [
+    ("pop a frame without taking the lane", "src/frame/alloc.c",
+     "size_t next = 1 + atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);",
+     "size_t next = 1 + atomic_load_explicit(&lane->head.top, memory_order_acquire);"),
+    ("pop a movable frame without taking the lane", "src/frame/alloc.c",
+     "size_t top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);\n"
+     "    struct qr_frame *frame = lane->stack[top + 1];",
+     "size_t top = atomic_load_explicit(&lane->head.top, memory_order_acquire);\n"
+     "    struct qr_frame *frame = lane->stack[top + 1];"),
+    ("push a frame without taking the lane", "src/frame/alloc.c",
+     "size_t top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);\n\n"
+     "    if (qr_unlikely(top <= 1)) {",
+     "size_t top = atomic_load_explicit(&lane->head.top, memory_order_acquire);\n\n"
+     "    if (qr_unlikely(top <= 1)) {"),
+    ("put back that the lane is held, although it is free again", "src/frame/alloc.c",
+     "    if (qr_likely(top != 0))\n        atomic_store_explicit(&lane->head.top, top, "
+     "memory_order_release);\n    return frame;",
+     "    atomic_store_explicit(&lane->head.top, top, memory_order_release);\n    return frame;"),
+    ("hold a lane that a fast path is in", "src/frame/lane.c",
+     "        top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);\n"
+     "        if (top != 0) {",
+     "        top = atomic_load_explicit(&lane->head.top, memory_order_acquire);\n"
+     "        if (top != 0) {"),
+    ("let the fast path into a closed lane", "src/frame/lane.c",
+     "    if (!lane_is_closed(lane))\n        atomic_store_explicit(&lane->head.top, "
+     "lane->bottom - held",
+     "    if (true)\n        atomic_store_explicit(&lane->head.top, lane->bottom - held"),
+    ("take a kept run and leave it there", "src/frame/lane.c",
+     "            lane->run[order] = NULL;\n            lane->run_frames",
+     "            lane->run_frames"),
+    ("take a kept run without taking the lane", "src/frame/lane.c",
+     "    size_t top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);\n\n"
+     "    if (top != 0) {\n        frame = lane->run[order];",
+     "    size_t top = atomic_load_explicit(&lane->head.top, memory_order_acquire);\n\n"
+     "    if (top != 0) {\n        frame = lane->run[order];\n"
+     "        (void)atomic_load(&frames->used);"),
+    ("keep a second run of an order in the place of the first", "src/frame/lane.c",
+     "lane->run[order] != NULL || lane->zone != frame->zone)", "lane->zone != frame->zone)"),
+    ("give frames to a zone without its lock", "src/frame/lane.c",
+     "    qr_spin_lock(&zone->lock);\n    qr_zone_give_singles(frames, zone, count, list);\n"
+     "    qr_frames_used_sub(frames, zone, count);\n    qr_spin_unlock(&zone->lock);",
+     "    qr_zone_give_singles(frames, zone, count, list);\n"
+     "    qr_frames_used_sub(frames, zone, count);"),
+    ("take a reference to a frame that nobody has", "src/frame/alloc.c",
+     "    while (refs != 0) {\n        if (atomic_compare", "    for (;;) {\n        if (atomic_compare"),
+    ("take a reference without comparing", "src/frame/alloc.c",
+     "        if (atomic_compare_exchange_weak_explicit(&frame->refs, &refs, refs + 1,\n"
+     "                                                  memory_order_acquire, memory_order_relaxed))\n"
+     "            return true;",
+     "        atomic_store(&frame->refs, refs + 1);\n        return true;"),
+    ("open a section that somebody has just opened", "src/frame/section.c",
+     "    if (bank->waiting != 0 &&\n"
+     "        atomic_load_explicit(&section->state, memory_order_relaxed) == SECTION_ABSENT)\n",
+     "    if (bank->waiting != 0)\n"),
+    ("describe a block that somebody has just described", "src/frame/section.c",
+     "    if (qr_section_is_described(section, index))\n        return;\n"
+     "    struct qr_frame *frame", "    struct qr_frame *frame"),
+    ("list an isolated block", "src/frame/zone.c",
+     "    if (qr_unlikely(record->isolated)) {", "    if (false) {"),
+]
+
 FLAGS = ("-std=gnu11 -O1 -g -w -fno-strict-aliasing -D_GNU_SOURCE -DQUIRE_CAMPAIGN=1 "
          "-DQUIRE_INTERLEAVED=1").split()
 INCLUDES = [f"-I{ROOT / d}" for d in ("include", "sim", "src", "tests/harness")]
@@ -169,6 +232,8 @@ class Group(typing.NamedTuple):
 
     def run_of(self, path, seeds):
         """Which tests, over how many seeds."""
+        if "frame" in path:
+            return "frames.have_one_owner", seeds // 10
         if "heap" in path:
             return "whatever_the_order", seeds // 10
         return ("any_seed", seeds) if "tlb" in path else ("every_seed", seeds // 10)
@@ -181,6 +246,7 @@ GROUPS = [
     # As released: debug builds have other fast paths.
     Group("hosted", ["tests/campaign/heap_test.c"] + HARNESS,
           HEAP_MUTANTS),
+    Group("hosted", ["tests/campaign/frame_test.c"] + HARNESS, FRAME_MUTANTS),
 ]
 
 

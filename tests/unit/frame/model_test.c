@@ -8,8 +8,10 @@
 #include "harness.h"
 #include "test_port.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { HELD_MAX = 1 << 15 };
 
@@ -214,12 +216,12 @@ refuse_some(void *context)
 }
 
 static void
-model_run(struct machine_options options, unsigned steps, bool refuse)
+model_run(uint64_t seed, struct machine_options options, unsigned steps, bool refuse)
 {
-    struct model model = {.random = test_seed(), .machine = machine_boot(options)};
+    struct model model = {.random = seed, .machine = machine_boot(options)};
     struct qr_frames_stats stats;
     size_t free_at_start = machine_free_frames(model.machine);
-    uint64_t refusals = test_seed();
+    uint64_t refusals = seed;
 
     qr_frames_stats(model.machine->frames, &stats);
     EXPECT_EQ(stats.free, stats.total);
@@ -262,28 +264,30 @@ enum { STEPS = 800000 };
 
 TEST(frame_model, a_machine_of_64_mib)
 {
-    model_run((struct machine_options){.start = 16 * MIB, .bytes = 64 * MIB, .cpus = 4}, STEPS,
+    model_run(test_seed(),
+              (struct machine_options){.start = 16 * MIB, .bytes = 64 * MIB, .cpus = 4}, STEPS,
               false);
 }
 
 TEST(frame_model, a_machine_of_64_frames)
 {
-    model_run((struct machine_options){.start = 16 * MIB, .bytes = 64 * QR_PAGE_SIZE, .cpus = 2},
+    model_run(test_seed(),
+              (struct machine_options){.start = 16 * MIB, .bytes = 64 * QR_PAGE_SIZE, .cpus = 2},
               STEPS / 4, false);
 }
 
 TEST(frame_model, memory_below_and_above_16_mib)
 {
-    model_run((struct machine_options){.start = 1 * MIB, .bytes = 39 * MIB, .cpus = 2}, STEPS,
-              false);
+    model_run(test_seed(), (struct machine_options){.start = 1 * MIB, .bytes = 39 * MIB, .cpus = 2},
+              STEPS, false);
 }
 
 TEST(frame_model, high_memory)
 {
-    model_run(
-        (struct machine_options){
-            .start = 1 * MIB, .bytes = 95 * MIB, .direct_limit = 48 * MIB, .cpus = 3},
-        STEPS / 2, false);
+    model_run(test_seed(),
+              (struct machine_options){
+                  .start = 1 * MIB, .bytes = 95 * MIB, .direct_limit = 48 * MIB, .cpus = 3},
+              STEPS / 2, false);
 }
 
 TEST(frame_model, holes_and_nodes)
@@ -297,11 +301,34 @@ TEST(frame_model, holes_and_nodes)
         {.range = {{130 * MIB}, {150 * MIB}}, .node = 2},
     };
 
-    model_run((struct machine_options){.map = map, .map_count = 6, .cpus = 4}, STEPS / 2, false);
+    model_run(test_seed(), (struct machine_options){.map = map, .map_count = 6, .cpus = 4},
+              STEPS / 2, false);
 }
 
 TEST(frame_model, with_refusals)
 {
-    model_run((struct machine_options){.start = 8 * MIB, .bytes = 40 * MIB, .cpus = 4}, STEPS / 4,
-              true);
+    model_run(test_seed(), (struct machine_options){.start = 8 * MIB, .bytes = 40 * MIB, .cpus = 4},
+              STEPS / 4, true);
+}
+
+/* Nothing unless FRAME_SECONDS says for how long: machines of every shape, one after another. */
+TEST(frame_model, soak)
+{
+    static const struct machine_options shapes[] = {
+        {.start = 16 * MIB, .bytes = 64 * MIB, .cpus = 4},
+        {.start = 16 * MIB, .bytes = 64 * QR_PAGE_SIZE, .cpus = 2},
+        {.start = 1 * MIB, .bytes = 39 * MIB, .cpus = 2},
+        {.start = 1 * MIB, .bytes = 95 * MIB, .direct_limit = 48 * MIB, .cpus = 3},
+        {.start = 100 * MIB, .bytes = 512 * MIB, .cpus = 8},
+    };
+    const char *seconds = getenv("FRAME_SECONDS");
+    time_t end = time(NULL) + (seconds == NULL ? 0 : atol(seconds));
+    unsigned round = 0;
+
+    if (seconds == NULL)
+        TEST_SKIP("FRAME_SECONDS is not set");
+    for (; time(NULL) < end; round++)
+        model_run(test_seed() + round, shapes[round % QR_ARRAY_COUNT(shapes)], STEPS / 4,
+                  round % 7 == 6);
+    printf("  %u machines, %u steps each\n", round, (unsigned)STEPS / 4);
 }
