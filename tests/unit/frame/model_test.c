@@ -14,6 +14,11 @@
 #include <time.h>
 
 enum { HELD_MAX = 1 << 15 };
+#ifdef CONFIG_MEMORY_DEBUGGING
+enum { STEPS = 40000, LARGEST = 11 };
+#else
+enum { STEPS = 800000, LARGEST = QR_ORDER_MAX };
+#endif
 
 struct held {
     struct qr_frame *frame;
@@ -199,8 +204,8 @@ model_step(struct model *model, size_t target)
         model_alloc_contiguous(model);
     else if (what < 100 && grow)
         model_alloc(model, (unsigned)draw(model, 9), flag);
-    else if (what < 104 && grow)
-        model_alloc(model, 9 + (unsigned)draw(model, 3), flag);
+    else if (what < 104 && grow) /* where they are not touched, they need no memory here */
+        model_alloc(model, 9 + (unsigned)draw(model, LARGEST - 8), flag & ~(unsigned)QR_ALLOC_ZERO);
     else if (what < 110)
         machine_enter(model->machine, (unsigned)draw(model, model->machine->cpu_count));
     else if (grow)
@@ -256,12 +261,6 @@ model_run(uint64_t seed, struct machine_options options, unsigned steps, bool re
     machine_shutdown(model.machine);
 }
 
-#ifdef CONFIG_MEMORY_DEBUGGING
-enum { STEPS = 40000 };
-#else
-enum { STEPS = 800000 };
-#endif
-
 TEST(frame_model, a_machine_of_64_mib)
 {
     model_run(test_seed(),
@@ -303,6 +302,19 @@ TEST(frame_model, holes_and_nodes)
 
     model_run(test_seed(), (struct machine_options){.map = map, .map_count = 6, .cpus = 4},
               STEPS / 2, false);
+}
+
+/* Up to 1 GiB in one piece; filling that with a pattern would take too long. */
+TEST(frame_model, every_order)
+{
+#ifdef CONFIG_MEMORY_DEBUGGING
+    TEST_SKIP("free memory is filled");
+#endif
+    if (sizeof(void *) < 8)
+        TEST_SKIP("too large for a 32-bit host");
+    model_run(test_seed(),
+              (struct machine_options){.start = 16 * MIB, .bytes = 3072 * MIB, .cpus = 4},
+              STEPS / 4, false);
 }
 
 TEST(frame_model, with_refusals)
