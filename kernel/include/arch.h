@@ -140,6 +140,8 @@ static inline void frame_set_result(struct trap_frame *frame, long result);
 static inline long frame_result(const struct trap_frame *frame);
 /** Whether the frame was made by a system call, and not by a fault or an interrupt. */
 static inline bool frame_is_syscall(const struct trap_frame *frame);
+/** Whether user mode can be entered by it: else trap_return_work() makes a fault of the user's. */
+static inline bool frame_can_return(const struct trap_frame *frame);
 /** Back up, so that returning to user mode makes the same system call again. */
 static inline void frame_restart_syscall(struct trap_frame *frame);
 

@@ -73,7 +73,6 @@ void fpu_restore(const void *image);
 void trap_user(struct trap_frame *frame);
 void trap_kernel(struct trap_frame *frame);
 void trap_interrupt(struct trap_frame *frame);
-void trap_return_work(struct trap_frame *frame);
 QR_NORETURN void trap_stack_overflow(struct trap_frame *frame);
 QR_NORETURN void trap_fatal(struct trap_frame *frame, unsigned kind);
 

@@ -34,13 +34,6 @@ frame_bp(const struct trap_frame *frame)
     return frame->ebp;
 }
 
-static inline bool
-frame_can_return(const struct trap_frame *frame)
-{
-    (void)frame; /* any address is a user's page fault at worst */
-    return true;
-}
-
 /* ---- entry.S ----------------------------------------------------------------- */
 
 /** The task that a double fault switches to. */

@@ -133,6 +133,13 @@ frame_restart_syscall(struct trap_frame *frame)
     frame->eax = frame->code;
 }
 
+static inline bool
+frame_can_return(const struct trap_frame *frame)
+{
+    (void)frame; /* any address is a user's page fault at worst */
+    return true;
+}
+
 static inline struct trap_frame *
 arch_user_frame(struct arch_thread *thread)
 {

@@ -10,41 +10,9 @@
 #include <quire/types.h>
 
 #include <asm.h>
-
-#define RFLAGS_IF ((uintptr_t)1 << 9)
+#include <port_irq.h>
 
 struct qr_cpu;
-
-static inline uintptr_t
-flags_read(void)
-{
-    uintptr_t flags;
-
-    __asm__ volatile("pushfl; popl %0" : "=r"(flags) : : "memory");
-    return flags;
-}
-
-static inline uintptr_t
-qr_port_irq_save(void)
-{
-    uintptr_t flags = flags_read();
-
-    __asm__ volatile("cli" : : : "memory");
-    return flags;
-}
-
-static inline void
-qr_port_irq_restore(uintptr_t state)
-{
-    if (state & RFLAGS_IF)
-        __asm__ volatile("sti" : : : "memory");
-}
-
-static inline void
-qr_port_relax(void)
-{
-    __asm__ volatile("pause" : : : "memory");
-}
 
 static inline struct qr_cpu *
 qr_port_this_cpu(void)

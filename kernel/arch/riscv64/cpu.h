@@ -89,8 +89,6 @@ void fpu_registers_save(struct fpu_state *state);
 void fpu_registers_load(const struct fpu_state *state);
 /** From entry.S: any trap but a system call. */
 void trap_dispatch(struct trap_frame *frame);
-/** From entry.S: something is to be done before user mode; returns with interrupts off. */
-void trap_return_work(struct trap_frame *frame);
 /** From entry.S: a trap of the kernel found no room on its stack. */
 QR_NORETURN void trap_overflow(struct trap_frame *frame);
 

@@ -248,25 +248,3 @@ trap_dispatch(struct trap_frame *frame)
     else
         exception(frame);
 }
-
-/*
- * Each round may make new work; the loop ends because a thread that always has
- * more is one that somebody keeps signalling, and it gives way in between.
- */
-void
-trap_return_work(struct trap_frame *frame)
-{
-    struct arch_thread *thread = (struct arch_thread *)thread_current();
-
-    for (;;) {
-        if (atomic_load_explicit(&cpu_this()->need_resched, memory_order_relaxed)) {
-            sched_preempt();
-        } else if (atomic_load_explicit(&thread->work, memory_order_relaxed)) {
-            irq_enable();
-            thread_return_work(frame);
-            irq_disable();
-        } else {
-            return;
-        }
-    }
-}

@@ -173,8 +173,6 @@ extern const uintptr_t vector_stubs[256];
 void switch_stacks(uintptr_t *save_sp, uintptr_t next_sp);
 /** From entry.S: any vector. */
 void trap_dispatch(struct trap_frame *frame);
-/** From entry.S: something is to be done before user mode; returns with interrupts off. */
-void trap_return_work(struct trap_frame *frame);
 
 /* ---- smp.c ------------------------------------------------------------------ */
 

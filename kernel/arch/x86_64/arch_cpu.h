@@ -33,13 +33,6 @@ frame_bp(const struct trap_frame *frame)
     return frame->rbp;
 }
 
-/** IRETQ faults in the kernel where the address is not canonical. */
-static inline bool
-frame_can_return(const struct trap_frame *frame)
-{
-    return frame->rip < (uint64_t)1 << 47;
-}
-
 /* ---- entry.S ----------------------------------------------------------------- */
 
 void syscall_entry(void);

@@ -132,6 +132,13 @@ frame_restart_syscall(struct trap_frame *frame)
     frame->rax = frame->code;
 }
 
+/** IRETQ faults in the kernel where the address is not canonical. */
+static inline bool
+frame_can_return(const struct trap_frame *frame)
+{
+    return frame->rip < (uint64_t)1 << 47;
+}
+
 static inline struct trap_frame *
 arch_user_frame(struct arch_thread *thread)
 {
