@@ -291,13 +291,14 @@ sys_lseek(const struct syscall_args *args)
 
 /* ---- size ------------------------------------------------------------------------------------ */
 
+/* May @inode become @bytes long?  RLIMIT_FSIZE is for what grows. */
 static int64_t
-size_check(uint64_t bytes)
+size_check(const struct inode *inode, uint64_t bytes)
 {
     if ((intptr_t)bytes < 0) {
         return -EINVAL;
     }
-    if (bytes > process_limit(RLIMIT_FSIZE)) {
+    if (bytes > atomic_load(&inode->size) && bytes > process_limit(RLIMIT_FSIZE)) {
         signal_raise(SIGXFSZ);
         return -EFBIG;
     }
@@ -327,7 +328,7 @@ sys_truncate(const struct syscall_args *args)
     } else if (!inode_allows(inode, ACCESS_WRITE)) {
         error = -EACCES;
     } else {
-        error = size_check(args->arg[1]);
+        error = size_check(inode, args->arg[1]);
     }
     if (error == 0) {
         error = inode_begin_write(inode);
@@ -352,7 +353,7 @@ sys_ftruncate(const struct syscall_args *args)
     if (!(file->mode & FILE_WRITE) || file->ops->truncate == NULL) {
         error = -EINVAL;
     } else {
-        error = size_check(args->arg[1]);
+        error = size_check(file->inode, args->arg[1]);
     }
     if (error == 0) {
         error = file->ops->truncate(file, args->arg[1]);
@@ -382,7 +383,7 @@ sys_fallocate(const struct syscall_args *args)
                 : S_ISTYPE(file->inode->mode, S_IFDIR) ? -EISDIR
                                                        : -ENODEV;
     } else {
-        error = size_check((uint64_t)end);
+        error = size_check(file->inode, (uint64_t)end);
     }
     if (error == 0) {
         error =

@@ -343,6 +343,8 @@ struct fs_context *process_fs(struct process *process);
 /* ---- whole machine ---------------------------------------------------------------------- */
 
 unsigned process_count(void);
+/** Threads of all processes of user @uid: what RLIMIT_NPROC bounds. */
+unsigned process_user_threads(uint32_t uid);
 unsigned thread_count(void);
 int32_t process_last_id(void);
 uint64_t process_fork_count(void);

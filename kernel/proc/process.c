@@ -259,6 +259,24 @@ process_visit_all(void (*visit)(struct process *process, void *context), void *c
         visit(qr_list_entry(link, struct process, all_link), context);
 }
 
+unsigned
+process_user_threads(uint32_t uid)
+{
+    unsigned threads = 0;
+
+    process_tree_lock();
+    qr_list_for_each(link, &all_processes)
+    {
+        const struct process *process = qr_list_entry(link, struct process, all_link);
+
+        /* A zombie is one still, until somebody has waited for it. */
+        if (process->credentials.uid == uid)
+            threads += process->thread_count + (process->thread_count == 0);
+    }
+    process_tree_unlock();
+    return threads;
+}
+
 struct thread *
 thread_find(int32_t tid)
 {

@@ -231,12 +231,17 @@ clone_check(const struct clone_request *request)
     return 0;
 }
 
+enum { CAP_SYS_ADMIN = 21, CAP_SYS_RESOURCE = 24 };
+
 static bool
 too_many_processes(const struct process *process)
 {
     uint64_t limit = process->limits[RLIMIT_NPROC].soft;
 
-    return process->credentials.uid != 0 && limit != RLIM_INFINITY && thread_count() > limit;
+    if (process->credentials.uid == 0 || limit == RLIM_INFINITY ||
+        process_has_capability(CAP_SYS_ADMIN) || process_has_capability(CAP_SYS_RESOURCE))
+        return false;
+    return process_user_threads(process->credentials.uid) >= limit;
 }
 
 static bool
