@@ -43,6 +43,18 @@ void qr_space_move_pages(struct qr_space *space, const struct qr_move_request *r
  */
 QR_MUST_USE enum qr_status qr_space_page_node(struct qr_space *space, qr_va va, unsigned *out_node);
 
+enum qr_retire {
+    QR_RETIRE_KEEP, /**< the contents move */
+    QR_RETIRE_LOSE, /**< the contents are lost: who touches the page gets QR_FAULT_POISON */
+};
+/**
+ * Never use the frame behind the page at @p va again.  Faults the page in.  Context: thread.
+ * @return QR_ERR_BUSY it is shared, an object's (LOSE), or in use: nothing changed;
+ *         QR_ERR_FAULT not mapped; QR_ERR_NO_MEMORY
+ */
+QR_MUST_USE enum qr_status qr_space_retire_page(struct qr_space *space, qr_va va,
+                                                enum qr_retire how);
+
 struct qr_compact_request {
     int node;       /**< -1: all */
     unsigned order; /**< stop when a run of 2^order is free; 0: as much as can be had */

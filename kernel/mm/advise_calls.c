@@ -2,13 +2,15 @@
 /*
  * Advice about memory, what of it is there, and writing it back: madvise, mincore, msync.
  */
-#include <quire/reclaim.h>
-
 #include "calls.h"
+
+#include <quire/reclaim.h>
 
 #include "file.h"
 
-#define MADV_COLLAPSE 25
+#define MADV_COLLAPSE     25
+#define MADV_HWPOISON     100
+#define MADV_SOFT_OFFLINE 101
 
 #define MS_ASYNC      1u
 #define MS_INVALIDATE 2u
@@ -45,18 +47,36 @@ find_advice(int number)
     return NULL;
 }
 
+/* For tests of what programs do when memory fails; page by page, up to the first that cannot be. */
+static int64_t
+retire(struct qr_space *space, uint64_t start, uint64_t length, enum qr_retire how)
+{
+    enum qr_status status = QR_OK;
+
+    if (!process_has_capability(CAP_SYS_ADMIN))
+        return -EPERM;
+    for (uint64_t done = 0; status == QR_OK && done < length; done += QR_PAGE_SIZE)
+        status = qr_space_retire_page(space, qr_va_of(start + done), how);
+    return error_of(status);
+}
+
 static int64_t
 advise(struct qr_space *space, uint64_t start, uint64_t length, int number)
 {
     const struct advice_row *row = find_advice(number);
     uint64_t rounded = length;
 
-    if ((row == NULL && number != MADV_COLLAPSE) || (start & QR_PAGE_MASK))
+    if ((row == NULL && number != MADV_COLLAPSE && number != MADV_HWPOISON &&
+         number != MADV_SOFT_OFFLINE) ||
+        (start & QR_PAGE_MASK))
         return -EINVAL;
     if (!round_length(&rounded) || range_wraps(start, rounded))
         return -EINVAL;
     if (rounded == 0)
         return 0;
+    if (number == MADV_HWPOISON || number == MADV_SOFT_OFFLINE)
+        return retire(space, start, rounded,
+                      number == MADV_HWPOISON ? QR_RETIRE_LOSE : QR_RETIRE_KEEP);
     enum qr_status status = number == MADV_COLLAPSE
                                 ? qr_space_collapse(space, qr_va_of(start), rounded)
                                 : qr_space_advise(space, qr_va_of(start), rounded, row->advice);

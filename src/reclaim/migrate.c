@@ -141,37 +141,79 @@ migrate_object_page(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *t
     return status;
 }
 
+/* Wherever @frame is mapped; it is the caller's then. */
 static enum qr_status
-migrate_done(struct qr_vm *vm, struct qr_frame *frame, enum qr_status status)
+migrate(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *target)
+{
+    switch (qr_frame_type(frame)) {
+    case QR_FRAME_ANON:
+        return migrate_private(vm, frame, target);
+    case QR_FRAME_OBJECT:
+        return migrate_object_page(vm, frame, target);
+    default:
+        return QR_ERR_BUSY;
+    }
+}
+
+static enum qr_status
+migrate_counted(struct qr_vm *vm, enum qr_status status)
 {
     qr_counter_add(vm->counters, status == QR_OK ? QR_EVENT_MIGRATE : QR_EVENT_MIGRATE_FAIL, 1);
+    return status;
+}
+
+enum qr_status
+qr_page_replace(struct qr_space *space, qr_va va, struct qr_frame *frame, struct qr_frame *target)
+{
+    enum qr_status status = qr_frame_type(frame) == QR_FRAME_ANON
+                                ? migrate_at(space, va, frame, target)
+                                : migrate(space->vm, frame, target);
+
+    return migrate_counted(space->vm, status);
+}
+
+enum qr_status
+qr_page_migrate(struct qr_space *space, qr_va va, struct qr_frame *frame, struct qr_frame *target)
+{
+    enum qr_status status = qr_page_replace(space, va, frame, target);
+
+    if (status == QR_OK)
+        qr_frame_free_many(space->vm->config.frames, 1, &frame);
+    return status;
+}
+
+enum qr_status
+qr_frame_migrate(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *target)
+{
+    enum qr_status status = migrate_counted(vm, migrate(vm, frame, target));
+
     if (status == QR_OK)
         qr_frame_free_many(vm->config.frames, 1, &frame);
     return status;
 }
 
 enum qr_status
-qr_page_migrate(struct qr_space *space, qr_va va, struct qr_frame *frame, struct qr_frame *target)
+qr_page_poison(const struct qr_region *region, qr_va va, struct qr_frame *frame)
 {
-    if (qr_frame_type(frame) != QR_FRAME_ANON)
-        return qr_frame_migrate(space->vm, frame, target);
-    return migrate_done(space->vm, frame, migrate_at(space, va, frame, target));
-}
+    struct qr_space *space = region->space;
+    struct qr_tally tally = {.anon = 0};
+    struct qr_tlb_batch batch;
+    struct qr_cursor cursor;
 
-enum qr_status
-qr_frame_migrate(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *target)
-{
-    enum qr_status status = QR_ERR_BUSY;
+    qr_tlb_batch_init(&batch, &space->tlb);
+    qr_cursor_open(&cursor, &space->tables, qr_range_of(va.v, va.v + QR_PAGE_SIZE), &batch);
+    struct qr_entry entry = entry_at(space, &cursor, va, frame);
+    bool alone = entry_is_exclusive(space->vm, &entry, frame);
 
-    switch (qr_frame_type(frame)) {
-    case QR_FRAME_ANON:
-        status = migrate_private(vm, frame, target);
-        break;
-    case QR_FRAME_OBJECT:
-        status = migrate_object_page(vm, frame, target);
-        break;
-    default:
-        break;
+    if (alone) {
+        (void)qr_cursor_unmap(&cursor, va);
+        qr_tlb_batch_finish(&batch); /* no CPU reaches the frame any more */
+        qr_space_note_peak(space);
+        qr_tally_leaf(&tally, region, frame, -1);
+        qr_tally_apply(&tally, space);
+        qr_cursor_mark(&cursor, va, 0, (struct qr_mark){.kind = QR_MARK_POISON});
     }
-    return migrate_done(vm, frame, status);
+    qr_cursor_close(&cursor);
+    qr_tlb_batch_finish(&batch);
+    return alone ? QR_OK : QR_ERR_BUSY;
 }

@@ -8,4 +8,15 @@
 QR_MUST_USE enum qr_status qr_page_migrate(struct qr_space *space, qr_va va, struct qr_frame *frame,
                                            struct qr_frame *target);
 
+/* The same, but @frame is then the caller's, with its one reference. */
+QR_MUST_USE enum qr_status qr_page_replace(struct qr_space *space, qr_va va, struct qr_frame *frame,
+                                           struct qr_frame *target);
+
+/*
+ * The entry at @va of @region, which has @frame alone, becomes a mark of poison.  @frame is then
+ * the caller's.  @return QR_ERR_BUSY it is not alone, or not a private page
+ */
+QR_MUST_USE enum qr_status qr_page_poison(const struct qr_region *region, qr_va va,
+                                          struct qr_frame *frame);
+
 #endif

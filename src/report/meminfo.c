@@ -143,7 +143,7 @@ qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
     line(writer, "VmallocUsed", gauge(report, QR_PAGES_VMALLOC));
     line(writer, "VmallocChunk", 0);
     line(writer, "Percpu", 0);
-    line(writer, "HardwareCorrupted", 0);
+    line(writer, "HardwareCorrupted", gauge(report, QR_PAGES_CORRUPTED));
     line(writer, "AnonHugePages", gauge(report, QR_PAGES_HUGE_ANON));
     line(writer, "ShmemHugePages", 0);
     line(writer, "ShmemPmdMapped", 0);

@@ -27,9 +27,12 @@ resident_entries(struct qr_tables *tables, struct qr_va_range chunk, uint8_t *ou
     qr_cursor_open(&cursor, tables, chunk, NULL);
     while (at.v < chunk.end.v && qr_cursor_find(&cursor, at, &entry)) {
         uintptr_t va = qr_max_size(at.v, entry.start.v);
+        /* Poison is a page that is there, as in Linux. */
+        bool there = entry.kind == QR_ENTRY_LEAF ||
+                     (entry.kind == QR_ENTRY_MARK && entry.mark.kind == QR_MARK_POISON);
 
         at = qr_va_of(qr_min_size(qr_entry_end(tables, &entry), chunk.end.v));
-        for (; entry.kind == QR_ENTRY_LEAF && va < at.v; va += QR_PAGE_SIZE)
+        for (; there && va < at.v; va += QR_PAGE_SIZE)
             out[(va - chunk.start.v) >> QR_PAGE_SHIFT] = 1;
     }
     qr_cursor_close(&cursor);

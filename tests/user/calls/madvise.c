@@ -170,6 +170,52 @@ child_sees(void)
     EXPECT(PTR(2)[0], 'C');
 }
 
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
+#ifndef BUS_MCEERR_AR
+#define BUS_MCEERR_AR 4
+#endif
+
+static void
+unprivileged(void)
+{
+    EXPECT(syscall(SYS_setresuid, 65534, 65534, 65534), 0);
+    EXPECT(advise(AT(0), page, MADV_HWPOISON), -EPERM);
+    EXPECT(advise(AT(0), page, MADV_SOFT_OFFLINE), -EPERM);
+}
+
+static void
+poison_is_inherited(void)
+{
+    EXPECT(touch(AT(0), TOUCH_READ), RAISED(SIGBUS, BUS_MCEERR_AR));
+}
+
+/* Not where the memory is somebody's: what is taken out of use is gone until the next start. */
+static void
+failing_memory(void)
+{
+    arena_make();
+    EXPECT(advise(AT(0) + 1, page, MADV_HWPOISON), -EINVAL);
+    EXPECT(advise(AT(0), 0, MADV_HWPOISON), 0);
+    EXPECT(advise(AT(HOLE_AT), page, MADV_HWPOISON), -EFAULT);
+    EXPECT(advise(AT(HOLE_AT), page, MADV_SOFT_OFFLINE), -EFAULT);
+    EXPECT(advise(AT(0), page, MADV_HWPOISON), 0);
+    EXPECT(touch(AT(0), TOUCH_READ), RAISED(SIGBUS, BUS_MCEERR_AR));
+    EXPECT(touch(AT(0), TOUCH_WRITE), RAISED(SIGBUS, BUS_MCEERR_AR));
+    EXPECT(call(SYS_write, file_rw, AT(0), 1, 0, 0, 0), -EFAULT);
+    EXPECT(resident(AT(0)), 1); /* as Linux says of it */
+    EXPECT(in_child(poison_is_inherited), 0);
+    EXPECT(touch(AT(1), TOUCH_WRITE), 0);
+    EXPECT(advise(AT(0), page, MADV_DONTNEED), 0); /* another page, another chance */
+    EXPECT(PTR(0)[0], 0);
+    EXPECT(advise(AT(1), 2 * page, MADV_SOFT_OFFLINE), 0);
+    EXPECT(PTR(1)[0] == 'B' && PTR(2)[0] == 'C', true);
+    EXPECT(advise(AT(SHARED_AT), page, MADV_SOFT_OFFLINE), 0);
+    EXPECT(PTR(SHARED_AT)[0], 'S');
+    EXPECT(in_child(unprivileged), 0);
+}
+
 CALL(madvise)
 {
     rows();
@@ -181,4 +227,6 @@ CALL(madvise)
     EXPECT(advise(AT(1), page, MADV_WIPEONFORK), 0);
     EXPECT(in_child(child_sees), 0);
     EXPECT(PTR(1)[0], 'B');
+    if (on_quire())
+        failing_memory();
 }

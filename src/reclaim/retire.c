@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Frames that are not to be used any more: memory that failed, or is about to.
+ *
+ *   keep   what is in it moves to another frame, as in any migration
+ *   lose   the entry becomes a mark; who touches the page is told that it is poisoned
+ *
+ * Either way the old frame is given to nobody again: it stays allocated, without an owner, and is
+ * counted (HardwareCorrupted).  Contents that several processes or an object share can be kept,
+ * where they can be moved; they cannot be lost in one place alone, so that is refused.
+ */
+#include "migrate.h"
+
+#include <quire/assert.h>
+
+#include "space/region.h"
+
+/* The caller holds the frame's only reference. */
+static void
+retire_frame(struct qr_vm *vm, struct qr_frame *frame)
+{
+    qr_frame_set_type(frame, QR_FRAME_KERNEL);
+    atomic_store_explicit(&frame->owner, NULL, memory_order_relaxed);
+    qr_counter_add(vm->counters, QR_PAGES_CORRUPTED, 1);
+}
+
+static enum qr_status
+retire_keep(struct qr_space *space, qr_va va, struct qr_frame *frame)
+{
+    struct qr_frames *frames = space->vm->config.frames;
+    struct qr_frame *target =
+        qr_frame_alloc(frames, QR_ALLOC_MOVABLE | QR_ALLOC_HIGH | QR_ALLOC_NO_REPORT);
+    enum qr_status status;
+
+    if (target == NULL)
+        return QR_ERR_NO_MEMORY;
+    qr_rw_read_lock(&space->lock);
+    status = qr_page_replace(space, va, frame, target);
+    qr_rw_read_unlock(&space->lock);
+    if (status == QR_OK)
+        retire_frame(space->vm, frame);
+    else
+        qr_frame_put(frames, target);
+    return status;
+}
+
+static enum qr_status
+retire_lose(struct qr_space *space, qr_va va, struct qr_frame *frame)
+{
+    enum qr_status status = QR_ERR_BUSY;
+
+    qr_rw_read_lock(&space->lock);
+    const struct qr_region *region = qr_space_find(space, va);
+
+    if (region != NULL && region->start.v <= va.v)
+        status = qr_page_poison(region, va, frame);
+    qr_rw_read_unlock(&space->lock);
+    if (status == QR_OK)
+        retire_frame(space->vm, frame);
+    return status;
+}
+
+enum qr_status
+qr_space_retire_page(struct qr_space *space, qr_va va, enum qr_retire how)
+{
+    struct qr_frame *frame;
+    enum qr_status status = qr_space_get_frame(space, va, QR_ACCESS_READ, false, &frame);
+
+    if (status != QR_OK)
+        return status;
+    /* A reference would stand in the way.  Without one it is a hint, which is looked at again. */
+    qr_frame_put(space->vm->config.frames, frame);
+    return how == QR_RETIRE_KEEP ? retire_keep(space, va, frame) : retire_lose(space, va, frame);
+}
