@@ -87,6 +87,19 @@ huge_install(struct huge_fault *fault, struct qr_frame *head)
     return huge_done(fault, head);
 }
 
+/* A page of the region's own, its contents undefined; NULL: there is none. */
+static struct qr_frame *
+huge_take(const struct huge_fault *fault, size_t *promised)
+{
+    struct qr_mempolicy *policy = fault_policy(fault->ctx);
+    struct hugetlb_place place = {
+        .policy = policy == NULL ? NULL : &policy->policy,
+        .index = fault->page.start.v >> fault->pool->shift,
+    };
+
+    return qr_hugetlb_page_alloc(fault->pool, place, promised);
+}
+
 /* The copy is not needed after all. */
 static void
 huge_give_back(struct huge_fault *fault, struct qr_frame *head, size_t *promised)
@@ -125,7 +138,7 @@ huge_map(struct huge_fault *fault, struct qr_frame *head)
 static enum fault_step
 huge_map_private(struct huge_fault *fault, struct qr_frame *source)
 {
-    struct qr_frame *head = qr_hugetlb_page_alloc(fault->pool, &fault->region->hugetlb_reserved);
+    struct qr_frame *head = huge_take(fault, &fault->region->hugetlb_reserved);
 
     if (head == NULL)
         return fault_end(fault->ctx, QR_FAULT_BEYOND_END);
@@ -246,7 +259,7 @@ huge_copy(struct huge_fault *fault, struct qr_frame *source)
 {
     /* Where @source is private, the promise for this place has been used up for it. */
     size_t *promised = qr_hugetlb_is_shared(source) ? &fault->region->hugetlb_reserved : NULL;
-    struct qr_frame *copy = qr_hugetlb_page_alloc(fault->pool, promised);
+    struct qr_frame *copy = huge_take(fault, promised);
 
     if (copy == NULL && promised == NULL)
         return huge_take_over(fault, source);

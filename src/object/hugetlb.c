@@ -128,6 +128,19 @@ huge_try_insert(struct qr_object *object, size_t index, struct qr_frame *head,
     return status;
 }
 
+/* A page under the object's policy, or the thread's. */
+static struct qr_frame *
+huge_take(struct qr_object *object, size_t index, size_t *reserved)
+{
+    struct qr_mempolicy *own = qr_object_get_policy(object, index << object->hugetlb->order);
+    struct qr_mempolicy *policy = own != NULL ? own : qr_objects_thread_policy(object->machine);
+    struct hugetlb_place place = {policy == NULL ? NULL : &policy->policy, index};
+    struct qr_frame *head = qr_hugetlb_page_alloc(object->hugetlb, place, reserved);
+
+    qr_mempolicy_put(own);
+    return head;
+}
+
 /* A new page for @index, with the caller's use and the object's. */
 static enum qr_status
 huge_make_page(struct qr_object *object, size_t index, bool promised, struct qr_frame **out_head)
@@ -135,7 +148,7 @@ huge_make_page(struct qr_object *object, size_t index, bool promised, struct qr_
     struct radix_spares spares = {.count = 0};
     struct qr_hugetlb_pool *pool = object->hugetlb;
     size_t reserved = promised;
-    struct qr_frame *head = qr_hugetlb_page_alloc(pool, &reserved);
+    struct qr_frame *head = huge_take(object, index, &reserved);
     enum qr_status status;
 
     if (head == NULL)

@@ -54,12 +54,18 @@ hugetlb_frames(const struct qr_hugetlb_pool *pool)
 QR_MUST_USE enum qr_status qr_hugetlb_reserve(struct qr_hugetlb_pool *pool, size_t pages);
 void qr_hugetlb_unreserve(struct qr_hugetlb_pool *pool, size_t pages);
 
+/* Where a page is wanted. */
+struct hugetlb_place {
+    struct qr_policy *policy; /* NULL: near this CPU */
+    size_t index;             /* of the page, counted in huge ones, in what the policy is about */
+};
 /*
  * A page with one use, the caller's, its contents undefined.  *@reserved, guarded by the pool's
  * lock, counts pages promised to the caller: one of these if there are any, else (or with NULL)
  * one that nobody was promised, or a surplus one.  May sleep.  NULL: there is none.
  */
-struct qr_frame *qr_hugetlb_page_alloc(struct qr_hugetlb_pool *pool, size_t *reserved);
+struct qr_frame *qr_hugetlb_page_alloc(struct qr_hugetlb_pool *pool, struct hugetlb_place place,
+                                       size_t *reserved);
 /* One use more; the caller has one, or a lock that keeps one alive. */
 void qr_hugetlb_page_get(struct qr_frame *head);
 /*

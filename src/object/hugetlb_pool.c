@@ -116,18 +116,24 @@ page_release(struct qr_hugetlb_pool *pool, struct qr_frame *head)
         qr_frame_free_many(pool->frames, count, list);
 }
 
-/* A page on @node, or with -1 from wherever there is one, nearest first; NULL: there is none. */
-static struct qr_frame *
-page_obtain(struct qr_hugetlb_pool *pool, int node)
-{
-    unsigned wanted = node < 0 ? qr_port_this_cpu()->node : (unsigned)node;
-    struct qr_frame *head =
-        qr_frame_alloc_on(pool->frames, wanted, pool->order, QR_ALLOC_HIGH | QR_ALLOC_NO_REPORT);
+#define PAGE_ALLOC_FLAGS (QR_ALLOC_HIGH | QR_ALLOC_NO_REPORT)
 
-    if (head != NULL && node >= 0 && page_node(pool, head) != wanted) {
-        qr_frame_free(pool->frames, head);
-        head = NULL;
-    }
+/* A block on @node alone. */
+static struct qr_frame *
+block_on(struct qr_hugetlb_pool *pool, unsigned node)
+{
+    struct qr_frame *head = qr_frame_alloc_on(pool->frames, node, pool->order, PAGE_ALLOC_FLAGS);
+
+    if (head == NULL || page_node(pool, head) == node)
+        return head;
+    qr_frame_free(pool->frames, head);
+    return NULL;
+}
+
+/* The block @head becomes a page; NULL: there was none. */
+static struct qr_frame *
+page_obtain(struct qr_hugetlb_pool *pool, struct qr_frame *head)
+{
     qr_counter_add(qr_frames_counters(pool->frames),
                    head != NULL ? QR_EVENT_HUGE_ALLOC : QR_EVENT_HUGE_ALLOC_FAIL, 1);
     if (head == NULL)
@@ -170,13 +176,20 @@ pool_add_free(struct qr_hugetlb_pool *pool, struct qr_frame *head)
     pool->free++;
 }
 
-/* The free page nearest to @node; there is one. */
+/* The free page nearest to where @place wants it; NULL: none where it may be. */
 static struct qr_frame *
-pool_take_free(struct qr_hugetlb_pool *pool, unsigned node)
+pool_take_free(struct qr_hugetlb_pool *pool, struct hugetlb_place place)
 {
+    unsigned node = qr_port_this_cpu()->node;
+    bool bound = place.policy != NULL && place.policy->mode == QR_POLICY_BIND;
+
+    if (place.policy != NULL)
+        node = qr_policy_node(pool->frames, place.policy, node, place.index);
     for (unsigned rank = 0; rank < CONFIG_MAX_NODES; rank++) {
-        struct huge_node *at = &pool->nodes[qr_frames_node_near(pool->frames, node, rank)];
-        struct qr_frame *head = list_pop(&at->list);
+        unsigned near = qr_frames_node_near(pool->frames, node, rank);
+        struct huge_node *at = &pool->nodes[near];
+        bool allowed = !bound || qr_node_set_has(&place.policy->nodes, near);
+        struct qr_frame *head = allowed ? list_pop(&at->list) : NULL;
 
         if (head == NULL)
             continue;
@@ -184,7 +197,7 @@ pool_take_free(struct qr_hugetlb_pool *pool, unsigned node)
         pool->free--;
         return head;
     }
-    qr_panic("a huge page pool counts %zu free pages and has none", pool->free);
+    return NULL;
 }
 
 static void
@@ -262,12 +275,16 @@ pool_available(struct qr_hugetlb_pool *pool, size_t wanted)
 
 /* A surplus page that is on no list yet; NULL: not allowed, or no memory. */
 static struct qr_frame *
-pool_obtain_surplus(struct qr_hugetlb_pool *pool)
+pool_obtain_surplus(struct qr_hugetlb_pool *pool, struct hugetlb_place place)
 {
     qr_spin_lock(&pool->lock);
     bool allowed = pool->surplus < pool->overcommit;
     qr_spin_unlock(&pool->lock);
-    struct qr_frame *head = allowed ? page_obtain(pool, -1) : NULL;
+    if (!allowed)
+        return NULL;
+    struct qr_frame *head =
+        page_obtain(pool, qr_frame_alloc_policy(pool->frames, place.policy, place.index,
+                                                pool->order, PAGE_ALLOC_FLAGS));
 
     if (head == NULL)
         return NULL;
@@ -325,13 +342,14 @@ gathered_drop(struct qr_hugetlb_pool *pool, struct gathered *gathered)
 enum qr_status
 qr_hugetlb_reserve(struct qr_hugetlb_pool *pool, size_t pages)
 {
+    const struct hugetlb_place anywhere = {.policy = NULL};
     struct gathered gathered = {.list = NULL};
     struct qr_frame *head = NULL;
     size_t missing;
 
     qr_mutex_lock(&pool->grow);
     while ((missing = pool_try_reserve(pool, pages, &gathered)) != 0) {
-        head = missing == SIZE_MAX ? NULL : pool_obtain_surplus(pool);
+        head = missing == SIZE_MAX ? NULL : pool_obtain_surplus(pool, anywhere);
         if (head == NULL)
             break;
         list_push(&gathered.list, head);
@@ -380,27 +398,32 @@ qr_hugetlb_trim_reserve(struct qr_hugetlb_pool *pool, size_t *reserved, size_t p
 
 /* P held. */
 static struct qr_frame *
-pool_take(struct qr_hugetlb_pool *pool, size_t *reserved)
+pool_take(struct qr_hugetlb_pool *pool, struct hugetlb_place place, size_t *reserved)
 {
-    if (reserved != NULL && *reserved > 0) {
-        qr_assert(pool->reserved > 0 && pool->reserved <= pool->free);
+    bool promised = reserved != NULL && *reserved > 0;
+
+    if (!promised && pool_available(pool, 1) == 0)
+        return NULL;
+    struct qr_frame *head = pool_take_free(pool, place);
+
+    if (head != NULL && promised) {
+        qr_assert(pool->reserved > 0);
         (*reserved)--;
         pool->reserved--;
-    } else if (pool_available(pool, 1) == 0) {
-        return NULL;
     }
-    return pool_take_free(pool, qr_port_this_cpu()->node);
+    qr_assert(pool->reserved <= pool->free);
+    return head;
 }
 
 struct qr_frame *
-qr_hugetlb_page_alloc(struct qr_hugetlb_pool *pool, size_t *reserved)
+qr_hugetlb_page_alloc(struct qr_hugetlb_pool *pool, struct hugetlb_place place, size_t *reserved)
 {
     qr_spin_lock(&pool->lock);
-    struct qr_frame *head = pool_take(pool, reserved);
+    struct qr_frame *head = pool_take(pool, place, reserved);
     qr_spin_unlock(&pool->lock);
 
     if (head == NULL)
-        head = pool_obtain_surplus(pool);
+        head = pool_obtain_surplus(pool, place);
     if (head != NULL)
         atomic_store_explicit(&page_info(head)->maps, 1, memory_order_relaxed);
     return head;
@@ -522,12 +545,12 @@ pool_grow(struct qr_hugetlb_pool *pool, int node)
     struct qr_frame *head = NULL;
 
     if (node >= 0)
-        head = page_obtain(pool, node);
+        head = page_obtain(pool, block_on(pool, (unsigned)node));
     for (unsigned i = 0; node < 0 && head == NULL && i < CONFIG_MAX_NODES; i++) {
         unsigned at = pool->next_node++ % CONFIG_MAX_NODES;
 
         if (qr_frames_node_exists(pool->frames, at))
-            head = page_obtain(pool, (int)at);
+            head = page_obtain(pool, block_on(pool, at));
     }
     if (head == NULL)
         return false;

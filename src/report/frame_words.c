@@ -20,6 +20,7 @@ enum page_flag {
     KPF_MMAP = 11,
     KPF_ANON = 12,
     KPF_SWAPBACKED = 14,
+    KPF_HUGE = 17,
     KPF_UNEVICTABLE = 18,
     KPF_NOPAGE = 20,
     KPF_PGTABLE = 26,
@@ -73,6 +74,8 @@ flags_word(const struct qr_frame *frame)
     case QR_FRAME_ANON:
     case QR_FRAME_OBJECT:
         return flags_of_user_frame(frame);
+    case QR_FRAME_HUGE:
+        return BIT(KPF_HUGE);
     default:
         return 0;
     }

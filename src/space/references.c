@@ -11,6 +11,8 @@
 static bool
 is_wanted(const struct qr_region *region, enum qr_references which)
 {
+    if (qr_region_is_hugetlb(region))
+        return false; /* as in Linux: nothing of a pool is ever evicted */
     return which == QR_REFERENCES_ALL || (which == QR_REFERENCES_FILE) == (region->object != NULL);
 }
 

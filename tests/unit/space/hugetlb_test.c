@@ -38,16 +38,10 @@ smallest_shift(struct sim *sim)
     return 0;
 }
 
-/* A machine with room for some pages of the smallest size, and a pool of @pages; false: no such. */
+/* Pools for @rig's machine, and @pages of the smallest size; false: the machine, stopped, has none. */
 static bool
-rig_boot_on(struct rig *rig, enum sim_mmu mmu, size_t pages)
+rig_fill(struct rig *rig, size_t pages)
 {
-    const struct sim_bank bank = {.start = (uint64_t)16 << 20, .bytes = (uint64_t)640 << 20};
-    struct sim_options options = {.banks = &bank, .bank_count = 1, .mmu = mmu};
-
-    options.seed = test_seed();
-    options.features = SIM_NO_VALIDATE;
-    rig->sim = sim_boot(options);
     unsigned shift = smallest_shift(rig->sim);
 
     rig->huge = calloc(1, qr_hugetlb_size());
@@ -63,6 +57,19 @@ rig_boot_on(struct rig *rig, enum sim_mmu mmu, size_t pages)
     rig->bytes = qr_hugetlb_pool_bytes(rig->pool);
     qr_hugetlb_pool_resize(rig->pool, -1, pages);
     return true;
+}
+
+/* A machine with room for some pages of the smallest size, and a pool of @pages; false: no such. */
+static bool
+rig_boot_on(struct rig *rig, enum sim_mmu mmu, size_t pages)
+{
+    const struct sim_bank bank = {.start = (uint64_t)16 << 20, .bytes = (uint64_t)640 << 20};
+    struct sim_options options = {.banks = &bank, .bank_count = 1, .mmu = mmu};
+
+    options.seed = test_seed();
+    options.features = SIM_NO_VALIDATE;
+    rig->sim = sim_boot(options);
+    return rig_fill(rig, pages);
 }
 
 static bool
@@ -436,6 +443,52 @@ TEST(hugetlb, a_pinned_page_comes_back_later)
     rig_shutdown(&rig);
 }
 
+/* ---- Nodes --------------------------------------------------------------------------------------------- */
+
+/* A region that is bound to a node takes that node's pages, and no others. */
+TEST(hugetlb, pages_come_from_the_nodes_of_the_policy)
+{
+    const struct sim_bank banks[] = {
+        {.start = (uint64_t)16 << 20, .bytes = (uint64_t)304 << 20},
+        {.start = (uint64_t)1 << 30, .bytes = (uint64_t)304 << 20, .node = 1},
+    };
+    struct sim_options options = {.banks = banks, .bank_count = 2, .features = SIM_NO_VALIDATE};
+    struct qr_node_set second = {{0}};
+    struct qr_hugetlb_stats stats;
+    struct qr_policy bind;
+    struct rig rig;
+
+    options.seed = test_seed();
+    rig.sim = sim_boot(options);
+    if (!rig_fill(&rig, 0))
+        TEST_SKIP("no small huge page");
+    qr_hugetlb_pool_resize(rig.pool, 0, 3);
+    qr_hugetlb_pool_resize(rig.pool, 1, 2);
+    expect_pool(&rig, 5, 5, 0, 0);
+    qr_node_set_add(&second, 1);
+    ASSERT_EQ(qr_policy_init(&bind, sim_frames(rig.sim), QR_POLICY_BIND, &second, NULL), QR_OK);
+    struct qr_mempolicy *policy =
+        qr_mempolicy_create(sim_heap(rig.sim), &bind, QR_NODES_ALLOWED, &second);
+
+    ASSERT_EQ(map(&rig, 0, 3, 0), QR_OK);
+    ASSERT_EQ(
+        qr_space_set_policy(sim_space(rig.sim), va_of(&rig, 0), 3 * rig.bytes, policy, &second, 0),
+        QR_OK);
+    qr_mempolicy_put(policy);
+    EXPECT_EQ(store(&rig, 0, 1), SIM_OK);
+    EXPECT_EQ(store(&rig, 1, 1), SIM_OK);
+    EXPECT_EQ(store(&rig, 2, 1), SIM_BUS_ADRERR);
+    qr_hugetlb_pool_stats(rig.pool, 1, &stats);
+    EXPECT_EQ(stats.free, 0u);
+    expect_pool(&rig, 5, 3, 1, 0);
+    ASSERT_EQ(map(&rig, 8, 2, 0), QR_OK); /* nearest: the first node */
+    EXPECT_EQ(store(&rig, 8, 1), SIM_OK);
+    qr_hugetlb_pool_stats(rig.pool, 0, &stats);
+    EXPECT_EQ(stats.free, 2u);
+    sim_validate(rig.sim);
+    rig_shutdown(&rig);
+}
+
 /* ---- Refusal ---------------------------------------------------------------------------------------- */
 
 static void
@@ -520,17 +573,8 @@ TEST(hugetlb, threads_that_fault_the_last_page_do_not_fail)
 
         options.seed = test_seed() + seed;
         rig.sim = sim_boot(options);
-        rig.huge = calloc(1, qr_hugetlb_size());
-        qr_hugetlb_init(rig.huge, sim_frames(rig.sim));
-        qr_hugetlb_add_all(rig.huge, sim_format(rig.sim), TESTED_SHIFT);
-        rig.pool = qr_hugetlb_find(rig.huge, 0);
-        if (rig.pool == NULL) {
-            free(rig.huge);
-            sim_shutdown(rig.sim);
+        if (!rig_fill(&rig, 3))
             TEST_SKIP("no small huge page");
-        }
-        rig.bytes = qr_hugetlb_pool_bytes(rig.pool);
-        qr_hugetlb_pool_resize(rig.pool, -1, 3);
         ASSERT_EQ(map(&rig, 0, 3, seed % 2 == 0 ? 0 : QR_REGION_SHARED), QR_OK);
         for (unsigned i = 0; i < 3; i++) {
             races[i] = (struct race){.rig = &rig};
