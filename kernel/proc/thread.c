@@ -231,7 +231,7 @@ clone_check(const struct clone_request *request)
     return 0;
 }
 
-enum { CAP_SYS_ADMIN = 21, CAP_SYS_RESOURCE = 24 };
+enum { CAP_SYS_RESOURCE = 24 };
 
 static bool
 too_many_processes(const struct process *process)
