@@ -15,7 +15,7 @@
  * takes a table and touches no frame, a pin keeps one page, a part that is unmapped is
  * free at once, a copy of one page is a copy of one frame, and two spaces may see the same
  * frames through leaves of different sizes.  What it costs is counting frames one by one where a
- * block with a single count would be counted once (decision 9 has the figures); frames that
+ * block with a single count would be counted once (decision 9 weighs it); frames that
  * lose their last reference together go back together, and are one block again.
  *
  * The huge frame of zeroes has, like the small one, neither references nor counts.  Its leaf is

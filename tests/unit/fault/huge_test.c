@@ -532,6 +532,143 @@ TEST(huge, the_background_scan_goes_through_all_spaces)
     scene_end(&scene);
 }
 
+/* ---- Refusal ------------------------------------------------------------------------------ */
+
+struct refused {
+    const char *name;
+    enum qr_status (*call)(struct scene *scene);
+    size_t first, last; /* pages that may differ afterwards, of two huge ones */
+};
+
+static enum qr_status
+call_unmap(struct scene *scene)
+{
+    return sim_unmap(scene->sim, 3, 5);
+}
+
+static enum qr_status
+call_protect(struct scene *scene)
+{
+    return sim_protect(scene->sim, 3, 5, SIM_R);
+}
+
+static enum qr_status
+call_map(struct scene *scene)
+{
+    return sim_map(scene->sim, 3, 2, SIM_W);
+}
+
+static enum qr_status
+call_dont_need(struct scene *scene)
+{
+    return advise(scene, 3, 5, QR_ADVICE_DONT_NEED);
+}
+
+static enum qr_status
+call_dont_fork(struct scene *scene)
+{
+    return advise(scene, 3, 5, QR_ADVICE_DONT_FORK);
+}
+
+static enum qr_status
+call_lock(struct scene *scene)
+{
+    return qr_space_lock_pages(scene->space, sim_page(3), 2 << QR_PAGE_SHIFT, QR_LOCK_NOW);
+}
+
+static enum qr_status
+call_move(struct scene *scene)
+{
+    struct qr_remap_request request = {.old_start = sim_page(3),
+                                       .old_bytes = 2 << QR_PAGE_SHIFT,
+                                       .new_bytes = 2 << QR_PAGE_SHIFT,
+                                       .flags = QR_REMAP_MAY_MOVE | QR_REMAP_FIXED,
+                                       .new_start = sim_page(4 * scene->pages)};
+    qr_va va;
+
+    return qr_space_remap(scene->space, &request, &va);
+}
+
+static enum qr_status
+call_fork(struct scene *scene)
+{
+    struct qr_space *child;
+    enum qr_status status = qr_space_fork(scene->space, &child);
+
+    if (status == QR_OK)
+        qr_space_put(child);
+    return status;
+}
+
+/* A write to a page that a child shares. */
+static enum qr_status
+call_copy(struct scene *scene)
+{
+    struct qr_fault fault = {.va = sim_page(3), .access = QR_ACCESS_WRITE};
+    enum qr_fault_outcome outcome = qr_fault_handle(scene->space, &fault);
+
+    return outcome == QR_FAULT_NO_MEMORY ? QR_ERR_NO_MEMORY : QR_OK;
+}
+
+/* Two huge pages; a child shares them. */
+static void
+refused_once(const struct refused *row, struct scene *scene, unsigned *refusal,
+             enum qr_status *out_status)
+{
+    scene_fill(scene, 2);
+    struct qr_space *child = sim_fork(scene->sim);
+
+    ASSERT_NOT_NULL(child);
+    sim_refuse_next(scene->sim, refusal);
+    *out_status = row->call(scene);
+    uint64_t refused = sim_refused(scene->sim);
+
+    sim_refuse_nth(scene->sim, 0, SIM_REFUSE_ONCE);
+    if (*out_status != QR_OK) {
+        EXPECT_TRUE(refused > 0);
+        expect_filled(scene, row->first, row->last);
+    }
+    sim_validate(scene->sim);
+    expect_filled(scene, 0, row->first);
+    expect_filled(scene, row->last, 2 * scene->pages);
+    sim_use(scene->sim, child);
+    expect_filled(scene, 0, 2 * scene->pages);
+    sim_use(scene->sim, scene->space);
+    sim_space_destroy(scene->sim, child);
+}
+
+/* Each allocation of each call refused in turn: it fails whole, or is done. */
+TEST(huge, a_call_that_cannot_split_changes_nothing)
+{
+    static const struct refused rows[] = {
+        {"unmap", call_unmap, 3, 5},
+        {"protect", call_protect, 3, 5},
+        {"map", call_map, 3, 5},
+        {"dont_need", call_dont_need, 3, 5},
+        {"dont_fork", call_dont_fork, 3, 5},
+        {"lock", call_lock, 3, 5},
+        {"move", call_move, 3, 5},
+        {"fork", call_fork, 0, 0},
+        {"copy", call_copy, 0, 0},
+    };
+
+    for (size_t i = 0; i < QR_ARRAY_COUNT(rows); i++) {
+        enum qr_status status = QR_ERR_NO_MEMORY;
+        unsigned refusal = 0, refusals = 0;
+
+        for (; refusal < 20; refusals += status != QR_OK) {
+            struct scene scene;
+
+            ASSERT_TRUE(scene_boot(&scene, SIM_MMU_DEFAULT));
+            refused_once(&rows[i], &scene, &refusal, &status);
+            scene_end(&scene);
+        }
+        EXPECT_EQ(status, QR_OK);
+        if (strcmp(rows[i].name, "copy") != 0) /* which waits for memory and tries again */
+            EXPECT_TRUE(refusals > 0);
+    }
+}
+
 /* ---- Races --------------------------------------------------------------------------------- */
 
 struct race {
