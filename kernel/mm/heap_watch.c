@@ -72,43 +72,38 @@ page_range(const char *page)
     return (struct qr_va_range){start, qr_va_of(start.v + QR_PAGE_SIZE)};
 }
 
-/* Where the entry of @page stands, and what it is: a leaf of the smallest size. */
+/*
+ * Find the entry of a page, have a leaf of its own there even where it was one of a group, and put
+ * a mark in its place; keep both.
+ */
 static bool
-entry_find(const char *page, qr_pa *out_entry)
+page_prepare(const char *page, size_t index)
 {
     const struct qr_format *format = memory.kernel_tables.format;
     unsigned bits = qr_format_shift(format, 1) - qr_format_shift(format, 0);
     struct qr_va_range range = page_range(page);
-    struct qr_cursor cursor;
-    bool found;
-
-    guard.entry_bytes = QR_PAGE_SIZE >> bits;
-    qr_cursor_open(&cursor, &memory.kernel_tables, range, NULL);
-    found = qr_cursor_query(&cursor, range.start).kind == QR_ENTRY_LEAF && cursor.level == 0;
-    if (found) {
-        size_t index = range.start.v >> QR_PAGE_SHIFT & (((size_t)1 << bits) - 1);
-
-        *out_entry = qr_pa_of(cursor.pa[0].v + index * guard.entry_bytes);
-    }
-    qr_cursor_close(&cursor);
-    return found;
-}
-
-/* Put a mark in the place of the leaf of @page. */
-static bool
-page_close(const char *page)
-{
-    struct qr_va_range range = page_range(page);
     struct qr_tlb_batch batch;
     struct qr_cursor cursor;
+    struct qr_entry entry;
     bool done;
 
+    guard.entry_bytes = QR_PAGE_SIZE >> bits;
     qr_tlb_batch_init(&batch, &memory.kernel_space);
     qr_cursor_open(&cursor, &memory.kernel_tables, range, &batch);
-    done = qr_cursor_prepare(&cursor, range.start, 0) == QR_OK;
+    entry = qr_cursor_query(&cursor, range.start);
+    done = entry.kind == QR_ENTRY_LEAF && cursor.level == 0 &&
+           qr_cursor_prepare(&cursor, range.start, 0) == QR_OK;
     if (done) {
+        size_t slot = range.start.v >> QR_PAGE_SHIFT & (((size_t)1 << bits) - 1);
+        qr_pa at = qr_pa_of(cursor.pa[0].v + slot * guard.entry_bytes);
+
+        (void)qr_cursor_unmap(&cursor, range.start);
+        qr_cursor_map(&cursor, range.start, &entry.leaf);
+        guard.page[index].entry = at;
+        guard.page[index].leaf = entry_read(at);
         (void)qr_cursor_unmap(&cursor, range.start);
         qr_cursor_mark(&cursor, range.start, 0, (struct qr_mark){.kind = QR_MARK_GUARD});
+        guard.mark = entry_read(at);
     }
     qr_cursor_close(&cursor);
     qr_tlb_batch_finish(&batch);
@@ -119,14 +114,8 @@ static bool
 pool_prepare(char *pool, size_t pages)
 {
     for (size_t i = 0; i < pages; i++) {
-        char *page = pool + (i << QR_PAGE_SHIFT);
-
-        if (!entry_find(page, &guard.page[i].entry))
+        if (!page_prepare(pool + (i << QR_PAGE_SHIFT), i))
             return false;
-        guard.page[i].leaf = entry_read(guard.page[i].entry);
-        if (!page_close(page))
-            return false;
-        guard.mark = entry_read(guard.page[i].entry);
     }
     guard.pool = pool;
     return true;

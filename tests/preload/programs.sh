@@ -66,7 +66,7 @@ LD_PRELOAD=$library "$work/uses" >"$work/got" 2>"$work/err" && grep -q quire-mal
 verdict "the library is what programs get" $?
 
 gcc -O1 -pthread -D_GNU_SOURCE -o "$work/client" tests/preload/client.c &&
-    LD_PRELOAD=$library timeout 300 "$work/client" "$scale" >"$work/err" 2>&1
+    LD_PRELOAD=$library timeout $((long ? 3600 : 300)) "$work/client" "$scale" >"$work/err" 2>&1
 verdict "every call, threads beyond the CPUs, forks amid allocation" $?
 
 if need sqlite3; then
@@ -117,7 +117,7 @@ if need redis-server && need redis-benchmark; then
         [ -S "$work/socket" ] && break
         sleep 0.1
     done
-    timeout 400 redis-benchmark -s "$work/socket" -q -n $((4000 * scale)) -c 20 -d 300 -r 5000 \
+    timeout $((long ? 3600 : 400)) redis-benchmark -s "$work/socket" -q -n $((4000 * scale)) -c 20 -d 300 -r 5000 \
         -t set,get,incr,lpush,lpop,sadd,hset,spop,zadd,lrange_100,mset >"$work/err" 2>&1 &&
         ! grep -qi error "$work/err" && grep -q quire-malloc "/proc/$server/maps" &&
         [ "$(redis-cli -s "$work/socket" ping 2>>"$work/err")" = PONG ] &&
