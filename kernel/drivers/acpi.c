@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Static ACPI tables: MADT for CPUs and interrupt controllers, SRAT for memory nodes,
- * SLIT and HMAT (hmat.c) for how far they are from each other.
+ * SLIT and HMAT (hmat.c) for how far they are from each other, NFIT for persistent memory.
  *
  * Every table is reached through boot_window(), has its length checked before
  * and its checksum before anything else is believed, and its entries are walked
@@ -190,6 +190,51 @@ slit_parse(const struct acpi_header *table)
     }
 }
 
+/* {66F0D379-B4F3-4074-AC43-0D3318B78CDB}, as it stands in memory. */
+static const uint8_t persistent_guid[16] = {0x79, 0xd3, 0xf0, 0x66, 0xf3, 0xb4, 0x74, 0x40,
+                                            0xac, 0x43, 0x0d, 0x33, 0x18, 0xb7, 0x8c, 0xdb};
+
+/** One range of persistent memory; what the loader calls usable stays so, whatever NFIT says. */
+static void
+nfit_range(const uint8_t *e)
+{
+    uint64_t start = field(e + 32, 8);
+    uint64_t bytes = field(e + 40, 8);
+
+    if (memcmp(e + 16, persistent_guid, sizeof persistent_guid) != 0 || bytes == 0 ||
+        start + bytes < start)
+        return;
+    for (unsigned i = 0; i < boot_info.region_count; i++) {
+        const struct boot_region *region = &boot_info.regions[i];
+
+        if (region->kind == BOOT_REGION_USABLE && region->start < start + bytes &&
+            start < region->start + region->bytes) {
+            printk("acpi: NFIT calls memory at %llx persistent, the loader does not: skipped\n",
+                   (unsigned long long)start);
+            return;
+        }
+    }
+    boot_add_region(start, bytes, BOOT_REGION_PERSISTENT);
+}
+
+/** A header of 40 bytes, then structures of (type, length, ...) in 16 bits each. */
+static void
+nfit_parse(const struct acpi_header *table)
+{
+    const uint8_t *at = (const uint8_t *)table + 40;
+    const uint8_t *end = (const uint8_t *)table + table->bytes;
+
+    while (at < end && end - at >= 4) {
+        size_t bytes = (size_t)field(at + 2, 2);
+
+        if (bytes < 4 || bytes > (size_t)(end - at))
+            return;
+        if (field(at, 2) == 0 && bytes >= 56)
+            nfit_range(at);
+        at += bytes;
+    }
+}
+
 static void
 madt_parse(const struct acpi_header *table)
 {
@@ -281,6 +326,7 @@ acpi_init(uint64_t rsdp_pa)
     root_walk(root, entry_bytes, "SRAT", srat_parse);
     root_walk(root, entry_bytes, "SLIT", slit_parse);
     root_walk(root, entry_bytes, "HMAT", hmat_table_parse);
+    root_walk(root, entry_bytes, "NFIT", nfit_parse);
     boot_derive_distances();
     if (boot_machine.cpus_dropped)
         printk("acpi: %u CPUs beyond CONFIG_MAX_CPUS are left out\n", boot_machine.cpus_dropped);

@@ -15,7 +15,8 @@
 #define SRAT 0x500
 #define SLIT 0x700
 #define HMAT 0x900
-#define SIZE 0xa80
+#define NFIT 0xa80
+#define SIZE 0xc00
 
 #define HMAT_BYTES 228u
 
@@ -157,7 +158,35 @@ put_roots(void)
     physical_put(XSDT + 44, SRAT, 8);
     physical_put(XSDT + 52, SLIT, 8);
     physical_put(XSDT + 60, HMAT, 8);
-    put_table(XSDT, "XSDT", 68);
+    physical_put(XSDT + 68, NFIT, 8);
+    put_table(XSDT, "XSDT", 76);
+}
+
+/* A range of 16 bytes of GUID. */
+static void
+put_range(uint64_t at, uint64_t guid_low, uint64_t start, uint64_t bytes)
+{
+    physical_put(at, 0, 2);
+    physical_put(at + 2, 56, 2);
+    physical_put(at + 16, guid_low, 8);
+    physical_put(at + 24, 0xdb8cb718330d43acull, 8);
+    physical_put(at + 32, start, 8);
+    physical_put(at + 40, bytes, 8);
+}
+
+#define PERSISTENT 0x4074b4f366f0d379ull
+#define NFIT_BYTES (40u + 4 + 3 * 56)
+
+/* A structure of a kind that nobody knows, then persistent memory, another kind of it, and RAM. */
+static void
+put_nfit(void)
+{
+    physical_put(NFIT + 40, 9, 2);
+    physical_put(NFIT + 42, 4, 2);
+    put_range(NFIT + 44, PERSISTENT, 0x40000000, 0x4000000);
+    put_range(NFIT + 100, PERSISTENT + 1, 0x50000000, 0x4000000);
+    put_range(NFIT + 156, PERSISTENT, 0x7000000, 0x2000000);
+    put_table(NFIT, "NFIT", NFIT_BYTES);
 }
 
 static void
@@ -168,6 +197,7 @@ put_all(void)
     put_srat();
     put_slit();
     put_hmat(2);
+    put_nfit();
     put_roots();
 }
 
@@ -277,6 +307,43 @@ TEST(acpi, matrices_that_lie_about_their_size_are_left_out)
     physical_release();
 }
 
+TEST(acpi, tells_persistent_memory_that_is_not_ram)
+{
+    put_all();
+    boot_add_region(0x8000000, 0x4000000, BOOT_REGION_USABLE);
+    acpi_init(RSDP);
+    ASSERT_TRUE(boot_info.region_count == 2);
+    EXPECT_EQ(boot_info.regions[1].start, 0x40000000u);
+    EXPECT_EQ(boot_info.regions[1].bytes, 0x4000000u);
+    EXPECT_EQ(boot_info.regions[1].kind, BOOT_REGION_PERSISTENT);
+    physical_release();
+}
+
+/* Each byte of the table as large and as small as it comes. */
+TEST(acpi, a_lying_nfit_adds_nothing_that_wraps)
+{
+    static const uint8_t values[] = {0, 1, 0x7f, 0xff};
+
+    for (uint64_t at = 36; at < NFIT_BYTES; at++) {
+        for (size_t i = 0; i < sizeof values; i++) {
+            put_all();
+            boot_add_region(0x8000000, 0x4000000, BOOT_REGION_USABLE);
+            *physical_at(NFIT + at) = values[i];
+            put_sum(NFIT, NFIT + 9, NFIT_BYTES);
+            acpi_init(RSDP);
+            EXPECT_LE(boot_info.region_count, 4u);
+            for (unsigned r = 1; r < boot_info.region_count; r++) {
+                const struct boot_region *region = &boot_info.regions[r];
+
+                EXPECT_LT(region->start, region->start + region->bytes);
+                EXPECT_TRUE(region->start >= 0xc000000 ||
+                            region->start + region->bytes <= 0x8000000);
+            }
+        }
+    }
+    physical_release();
+}
+
 TEST(acpi, a_table_with_a_wrong_checksum_is_skipped)
 {
     put_all();
@@ -335,7 +402,7 @@ TEST(acpi, any_wrong_byte_is_survived)
             put_sum(SRAT, SRAT + 9, 104);
             put_sum(SLIT, SLIT + 9, 48);
             put_sum(HMAT, HMAT + 9, HMAT_BYTES);
-            put_sum(XSDT, XSDT + 9, 68);
+            put_sum(XSDT, XSDT + 9, 76);
             put_sum(RSDP, RSDP + 8, 20);
             acpi_init(RSDP);
             EXPECT_TRUE(boot_machine.cpu_count <= CONFIG_MAX_CPUS);
