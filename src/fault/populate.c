@@ -56,7 +56,8 @@ qr_space_populate(struct qr_space *space, qr_va start, size_t bytes, bool write)
 
 /*
  * The part of @range that its first region covers, and the access that makes its
- * pages what they are going to be: a private writable page is copied at once.
+ * pages what they are going to be: a private writable page is copied at once.  None where
+ * pages shall come by faults, populated or not.
  */
 static bool
 populate_piece(struct qr_space *space, struct qr_va_range range, struct qr_va_range *out_piece,
@@ -71,24 +72,34 @@ populate_piece(struct qr_space *space, struct qr_va_range range, struct qr_va_ra
         *out_access = (region->prot & QR_PROT_WRITE) != 0 && !qr_region_is_shared(region)
                           ? QR_ACCESS_WRITE
                           : QR_ACCESS_READ;
+        if ((region->flags & QR_REGION_LOCKED_ON_FAULT) != 0)
+            *out_access = 0;
     }
     qr_rw_read_unlock(&space->lock);
     return found;
 }
 
 enum qr_status
-qr_space_populate_mapped(struct qr_space *space, struct qr_va_range range)
+qr_space_populate_mapped(struct qr_space *space, struct qr_va_range range,
+                         enum qr_populate_failure failure)
 {
     enum qr_fault_outcome outcome = QR_FAULT_HANDLED;
     struct qr_va_range piece;
     unsigned access;
 
-    while (outcome == QR_FAULT_HANDLED && range.start.v < range.end.v &&
-           populate_piece(space, range, &piece, &access)) {
+    while (range.start.v < range.end.v && populate_piece(space, range, &piece, &access)) {
+        outcome = QR_FAULT_HANDLED;
+        if (access == 0) {
+            range.start = piece.end;
+            continue;
+        }
         for (uintptr_t at = piece.start.v; at < piece.end.v && outcome == QR_FAULT_HANDLED;
              at += QR_PAGE_SIZE)
             outcome = populate_page(space, qr_va_of(at), access);
         range.start = piece.end;
+        if (outcome == QR_FAULT_NO_MEMORY ||
+            (outcome != QR_FAULT_HANDLED && failure == QR_POPULATE_STOP))
+            break;
     }
     /* As mlock(2) has it: what cannot be there is no memory, what might be later is EAGAIN. */
     if (outcome == QR_FAULT_HANDLED)

@@ -10,7 +10,7 @@
  * (invariants 6); the gap below is kept by growth here as by placement
  * (invariants 17), and the floor of the user half holds for growth too
  * (invariants 18).  A region without rights may lie in the gap: it is somebody's
- * own guard.
+ * own guard; and so may one that grows down, as in Linux: the lower half of a stack.
  */
 #include "fault.h"
 
@@ -20,7 +20,8 @@ grow_gap_is_free(const struct qr_region *stack, uintptr_t start)
     const struct qr_region *below = qr_region_previous(stack);
     size_t guard = qr_vm_guard_bytes(stack->space->vm);
 
-    if (below == NULL || (below->prot & QR_PROT_RWX) == 0)
+    if (below == NULL || (below->prot & QR_PROT_RWX) == 0 ||
+        (below->flags & QR_REGION_GROWS_DOWN) != 0)
         return true;
     return start - below->end.v >= guard;
 }
@@ -34,7 +35,7 @@ grow_is_allowed(const struct qr_region *stack, uintptr_t start)
 
     if (start < space->layout.user_start.v || !grow_gap_is_free(stack, start))
         return false;
-    if ((stack->prot & QR_PROT_RWX) == 0 || (stack->object != NULL && stack->object_page < pages))
+    if (stack->object != NULL && stack->object_page < pages)
         return false;
     if (stack->end.v - start > space->limits.stack)
         return false;
@@ -71,7 +72,8 @@ qr_fault_find_region(struct fault_ctx *ctx)
         ctx->region = region;
         return FAULT_NEXT;
     }
-    if ((region->flags & QR_REGION_GROWS_DOWN) == 0)
+    /* A stack grows for its user and for a debugger; nobody else's look below it means growth. */
+    if ((region->flags & QR_REGION_GROWS_DOWN) == 0 || (ctx->probe && !ctx->force))
         return fault_end(ctx, QR_FAULT_NO_REGION);
     return fault_grow_stack(ctx, region);
 }

@@ -35,8 +35,9 @@ region_fixed_name(const struct qr_region *region)
 {
     if ((region->flags & QR_REGION_VDSO) != 0)
         return "[vdso]";
-    if ((region->flags & QR_REGION_HEAP) != 0)
-        return "[heap]";
+    if (region->object == NULL && region->start.v < region->space->brk_end.v &&
+        region->end.v > region->space->brk_start.v)
+        return "[heap]"; /* whoever mapped it, as in Linux */
     if ((region->flags & QR_REGION_STACK) != 0)
         return "[stack]";
     if (region->file == NULL && region->object != NULL && qr_object_is_memory(region->object))
@@ -247,9 +248,9 @@ write_flags(struct qr_writer *writer, const struct qr_region *region)
     qr_writer_printf(
         writer, "VmFlags: %s%s%s%s%s%s%s%s", (region->prot & QR_PROT_READ) != 0 ? "rd " : "",
         (region->prot & QR_PROT_WRITE) != 0 ? "wr " : "",
-        (region->prot & QR_PROT_EXEC) != 0 ? "ex " : "", shared ? "sh " : "",
+        (region->prot & QR_PROT_EXEC) != 0 ? "ex " : "", shared && may_write ? "sh " : "",
         (region->max_prot & QR_PROT_READ) != 0 ? "mr " : "", may_write ? "mw " : "",
-        (region->max_prot & QR_PROT_EXEC) != 0 ? "me " : "", shared && may_write ? "ms " : "");
+        (region->max_prot & QR_PROT_EXEC) != 0 ? "me " : "", shared ? "ms " : "");
     for (size_t i = 0; i < QR_ARRAY_COUNT(flag_names); i++) {
         if ((region->flags & flag_names[i].bit) != 0)
             qr_writer_printf(writer, "%s ", flag_names[i].name);

@@ -132,6 +132,10 @@ advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
         status = qr_hugetlb_whole_pages(region, &piece);
     if (status != QR_OK)
         return status;
+    /* Only private memory is ever merged; elsewhere the advice means nothing. */
+    if (advise->advice == QR_ADVICE_MERGEABLE &&
+        (qr_region_is_shared(region) || (region->flags & QR_REGION_DEVICE) != 0))
+        return QR_OK;
     if (advice_is_flag(advise->advice, &flags))
         return advise_flags(change, region, piece, flags);
     switch (advise->advice) {

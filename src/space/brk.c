@@ -41,9 +41,14 @@ brk_grow(struct qr_change *change, struct qr_va_range grown)
     return true;
 }
 
+/* As in Linux, a heap of which the program itself has unmapped this end stays as long as it was. */
 static bool
 brk_shrink(struct qr_change *change, struct qr_va_range dropped)
 {
+    const struct qr_region *region = qr_space_find(change->space, dropped.start);
+
+    if (region == NULL || region->start.v >= dropped.end.v)
+        return false;
     if (qr_unmap_prepare(change, dropped) != QR_OK)
         return false;
     qr_unmap_commit(change, dropped);
@@ -86,6 +91,6 @@ qr_space_brk(struct qr_space *space, qr_va new_end)
     qr_rw_write_unlock(&space->lock);
     qr_change_end(&change);
     if (moved && populate && grown.end.v != 0)
-        (void)!qr_space_populate_mapped(space, grown);
+        (void)!qr_space_populate_mapped(space, grown, QR_POPULATE_STOP);
     return now;
 }

@@ -22,16 +22,16 @@ lock_piece(struct qr_change *change, struct qr_region *region, struct qr_va_rang
     return qr_change_attributes(change, region, piece, attributes);
 }
 
-/* Pages of @range in regions that are not locked yet.  S. */
+/* Pages of @range that are not locked yet; as in Linux, holes count.  S. */
 static size_t
 lock_new_pages(const struct qr_space *space, struct qr_va_range range)
 {
-    size_t pages = 0;
+    size_t pages = qr_va_range_pages(range);
 
     for (const struct qr_region *region = qr_space_find(space, range.start);
          region != NULL && region->start.v < range.end.v; region = qr_region_next(region)) {
-        if ((region->flags & QR_REGION_LOCKED) == 0)
-            pages += qr_va_range_pages(qr_region_clip(region, range));
+        if ((region->flags & QR_REGION_LOCKED) != 0)
+            pages -= qr_va_range_pages(qr_region_clip(region, range));
     }
     return pages;
 }
@@ -61,7 +61,7 @@ qr_space_lock_pages(struct qr_space *space, qr_va start, size_t bytes, enum qr_l
     qr_rw_write_unlock(&space->lock);
     qr_change_end(&change);
     if (status == QR_OK && mode == QR_LOCK_NOW)
-        status = qr_space_populate_mapped(space, range);
+        status = qr_space_populate_mapped(space, range, QR_POPULATE_STOP);
     return status;
 }
 
@@ -87,6 +87,6 @@ qr_space_lock_all(struct qr_space *space, enum qr_lock_mode current, enum qr_loc
     qr_rw_write_unlock(&space->lock);
     qr_change_end(&change);
     if (status == QR_OK && current == QR_LOCK_NOW)
-        (void)!qr_space_populate_mapped(space, all);
+        (void)!qr_space_populate_mapped(space, all, QR_POPULATE_NEXT_REGION);
     return status;
 }

@@ -294,7 +294,7 @@ map_locked(struct qr_change *change, const struct qr_map_request *request, struc
     if (!map_promise(space, request, like, bytes))
         return QR_ERR_NO_MEMORY;
     like->end = qr_va_of(like->start.v + bytes);
-    if ((like->flags & (QR_REGION_LOCKED | QR_REGION_DEVICE | QR_REGION_HUGETLB)) == 0)
+    if ((like->flags & (QR_REGION_DEVICE | QR_REGION_HUGETLB)) == 0)
         like->flags |= space->default_lock_flags;
     space->maps_hugetlb |= qr_region_is_hugetlb(like);
 
@@ -345,7 +345,7 @@ qr_space_map(struct qr_space *space, const struct qr_map_request *request, qr_va
     if (status != QR_OK)
         return status;
     if (MAP_AT_ONCE || (request->flags & QR_MAP_POPULATE) != 0 || qr_region_wants_pages(like.flags))
-        (void)!qr_space_populate_mapped(space, qr_region_range(&like));
+        (void)!qr_space_populate_mapped(space, qr_region_range(&like), QR_POPULATE_STOP);
     *out_va = like.start;
     return QR_OK;
 }

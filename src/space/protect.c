@@ -16,7 +16,8 @@
 
 struct protect {
     unsigned prot;
-    int pkey; /* negative: each region keeps its own */
+    int pkey;      /* negative: each region keeps its own */
+    bool populate; /* what was locked becomes writable */
     struct qr_tlb_batch *batch;
 };
 
@@ -120,8 +121,36 @@ protect_piece(struct qr_change *change, struct qr_region *region, struct qr_va_r
         qr_hugetlb_protect(region, piece, attributes, protect->batch);
     else if (entries)
         protect_entries(region, piece, attributes, protect->batch);
+    if ((attributes.prot & ~region->prot & QR_PROT_WRITE) != 0 &&
+        qr_region_wants_pages(region->flags) && !qr_region_is_shared(region))
+        protect->populate = true;
     (void)qr_region_change(change, region, piece, attributes);
     return QR_OK;
+}
+
+/*
+ * Locked private pages that may be written now become copies at once, as in Linux: a page of
+ * zeroes, or a file's, is not what was locked.
+ */
+static void
+protect_populate(struct qr_space *space, struct qr_va_range range)
+{
+    while (range.start.v < range.end.v) {
+        struct qr_va_range piece = {range.end, range.end};
+
+        qr_rw_read_lock(&space->lock);
+        const struct qr_region *region = qr_space_find(space, range.start);
+        bool found = region != NULL && region->start.v < range.end.v;
+        bool wanted = found && qr_region_wants_pages(region->flags) &&
+                      !qr_region_is_shared(region) && (region->prot & QR_PROT_WRITE) != 0;
+
+        if (found)
+            piece = qr_region_clip(region, range);
+        qr_rw_read_unlock(&space->lock);
+        if (wanted)
+            (void)!qr_space_populate_mapped(space, piece, QR_POPULATE_STOP);
+        range.start = piece.end;
+    }
 }
 
 enum qr_status
@@ -147,5 +176,7 @@ qr_space_protect(struct qr_space *space, qr_va start, size_t bytes, unsigned pro
     qr_tlb_batch_finish(&batch);
     qr_rw_write_unlock(&space->lock);
     qr_change_end(&change);
+    if (protect.populate)
+        protect_populate(space, range);
     return status;
 }

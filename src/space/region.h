@@ -539,12 +539,16 @@ unsigned qr_lock_flags(enum qr_lock_mode mode);
 
 /* ---- Supplied by the fault layer ------------------------------------------ */
 
+/* What a page that cannot be there ends: everything, or only the populating of its region. */
+enum qr_populate_failure { QR_POPULATE_STOP, QR_POPULATE_NEXT_REGION };
+
 /*
  * Fault in what a locked or populated mapping wants: writable private pages as
  * by a write, all others as by a read.  Takes the space's lock for reading.
  */
 QR_MUST_USE enum qr_status qr_space_populate_mapped(struct qr_space *space,
-                                                    struct qr_va_range range);
+                                                    struct qr_va_range range,
+                                                    enum qr_populate_failure failure);
 
 extern const struct qr_mapping_ops qr_region_mapping_ops;
 

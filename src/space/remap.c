@@ -306,13 +306,13 @@ remap_shrink(struct remap *remap)
 static enum qr_status
 remap_fixed(struct remap *remap, const struct qr_region *region)
 {
+    const qr_va floor = remap->change.space->layout.user_start;
     struct qr_va_range target;
     struct qr_va_range kept = remap->old;
     enum qr_status status = QR_OK;
 
     if (!qr_va_range_make(remap->new_start.v, remap->new_bytes, region->space->layout.user_end.v,
-                          &target) ||
-        target.start.v < region->space->layout.user_start.v)
+                          &target))
         return QR_ERR_RANGE;
     if (remap->old.end.v > target.start.v && target.end.v > remap->old.start.v)
         return QR_ERR_RANGE;
@@ -338,7 +338,41 @@ remap_fixed(struct remap *remap, const struct qr_region *region)
     qr_unmap_commit(&remap->change, target);
     if (dropped.start.v < dropped.end.v)
         qr_unmap_commit(&remap->change, dropped);
-    return remap_move(remap);
+    /* In Linux, too, this is found out so late. */
+    return target.start.v < floor.v ? QR_ERR_RANGE : remap_move(remap);
+}
+
+/*
+ * Pages of several regions, with holes between them: each region's part moves by itself and
+ * keeps its distance from the first.  As in Linux since 6.17, what was moved stays moved where
+ * a later part fails.
+ */
+static enum qr_status
+remap_fixed_each(struct remap *remap)
+{
+    const struct qr_va_range whole = remap->old;
+    const qr_va target = remap->new_start;
+    const size_t bytes = remap->new_bytes;
+    struct qr_region *region = remap_region(remap);
+    enum qr_status status = QR_OK;
+
+    if (whole.end.v > target.v && target.v + bytes > whole.start.v)
+        return QR_ERR_RANGE;
+    for (struct qr_va_range rest = whole; status == QR_OK && rest.start.v < rest.end.v &&
+                                          region != NULL && region->start.v < rest.end.v;) {
+        struct qr_va_range piece = qr_region_clip(region, rest);
+
+        remap->old = piece;
+        remap->new_start = qr_va_of(target.v + (piece.start.v - whole.start.v));
+        remap->new_bytes = qr_va_range_bytes(piece);
+        status = remap_fixed(remap, region);
+        rest.start = piece.end;
+        region = qr_space_find(remap->change.space, rest.start);
+    }
+    remap->old = whole;
+    remap->new_start = target;
+    remap->new_bytes = bytes;
+    return status;
 }
 
 static enum qr_status
@@ -379,7 +413,9 @@ remap_locked(struct remap *remap)
     if (qr_region_is_hugetlb(region) && !remap_check_hugetlb(remap, region))
         return QR_ERR_INVALID;
     if ((remap->flags & QR_REMAP_FIXED) != 0)
-        return remap_fixed(remap, region);
+        return remap->old.end.v > region->end.v && qr_va_range_bytes(remap->old) == remap->new_bytes
+                   ? remap_fixed_each(remap)
+                   : remap_fixed(remap, region);
     if ((remap->flags & QR_REMAP_DONT_UNMAP) != 0)
         return remap_dont_unmap(remap, region);
     if (qr_va_range_bytes(remap->old) >= remap->new_bytes)
@@ -443,7 +479,10 @@ qr_space_remap(struct qr_space *space, const struct qr_remap_request *request, q
         return status;
     if (populate && remap.new_bytes > qr_va_range_bytes(remap.old))
         (void)!qr_space_populate_mapped(
-            space, qr_range_of(remap.new_start.v, remap.new_start.v + remap.new_bytes));
+            space,
+            qr_range_of(remap.new_start.v + qr_va_range_bytes(remap.old),
+                        remap.new_start.v + remap.new_bytes),
+            QR_POPULATE_STOP);
     *out_va = remap.new_start;
     return QR_OK;
 }

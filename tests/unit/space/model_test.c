@@ -544,6 +544,34 @@ remap_there(struct model *m, struct remap_args a)
     return QR_OK;
 }
 
+/* Pages of several regions keep their distances. */
+static enum qr_status
+remap_each(struct model *m, struct remap_args a)
+{
+    struct process *p = m->now;
+
+    if (a.from + a.old > a.to && a.to + a.new > a.from)
+        return QR_ERR_RANGE;
+    for (size_t done = 0, piece; done < a.old; done += piece) {
+        struct remap_args part = {a.from + done, 0, a.to + done, 0, a.dont_unmap};
+
+        piece = 1;
+        if (!p->pages[part.from].mapped)
+            continue;
+        piece = run_of(p, part.from) < a.old - done ? run_of(p, part.from) : a.old - done;
+        part.old = part.new = piece;
+        if (remap_there(m, part) != QR_OK)
+            TEST_FAIL("step %u: the model cannot move a part", m->step);
+    }
+    return QR_OK;
+}
+
+static bool
+remap_is_multiple(const struct process *p, struct remap_args a)
+{
+    return a.old == a.new && p->pages[a.from].mapped &&a.old > run_of(p, a.from);
+}
+
 static void
 step_remap(struct model *m)
 {
@@ -571,7 +599,12 @@ step_remap(struct model *m)
         m->target[1] = a.to + a.new;
         m->target[2] = a.from + (a.old < a.new ? a.old : a.new);
         m->target[3] = a.from + a.old;
-        want = remap_there(m, a);
+        if (remap_is_multiple(m->now, a)) {
+            dont_refuse(m); /* what was moved before that stays moved */
+            want = remap_each(m, a);
+        } else {
+            want = remap_there(m, a);
+        }
     } else {
         a.to = a.from;
         want = remap_here(m, a.from, a.old, a.new);
