@@ -426,6 +426,12 @@ file_size(const struct file *file)
     return S_ISTYPE(file->inode->mode, S_IFREG) ? atomic_load(&file->inode->size) : 0;
 }
 
+bool
+file_is_regular(const struct file *file)
+{
+    return S_ISTYPE(file->inode->mode, S_IFREG);
+}
+
 enum { PROT_WRITE = 2 };
 
 int64_t

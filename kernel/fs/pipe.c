@@ -269,13 +269,12 @@ ring_take(struct pipe *pipe, struct io *io)
     while (pipe_slots_used(pipe) > 0 && io->left > 0) {
         const struct pipe_slot *slot = pipe_slot_at(pipe, 0);
         uint32_t want = slot->length < io->left ? slot->length : (uint32_t)io->left;
-        size_t done = frame_put_io(slot->frame, slot->offset, want, io);
 
-        pipe_consume(pipe, (uint32_t)done);
-        total += done;
-        if (done < want) {
-            break;
+        if (frame_put_io(slot->frame, slot->offset, want, io) < want) {
+            break; /* what was not moved whole stays, as in Linux */
         }
+        pipe_consume(pipe, want);
+        total += want;
     }
     return total;
 }
@@ -292,7 +291,7 @@ page_take(struct pipe *pipe)
     return frame;
 }
 
-/* Copy up to @limit bytes into @frame at @offset. */
+/* Copy up to @limit bytes into @frame at @offset; all that fit or, as in Linux, none. */
 static size_t
 page_fill(struct qr_frame *frame, uint32_t offset, size_t limit, struct io *io)
 {
@@ -301,7 +300,7 @@ page_fill(struct qr_frame *frame, uint32_t offset, size_t limit, struct io *io)
     size_t done = io_take(io, window + offset, want);
 
     qr_port_window_close(window);
-    return done;
+    return done < want ? 0 : done;
 }
 
 /* Go on in the last page, if a write began it and there is room. @return whether it could */
@@ -353,7 +352,7 @@ ring_put(struct pipe *pipe, struct io *io, size_t limit, int64_t *out_error)
         }
         total += done;
         if (done == 0) {
-            *out_error = -EFAULT; /* a short copy shows as no progress in the next turn */
+            *out_error = -EFAULT;
         }
     }
     return total;

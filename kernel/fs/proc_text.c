@@ -255,7 +255,7 @@ dump_memory(struct mm *mm, uint64_t start, uint64_t end, struct qr_writer *write
     }
     while (start < end) {
         size_t want = end - start < DUMP_CHUNK ? (size_t)(end - start) : DUMP_CHUNK;
-        size_t got = mm_access(mm, start, chunk, want, MM_READ);
+        size_t got = mm_access(mm, start, chunk, want, MM_FORCE_READ);
 
         writer->emit(writer, chunk, got);
         start += got;
@@ -355,7 +355,7 @@ proc_seek_wide(struct file *file, int64_t offset, int whence)
 static int64_t
 mem_transfer(struct mm *mm, struct io *io, uint64_t *position, char *page, bool write)
 {
-    size_t total = 0;
+    size_t total = 0, asked = io->left;
 
     while (io->left > 0) {
         size_t want = FS_PAGE_BYTES - *position % FS_PAGE_BYTES;
@@ -377,7 +377,7 @@ mem_transfer(struct mm *mm, struct io *io, uint64_t *position, char *page, bool 
             break;
         }
     }
-    return total > 0 ? (int64_t)total : io->left > 0 ? -EIO : 0;
+    return total > 0 ? (int64_t)total : asked > 0 ? -EIO : 0;
 }
 
 static int64_t

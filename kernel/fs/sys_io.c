@@ -67,6 +67,15 @@ transfer(struct file *file, enum direction direction, struct io *io)
     return result;
 }
 
+/* As Linux's access_ok: also of a buffer that nothing will be copied to. */
+static inline bool
+is_user_range(uint64_t address, size_t bytes)
+{
+    uint64_t limit = mm_user_limit();
+
+    return bytes <= limit && address <= limit - bytes;
+}
+
 static int64_t
 rw_call(const struct syscall_args *args, enum direction direction)
 {
@@ -78,8 +87,8 @@ rw_call(const struct syscall_args *args, enum direction direction)
     if (result != 0) {
         return result;
     }
-    if ((intptr_t)bytes < 0) {
-        result = -EFAULT; /* no buffer is that long */
+    if (!is_user_range(args->arg[1], bytes)) {
+        result = -EFAULT;
     } else {
         io_init_user(&io, args->arg[1], bytes < RW_LIMIT ? bytes : RW_LIMIT);
         result = transfer(file, direction, &io);
@@ -118,7 +127,7 @@ prw_call(const struct syscall_args *args, enum direction direction)
     }
     if (file->mode & FILE_STREAM) {
         result = -ESPIPE;
-    } else if ((intptr_t)bytes < 0) {
+    } else if (!is_user_range(args->arg[1], bytes)) {
         result = -EFAULT;
     } else {
         io_init_user(&io, args->arg[1], bytes < RW_LIMIT ? bytes : RW_LIMIT);
@@ -175,6 +184,8 @@ vector_read(struct vector *vector, uint64_t user, uint64_t count)
     for (size_t i = 0; error == 0 && i < count; i++) {
         if ((intptr_t)vector->pieces[i].length < 0) {
             error = -EINVAL;
+        } else if (!is_user_range(vector->pieces[i].base, vector->pieces[i].length)) {
+            error = -EFAULT;
         } else if (vector->pieces[i].length > RW_LIMIT - vector->total) {
             vector->pieces[i].length = RW_LIMIT - vector->total;
         }
@@ -344,9 +355,13 @@ sys_truncate(const struct syscall_args *args)
 int64_t
 sys_ftruncate(const struct syscall_args *args)
 {
-    struct file *file = file_get((int32_t)args->arg[0]);
+    struct file *file;
     int64_t error;
 
+    if ((int64_t)args->arg[1] < 0) {
+        return -EINVAL;
+    }
+    file = file_get((int32_t)args->arg[0]);
     if (file == NULL) {
         return -EBADF;
     }
@@ -362,9 +377,19 @@ sys_ftruncate(const struct syscall_args *args)
     return error;
 }
 
+/* As fallocate(2) has them; whether a file system can do it is its own matter. */
+enum {
+    FALLOC_KEEP_SIZE = 1,
+    FALLOC_PUNCH_HOLE = 2,
+    FALLOC_ZERO_RANGE = 0x10,
+    FALLOC_BOTH = FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE,
+    FALLOC_KNOWN = 0x7b, /* and COLLAPSE_RANGE, INSERT_RANGE, UNSHARE_RANGE */
+};
+
 int64_t
 sys_fallocate(const struct syscall_args *args)
 {
+    uint32_t mode = (uint32_t)args->arg[1];
     int64_t offset = (int64_t)args->arg[2], length = (int64_t)args->arg[3], end;
     struct file *file = file_get((int32_t)args->arg[0]);
     int64_t error;
@@ -374,6 +399,9 @@ sys_fallocate(const struct syscall_args *args)
     }
     if (offset < 0 || length <= 0) {
         error = -EINVAL;
+    } else if ((mode & ~(uint32_t)FALLOC_KNOWN) || (mode & FALLOC_BOTH) == FALLOC_BOTH ||
+               (mode & (FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE)) == FALLOC_PUNCH_HOLE) {
+        error = -EOPNOTSUPP;
     } else if (!(file->mode & FILE_WRITE)) {
         error = -EBADF;
     } else if (__builtin_add_overflow(offset, length, &end)) {
@@ -383,11 +411,10 @@ sys_fallocate(const struct syscall_args *args)
                 : S_ISTYPE(file->inode->mode, S_IFDIR) ? -EISDIR
                                                        : -ENODEV;
     } else {
-        error = size_check(file->inode, (uint64_t)end);
+        error = mode != 0 ? 0 : size_check(file->inode, (uint64_t)end);
     }
     if (error == 0) {
-        error =
-            file->ops->allocate(file, (uint32_t)args->arg[1], (uint64_t)offset, (uint64_t)length);
+        error = file->ops->allocate(file, mode, (uint64_t)offset, (uint64_t)length);
     }
     file_put(file);
     return error;

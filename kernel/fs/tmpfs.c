@@ -334,18 +334,19 @@ hole_punch(struct inode *inode, uint64_t start, uint64_t end)
     if (inode->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) {
         return -EPERM;
     }
-    if (end > size) {
-        end = size;
-    }
-    if (start >= end || inode->object == NULL) {
+    if (start >= size || start >= end || inode->object == NULL) {
         return 0;
     }
+    /* Whole pages are those that the caller names whole, beyond the size or not. */
+    uint64_t pages = (size + FS_PAGE_BYTES - 1) / FS_PAGE_BYTES;
     uint64_t first = (start + FS_PAGE_BYTES - 1) / FS_PAGE_BYTES;
-    uint64_t last = end == size ? (end + FS_PAGE_BYTES - 1) / FS_PAGE_BYTES : end / FS_PAGE_BYTES;
+    uint64_t last = end / FS_PAGE_BYTES < pages ? end / FS_PAGE_BYTES : pages;
+    end = end < size ? end : size;
     if (first > last) { /* within one page */
         return zero_bytes(inode, start, end);
     }
-    int64_t error = zero_bytes(inode, start, first * FS_PAGE_BYTES);
+    uint64_t edge = first * FS_PAGE_BYTES < end ? first * FS_PAGE_BYTES : end;
+    int64_t error = zero_bytes(inode, start, edge);
     if (error == 0 && end > last * FS_PAGE_BYTES) {
         error = zero_bytes(inode, last * FS_PAGE_BYTES, end);
     }
@@ -417,10 +418,7 @@ tmpfs_allocate(struct file *file, uint32_t mode, uint64_t offset, uint64_t lengt
     struct inode *inode = file->inode;
 
     if (mode & ~(uint32_t)(FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE)) {
-        return -EOPNOTSUPP;
-    }
-    if ((mode & FALLOC_PUNCH_HOLE) && (mode != (FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE))) {
-        return -EOPNOTSUPP;
+        return -EOPNOTSUPP; /* Linux's tmpfs cannot zero a range either */
     }
     qr_mutex_lock(&inode->lock);
     int64_t result = allocate_locked(inode, mode, offset, length);

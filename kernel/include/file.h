@@ -141,6 +141,9 @@ int64_t file_read_at(struct file *file, void *buffer, size_t n, uint64_t offset)
 /** Write kernel memory to @file at @offset. @return bytes or -errno. */
 int64_t file_write_at(struct file *file, const void *buffer, size_t n, uint64_t offset);
 
+/** Is it a regular file, whose offsets have an end? */
+bool file_is_regular(const struct file *file);
+
 /** Size in bytes of a regular file; 0 for others. */
 uint64_t file_size(const struct file *file);
 
