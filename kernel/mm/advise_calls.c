@@ -148,6 +148,22 @@ sys_process_madvise(const struct syscall_args *args)
 
 /* ---- looking and syncing ------------------------------------------------------------------------ */
 
+/* How many of @pages pages from @start on lie in its region: the vector is filled by regions. */
+static size_t
+mapped_pages(uint64_t start, uint64_t pages)
+{
+    struct qr_space *space = current_space();
+    const struct qr_region *region;
+    size_t found = 0;
+
+    qr_rw_read_lock(&space->lock);
+    region = qr_space_find(space, qr_va_of(start));
+    if (region != NULL && region->start.v <= start)
+        found = (size_t)((region->end.v - start) >> QR_PAGE_SHIFT);
+    qr_rw_read_unlock(&space->lock);
+    return found < pages ? found : (size_t)pages;
+}
+
 int64_t
 sys_mincore(const struct syscall_args *args)
 {
@@ -160,10 +176,15 @@ sys_mincore(const struct syscall_args *args)
         return -ENOMEM;
     if (!round_length(&length))
         return -ENOMEM;
+    if (!is_in_user_half(out, length >> QR_PAGE_SHIFT))
+        return -EFAULT;
     for (uint64_t pages = length >> QR_PAGE_SHIFT; pages > 0;) {
-        size_t now = pages < sizeof(present) ? (size_t)pages : sizeof(present);
-        enum qr_status status = qr_space_resident(current_space(), qr_va_of(start), now, present);
+        size_t now = mapped_pages(start, pages < sizeof(present) ? pages : sizeof(present));
+        enum qr_status status;
 
+        if (now == 0)
+            return -ENOMEM;
+        status = qr_space_resident(current_space(), qr_va_of(start), now, present);
         if (status != QR_OK)
             return mapped_error_of(status);
         if (user_write(out, present, now) != 0)

@@ -108,6 +108,8 @@ map_flags(struct qr_map_request *request, uint32_t flags)
         request->flags |= QR_MAP_LOW;
     if (flags & MAP_GROWSDOWN)
         request->region_flags |= QR_REGION_GROWS_DOWN;
+    if (flags & MAP_STACK) /* since Linux 6.7 */
+        request->region_flags |= QR_REGION_NO_HUGE;
     if (flags & MAP_NORESERVE)
         request->region_flags |= QR_REGION_NO_RESERVE;
     if (flags & MAP_LOCKED)
@@ -148,17 +150,23 @@ file_bytes_limit(void)
     return sizeof(uintptr_t) < sizeof(uint64_t) ? pages : INT64_MAX;
 }
 
-/* What @file gives to the mapping; @length is whole pages. */
+static int64_t
+map_check_offset(const struct file *file, uint64_t offset, uint64_t length)
+{
+    uint64_t limit = file_bytes_limit();
+
+    return file_is_regular(file) && (offset > limit || length > limit - offset) ? -EOVERFLOW : 0;
+}
+
+/* What @file gives to the mapping. */
 static int64_t
 map_file(struct qr_map_request *request, struct file *file, uint64_t prot, uint32_t flags,
-         uint64_t offset, uint64_t length)
+         uint64_t offset)
 {
     bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
     struct file_mapping mapping = {0};
     int64_t error;
 
-    if (offset > file_bytes_limit() || length > file_bytes_limit() - offset)
-        return -EOVERFLOW;
     error = file_mmap_object(file, (uint32_t)prot, shared, &mapping);
     if (error != 0)
         return error;
@@ -206,6 +214,40 @@ map_hugetlb(struct qr_map_request *request, const struct qr_hugetlb_pool *pool, 
         request->flags |= QR_MAP_POPULATE;
 }
 
+/* FIXED_NOREPLACE is refused before anything is asked about the file. */
+static bool
+map_is_taken(uint64_t address, uint64_t length)
+{
+    struct qr_space *space = current_space();
+    const struct qr_region *region;
+    bool taken;
+
+    qr_rw_read_lock(&space->lock);
+    region = qr_space_find(space, qr_va_of(address));
+    taken = region != NULL && region->start.v < address + length;
+    qr_rw_read_unlock(&space->lock);
+    return taken;
+}
+
+/* So are locked pages beyond the limit; it is qr_space_map() that decides. */
+static int64_t
+map_check_lock(uint32_t flags, uint64_t length)
+{
+    struct qr_space *space = current_space();
+    uint64_t limit = process_limit(RLIMIT_MEMLOCK);
+    bool refused;
+
+    if (process_has_capability(CAP_IPC_LOCK))
+        return 0;
+    if ((flags & MAP_LOCKED) && limit == 0)
+        return -EPERM;
+    qr_rw_read_lock(&space->lock);
+    refused = ((flags & MAP_LOCKED) || (space->default_lock_flags & QR_REGION_LOCKED)) &&
+              length + ((uint64_t)space->counts.locked_pages << QR_PAGE_SHIFT) > limit;
+    qr_rw_read_unlock(&space->lock);
+    return refused ? -EAGAIN : 0;
+}
+
 /* @file: NULL for anonymous memory. */
 static int64_t
 map(const struct syscall_args *args, struct file *file, uint64_t length)
@@ -217,8 +259,12 @@ map(const struct syscall_args *args, struct file *file, uint64_t length)
     qr_va va;
 
     error = map_check_place(address, &length, flags);
-    if (error == 0 && (flags & MAP_LOCKED) && !may_lock())
-        error = -EPERM;
+    if (error == 0 && (flags & MAP_FIXED_NOREPLACE) && map_is_taken(address, length))
+        error = -EEXIST;
+    if (error == 0)
+        error = map_check_lock(flags, length);
+    if (error == 0 && file != NULL)
+        error = map_check_offset(file, args->arg[5], length);
     if (error == 0)
         error = map_check_type(flags);
     if (error != 0)
@@ -231,7 +277,7 @@ map(const struct syscall_args *args, struct file *file, uint64_t length)
     if (file != NULL && hugetlb_pool_of_file(file) != NULL)
         map_hugetlb(&request, hugetlb_pool_of_file(file), flags);
     if (file != NULL)
-        error = map_file(&request, file, prot, flags, args->arg[5], length);
+        error = map_file(&request, file, prot, flags, args->arg[5]);
     if (error == 0)
         error = mapped_error_of(qr_space_map(current_space(), &request, &va));
     if (request.object != NULL)
@@ -377,6 +423,21 @@ sys_brk(const struct syscall_args *args)
 
 /* ---- mremap ---------------------------------------------------------------------------- */
 
+/* By one region. */
+static bool
+is_mapped(uint64_t address, uint64_t length)
+{
+    struct qr_space *space = current_space();
+    const struct qr_region *region;
+    bool mapped;
+
+    qr_rw_read_lock(&space->lock);
+    region = qr_space_find(space, qr_va_of(address));
+    mapped = region != NULL && region->start.v <= address && region->end.v - address >= length;
+    qr_rw_read_unlock(&space->lock);
+    return mapped;
+}
+
 int64_t
 sys_mremap(const struct syscall_args *args)
 {
@@ -390,13 +451,13 @@ sys_mremap(const struct syscall_args *args)
         return -EINVAL;
     if ((flags & 2) && !(flags & 1))
         return -EINVAL;
-    if ((flags & 4) && (!(flags & 1) || old_length != new_length))
-        return -EINVAL;
     if (old & QR_PAGE_MASK)
         return -EINVAL;
     (void)round_length(&old_length);
     (void)round_length(&new_length);
-    if (new_length == 0)
+    if (new_length == 0 || new_length > mm_user_limit())
+        return -EINVAL;
+    if ((flags & 4) && (!(flags & 1) || old_length != new_length))
         return -EINVAL;
     if (flags & (2 | 4)) {
         if (target & QR_PAGE_MASK)
@@ -406,6 +467,10 @@ sys_mremap(const struct syscall_args *args)
         if (old + old_length > target && target + new_length > old)
             return -EINVAL;
     }
+    if (!is_in_user_half(old, old_length)) /* too much to unmap, or to move */
+        return old_length > new_length && is_mapped(old, flags & 2 ? new_length : QR_PAGE_SIZE)
+                   ? -EINVAL
+                   : -EFAULT;
     request.old_start = qr_va_of(old);
     request.old_bytes = old_length;
     request.new_bytes = new_length;
@@ -414,6 +479,8 @@ sys_mremap(const struct syscall_args *args)
                     (flags & 2 ? (unsigned)QR_REMAP_FIXED : 0) |
                     (flags & 4 ? (unsigned)QR_REMAP_DONT_UNMAP : 0);
     status = qr_space_remap(current_space(), &request, &va);
+    if (status == QR_ERR_RANGE && (flags & 2) && target < current_space()->layout.user_start.v)
+        return -EPERM;
     return status == QR_OK ? (int64_t)va.v : error_of(status);
 }
 
@@ -599,6 +666,8 @@ process_vm(const struct syscall_args *args, bool write)
     if (args->arg[5] != 0)
         return -EINVAL;
     result = read_pieces(args->arg[1], args->arg[2], &local);
+    for (uint64_t i = 0; result == 0 && i < args->arg[2]; i++)
+        result = is_in_user_half(local[i].base, local[i].length) ? 0 : -EFAULT;
     if (result == 0)
         result = read_pieces(args->arg[3], args->arg[4], &remote);
     if (result == 0 && args->arg[2] != 0 && args->arg[4] != 0) {

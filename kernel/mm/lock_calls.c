@@ -24,8 +24,11 @@ lock_range(uint64_t start, uint64_t length, enum qr_lock_mode mode)
     (void)round_length(&length);
     if (length == 0)
         return 0;
-    if (range_wraps(start, length))
-        return -EINVAL;
+    if (range_wraps(start, length)) /* the limit comes first */
+        return mode != QR_UNLOCK && length > process_limit(RLIMIT_MEMLOCK) &&
+                       !process_has_capability(CAP_IPC_LOCK)
+                   ? -ENOMEM
+                   : -EINVAL;
     status = qr_space_lock_pages(current_space(), qr_va_of(start), length, mode);
     return status == QR_ERR_RANGE || status == QR_ERR_FAULT ? -ENOMEM : error_of(status);
 }
