@@ -88,6 +88,15 @@ bench-frames: setup
 	@bench/frames-scale
 	@bench/frames-colour
 
+# Random memory calls on this machine's Linux and on the reference kernel.
+.PHONY: differential
+
+CALLS ?= 1000000
+SEED ?= 1
+
+differential: setup-run kernel
+	@tests/differential/run --arch $(ARCH) --calls $(CALLS) --seed $(SEED)
+
 SECONDS ?= 3600
 
 soak: setup-run

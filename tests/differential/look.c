@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reports of memory, page by page and then joined again where neighbours agree, so that
+ * how a kernel splits and merges its regions does not show.
+ *
+ *   probe     contents by user loads (a hash), or the fault
+ *   resident  mincore          maps   /proc/self/maps         flags  VmFlags of smaps
+ *   pagemap   which private pages are there: a file's may be mapped ahead of any access; whether
+ *             a frame is shared depends on who looked at it in which way
+ *   files     sizes, blocks and contents of both files
+ *
+ * Whether a fork takes the page of zeroes along is nobody's business: the looks that would see
+ * it are for process 0.
+ */
+#include "differential.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { LOOK_PAGES = ARENA_PAGES + BREAK_PAGES, NOTE_BYTES = 48, TEXT_BYTES = 1 << 18 };
+
+/* What is known of each page, and in which stretch of offsets it lies. */
+struct note {
+    char text[NOTE_BYTES];
+    uint64_t offset;
+};
+
+static struct note notes[LOOK_PAGES];
+static char text[TEXT_BYTES];
+
+static uintptr_t
+page_address(unsigned page)
+{
+    return page < ARENA_PAGES ? ARENA_BASE + page * PAGE_BYTES
+                              : break_start() + (page - ARENA_PAGES) * PAGE_BYTES;
+}
+
+static bool
+note_joins(unsigned page)
+{
+    const struct note *a = &notes[page - 1], *b = &notes[page];
+
+    return page != ARENA_PAGES && strcmp(a->text, b->text) == 0 &&
+           (a->offset == b->offset || a->offset + PAGE_BYTES == b->offset);
+}
+
+static void
+notes_say(void)
+{
+    for (unsigned page = 0, next; page < LOOK_PAGES; page = next) {
+        for (next = page + 1; next < LOOK_PAGES && note_joins(next);)
+            next++;
+        if (notes[page].text[0] == '\0')
+            continue;
+        say(" %c%u", page < ARENA_PAGES ? 'p' : 'b',
+            page < ARENA_PAGES ? page : page - ARENA_PAGES);
+        if (next > page + 1)
+            say("-%u", next - 1 - (page < ARENA_PAGES ? 0 : ARENA_PAGES));
+        say(":%s", notes[page].text);
+        if (notes[page].offset != 0)
+            say("@%lx", (unsigned long)(notes[page].offset / PAGE_BYTES));
+    }
+}
+
+static void
+look_probe(void)
+{
+    for (unsigned page = 0; page < LOOK_PAGES; page++) {
+        uintptr_t address = page_address(page);
+        const volatile uint64_t *words = (void *)address; /* NOLINT(performance-no-int-to-ptr) */
+        struct fault fault = {0};
+        uint64_t hash;
+
+        notes[page] = (struct note){0};
+        if (touch_words(words, PAGE_BYTES / sizeof(uint64_t), &hash, &fault) != 0)
+            snprintf(notes[page].text, NOTE_BYTES, "%lx", (unsigned long)(uint32_t)(hash >> 16));
+        else if (fault.signal != SIGSEGV || fault.code != SEGV_MAPERR)
+            snprintf(notes[page].text, NOTE_BYTES, "!%d/%d%s", fault.signal, fault.code,
+                     fault.address == address ? "" : "?");
+    }
+    notes_say();
+}
+
+static void
+look_resident(void)
+{
+    for (unsigned page = 0; page < LOOK_PAGES; page++) {
+        uint8_t byte = 0;
+        long result = syscall(SYS_mincore, page_address(page), PAGE_BYTES, &byte);
+
+        notes[page] = (struct note){0};
+        if (result == 0)
+            snprintf(notes[page].text, NOTE_BYTES, "%u", byte & 1u);
+        else if (errno != ENOMEM)
+            snprintf(notes[page].text, NOTE_BYTES, "%s", strerrorname_np(errno));
+    }
+    notes_say();
+}
+
+static bool
+text_read(const char *path)
+{
+    int fd = open(path, O_RDONLY);
+    size_t at = 0;
+    long n;
+
+    if (fd < 0)
+        return false;
+    while (at < TEXT_BYTES - 1 && (n = read(fd, text + at, TEXT_BYTES - 1 - at)) > 0)
+        at += (size_t)n;
+    text[at] = '\0';
+    close(fd);
+    return true;
+}
+
+/* Which file, by the letter in its name. */
+static const char *
+file_label(const char *name)
+{
+    static const char *const known[][2] = {
+        {"/quire-A", "A"}, {"/quire-B", "B"}, {"/dev/zero", "shared"}, {"[heap]", "-"}};
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strstr(name, known[i][0]) != NULL)
+            return known[i][1];
+    }
+    return *name == '\0' ? "-" : name;
+}
+
+struct region {
+    uintptr_t start, end;
+    char label[NOTE_BYTES];
+    uint64_t offset;
+};
+
+static bool
+region_parse(const char *line, struct region *out)
+{
+    unsigned long start, end, offset;
+    char prot[5], name[128];
+    int at;
+
+    if (sscanf(line, "%lx-%lx %4s %lx %*s %*u%n", &start, &end, prot, &offset, &at) < 4)
+        return false;
+    line += at;
+    line += strspn(line, " ");
+    snprintf(name, sizeof(name), "%.*s", (int)strcspn(line, "\n"), line);
+    *out = (struct region){.start = start, .end = end, .offset = offset};
+    snprintf(out->label, sizeof(out->label), "%s,%.30s", prot, file_label(name));
+    return true;
+}
+
+static void
+region_note(const struct region *region, const char *label, bool offsets)
+{
+    for (unsigned page = 0; page < LOOK_PAGES; page++) {
+        uintptr_t address = page_address(page);
+
+        if (address < region->start || address >= region->end)
+            continue;
+        snprintf(notes[page].text, NOTE_BYTES, "%s", label);
+        if (offsets && region->offset + (address - region->start) != 0)
+            notes[page].offset = region->offset + (address - region->start);
+    }
+}
+
+static void
+look_maps(void)
+{
+    struct region region;
+
+    memset(notes, 0, sizeof(notes));
+    if (!text_read("/proc/self/maps"))
+        say_result(-1);
+    for (char *line = text; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (region_parse(line, &region))
+            region_note(&region, region.label, strcmp(region.label + 5, "-") != 0);
+    }
+    notes_say();
+}
+
+/* VmFlags without those that follow how regions were merged, or no documented rule. */
+static void
+flags_label(const char *line, char *out)
+{
+    size_t at = 0;
+
+    for (const char *word = line; word[0] > ' ' && word[1] > ' ' && at + 3 < NOTE_BYTES;
+         word += 3) {
+        if (memcmp(word, "sd", 2) != 0 && memcmp(word, "ac", 2) != 0 &&
+            memcmp(word, "lf", 2) != 0 && memcmp(word, "sf", 2) != 0) {
+            memcpy(out + at, word, 2);
+            at += 2;
+        }
+        if (word[2] != ' ')
+            break;
+    }
+    out[at] = '\0';
+}
+
+static void
+look_flags(void)
+{
+    struct region region = {0}, next;
+    char label[NOTE_BYTES];
+
+    memset(notes, 0, sizeof(notes));
+    if (!text_read("/proc/self/smaps"))
+        say_result(-1);
+    for (char *line = text; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (region_parse(line, &next)) {
+            region = next;
+        } else if (strncmp(line, "VmFlags: ", 9) == 0) {
+            flags_label(line + 9, label);
+            region_note(&region, label, false);
+        }
+    }
+    notes_say();
+}
+
+static void
+look_pagemap(void)
+{
+    const uint64_t present = 1ull << 63, swapped = 1ull << 62, file = 1ull << 61;
+    int fd = open("/proc/self/pagemap", O_RDONLY);
+
+    for (unsigned page = 0; page < LOOK_PAGES; page++) {
+        uint64_t bits = 0;
+        off_t at = (off_t)(page_address(page) / PAGE_BYTES * sizeof(bits));
+
+        notes[page] = (struct note){0};
+        if (pread(fd, &bits, sizeof(bits), at) != sizeof(bits))
+            snprintf(notes[page].text, NOTE_BYTES, "short");
+        else if ((bits & present) && !(bits & file))
+            snprintf(notes[page].text, NOTE_BYTES, "there");
+        else if (bits & swapped)
+            snprintf(notes[page].text, NOTE_BYTES, "swapped");
+    }
+    close(fd);
+    notes_say();
+}
+
+static void
+look_files(void)
+{
+    for (unsigned file = 1; file <= 2; file++) {
+        static uint64_t page[PAGE_BYTES / sizeof(uint64_t)];
+        struct stat stat;
+        uint64_t sum = 0;
+        long n;
+
+        fstat(descriptor(file), &stat);
+        say(" size 0x%lx blocks %ld", (unsigned long)stat.st_size, (long)stat.st_blocks);
+        for (off_t at = 0; (n = pread(descriptor(file), page, sizeof(page), at)) > 0; at += n) {
+            memset((char *)page + n, 0, sizeof(page) - (size_t)n);
+            for (size_t i = 0; i < PAGE_BYTES / sizeof(uint64_t); i++)
+                sum = (sum << 7 | sum >> 57) ^ (page[i] * 0x9e3779b97f4a7c15u);
+        }
+        say(" %lx", (unsigned long)(uint32_t)(sum >> 16));
+    }
+}
+
+void
+look(const struct op *op)
+{
+    switch (op->kind) {
+    case OP_PROBE:
+        look_probe();
+        break;
+    case OP_RESIDENT:
+        look_resident();
+        break;
+    case OP_MAPS:
+        look_maps();
+        break;
+    case OP_FLAGS:
+        look_flags();
+        break;
+    case OP_PAGEMAP:
+        look_pagemap();
+        break;
+    default:
+        look_files();
+        break;
+    }
+}
