@@ -866,8 +866,12 @@ model_move(struct model *model, size_t who, size_t first, size_t last)
                                        .flags = QR_REMAP_MAY_MOVE | QR_REMAP_FIXED,
                                        .new_start = sim_page(away + first)};
 
+    const struct qr_region *region = qr_space_find(model->space[who], sim_page(first));
+
+    if (region == NULL || region->end.v < sim_page(last).v)
+        sim_refuse_randomly(model->scene.sim, 0); /* of several regions some would stay moved */
     if (qr_space_remap(model->space[who], &request, &va) != QR_OK)
-        return; /* not within one region, or refused */
+        return; /* nothing at its start, or refused */
     sim_refuse_randomly(model->scene.sim, 0);
     request.new_start = request.old_start;
     request.old_start = va;
