@@ -759,7 +759,7 @@ segment_destroy(struct shm_segment *segment)
 static int64_t
 control_owner(int32_t id, int command, uint64_t user)
 {
-    struct shm_status_user status;
+    struct shm_status_user status = {0};
     struct shm_segment *segment;
     bool gone = false;
 
