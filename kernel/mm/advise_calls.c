@@ -228,6 +228,15 @@ struct cachestat_user {
     uint64_t cache, dirty, writeback, evicted, recently_evicted;
 };
 
+/* Of a place in a file; beyond what an object can have, the highest there is. */
+static size_t
+page_number(uint64_t offset)
+{
+    uint64_t page = offset >> QR_PAGE_SHIFT;
+
+    return page < SIZE_MAX ? (size_t)page : SIZE_MAX - 1;
+}
+
 /* Nothing is evicted yet. */
 int64_t
 sys_cachestat(const struct syscall_args *args)
@@ -249,8 +258,7 @@ sys_cachestat(const struct syscall_args *args)
     if (object != NULL) {
         uint64_t last = range.length == 0 ? UINT64_MAX : range.offset + range.length - 1;
 
-        qr_object_count_cached(object, (size_t)(range.offset >> QR_PAGE_SHIFT),
-                               (size_t)(last >> QR_PAGE_SHIFT) + 1, &cached);
+        qr_object_count_cached(object, page_number(range.offset), page_number(last) + 1, &cached);
         qr_object_put(object);
     }
     out.cache = cached.pages;

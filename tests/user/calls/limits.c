@@ -15,7 +15,7 @@
 static void
 rows(void)
 {
-    static struct rlimit64 good, crossed = {2, 1}, much = {1ul << 40, 1ul << 40};
+    static struct rlimit64 good, crossed = {2, 1}, much = {1ull << 40, 1ull << 40};
     static long room[64];
 
     EXPECT(getrlimit64(RLIMIT_DATA, &good), 0);
