@@ -457,7 +457,8 @@ map_file_part(struct mm *mm, const struct elf_image *image, const struct elf_seg
  *   [ file pages . . . . . . . . . ][ anonymous pages ]
  *
  * The file's last page is shared with whatever follows in the file: its tail is
- * cleared in a private copy.
+ * cleared in a private copy, to the page's end: glibc's dynamic linker takes its
+ * first memory there.
  */
 static int64_t
 map_segment(struct mm *mm, const struct elf_image *image, const struct elf_segment *segment)
@@ -477,7 +478,7 @@ map_segment(struct mm *mm, const struct elf_image *image, const struct elf_segme
         error = map_at(mm, &zero, file_pages_end, end - file_pages_end);
     if (error != 0 || segment->filesz == 0 || segment->memsz == segment->filesz)
         return error;
-    for (uint64_t at = file_end; at < file_pages_end && at < base + segment->memsz;) {
+    for (uint64_t at = file_end; at < file_pages_end;) {
         size_t piece =
             file_pages_end - at < sizeof(zeros) ? (size_t)(file_pages_end - at) : sizeof(zeros);
 

@@ -23,3 +23,10 @@ for cpus in 1 4; do
         --add tests/programs/script.lua -- './lua_run script.lua && ./sqlite_run /tmp/database' ||
         { echo "with $cpus CPUs: status $?"; exit 1; }
 done
+
+# Debian's own programs, with the dynamic linker and their libraries.
+says=$(tools/quire-run --quiet --timeout 100 --mem 512M --add-bin sqlite3 --add-bin stress-ng -- \
+    "sqlite3 /tmp/db 'pragma mmap_size=1000000; create table t(a); insert into t values(21); select a*2 from t;' &&
+     stress-ng --vm 1 --vm-bytes 8M --vm-ops 20 --verify --timeout 20" 2>&1) ||
+    { echo "dynamic programs: status $?"; echo "$says"; exit 1; }
+grep -qx 42 <<<"$says" || { echo "sqlite3 said: $says"; exit 1; }
