@@ -73,7 +73,7 @@ show_enabled(const struct text_target *target, struct qr_writer *writer)
     size_t which = 0;
 
     (void)target;
-    while (modes[which] != policy.mode)
+    while (which + 1 < QR_ARRAY_COUNT(modes) && modes[which] != policy.mode)
         which++;
     words_show(writer, mode_words, QR_ARRAY_COUNT(mode_words), which);
 }
@@ -104,7 +104,7 @@ show_defrag(const struct text_target *target, struct qr_writer *writer)
     size_t which = 0;
 
     (void)target;
-    while (defrags[which] != policy.defrag)
+    while (which + 1 < QR_ARRAY_COUNT(defrags) && defrags[which] != policy.defrag)
         which++;
     words_show(writer, defrag_words, QR_ARRAY_COUNT(defrag_words), which);
 }

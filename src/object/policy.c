@@ -144,6 +144,7 @@ runs_clear(struct qr_object *object, size_t first, size_t last, struct policy_ru
         struct policy_run *next = run_of(qr_tree_next(&run->node));
 
         if (run->first < first && run->last > last) {
+            qr_assert(*spare != NULL); /* only one run can reach across both ends */
             **spare = (struct policy_run){.first = last, .last = run->last, .policy = run->policy};
             qr_mempolicy_get(run->policy);
             run->last = first;

@@ -104,11 +104,11 @@ struct switch_frame {
 };
 
 void
-thread_prepare(struct arch_thread *thread, void (*start)(void), uintptr_t x19, uintptr_t x20)
+thread_prepare(struct arch_thread *thread, void (*start)(void), uintptr_t first, uintptr_t second)
 {
     struct switch_frame *frame = (struct switch_frame *)arch_user_frame(thread) - 1;
 
-    *frame = (struct switch_frame){.x19 = x19, .x20 = x20, .x30 = (uintptr_t)start};
+    *frame = (struct switch_frame){.x19 = first, .x20 = second, .x30 = (uintptr_t)start};
     thread->sp = (uintptr_t)frame;
 }
 

@@ -36,14 +36,14 @@ arch_thread_create(struct arch_thread *thread)
 
 /** Lay out what switch_stacks() pops, so that it returns to @p start with ebx and esi set. */
 void
-thread_prepare(struct arch_thread *thread, void (*start)(void), uintptr_t ebx, uintptr_t esi)
+thread_prepare(struct arch_thread *thread, void (*start)(void), uintptr_t first, uintptr_t second)
 {
     uintptr_t *sp = (uintptr_t *)arch_user_frame(thread);
 
     *--sp = (uintptr_t)start;
-    *--sp = 0; /* ebp ends the chain of frames */
-    *--sp = ebx;
-    *--sp = esi;
+    *--sp = 0;      /* ebp ends the chain of frames */
+    *--sp = first;  /* ebx */
+    *--sp = second; /* esi */
     *--sp = 0;
     thread->sp = (uintptr_t)sp;
 }

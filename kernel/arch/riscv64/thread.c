@@ -153,12 +153,12 @@ struct switch_frame {
 
 /** Let switch_stacks() return to @p start with s1 and s2 set. */
 void
-thread_prepare(struct arch_thread *thread, void (*start)(void), uintptr_t s1, uintptr_t s2)
+thread_prepare(struct arch_thread *thread, void (*start)(void), uintptr_t first, uintptr_t second)
 {
     struct switch_frame *at = (struct switch_frame *)arch_user_frame(thread) - 1;
 
     arch_user_frame(thread)->cause = 0; /* restore every register on the way to the user */
-    *at = (struct switch_frame){.ra = (uintptr_t)start, .s = {[1] = s1, [2] = s2}};
+    *at = (struct switch_frame){.ra = (uintptr_t)start, .s = {[1] = first, [2] = second}};
     thread->sp = (uintptr_t)at;
 }
 

@@ -29,14 +29,14 @@ arch_thread_create(struct arch_thread *thread)
 
 /** Lay out what switch_stacks() pops, so that it returns to @p start with rbx and r12 set. */
 void
-thread_prepare(struct arch_thread *thread, void (*start)(void), uintptr_t rbx, uintptr_t r12)
+thread_prepare(struct arch_thread *thread, void (*start)(void), uintptr_t first, uintptr_t second)
 {
     uintptr_t *sp = (uintptr_t *)arch_user_frame(thread);
 
     *--sp = (uintptr_t)start;
-    *--sp = 0; /* rbp ends the chain of frames */
-    *--sp = rbx;
-    *--sp = r12;
+    *--sp = 0;      /* rbp ends the chain of frames */
+    *--sp = first;  /* rbx */
+    *--sp = second; /* r12 */
     *--sp = 0;
     *--sp = 0;
     *--sp = 0;
