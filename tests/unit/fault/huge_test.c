@@ -341,19 +341,23 @@ TEST(huge, migration_splits)
 TEST(huge, small_pages_where_memory_is_in_pieces)
 {
     struct scene scene;
-    struct qr_frame *held[64];
+    static struct qr_frame *held[1024];
     size_t count = 0;
 
     ASSERT_TRUE(scene_boot(&scene, SIM_MMU_DEFAULT));
-    /* Every whole block is taken, the reserve's too; of four all frames but one come back. */
-    while (count < 64 &&
-           (held[count] = qr_frame_alloc_block(sim_frames(scene.sim), 9,
-                                               QR_ALLOC_RECLAIMER | QR_ALLOC_NO_REPORT)) != NULL)
+    size_t pages = scene.pages < 512 ? scene.pages : 512;
+    unsigned order = (unsigned)__builtin_ctzl(pages);
+    size_t opened = 2048 / pages;
+
+    /* Every whole block is taken, the reserve's too; of some all frames but one come back. */
+    while (count < 1024 && (held[count] = qr_frame_alloc_block(sim_frames(scene.sim), order,
+                                                               QR_ALLOC_RECLAIMER | QR_ALLOC_HIGH |
+                                                                   QR_ALLOC_NO_REPORT)) != NULL)
         count++;
-    ASSERT_TRUE(count > 4 && count < 64);
-    for (size_t block = count - 4; block < count; block++) {
+    ASSERT_TRUE(count > opened && count < 1024);
+    for (size_t block = count - opened; block < count; block++) {
         qr_frame_split_block(sim_frames(scene.sim), held[block]);
-        for (size_t i = 1; i < 512; i++)
+        for (size_t i = 1; i < pages; i++)
             qr_frame_put(sim_frames(scene.sim), held[block] + i);
     }
     ASSERT_EQ(sim_map(scene.sim, 0, scene.pages, SIM_W), QR_OK);
@@ -499,9 +503,10 @@ TEST(huge, collapse_is_refused_whole)
 TEST(huge, the_background_scan_goes_through_all_spaces)
 {
     struct scene scene;
-    struct qr_collapse_scan scan = {.limits = {.max_none = 511, .max_shared = 256}};
+    struct qr_collapse_scan scan = {.limits = {.max_shared = 256}};
 
     ASSERT_TRUE(scene_boot(&scene, SIM_MMU_DEFAULT));
+    scan.limits.max_none = scene.pages - 1;
     scene_fill_small(&scene);
     struct qr_space *other = sim_space_create(scene.sim);
 
@@ -512,7 +517,7 @@ TEST(huge, the_background_scan_goes_through_all_spaces)
     qr_collapse_scan(sim_vm(scene.sim), &scan, SIZE_MAX);
     EXPECT_EQ(scan.collapsed, 0); /* the policy is NEVER */
     qr_vm_set_huge_policy(sim_vm(scene.sim), &always);
-    scan.limits.max_none = 100;
+    scan.limits.max_none = scene.pages / 5; /* two thirds of the first space's block are none */
     for (int i = 0; i < 4; i++)
         qr_collapse_scan(sim_vm(scene.sim), &scan, 1); /* a block at a time */
     EXPECT_EQ(scan.collapsed, 2);
@@ -521,7 +526,7 @@ TEST(huge, the_background_scan_goes_through_all_spaces)
     EXPECT_EQ(level_of(other, 2 * scene.pages), 1);
     EXPECT_EQ(level_of(other, scene.pages - 1), 0);
     EXPECT_EQ(level_of(scene.space, 0), 0);
-    scan.limits.max_none = 511;
+    scan.limits.max_none = scene.pages - 1;
     qr_collapse_scan(sim_vm(scene.sim), &scan, SIZE_MAX);
     EXPECT_EQ(scan.collapsed, 3);
     EXPECT_EQ(level_of(scene.space, 0), 1);
