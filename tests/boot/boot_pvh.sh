@@ -17,8 +17,8 @@ for memory in 6M 32M 64M 512M 4G; do
     expect "$memory of memory" 0 "booted by PVH" "^boot: ok"
 done
 
-machine -M q35 -m 2M -kernel "$kernel" -append boot=check
-expect "2M of memory are refused" 125 "panic: memory"
+machine -M q35 -m 2560K -kernel "$kernel" -append boot=check
+expect "2560K of memory are refused" 125 "panic: memory"
 
 machine -M q35 -m 64M -kernel "$kernel"
 expect "no initial file system" 125 "panic: init: cannot execute /init"
