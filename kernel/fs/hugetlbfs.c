@@ -158,6 +158,9 @@ pages_fill(struct inode *inode, uint64_t start, uint64_t end, bool keep_size)
     uint64_t bytes = page_mask(inode) + 1, size = qr_object_bytes(inode->object);
     uint64_t limit = (end + bytes - 1) & ~(bytes - 1);
 
+    if (limit > INT64_MAX) {
+        return -EFBIG;
+    }
     if (end > size && (inode->seals & F_SEAL_GROW)) {
         return -EPERM;
     }

@@ -306,7 +306,7 @@ sys_lseek(const struct syscall_args *args)
 static int64_t
 size_check(const struct inode *inode, uint64_t bytes)
 {
-    if ((intptr_t)bytes < 0) {
+    if ((int64_t)bytes < 0) {
         return -EINVAL;
     }
     if (bytes > atomic_load(&inode->size) && bytes > process_limit(RLIMIT_FSIZE)) {

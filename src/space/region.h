@@ -6,6 +6,7 @@
 
 #include "vm.h"
 
+#include <quire/hugetlb.h>
 #include <quire/listener.h>
 
 static inline struct qr_region *
@@ -65,11 +66,11 @@ qr_region_is_anonymous(const struct qr_region *region)
     return region->object == NULL;
 }
 
-/* Of huge pages from a pool (huge.h). */
+/* Of huge pages from a pool (huge.h).  Read without the space's lock too. */
 static inline bool
 qr_region_is_hugetlb(const struct qr_region *region)
 {
-    return qr_unlikely((region->flags & QR_REGION_HUGETLB) != 0);
+    return region->object != NULL && qr_object_hugetlb_pool(region->object) != NULL;
 }
 
 /* Read without the space's lock too: by what truncates. */

@@ -27,6 +27,11 @@ xcr0_usable(void)
 {
     uint64_t usable = cpuid(0xd, 0).eax & XCR0_WANTED;
 
+    /* A component without a place in the standard format (Bochs: PKRU) cannot be switched. */
+    for (unsigned i = 2; i < 32; i++) {
+        if (cpuid(0xd, i).eax == 0)
+            usable &= ~((uint64_t)1 << i);
+    }
     /* The three AVX-512 components are enabled together or not at all. */
     if ((usable & XCR0_AVX512) != XCR0_AVX512 || !(usable & XCR0_AVX))
         usable &= ~(uint64_t)XCR0_AVX512;
