@@ -22,12 +22,14 @@
 #include "text.h"
 #include "tty.h"
 
-enum { FD_INODES = 4096 };
+enum { FD_INODES = 512 };
 
+/* In 32 bits, or readdir() of a 32-bit program fails; the last descriptors share numbers. */
 uint64_t
 proc_pid_inode_number(int32_t id, uint32_t which)
 {
-    return (uint64_t)1 << 40 | (uint64_t)(uint32_t)id << 20 | which;
+    QR_STATIC_ASSERT(PID_LIMIT <= 1 << 15, "the number of a process has 15 bits here");
+    return (uint32_t)1 << 31 | (uint32_t)id << 16 | (which & 0xffff);
 }
 
 /* ---- links that lead to things --------------------------------------------------------------- */
