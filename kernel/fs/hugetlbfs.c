@@ -70,13 +70,10 @@ hugetlbfs_seek(struct file *file, int64_t offset, int whence)
 static int64_t
 truncate_locked(struct inode *inode, uint64_t bytes)
 {
-    uint64_t old = qr_object_bytes(inode->object);
-
     if ((bytes & page_mask(inode)) != 0) {
         return -EINVAL;
     }
-    if ((bytes < old && (inode->seals & F_SEAL_SHRINK)) ||
-        (bytes > old && (inode->seals & F_SEAL_GROW))) {
+    if (!tmpfs_may_resize(inode, qr_object_bytes(inode->object), bytes)) {
         return -EPERM;
     }
     qr_object_set_bytes(inode->object, bytes);
@@ -100,28 +97,6 @@ hugetlbfs_file_truncate(struct file *file, uint64_t bytes)
     return hugetlbfs_truncate(file->inode, bytes);
 }
 
-static size_t
-copy_zeros(void *context, void *window, size_t bytes)
-{
-    (void)context;
-    memset(window, 0, bytes);
-    return bytes;
-}
-
-/* Clear [start, end) within one huge page, where that is there. I held. */
-static int64_t
-clear_part(struct inode *inode, uint64_t start, uint64_t end)
-{
-    size_t page = (size_t)(start >> QR_PAGE_SHIFT);
-    size_t present, done;
-
-    if (start >= end || !qr_object_next_present(inode->object, page, &present) || present != page) {
-        return 0;
-    }
-    return errno_of(
-        qr_object_write(inode->object, start, (size_t)(end - start), copy_zeros, NULL, &done));
-}
-
 /* Whole pages go, parts of others are cleared. I held. */
 static int64_t
 hole_punch(struct inode *inode, uint64_t start, uint64_t end)
@@ -138,11 +113,11 @@ hole_punch(struct inode *inode, uint64_t start, uint64_t end)
     uint64_t first = (start + mask) & ~mask, last = end & ~mask;
 
     if (first > last) {
-        return clear_part(inode, start, end);
+        return tmpfs_clear_bytes(inode, start, end);
     }
-    int64_t error = clear_part(inode, start, first);
+    int64_t error = tmpfs_clear_bytes(inode, start, first);
     if (error == 0) {
-        error = clear_part(inode, last, end);
+        error = tmpfs_clear_bytes(inode, last, end);
     }
     if (error == 0 && first < last) {
         qr_object_punch(inode->object, (size_t)(first >> QR_PAGE_SHIFT),

@@ -276,15 +276,17 @@ tmpfs_write(struct file *file, struct io *io, uint64_t *position)
 
 /* ---- size ------------------------------------------------------------------------------- */
 
+bool
+tmpfs_may_resize(const struct inode *inode, uint64_t old, uint64_t bytes)
+{
+    return (bytes >= old || (inode->seals & F_SEAL_SHRINK) == 0) &&
+           (bytes <= old || (inode->seals & F_SEAL_GROW) == 0);
+}
+
 static int64_t
 truncate_locked(struct inode *inode, uint64_t bytes)
 {
-    uint64_t old = atomic_load(&inode->size);
-
-    if (bytes < old && (inode->seals & F_SEAL_SHRINK)) {
-        return -EPERM;
-    }
-    if (bytes > old && (inode->seals & F_SEAL_GROW)) {
+    if (!tmpfs_may_resize(inode, atomic_load(&inode->size), bytes)) {
         return -EPERM;
     }
     size_set(inode, bytes);
@@ -311,9 +313,8 @@ tmpfs_file_truncate(struct file *file, uint64_t bytes)
     return tmpfs_truncate(file->inode, bytes);
 }
 
-/* Clear [start, end), a part of one page within the size; a hole stays one. I held. */
-static int64_t
-zero_bytes(struct inode *inode, uint64_t start, uint64_t end)
+int64_t
+tmpfs_clear_bytes(struct inode *inode, uint64_t start, uint64_t end)
 {
     size_t done = 0, index = (size_t)(start / FS_PAGE_BYTES), present;
 
@@ -343,12 +344,12 @@ hole_punch(struct inode *inode, uint64_t start, uint64_t end)
     uint64_t last = end / FS_PAGE_BYTES < pages ? end / FS_PAGE_BYTES : pages;
     end = end < size ? end : size;
     if (first > last) { /* within one page */
-        return zero_bytes(inode, start, end);
+        return tmpfs_clear_bytes(inode, start, end);
     }
     uint64_t edge = first * FS_PAGE_BYTES < end ? first * FS_PAGE_BYTES : end;
-    int64_t error = zero_bytes(inode, start, edge);
+    int64_t error = tmpfs_clear_bytes(inode, start, edge);
     if (error == 0 && end > last * FS_PAGE_BYTES) {
-        error = zero_bytes(inode, last * FS_PAGE_BYTES, end);
+        error = tmpfs_clear_bytes(inode, last * FS_PAGE_BYTES, end);
     }
     if (error == 0) {
         qr_object_punch(inode->object, (size_t)first, (size_t)last);

@@ -27,6 +27,13 @@ int64_t tmpfs_create(const struct superblock_type *type, const char *options,
 bool tmpfs_has_seals(const struct inode *inode);
 /** F_ADD_SEALS. @return 0, -EINVAL, -EPERM (sealed), -EBUSY (mapped for writing) */
 int64_t tmpfs_seal(struct inode *inode, uint32_t seals);
+/** Whether the seals let a file of @old bytes become one of @bytes. I held. */
+bool tmpfs_may_resize(const struct inode *inode, uint64_t old, uint64_t bytes);
+/**
+ * Clear [start, end), a part of one page of the file's object, within the size; a hole stays one.
+ * I held. @return 0 or -errno
+ */
+int64_t tmpfs_clear_bytes(struct inode *inode, uint64_t start, uint64_t end);
 /** Frames that a regular file holds: st_blocks. */
 uint64_t tmpfs_inode_pages(const struct inode *inode);
 /** Frames of the machine, and free ones: statfs and size=50%. */
