@@ -76,3 +76,20 @@ qr_change_range(qr_va start, size_t bytes, struct qr_va_range *out_range)
     }
     return qr_va_range_make(start.v, bytes, UINTPTR_MAX, out_range) ? QR_OK : QR_ERR_NO_MEMORY;
 }
+
+enum qr_status
+qr_change_locked(struct qr_space *space, qr_va start, size_t bytes, qr_range_fn fn, void *context)
+{
+    struct qr_change change;
+    struct qr_va_range range;
+    enum qr_status status = qr_change_range(start, bytes, &range);
+
+    if (status != QR_OK || range.start.v == range.end.v)
+        return status == QR_OK ? QR_OK : QR_ERR_RANGE;
+    qr_change_begin(&change, space);
+    qr_rw_write_lock(&space->lock);
+    status = fn(&change, range, context);
+    qr_rw_write_unlock(&space->lock);
+    qr_change_end(&change);
+    return status;
+}

@@ -68,20 +68,26 @@ policy_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
     return QR_OK;
 }
 
+struct policy_set {
+    struct qr_mempolicy *policy;
+    const struct qr_node_set *allowed;
+    unsigned flags;
+};
+
 static enum qr_status
-policy_set_locked(struct qr_change *change, struct qr_va_range range, struct qr_mempolicy *policy,
-                  const struct qr_node_set *allowed, unsigned flags)
+policy_set_locked(struct qr_change *change, struct qr_va_range range, void *context)
 {
+    const struct policy_set *set = context;
     struct qr_space *space = change->space;
-    bool skip = (flags & QR_POLICY_HOLES) != 0;
+    bool skip = (set->flags & QR_POLICY_HOLES) != 0;
 
     if (qr_space_mapped_pages(space, range) == 0 || (!skip && range_has_hole(space, range)))
         return QR_ERR_FAULT;
-    if ((flags & QR_POLICY_STRICT) != 0 && range_has_stray(space, range, allowed))
+    if ((set->flags & QR_POLICY_STRICT) != 0 && range_has_stray(space, range, set->allowed))
         return QR_ERR_IO;
     if (qr_change_reserve_cuts(change, range) != QR_OK)
         return QR_ERR_LIMIT;
-    enum qr_status status = qr_change_each(change, range, QR_HOLES_SKIP, policy_piece, policy);
+    enum qr_status status = qr_change_each(change, range, QR_HOLES_SKIP, policy_piece, set->policy);
 
     return status == QR_ERR_NO_MEMORY ? QR_OK : status;
 }
@@ -90,18 +96,9 @@ enum qr_status
 qr_space_set_policy(struct qr_space *space, qr_va start, size_t bytes, struct qr_mempolicy *policy,
                     const struct qr_node_set *allowed, unsigned flags)
 {
-    struct qr_change change;
-    struct qr_va_range range;
-    enum qr_status status = qr_change_range(start, bytes, &range);
+    struct policy_set set = {.policy = policy, .allowed = allowed, .flags = flags};
 
-    if (status != QR_OK || range.start.v == range.end.v)
-        return status == QR_OK ? QR_OK : QR_ERR_RANGE;
-    qr_change_begin(&change, space);
-    qr_rw_write_lock(&space->lock);
-    status = policy_set_locked(&change, range, policy, allowed, flags);
-    qr_rw_write_unlock(&space->lock);
-    qr_change_end(&change);
-    return status;
+    return qr_change_locked(space, start, bytes, policy_set_locked, &set);
 }
 
 /* ---- home nodes ----------------------------------------------------------------- */
@@ -136,26 +133,25 @@ home_piece(struct qr_change *change, struct qr_region *region, struct qr_va_rang
     return status;
 }
 
+static enum qr_status
+home_locked(struct qr_change *change, struct qr_va_range range, void *context)
+{
+    if (qr_change_reserve_cuts(change, range) != QR_OK)
+        return QR_ERR_LIMIT;
+    enum qr_status status = qr_change_each(change, range, QR_HOLES_SKIP, home_piece, context);
+
+    return status == QR_ERR_NO_MEMORY ? QR_OK : status; /* a hole */
+}
+
 enum qr_status
 qr_space_set_home_node(struct qr_space *space, qr_va start, size_t bytes, unsigned node)
 {
     struct home home = {.node = node};
-    struct qr_change change;
-    struct qr_va_range range;
-    enum qr_status status = qr_change_range(start, bytes, &range);
+    enum qr_status status = qr_change_locked(space, start, bytes, home_locked, &home);
 
-    if (status != QR_OK || range.start.v == range.end.v)
-        return status == QR_OK ? QR_OK : QR_ERR_RANGE;
-    qr_change_begin(&change, space);
-    qr_rw_write_lock(&space->lock);
-    status = qr_change_reserve_cuts(&change, range) != QR_OK
-                 ? QR_ERR_LIMIT
-                 : qr_change_each(&change, range, QR_HOLES_SKIP, home_piece, &home);
-    if (status == QR_ERR_NO_MEMORY)
-        status = QR_OK; /* a hole */
-    qr_rw_write_unlock(&space->lock);
-    qr_change_end(&change);
-    return status == QR_OK && !home.found ? QR_ERR_NOT_FOUND : status;
+    if (status == QR_OK && bytes != 0 && !home.found)
+        return QR_ERR_NOT_FOUND;
+    return status;
 }
 
 /* ---- asking ----------------------------------------------------------------------- */

@@ -216,6 +216,15 @@ enum qr_holes {
 /* What is done to @piece, which lies in @region. */
 typedef enum qr_status (*qr_region_fn)(struct qr_change *change, struct qr_region *region,
                                        struct qr_va_range piece, void *context);
+/* What is done to all of @range, which is not empty.  S for writing. */
+typedef enum qr_status (*qr_range_fn)(struct qr_change *change, struct qr_va_range range,
+                                      void *context);
+/*
+ * Call @fn with the range, under the space's lock for writing; for an empty range, do nothing.
+ * @return what @fn does; QR_ERR_RANGE misaligned or wrapping
+ */
+QR_MUST_USE enum qr_status qr_change_locked(struct qr_space *space, qr_va start, size_t bytes,
+                                            qr_range_fn fn, void *context);
 /* Descriptors for the cuts that changing all of @range can need: at its two ends.  S. */
 QR_MUST_USE enum qr_status qr_change_reserve_cuts(struct qr_change *change,
                                                   struct qr_va_range range);

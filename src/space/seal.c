@@ -30,26 +30,23 @@ seal_piece(struct qr_change *change, struct qr_region *region, struct qr_va_rang
     return qr_change_attributes(change, region, piece, attributes);
 }
 
+static enum qr_status
+seal_locked(struct qr_change *change, struct qr_va_range range, void *context)
+{
+    struct qr_space *space = change->space;
+
+    if (qr_space_mapped_pages(space, range) != qr_va_range_pages(range))
+        return QR_ERR_NO_MEMORY;
+    enum qr_status status = qr_change_reserve_cuts(change, range);
+
+    if (status != QR_OK)
+        return status;
+    space->sealed = true;
+    return qr_change_each(change, range, QR_HOLES_STOP, seal_piece, context);
+}
+
 enum qr_status
 qr_space_seal(struct qr_space *space, qr_va start, size_t bytes)
 {
-    struct qr_change change;
-    struct qr_va_range range;
-    enum qr_status status = qr_change_range(start, bytes, &range);
-
-    if (status != QR_OK || range.start.v == range.end.v)
-        return status == QR_OK ? QR_OK : QR_ERR_RANGE;
-    qr_change_begin(&change, space);
-    qr_rw_write_lock(&space->lock);
-    if (qr_space_mapped_pages(space, range) != qr_va_range_pages(range))
-        status = QR_ERR_NO_MEMORY;
-    else
-        status = qr_change_reserve_cuts(&change, range);
-    if (status == QR_OK) {
-        space->sealed = true;
-        status = qr_change_each(&change, range, QR_HOLES_STOP, seal_piece, NULL);
-    }
-    qr_rw_write_unlock(&space->lock);
-    qr_change_end(&change);
-    return status;
+    return qr_change_locked(space, start, bytes, seal_locked, NULL);
 }
