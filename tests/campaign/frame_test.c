@@ -17,6 +17,7 @@
  * A byte a frame says who has it.  After each seed nothing may be lost, and the validator looks.
  */
 #include "harness.h"
+#include "seeds.h"
 #include "sim.h"
 
 #include <quire/frame.h>
@@ -287,15 +288,8 @@ one_seed(void *context)
 TEST(frames, have_one_owner_under_every_seed)
 {
     uint64_t seeds = sim_seeds(200);
-    struct run run = {.seed = test_seed()};
+    struct run run = {0};
 
-    for (; run.seed < test_seed() + seeds; run.seed++) {
-        char message[400];
-
-        if (sim_catch(one_seed, &run, message, sizeof(message))) {
-            TEST_FAIL("seed %llu: %s", (unsigned long long)run.seed, message);
-            return;
-        }
-    }
-    EXPECT_GT(run.taken, 50 * seeds);
+    if (under_seeds(seeds, one_seed, &run, &run.seed))
+        EXPECT_GT(run.taken, 50 * seeds);
 }

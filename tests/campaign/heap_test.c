@@ -9,6 +9,7 @@
  * the heap's validator looks, and the machine counts what was not given back.
  */
 #include "harness.h"
+#include "seeds.h"
 #include "sim.h"
 
 #include <quire/heap.h>
@@ -187,15 +188,8 @@ one_seed(void *context)
 TEST(heap, blocks_have_one_owner_whatever_the_order)
 {
     uint64_t seeds = sim_seeds(300);
-    struct run run = {.seed = test_seed()};
+    struct run run = {0};
 
-    for (; run.seed < test_seed() + seeds; run.seed++) {
-        char message[400];
-
-        if (sim_catch(one_seed, &run, message, sizeof(message))) {
-            TEST_FAIL("seed %llu: %s", (unsigned long long)run.seed, message);
-            return;
-        }
-    }
-    EXPECT_GT(run.checks, 50 * seeds);
+    if (under_seeds(seeds, one_seed, &run, &run.seed))
+        EXPECT_GT(run.checks, 50 * seeds);
 }

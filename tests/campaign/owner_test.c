@@ -10,6 +10,7 @@
  * failure; so is anything that the machine finds by itself.
  */
 #include "harness.h"
+#include "seeds.h"
 #include "sim.h"
 
 #include <quire/space.h>
@@ -247,15 +248,8 @@ one_seed(void *context)
 TEST(owner, memory_keeps_what_was_written_under_every_seed)
 {
     uint64_t seeds = sim_seeds(400);
-    struct run run = {.seed = test_seed()};
+    struct run run = {0};
 
-    for (; run.seed < test_seed() + seeds; run.seed++) {
-        char message[400];
-
-        if (sim_catch(one_seed, &run, message, sizeof(message))) {
-            TEST_FAIL("seed %llu: %s", (unsigned long long)run.seed, message);
-            return;
-        }
-    }
-    EXPECT_GT(run.checks, 5 * seeds);
+    if (under_seeds(seeds, one_seed, &run, &run.seed))
+        EXPECT_GT(run.checks, 5 * seeds);
 }

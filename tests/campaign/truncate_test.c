@@ -8,6 +8,7 @@
  * old value.
  */
 #include "harness.h"
+#include "seeds.h"
 #include "sim.h"
 
 #include <quire/space.h>
@@ -135,14 +136,7 @@ one_seed(void *context)
 
 TEST(truncate, what_is_cut_is_gone_under_every_seed)
 {
-    uint64_t seeds = sim_seeds(400);
+    uint64_t seed;
 
-    for (uint64_t seed = test_seed(); seed < test_seed() + seeds; seed++) {
-        char message[400];
-
-        if (sim_catch(one_seed, &seed, message, sizeof(message))) {
-            TEST_FAIL("seed %llu: %s", (unsigned long long)seed, message);
-            return;
-        }
-    }
+    (void)under_seeds(sim_seeds(400), one_seed, &seed, &seed);
 }
