@@ -35,6 +35,14 @@ if(NOT QUIRE_TARGET MATCHES "x86_64|i386")
     list(REMOVE_ITEM quire_kernel_flags -fcf-protection=none)
 endif()
 
+# CONFIG_BRANCH_TRACKING: no jump tables, whose targets x86 compilers exempt from the check.
+set(quire_tracking_flags_x86_64 -fcf-protection=branch -fno-jump-tables)
+set(quire_tracking_flags_aarch64 -mbranch-protection=bti)
+if(CONFIG_BRANCH_TRACKING AND quire_tracking_flags_${QUIRE_TARGET})
+    list(REMOVE_ITEM quire_kernel_flags -fcf-protection=none)
+    list(APPEND quire_kernel_flags ${quire_tracking_flags_${QUIRE_TARGET}})
+endif()
+
 # Every target of this build is freestanding.
 add_compile_options(${quire_kernel_flags} ${quire_flags_${QUIRE_TARGET}})
 

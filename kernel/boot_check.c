@@ -7,6 +7,7 @@
  *      overflow     run off the kernel stack
  *      write-text   write to the kernel's text
  *      exec-data    call into the kernel's data
+ *      stray-branch call into the middle of a function; seen where branches are tracked
  *      read-user    read a user address without the user-copy functions
  *      touch-user   the same where the address is mapped and the copies reach it
  *      null         read through a null pointer
@@ -53,6 +54,12 @@ exec_data(void)
     static uint8_t code[] = {0xc3};
 
     ((void (*)(void))(uintptr_t)code)();
+}
+
+static void
+stray_branch(void)
+{
+    ((void (*)(void))((uintptr_t)&check + 4))();
 }
 
 static void
@@ -161,6 +168,7 @@ static const struct {
     {"overflow", platform_overflow_stack},
     {"write-text", write_text},
     {"exec-data", exec_data},
+    {"stray-branch", stray_branch},
     {"read-user", read_user},
     {"touch-user", touch_user},
     {"null", null},

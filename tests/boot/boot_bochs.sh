@@ -15,21 +15,25 @@ for tool in bochs grub-mkrescue xorriso mformat cpio; do
 done
 
 mkdir -p "$work/iso/boot/grub" "$work/root"
-cp "$kernel" "$work/iso/boot/quire.elf"
 gcc -O1 -Wall -Wextra -Wno-array-bounds -static -o "$work/root/init" tests/programs/cpu.c || exit 1
 (cd "$work/root" && echo init | cpio -o -H newc 2>/dev/null) >"$work/iso/boot/initrd"
-cat >"$work/iso/boot/grub/grub.cfg" <<'CFG'
+echo c >"$work/debugger"
+
+# bochs_disc KERNEL [OPTION...]: what the machine boots from now on
+bochs_disc() {
+    cp "$1" "$work/iso/boot/quire.elf"
+    cat >"$work/iso/boot/grub/grub.cfg" <<CFG
 set timeout=0
 terminal_output console
-multiboot2 /boot/quire.elf
+multiboot2 /boot/quire.elf ${*:2}
 module2 /boot/initrd
 boot
 CFG
-if ! grub-mkrescue -o "$work/quire.iso" "$work/iso" >"$work/mkrescue" 2>&1; then
-    cat "$work/mkrescue"
-    exit 1
-fi
-echo c >"$work/debugger"
+    if ! grub-mkrescue -o "$work/quire.iso" "$work/iso" >"$work/mkrescue" 2>&1; then
+        cat "$work/mkrescue"
+        exit 1
+    fi
+}
 
 # bochs_machine MODEL CPUS: as machine() in boot_common
 bochs_machine() {
@@ -57,11 +61,23 @@ RC
     [ -n "$status" ] || status="none (Bochs ended with $code)"
 }
 
+bochs_disc "$kernel"
 for model in tigerlake corei7_haswell_4770 ryzen; do
     bochs_machine $model 1
     expect "Bochs, $model" 0 "^cpu: .* 0 wrong" " 0 violations"
 done
 bochs_machine tigerlake 2
 expect "Bochs, tigerlake, 2 CPUs" 0 "^cpu: .* 0 wrong" "^smp: 2 CPUs"
+
+# CET: the kernel that checks itself has landing pads, and tracks indirect branches where it can.
+tracking=build/x86_64-debug/quire-kernel.elf
+if [ -e $tracking ]; then
+    bochs_disc $tracking
+    bochs_machine tigerlake 2
+    expect "Bochs, tigerlake, branches tracked" 0 "^cpu: .* 0 wrong" "^cpu: indirect branches tracked"
+    bochs_disc $tracking boot=stray-branch
+    bochs_machine tigerlake 1
+    expect "Bochs, tigerlake, a stray branch" 125 "panic: branch to where none may arrive"
+fi
 
 finish

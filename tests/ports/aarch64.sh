@@ -19,11 +19,13 @@ expect "string functions" 0 '^strings: 0 wrong' --add $strings -- ./strings-aarc
 session='memtest 16 1; for i in 1 2 3 4; do (seq 1 1000 | md5sum) & done; wait'
 first="cpu: 44-bit addresses, 16-bit identifiers$"
 everything="cpu: 48-bit addresses, 16-bit identifiers, PAN, accessed and dirty by hardware, flushes by"
-everything="$everything range, leaves split live"
+everything="$everything range, leaves split live, indirect branches tracked"
 expect "cortex-a57" 0 "$first" --cpu cortex-a57 --smp 4 -- "$session"
 expect "max" 0 "$everything" --cpu max --smp 4 -- "$session"
 leaf_groups "contiguous leaves" ffff8 ffffc --cpu cortex-a57
 expect "PAN" 125 'panic: read of user memory .* address 400000$' --append boot=touch-user -- true
+expect "a stray branch" 125 'panic: branch to where none may arrive' --cpu max \
+    --append boot=stray-branch -- true
 expect "entry at EL2" 0 "$all_returned" --qemu=-M --qemu=virt,virtualization=on --smp 2 -- "$session"
 expect "GICv3, entry at EL2, cortex-a72" 0 "$all_returned" --cpu cortex-a72 \
     --qemu=-M --qemu=virt,virtualization=on,gic-version=3 --smp 2 -- "$session"

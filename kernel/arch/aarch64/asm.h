@@ -79,6 +79,7 @@
 #define ENTRY_READ_ONLY  (1 << 7) /* AP[2] */
 #define ENTRY_SHARED     (3 << 8) /* inner shareable */
 #define ENTRY_ACCESSED   (1 << 10)
+#define ENTRY_GUARDED    0x0004000000000000 /* BTI */
 #define ENTRY_DBM        0x0008000000000000
 #define ENTRY_CONTIGUOUS 0x0010000000000000
 #define ENTRY_PXN        0x0020000000000000

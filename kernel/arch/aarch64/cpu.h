@@ -35,10 +35,11 @@ struct cpu_features {
     unsigned physical_bits;
     unsigned asid_bits;
     bool pan;
-    bool random;     /* RNDR */
-    bool tlbi_range; /* FEAT_TLBIRANGE */
-    bool af_dbm;     /* hardware sets accessed and dirty */
-    bool bbm2;       /* FEAT_BBM, level 2: the size of a live leaf may change */
+    bool random;          /* RNDR */
+    bool tlbi_range;      /* FEAT_TLBIRANGE */
+    bool af_dbm;          /* hardware sets accessed and dirty */
+    bool branch_tracking; /* FEAT_BTI, in a kernel that has landing pads */
+    bool bbm2;            /* FEAT_BBM, level 2: the size of a live leaf may change */
     unsigned long hwcap, hwcap2;
     char name[64];
     char flags[512];

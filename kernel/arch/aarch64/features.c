@@ -19,7 +19,16 @@
 struct cpu_features cpu_features;
 
 /* The ID registers that matter. */
-enum id_register { ID_ISAR0, ID_ISAR1, ID_PFR0, ID_MMFR0, ID_MMFR1, ID_MMFR2, ID_REGISTERS };
+enum id_register {
+    ID_ISAR0,
+    ID_ISAR1,
+    ID_PFR0,
+    ID_PFR1,
+    ID_MMFR0,
+    ID_MMFR1,
+    ID_MMFR2,
+    ID_REGISTERS
+};
 
 /** A field of four bits; 15 in a signed one says that the feature is absent. */
 static unsigned
@@ -105,8 +114,9 @@ features_detect(void)
     static const uint8_t address_bits[] = {32, 36, 40, 42, 44, 48};
     const uint64_t id[ID_REGISTERS] = {
         [ID_ISAR0] = REGISTER_READ(id_aa64isar0_el1), [ID_ISAR1] = REGISTER_READ(id_aa64isar1_el1),
-        [ID_PFR0] = REGISTER_READ(id_aa64pfr0_el1),   [ID_MMFR0] = REGISTER_READ(id_aa64mmfr0_el1),
-        [ID_MMFR1] = REGISTER_READ(id_aa64mmfr1_el1), [ID_MMFR2] = REGISTER_READ(id_aa64mmfr2_el1),
+        [ID_PFR0] = REGISTER_READ(id_aa64pfr0_el1),   [ID_PFR1] = REGISTER_READ(id_aa64pfr1_el1),
+        [ID_MMFR0] = REGISTER_READ(id_aa64mmfr0_el1), [ID_MMFR1] = REGISTER_READ(id_aa64mmfr1_el1),
+        [ID_MMFR2] = REGISTER_READ(id_aa64mmfr2_el1),
     };
     struct cpu_features *f = &cpu_features;
     unsigned range = field(id[ID_MMFR0], 0);
@@ -117,6 +127,9 @@ features_detect(void)
     f->af_dbm = field(id[ID_MMFR1], 0) >= 2;
     f->tlbi_range = field(id[ID_ISAR0], 56) >= 2;
     f->bbm2 = field(id[ID_MMFR2], 52) >= 2;
+#ifdef CONFIG_BRANCH_TRACKING
+    f->branch_tracking = field(id[ID_PFR1], 0) >= 1;
+#endif
     f->random = field(id[ID_ISAR0], 60) >= 1;
     detect_capabilities(f, id);
     detect_name(f);

@@ -32,11 +32,12 @@ device_map(const struct fdt_walk *node, unsigned index, const char *name)
 void
 platform_init(void)
 {
-    printk("cpu: %u-bit addresses, %u-bit identifiers%s%s%s%s\n", cpu_features.physical_bits,
+    printk("cpu: %u-bit addresses, %u-bit identifiers%s%s%s%s%s\n", cpu_features.physical_bits,
            cpu_features.asid_bits, cpu_features.pan ? ", PAN" : "",
            cpu_features.af_dbm ? ", accessed and dirty by hardware" : "",
            cpu_features.tlbi_range ? ", flushes by range" : "",
-           cpu_features.bbm2 ? ", leaves split live" : "");
+           cpu_features.bbm2 ? ", leaves split live" : "",
+           cpu_features.branch_tracking ? ", indirect branches tracked" : "");
     gic_init();
     arm_timer_init();
 }

@@ -17,6 +17,7 @@
 
 /* Classes of ESR_EL1 beside the aborts of quire_aarch64.h. */
 enum {
+    CLASS_BRANCH_TARGET = 0x0d,
     CLASS_ILLEGAL_STATE = 0x0e,
     CLASS_PC_ALIGNMENT = 0x22,
     CLASS_SP_ALIGNMENT = 0x26,
@@ -197,6 +198,19 @@ trap_user(struct trap_frame *frame)
                         class == CLASS_PC_ALIGNMENT ? frame->far : frame->pc);
 }
 
+static const char *
+exception_name(unsigned class)
+{
+    switch (class) {
+    case CLASS_BRK:
+        return "breakpoint";
+    case CLASS_BRANCH_TARGET:
+        return "branch to where none may arrive";
+    default:
+        return "exception";
+    }
+}
+
 void
 trap_kernel(struct trap_frame *frame)
 {
@@ -205,7 +219,7 @@ trap_kernel(struct trap_frame *frame)
     if (class == QR_AARCH64_CLASS_FETCH_KERNEL || class == QR_AARCH64_CLASS_DATA_KERNEL)
         abort_kernel(frame);
     else
-        die(frame, class == CLASS_BRK ? "breakpoint" : "exception");
+        die(frame, exception_name(class));
 }
 
 /* ---- Interrupts ----------------------------------------------------------------- */

@@ -31,12 +31,14 @@
 #define CR4_SMEP       ((uintptr_t)1 << 20)
 #define CR4_SMAP       ((uintptr_t)1 << 21)
 #define CR4_PKE        ((uintptr_t)1 << 22)
+#define CR4_CET        ((uintptr_t)1 << 23)
 
 #define DR6_STEP  ((uintptr_t)1 << 14)
 #define DR6_CLEAR 0xffff0ff0u
 
 #define MSR_APIC_BASE      0x1bu
 #define MSR_PAT            0x277u
+#define MSR_S_CET          0x6a2u
 #define MSR_X2APIC         0x800u
 #define MSR_EFER           0xc0000080u
 #define MSR_STAR           0xc0000081u
@@ -46,6 +48,8 @@
 #define MSR_FS_BASE        0xc0000100u
 #define MSR_GS_BASE        0xc0000101u
 #define MSR_KERNEL_GS_BASE 0xc0000102u
+
+#define S_CET_ENDBR ((uint64_t)1 << 2)
 
 #define EFER_SCE ((uint64_t)1 << 0)
 #define EFER_NXE ((uint64_t)1 << 11)
@@ -143,8 +147,8 @@ cpuid(uint32_t leaf, uint32_t subleaf)
 
 /** What the boot CPU has; the others are expected to have it too. */
 struct cpu_features {
-    bool pae, pse, fxsr, sse, cx8, tsc, nx, pge, pcid, smep, smap, umip, fsgsbase, invpcid, xsave,
-        xsaveopt, x2apic, rdrand, gib_pages, la57, pat, pku;
+    bool pae, pse, fxsr, sse, cx8, tsc, nx, pge, pcid, smep, smap, umip, branch_tracking, fsgsbase,
+        invpcid, xsave, xsaveopt, x2apic, rdrand, gib_pages, la57, pat, pku;
     unsigned physical_bits;
     uint64_t xcr0;        /**< the state components that XSAVE keeps */
     unsigned pkru_offset; /**< of the rights of protection keys in an XSAVE image */

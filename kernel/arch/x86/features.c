@@ -94,6 +94,7 @@ enum cpuid_word {
     WORD_1_ECX,
     WORD_7_EBX,
     WORD_7_ECX,
+    WORD_7_EDX,
     WORD_EXT_EDX,
     WORD_EXT_ECX,
     WORDS
@@ -118,7 +119,7 @@ static const struct {
     {WORD_1_ECX, 31, "hypervisor"}, {WORD_EXT_ECX, 0, "lahf_lm"},  {WORD_7_EBX, 0, "fsgsbase"},
     {WORD_7_EBX, 3, "bmi1"},        {WORD_7_EBX, 5, "avx2"},       {WORD_7_EBX, 7, "smep"},
     {WORD_7_EBX, 8, "bmi2"},        {WORD_7_EBX, 9, "erms"},       {WORD_7_EBX, 10, "invpcid"},
-    {WORD_7_ECX, 3, "pku"},
+    {WORD_7_ECX, 3, "pku"},         {WORD_7_EDX, 20, "ibt"},
 
 };
 
@@ -153,8 +154,9 @@ features_detect(void)
     struct cpuid seven = max_basic >= 7 ? cpuid(7, 0) : (struct cpuid){0};
     struct cpuid extended = max_extended >= 0x80000001 ? cpuid(0x80000001, 0) : (struct cpuid){0};
     const uint32_t words[WORDS] = {
-        [WORD_1_EDX] = basic.edx, [WORD_1_ECX] = basic.ecx,      [WORD_7_EBX] = seven.ebx,
-        [WORD_7_ECX] = seven.ecx, [WORD_EXT_EDX] = extended.edx, [WORD_EXT_ECX] = extended.ecx,
+        [WORD_1_EDX] = basic.edx,      [WORD_1_ECX] = basic.ecx, [WORD_7_EBX] = seven.ebx,
+        [WORD_7_ECX] = seven.ecx,      [WORD_7_EDX] = seven.edx, [WORD_EXT_EDX] = extended.edx,
+        [WORD_EXT_ECX] = extended.ecx,
     };
 
     f->pse = basic.edx >> 3 & 1;
@@ -176,6 +178,9 @@ features_detect(void)
     f->umip = seven.ecx >> 2 & 1;
     f->pku = seven.ecx >> 3 & 1;
     f->la57 = seven.ecx >> 16 & 1;
+#ifdef CONFIG_BRANCH_TRACKING
+    f->branch_tracking = sizeof(uintptr_t) == 8 && (seven.edx >> 20 & 1);
+#endif
     f->nx = extended.edx >> 20 & 1;
     f->gib_pages = extended.edx >> 26 & 1;
     f->physical_bits = max_extended >= 0x80000008 ? cpuid(0x80000008, 0).eax & 0xff : 36;
@@ -214,6 +219,10 @@ features_enable(void)
         xcr0_write(f->xcr0);
     if (f->pat)
         msr_write(MSR_PAT, QR_X86_PAT);
+    if (f->branch_tracking) {
+        cr4_write(cr4 | CR4_CET);
+        msr_write(MSR_S_CET, S_CET_ENDBR);
+    }
 }
 
 const char *

@@ -13,6 +13,8 @@ extern const uint64_t image_range[2];
 void
 platform_init(void)
 {
+    if (cpu_features.branch_tracking)
+        printk("cpu: indirect branches tracked\n");
     apic_init();
     clock_init();
 }

@@ -36,7 +36,7 @@ static const char *const exception_names[32] = {
     "machine check",
     "SIMD error",
     "virtualization",
-    "control protection",
+    "branch to where none may arrive", /* CET; there are no shadow stacks */
 };
 
 static QR_COLD void

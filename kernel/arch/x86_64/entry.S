@@ -16,6 +16,14 @@
  * leaves by IRETQ.
  */
 #include <asm.h>
+#include <quire/config.h>
+
+/* Where the CPU arrives by SYSCALL, a gate or an indirect branch (CET). */
+.macro LANDING_PAD
+#ifdef CONFIG_BRANCH_TRACKING
+    endbr64
+#endif
+.endm
 
 /* Push what the CPU or the stub has not: rdi downwards in struct trap_frame. */
 .macro PUSH_REGISTERS
@@ -65,6 +73,7 @@
     .globl syscall_entry
     .align 64
 syscall_entry:
+    LANDING_PAD
     swapgs
     movq %rsp, %gs:CPU_USER_SP
     movq %gs:CPU_KERNEL_SP, %rsp
@@ -111,6 +120,7 @@ syscall_leave:
 /* 32-bit code has no system calls here: behave as for a number that does not exist. */
     .globl syscall_entry32
 syscall_entry32:
+    LANDING_PAD
     movl $-38, %eax
     sysretl
 
@@ -213,6 +223,7 @@ paranoid_from_user:
 stubs:
 .rept 256
     .balign 16
+    LANDING_PAD
     .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 \
           || vector == 29 || vector == 30)
     pushq $0

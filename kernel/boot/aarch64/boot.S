@@ -29,6 +29,11 @@
     str \entry, [\table, x7]
 .endm
 
+/* Where an indirect branch arrives (BTI): no operation for older CPUs. */
+.macro LANDING_PAD
+    hint #38                    /* bti jc */
+.endm
+
     .section .head, "ax"
     .globl image_start
 image_start:
@@ -249,6 +254,7 @@ replace_root:
 
     .text
 boot_continue:
+    LANDING_PAD
     ldr x9, =boot_stack_top
     mov sp, x9
     mov x29, xzr
@@ -260,6 +266,7 @@ boot_continue:
     brk #0
 
 secondary_continue:
+    LANDING_PAD
     mov sp, x21
     mov x29, xzr
     ldr x9, =exception_vectors

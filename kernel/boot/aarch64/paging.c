@@ -255,7 +255,8 @@ map_section(const char *start, const char *end, uint64_t flags)
 static void
 map_image(void)
 {
-    map_section(text_start, text_end, MAP_TEXT);
+    map_section(text_start, text_end,
+                MAP_TEXT | (cpu_features.branch_tracking ? ENTRY_GUARDED : 0));
     map_section(rodata_start, rodata_end, MAP_RODATA);
     map_section(data_start, boot_stack_guard, MAP_DATA);
     map_section(boot_stack_guard + QR_PAGE_SIZE, data_end, MAP_DATA);
