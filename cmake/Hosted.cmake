@@ -95,6 +95,12 @@ if(TARGET quire_fault AND quire_machine)
     include(${PROJECT_SOURCE_DIR}/examples/hosted.cmake)
 endif()
 
+# The system calls of x86-64, in this process.
+if(TARGET quire_fault AND quire_machine AND CONFIG_PAGE_SHIFT EQUAL 12 AND
+   CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
+    include(${PROJECT_SOURCE_DIR}/tests/differential/differential.cmake)
+endif()
+
 # preload: the heap behind malloc, for unmodified programs.
 if(TARGET quire_heap AND NOT QUIRE_SANITIZE)
     include(${PROJECT_SOURCE_DIR}/preload/preload.cmake)

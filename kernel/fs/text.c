@@ -49,7 +49,7 @@ text_emit(struct qr_writer *writer, const char *bytes, size_t count)
 {
     struct text_writer *text = (struct text_writer *)writer;
 
-    if (text->failed) {
+    if (text->failed || count == 0) {
         return;
     }
     if (count > text->capacity - text->length && !text_grow(text, count)) {

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # limit: 900
 #
-# The differential fuzzer: what it once found, and 200,000 random memory calls on this
-# machine's Linux and on the reference kernel.  Where the two differ only because this Linux is
+# The differential fuzzer: what it once found, and random memory calls on this machine's Linux,
+# on the reference kernel (200,000) and on the hosted machine (60,000).  Where the two differ only because this Linux is
 # older than 6.17 (mremap of several regions), it is no reference: skipped.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -16,5 +16,6 @@ fi
 
 status=0
 tests/differential/run --replay || status=1
-tests/differential/run --calls 200000 --seed 1 --shrink 2 || status=1
+tests/differential/run --on kernel --calls 200000 --seed 1 --shrink 2 || status=1
+tests/differential/run --on hosted --calls 60000 --seed 100001 --shrink 2 || status=1
 exit $status

@@ -7,8 +7,13 @@
  * kernel, which prints what each of a list of memory calls did.  The parts:
  *
  *   generate.c  seed -> program         text.c    program <-> text
- *   execute.c   the turns, processes    ops.c     what each call does and reports
+ *   execute.c   running one, reports    ops.c     what each call does and reports
  *   look.c      reports of memory       main.c    the command line
+ *
+ * and one of two machines:
+ *
+ *   native.c    this kernel             hosted/   the library and the reference kernel's calls,
+ *                                                 on the simulated machine, in one process
  *
  * Values that differ between two machines never stand in a report: addresses are
  * relative to the arena or to the break, or "elsewhere".
@@ -130,13 +135,21 @@ void say_address(uintptr_t address);
 
 /* ---- execution ------------------------------------------------------------------ */
 
-/** Prepare what all programs share: once, before any runs. */
-void execute_init(void);
+/** What all processes of a program see. */
+struct shared {
+    uint32_t turn; /* native.c: a process, the controller or the end; a futex */
+    size_t next;   /* index of the call to execute */
+    int pids[PROCESSES];
+    uintptr_t break_start;
+    struct program program;
+    size_t report_bytes;
+    char report[1 << 20];
+};
 
-/**
- * Run @program in processes of its own.
- * @return its report, valid until the next run
- */
+extern struct shared *shared; /* the machine's */
+extern unsigned self;         /* which process of the program this one is */
+
+/** Run @program. @return its report, valid until the next run */
 const char *execute(const struct program *program);
 
 /** Of all runs: calls that were done, and processes that died of a signal nobody expected. */
@@ -145,17 +158,62 @@ struct totals {
 };
 extern struct totals totals;
 
+/** Files, limits, the break: what a program's first process has to begin with. */
+void process_prepare(void);
+
+/** The process that has the next call, if one that lives has; else PROCESSES. */
+unsigned step_process(void);
+
+/** Do the next call, which is the current process's. */
+void process_step(void);
+
 /** The value as this process sees it. */
 uintptr_t resolve(uint64_t value);
 
-/** Where the break began in this program. */
-uintptr_t break_start(void);
+/** Is @address in the arena or the break's pages, or at their end? */
+bool is_ours(uintptr_t address);
 
 /** The process number of process @index of the program, 0 where it does not live. */
 int process_id(unsigned index);
 
 /** The descriptor that an argument names. */
 int descriptor(uint64_t value);
+
+/** Drop all capabilities but those of the first 32 that @keep has; capset's result. */
+long keep_capabilities(uint32_t keep);
+
+/** Do the call and say what came of it. */
+void op_execute(const struct op *op);
+
+/** Looks: op_execute() passes them on. */
+void look(const struct op *op);
+
+/** A descriptor of the file of that name, or a negated error. */
+long path_open(const char *path, int flags);
+
+/* ---- the machine ------------------------------------------------------------------- */
+
+/** Before anything runs. */
+void machine_init(void);
+
+/** Run shared->program in processes of its own, to its end. */
+void machine_run(void);
+
+/** A system call of the current process, by this architecture's number; an error is negative. */
+long machine_call(long number, const uint64_t args[6]);
+#define call(number, ...) machine_call(number, (const uint64_t[6]){__VA_ARGS__})
+
+/** The current process ends; returns where another one is current then. */
+void machine_exit(void);
+
+/** Scratch memory of each process, not in the arena, and copies to and from there. */
+enum { SCRATCH_BYTES = 1 << 18 };
+uintptr_t machine_scratch(void);
+void scratch_put(size_t offset, const void *from, size_t bytes);
+void scratch_get(void *to, size_t offset, size_t bytes);
+
+/** Instructions were written there: from now on they may be executed. */
+void machine_code_written(uintptr_t address, size_t bytes);
 
 /* A fault in user code. */
 struct fault {
@@ -168,18 +226,12 @@ enum access { ACCESS_LOAD, ACCESS_STORE, ACCESS_CALL };
 /** Touch one byte; false where that faults. */
 bool touch(uintptr_t address, enum access access, uint8_t *byte, struct fault *fault);
 
-/** Touch @words 64-bit words; how many before it faulted, which *fault then describes. */
-size_t touch_words(const volatile uint64_t *at, size_t words, uint64_t *hash, struct fault *fault);
+/** Hash the page at @address; false where that faults at its first byte, which *fault describes. */
+bool touch_page(uintptr_t address, uint64_t *hash, struct fault *fault);
 
 void say_fault(const struct fault *fault);
 
-/** Drop all capabilities but those of the first 32 that @keep has; capset's result. */
-long keep_capabilities(uint32_t keep);
-
-/** Do the call and say what came of it. */
-void op_execute(const struct op *op);
-
-/** Looks: op_execute() passes them on. */
-void look(const struct op *op);
+/** A hash of @bytes, for contents; the same on every machine. */
+uint64_t hash_words(const volatile uint64_t *words, size_t count);
 
 #endif

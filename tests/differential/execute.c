@@ -1,60 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Running a program: up to four processes take turns.
- *
- *   controller --- clone ---> process 0 --- clone(CLONE_PARENT) ---> process 1 ...
- *
- * All are children of the controller, which therefore learns of every death.  Program,
- * position and report lie in memory that all share.  Whoever has the turn executes the
- * calls that are its own, one after the other, and gives the turn on only for the call of
- * another process; so a program of one process switches nothing.  A process that dies
- * while it has the turn (it exits, or a signal that we do not catch kills it) leaves it to
- * the controller.
- *
- * SIGSEGV and SIGBUS of user code are caught, on a stack outside the arena, and are results.
+ * Running a program: up to four processes take turns, each call by call.  What is the same on
+ * every machine stands here: the report, what arguments mean, what a process begins with, and a
+ * step.  Who runs when is the machine's.
  */
 #include "differential.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/futex.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-enum {
-    REPORT_BYTES = 1 << 20,
-    LIMIT_SECONDS = 60,
-    STACK_BYTES = 65536,
-    TURN_CONTROLLER = PROCESSES,
-    TURN_END,
-};
-
-struct shared {
-    uint32_t turn; /* a process, the controller or the end; a futex */
-    size_t next;   /* index of the call to execute */
-    int pids[PROCESSES];
-    uintptr_t break_start;
-    struct program program;
-    size_t report_bytes;
-    char report[REPORT_BYTES];
-};
-
 struct totals totals;
-
-static struct shared *shared;
-static unsigned self; /* which process of the program this one is */
-static volatile sig_atomic_t expired;
+struct shared *shared;
+unsigned self;
 
 /* Descriptors 100 to 103 are read-write A and B, read-only A, write-only A. */
 enum { FD_A = 100, FD_B, FD_A_READ, FD_A_WRITE, FD_DIRECTORY, FD_BAD };
@@ -64,7 +30,7 @@ enum { FD_A = 100, FD_B, FD_A_READ, FD_A_WRITE, FD_DIRECTORY, FD_BAD };
 void
 say(const char *format, ...)
 {
-    size_t room = REPORT_BYTES - shared->report_bytes;
+    size_t room = sizeof(shared->report) - shared->report_bytes;
     va_list args;
     int n;
 
@@ -78,8 +44,8 @@ say(const char *format, ...)
 void
 say_result(long result)
 {
-    if (result == -1)
-        say(" = -%s", strerrorname_np(errno));
+    if (result < 0 && result > -4096)
+        say(" = -%s", strerrorname_np((int)-result));
     else
         say(" = %ld", result);
 }
@@ -99,6 +65,23 @@ say_address(uintptr_t address)
         say(" elsewhere");
 }
 
+void
+say_fault(const struct fault *fault)
+{
+    say(" %s/%d", fault->signal == SIGSEGV ? "SEGV" : "BUS", fault->code);
+    say_address(fault->address);
+}
+
+uint64_t
+hash_words(const volatile uint64_t *words, size_t count)
+{
+    uint64_t sum = words[0];
+
+    for (size_t i = 1; i < count; i++)
+        sum = (sum << 7 | sum >> 57) ^ (words[i] * 0x9e3779b97f4a7c15u);
+    return sum;
+}
+
 /* ---- what arguments mean --------------------------------------------------------- */
 
 uintptr_t
@@ -111,10 +94,10 @@ resolve(uint64_t value)
     return (uintptr_t)value;
 }
 
-uintptr_t
-break_start(void)
+bool
+is_ours(uintptr_t address)
 {
-    return shared->break_start;
+    return address - ARENA_BASE <= ARENA_BYTES || address - shared->break_start <= BREAK_BYTES;
 }
 
 int
@@ -129,114 +112,86 @@ descriptor(uint64_t value)
     return value == 0 ? -1 : FD_A + (int)((value - 1) % (FD_BAD - FD_A + 1));
 }
 
-/* ---- faults of user code ------------------------------------------------------------ */
-
-static sigjmp_buf fault_return;
-static struct fault fault_last;
-static volatile bool fault_expected;
+/* ---- the beginning ------------------------------------------------------------------ */
 
 static void
-on_fault(int signal, siginfo_t *info, void *context)
+must(long result)
 {
-    (void)context;
-    if (!fault_expected)
-        _exit(99);
-    fault_last = (struct fault){signal, info->si_code, (uintptr_t)info->si_addr};
-    siglongjmp(fault_return, 1);
+    if (result < 0) {
+        say(" cannot begin: %s\n", strerrorname_np((int)-result));
+        machine_exit();
+    }
+}
+
+/* Have @path as descriptor @fd. */
+static void
+open_as(const char *path, int flags, int fd)
+{
+    long made;
+
+    scratch_put(0, path, strlen(path) + 1);
+    made = call(SYS_openat, (uint64_t)AT_FDCWD, machine_scratch(), (uint64_t)flags, 0600);
+    must(made);
+    must(call(SYS_dup3, (uint64_t)made, (uint64_t)fd, 0));
+    call(SYS_close, (uint64_t)made);
 }
 
 static void
-catch_faults(void)
+file_create(const char *name, int fd)
 {
-    static char stack[65536];
-    stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
-    struct sigaction action = {.sa_sigaction = on_fault,
-                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    static uint64_t page[PAGE_BYTES / sizeof(uint64_t)];
+    char path[64];
 
-    sigaltstack(&alternate, NULL);
-    sigaction(SIGSEGV, &action, NULL);
-    sigaction(SIGBUS, &action, NULL);
+    snprintf(path, sizeof(path), "/dev/shm/quire-%s-%d", name, process_id(0));
+    open_as(path, O_RDWR | O_CREAT | O_TRUNC, fd);
+    if (fd == FD_A) {
+        open_as(path, O_RDONLY, FD_A_READ);
+        open_as(path, O_WRONLY, FD_A_WRITE);
+    }
+    must(call(SYS_unlinkat, (uint64_t)AT_FDCWD, machine_scratch(), 0));
+    for (unsigned i = 0; i < FILE_PAGES; i++) {
+        for (size_t word = 0; word < PAGE_BYTES / sizeof(uint64_t); word++)
+            page[word] = ((uint64_t)(unsigned)fd << 32 | i << 16 | word) * 0x9e3779b97f4a7c15u;
+        scratch_put(0, page, sizeof(page));
+        must(call(SYS_pwrite64, (uint64_t)fd, machine_scratch(), sizeof(page), i * sizeof(page)));
+    }
 }
 
-bool
-touch(uintptr_t address, enum access access, uint8_t *byte, struct fault *fault)
+long
+keep_capabilities(uint32_t keep)
 {
-    volatile uint8_t *at = (volatile uint8_t *)address; /* NOLINT(performance-no-int-to-ptr) */
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
 
-    if (sigsetjmp(fault_return, 0) != 0) {
-        fault_expected = false;
-        *fault = fault_last;
-        return false;
-    }
-    fault_expected = true;
-    if (access == ACCESS_LOAD)
-        *byte = *at;
-    else if (access == ACCESS_STORE)
-        *at = *byte;
-    else
-        ((void (*)(void))address)(); /* NOLINT(performance-no-int-to-ptr) */
-    fault_expected = false;
-    return true;
-}
-
-size_t
-touch_words(const volatile uint64_t *at, size_t words, uint64_t *hash, struct fault *fault)
-{
-    static volatile size_t done;
-    static volatile uint64_t sum;
-
-    done = 0;
-    sum = 0;
-    if (sigsetjmp(fault_return, 0) == 0) {
-        uint64_t mix = 0;
-
-        fault_expected = true;
-        mix = at[0];
-        for (size_t i = 1; i < words; i++)
-            mix = (mix << 7 | mix >> 57) ^ (at[i] * 0x9e3779b97f4a7c15u);
-        done = words;
-        sum = mix;
-    } else {
-        *fault = fault_last;
-    }
-    fault_expected = false;
-    *hash = sum;
-    return done;
+    memset(data, 0, sizeof(data));
+    data[0].effective = data[0].permitted = keep;
+    scratch_put(0, &header, sizeof(header));
+    scratch_put(64, data, sizeof(data));
+    return call(SYS_capset, machine_scratch(), machine_scratch() + 64);
 }
 
 void
-say_fault(const struct fault *fault)
+process_prepare(void)
 {
-    say(" %s/%d", fault->signal == SIGSEGV ? "SEGV" : "BUS", fault->code);
-    say_address(fault->address);
+    uint64_t locked[2] = {64 * PAGE_BYTES, 64 * PAGE_BYTES};
+    uintptr_t start;
+
+    file_create("A", FD_A);
+    file_create("B", FD_B);
+    open_as("/dev/shm", O_RDONLY | O_DIRECTORY, FD_DIRECTORY);
+    scratch_put(0, locked, sizeof(locked));
+    must(call(SYS_prlimit64, 0, RLIMIT_MEMLOCK, machine_scratch(), 0));
+    keep_capabilities(1u << CAP_IPC_LOCK); /* and no mapping of page 0 */
+    start = (uintptr_t)call(SYS_brk, 0);
+    start = (start + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+    call(SYS_brk, start);
+    shared->break_start = start;
 }
 
-/* ---- turns ------------------------------------------------------------------------------ */
+/* ---- steps ------------------------------------------------------------------------------ */
 
-static void
-turn_set(uint32_t turn)
-{
-    __atomic_store_n(&shared->turn, turn, __ATOMIC_SEQ_CST);
-    syscall(SYS_futex, &shared->turn, FUTEX_WAKE, 1000, NULL, NULL, 0);
-}
-
-static void
-turn_wait(void)
-{
-    for (;;) {
-        uint32_t turn = __atomic_load_n(&shared->turn, __ATOMIC_SEQ_CST);
-
-        if (turn == TURN_END)
-            _exit(0);
-        if (turn == self)
-            return;
-        syscall(SYS_futex, &shared->turn, FUTEX_WAIT, turn, NULL, NULL, 0);
-    }
-}
-
-/* Who has the next call: a process that lives, or the end. */
-static uint32_t
-turn_next(void)
+unsigned
+step_process(void)
 {
     while (shared->next < shared->program.count) {
         unsigned process = shared->program.ops[shared->next].process;
@@ -245,7 +200,7 @@ turn_next(void)
             return process;
         shared->next++;
     }
-    return TURN_END;
+    return PROCESSES;
 }
 
 static void
@@ -258,21 +213,18 @@ fork_execute(const struct op *op)
         say(" busy");
         return;
     }
-    pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
-    if (pid == 0) {
-        self = child;
-        turn_wait();
-        return;
-    }
+    pid = call(SYS_clone, CLONE_PARENT | SIGCHLD);
     if (pid > 0) {
         shared->pids[child] = (int)pid;
         say(" = child");
-    } else {
+    } else if (pid < 0) {
         say_result(pid);
+    } else {
+        self = child;
     }
 }
 
-static void
+void
 process_step(void)
 {
     const struct op *op = &shared->program.ops[shared->next];
@@ -283,167 +235,29 @@ process_step(void)
     shared->next++; /* a death leaves the controller at the next one */
     if (op->kind == OP_EXIT) {
         say("\n");
-        _exit(0);
+        machine_exit();
+        return;
     }
     if (op->kind != OP_FORK) {
         op_execute(op);
     } else {
         fork_execute(op);
         if (op->process != self)
-            return; /* the child, when it has its first turn */
+            return; /* the child */
     }
     say("\n");
-}
-
-static void
-process_run(void)
-{
-    for (;;) {
-        uint32_t turn = turn_next();
-
-        if (turn == self) {
-            process_step();
-            continue;
-        }
-        turn_set(turn);
-        turn_wait();
-    }
-}
-
-/* ---- the controller ------------------------------------------------------------------------ */
-
-static void
-file_create(const char *name, int fd)
-{
-    static uint64_t page[PAGE_BYTES / sizeof(uint64_t)];
-    char path[64];
-    int made;
-
-    snprintf(path, sizeof(path), "/dev/shm/quire-%s-%d", name, (int)getpid());
-    made = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    if (made < 0 || dup2(made, fd) != fd)
-        _exit(2);
-    close(made);
-    if (fd == FD_A) {
-        dup2(made = open(path, O_RDONLY), FD_A_READ);
-        close(made);
-        dup2(made = open(path, O_WRONLY), FD_A_WRITE);
-        close(made);
-    }
-    unlink(path);
-    for (unsigned i = 0; i < FILE_PAGES; i++) {
-        for (size_t word = 0; word < PAGE_BYTES / sizeof(uint64_t); word++)
-            page[word] = ((uint64_t)(unsigned)fd << 32 | i << 16 | word) * 0x9e3779b97f4a7c15u;
-        if (pwrite(fd, page, sizeof(page), (off_t)i * (off_t)sizeof(page)) != sizeof(page))
-            _exit(2);
-    }
-}
-
-/* A stack that no longer grows: locked memory and its limit may forbid that later. */
-static void
-stack_grow(void)
-{
-    volatile char room[STACK_BYTES];
-
-    for (size_t i = 0; i < sizeof(room); i += 1024)
-        room[i] = 0;
-}
-
-static void
-process_start(void)
-{
-    struct rlimit locked = {64 * PAGE_BYTES, 64 * PAGE_BYTES};
-    uintptr_t start;
-
-    self = 0;
-    stack_grow();
-    file_create("A", FD_A);
-    file_create("B", FD_B);
-    setrlimit(RLIMIT_MEMLOCK, &locked);
-    keep_capabilities(1u << CAP_IPC_LOCK); /* and no mapping of page 0 */
-    signal(SIGXFSZ, SIG_IGN);
-    catch_faults();
-    start = (uintptr_t)syscall(SYS_brk, 0);
-    start = (start + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-    syscall(SYS_brk, start);
-    shared->break_start = start;
-    turn_wait();
-    process_run();
-}
-
-static void
-on_alarm(int signal)
-{
-    (void)signal;
-    expired = 1;
-    for (unsigned i = 0; i < PROCESSES; i++) {
-        if (shared->pids[i] > 0)
-            kill(shared->pids[i], SIGKILL);
-    }
-}
-
-static void
-process_died(int pid, int status)
-{
-    for (unsigned i = 0; i < PROCESSES; i++) {
-        if (shared->pids[i] != pid)
-            continue;
-        shared->pids[i] = 0;
-        if (shared->turn != i)
-            return; /* at the end */
-        if (status != 0 && !expired) {
-            totals.deaths++;
-            say(" died 0x%x\n", (unsigned)status);
-        }
-        turn_set(expired ? (uint32_t)TURN_END : turn_next());
-        return;
-    }
 }
 
 const char *
 execute(const struct program *program)
 {
-    int status;
-    long pid;
-
     shared->program = *program;
     shared->next = 0;
     shared->report_bytes = 0;
     shared->report[0] = '\0';
     memset(shared->pids, 0, sizeof(shared->pids));
-    shared->turn = TURN_CONTROLLER;
-    expired = 0;
-    pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-    if (pid == 0)
-        process_start();
-    if (pid < 0)
-        _exit(2);
-    shared->pids[0] = (int)pid;
-    alarm(LIMIT_SECONDS);
-    turn_set(0);
-    while ((pid = waitpid(-1, &status, 0)) > 0 || errno == EINTR) {
-        if (pid > 0)
-            process_died((int)pid, status);
-    }
-    alarm(0);
-    if (expired) {
-        totals.timeouts++;
-        say(" timeout\n");
-    }
+    machine_run();
     for (size_t i = 0; i < program->count; i++)
         totals.calls += program->ops[i].kind < OP_PROBE;
     return shared->report;
-}
-
-void
-execute_init(void)
-{
-    struct sigaction action = {.sa_handler = on_alarm};
-
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED)
-        _exit(2);
-    sigaction(SIGALRM, &action, NULL);
-    if (dup2(open("/dev/shm", O_RDONLY | O_DIRECTORY), FD_DIRECTORY) < 0)
-        _exit(2);
 }

@@ -22,7 +22,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 enum { LOOK_PAGES = ARENA_PAGES + BREAK_PAGES, NOTE_BYTES = 48, TEXT_BYTES = 1 << 18 };
 
@@ -39,7 +38,7 @@ static uintptr_t
 page_address(unsigned page)
 {
     return page < ARENA_PAGES ? ARENA_BASE + page * PAGE_BYTES
-                              : break_start() + (page - ARENA_PAGES) * PAGE_BYTES;
+                              : shared->break_start + (page - ARENA_PAGES) * PAGE_BYTES;
 }
 
 static bool
@@ -74,12 +73,11 @@ look_probe(void)
 {
     for (unsigned page = 0; page < LOOK_PAGES; page++) {
         uintptr_t address = page_address(page);
-        const volatile uint64_t *words = (void *)address; /* NOLINT(performance-no-int-to-ptr) */
         struct fault fault = {0};
         uint64_t hash;
 
         notes[page] = (struct note){0};
-        if (touch_words(words, PAGE_BYTES / sizeof(uint64_t), &hash, &fault) != 0)
+        if (touch_page(address, &hash, &fault))
             snprintf(notes[page].text, NOTE_BYTES, "%lx", (unsigned long)(uint32_t)(hash >> 16));
         else if (fault.signal != SIGSEGV || fault.code != SEGV_MAPERR)
             snprintf(notes[page].text, NOTE_BYTES, "!%d/%d%s", fault.signal, fault.code,
@@ -93,30 +91,46 @@ look_resident(void)
 {
     for (unsigned page = 0; page < LOOK_PAGES; page++) {
         uint8_t byte = 0;
-        long result = syscall(SYS_mincore, page_address(page), PAGE_BYTES, &byte);
+        long result = call(SYS_mincore, page_address(page), PAGE_BYTES, machine_scratch());
 
         notes[page] = (struct note){0};
+        scratch_get(&byte, 0, 1);
         if (result == 0)
             snprintf(notes[page].text, NOTE_BYTES, "%u", byte & 1u);
-        else if (errno != ENOMEM)
-            snprintf(notes[page].text, NOTE_BYTES, "%s", strerrorname_np(errno));
+        else if (result != -ENOMEM)
+            snprintf(notes[page].text, NOTE_BYTES, "%s", strerrorname_np((int)-result));
     }
     notes_say();
+}
+
+long
+path_open(const char *path, int flags)
+{
+    scratch_put(0, path, strlen(path) + 1);
+    return call(SYS_openat, (uint64_t)AT_FDCWD, machine_scratch(), (uint64_t)flags, 0);
 }
 
 static bool
 text_read(const char *path)
 {
-    int fd = open(path, O_RDONLY);
+    long fd = path_open(path, O_RDONLY), n;
     size_t at = 0;
-    long n;
 
-    if (fd < 0)
+    if (fd < 0) {
+        say_result(fd);
         return false;
-    while (at < TEXT_BYTES - 1 && (n = read(fd, text + at, TEXT_BYTES - 1 - at)) > 0)
+    }
+    while (at < TEXT_BYTES - 1) {
+        size_t room = TEXT_BYTES - 1 - at < SCRATCH_BYTES ? TEXT_BYTES - 1 - at : SCRATCH_BYTES;
+
+        n = call(SYS_read, (uint64_t)fd, machine_scratch(), room);
+        if (n <= 0)
+            break;
+        scratch_get(text + at, 0, (size_t)n);
         at += (size_t)n;
+    }
     text[at] = '\0';
-    close(fd);
+    call(SYS_close, (uint64_t)fd);
     return true;
 }
 
@@ -178,7 +192,7 @@ look_maps(void)
 
     memset(notes, 0, sizeof(notes));
     if (!text_read("/proc/self/maps"))
-        say_result(-1);
+        return;
     for (char *line = text; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
         if (region_parse(line, &region))
@@ -214,7 +228,7 @@ look_flags(void)
 
     memset(notes, 0, sizeof(notes));
     if (!text_read("/proc/self/smaps"))
-        say_result(-1);
+        return;
     for (char *line = text; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
         if (region_parse(line, &next)) {
@@ -231,42 +245,55 @@ static void
 look_pagemap(void)
 {
     const uint64_t present = 1ull << 63, swapped = 1ull << 62, file = 1ull << 61;
-    int fd = open("/proc/self/pagemap", O_RDONLY);
+    long fd = path_open("/proc/self/pagemap", O_RDONLY);
 
     for (unsigned page = 0; page < LOOK_PAGES; page++) {
         uint64_t bits = 0;
-        off_t at = (off_t)(page_address(page) / PAGE_BYTES * sizeof(bits));
+        uint64_t at = page_address(page) / PAGE_BYTES * sizeof(bits);
+        long n = call(SYS_pread64, (uint64_t)fd, machine_scratch(), sizeof(bits), at);
 
         notes[page] = (struct note){0};
-        if (pread(fd, &bits, sizeof(bits), at) != sizeof(bits))
+        scratch_get(&bits, 0, sizeof(bits));
+        if (n != sizeof(bits))
             snprintf(notes[page].text, NOTE_BYTES, "short");
         else if ((bits & present) && !(bits & file))
             snprintf(notes[page].text, NOTE_BYTES, "there");
         else if (bits & swapped)
             snprintf(notes[page].text, NOTE_BYTES, "swapped");
     }
-    close(fd);
+    call(SYS_close, (uint64_t)fd);
     notes_say();
+}
+
+static void
+file_say(int fd)
+{
+    static uint64_t page[PAGE_BYTES / sizeof(uint64_t)];
+    struct statx stat;
+    uint64_t sum = 0, at = 0;
+    long n;
+
+    memset(&stat, 0, sizeof(stat));
+    scratch_put(0, "", 1);
+    call(SYS_statx, (uint64_t)fd, machine_scratch(), AT_EMPTY_PATH, STATX_SIZE | STATX_BLOCKS,
+         machine_scratch() + 256);
+    scratch_get(&stat, 256, sizeof(stat));
+    say(" size 0x%lx blocks %ld", (unsigned long)stat.stx_size, (long)stat.stx_blocks);
+    while ((n = call(SYS_pread64, (uint64_t)fd, machine_scratch(), sizeof(page), at)) > 0) {
+        memset(page, 0, sizeof(page));
+        scratch_get(page, 0, (size_t)n);
+        for (size_t i = 0; i < PAGE_BYTES / sizeof(uint64_t); i++)
+            sum = (sum << 7 | sum >> 57) ^ (page[i] * 0x9e3779b97f4a7c15u);
+        at += (uint64_t)n;
+    }
+    say(" %lx", (unsigned long)(uint32_t)(sum >> 16));
 }
 
 static void
 look_files(void)
 {
-    for (unsigned file = 1; file <= 2; file++) {
-        static uint64_t page[PAGE_BYTES / sizeof(uint64_t)];
-        struct stat stat;
-        uint64_t sum = 0;
-        long n;
-
-        fstat(descriptor(file), &stat);
-        say(" size 0x%lx blocks %ld", (unsigned long)stat.st_size, (long)stat.st_blocks);
-        for (off_t at = 0; (n = pread(descriptor(file), page, sizeof(page), at)) > 0; at += n) {
-            memset((char *)page + n, 0, sizeof(page) - (size_t)n);
-            for (size_t i = 0; i < PAGE_BYTES / sizeof(uint64_t); i++)
-                sum = (sum << 7 | sum >> 57) ^ (page[i] * 0x9e3779b97f4a7c15u);
-        }
-        say(" %lx", (unsigned long)(uint32_t)(sum >> 16));
-    }
+    file_say(descriptor(1));
+    file_say(descriptor(2));
 }
 
 void

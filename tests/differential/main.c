@@ -101,7 +101,7 @@ main(int argc, char **argv)
     int status = 0;
 
     setvbuf(stdout, out, _IOFBF, sizeof(out));
-    execute_init();
+    machine_init();
     if (strcmp(mode, "digest") == 0 && argc == 5) {
         run_seeds(strtoull(argv[2], NULL, 0), strtoull(argv[3], NULL, 0), ops);
     } else if (strcmp(mode, "report") == 0 && argc > 4) {

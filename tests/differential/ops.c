@@ -6,9 +6,7 @@
  */
 #include "differential.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <stdio.h>
 #include <signal.h>
 #include <string.h>
@@ -16,19 +14,24 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
-#include <unistd.h>
+
+#ifdef SYS_mmap2
+#define CALL_MMAP SYS_mmap2
+enum { MMAP_UNIT = PAGE_BYTES };
+#else
+#define CALL_MMAP SYS_mmap
+enum { MMAP_UNIT = 1 };
+#endif
+#ifdef SYS_ftruncate64
+#define CALL_FTRUNCATE SYS_ftruncate64
+#else
+#define CALL_FTRUNCATE SYS_ftruncate
+#endif
 
 static bool
-is_ours(uintptr_t address)
+is_error(long result)
 {
-    return address - ARENA_BASE <= ARENA_BYTES || address - break_start() <= BREAK_BYTES;
-}
-
-static void *
-pointer(uintptr_t address)
-{
-    return (void *)address; /* NOLINT(performance-no-int-to-ptr) */
+    return (unsigned long)result > -4096ul;
 }
 
 static void
@@ -36,23 +39,19 @@ mmap_execute(const uintptr_t *arg, int fd)
 {
     long result;
 
-#ifdef SYS_mmap2
-    if (arg[5] % PAGE_BYTES != 0) {
+    if (arg[5] % MMAP_UNIT != 0) {
         say(" = -EINVAL");
         return;
     }
-    result = syscall(SYS_mmap2, arg[0], arg[1], arg[2], arg[3], fd, arg[5] / PAGE_BYTES);
-#else
-    result = syscall(SYS_mmap, arg[0], arg[1], arg[2], arg[3], fd, arg[5]);
-#endif
-    if (result == -1) {
-        say_result(-1);
+    result = call(CALL_MMAP, arg[0], arg[1], arg[2], arg[3], (uint64_t)fd, arg[5] / MMAP_UNIT);
+    if (is_error(result)) {
+        say_result(result);
         return;
     }
     say(" =");
     say_address((uintptr_t)result);
     if (!is_ours((uintptr_t)result))
-        syscall(SYS_munmap, result, arg[1]);
+        call(SYS_munmap, (uintptr_t)result, arg[1]);
 }
 
 /*
@@ -65,25 +64,40 @@ mremap_execute(const uintptr_t *arg)
     long result, moved;
 
     if (arg[3] == (MREMAP_MAYMOVE | 4) || arg[3] == (MREMAP_MAYMOVE | MREMAP_FIXED | 4))
-        syscall(SYS_munlock, arg[0], arg[1]);
-    result = syscall(SYS_mremap, arg[0], arg[1], arg[2], arg[3], arg[4]);
+        call(SYS_munlock, arg[0], arg[1]);
+    result = call(SYS_mremap, arg[0], arg[1], arg[2], arg[3], arg[4]);
 
-    if (result == -1) {
-        say_result(-1);
+    if (is_error(result)) {
+        say_result(result);
         return;
     }
     say(" =");
     say_address((uintptr_t)result);
     if (is_ours((uintptr_t)result))
         return;
-    moved = syscall(SYS_mremap, result, arg[2], arg[2], MREMAP_MAYMOVE | MREMAP_FIXED, arg[5]);
-    if (moved == -1) {
-        say_result(-1);
-        syscall(SYS_munmap, result, arg[2]);
+    moved =
+        call(SYS_mremap, (uintptr_t)result, arg[2], arg[2], MREMAP_MAYMOVE | MREMAP_FIXED, arg[5]);
+    if (is_error(moved)) {
+        say_result(moved);
+        call(SYS_munmap, (uintptr_t)result, arg[2]);
     } else {
         say(" then");
         say_address((uintptr_t)moved);
     }
+}
+
+/* The size of a file. */
+static uint64_t
+file_size(int fd)
+{
+    struct statx stat;
+
+    memset(&stat, 0, sizeof(stat));
+    scratch_put(0, "", 1);
+    call(SYS_statx, (uint64_t)fd, machine_scratch(), AT_EMPTY_PATH, STATX_SIZE,
+         machine_scratch() + 256);
+    scratch_get(&stat, 256, sizeof(stat));
+    return stat.stx_size;
 }
 
 /*
@@ -93,73 +107,102 @@ mremap_execute(const uintptr_t *arg)
 static void
 pwrite_execute(const uintptr_t *arg, int fd)
 {
-    struct stat before = {0};
-    long done;
-    int error;
+    uint64_t before = file_size(fd);
+    long done = call(SYS_pwrite64, (uint64_t)fd, arg[1], arg[2], arg[3]);
 
-    fstat(fd, &before);
-    done = pwrite(fd, pointer(arg[1]), arg[2], (off_t)arg[3]);
-    error = errno;
     if (done != (long)arg[2]) {
-        if (done != -1)
-            fstat(fd, &before);
-        (void)!ftruncate(fd, before.st_size);
+        if (done >= 0)
+            before = file_size(fd);
+        call(CALL_FTRUNCATE, (uint64_t)fd, before);
     }
-    errno = error;
     say_result(done);
+}
+
+/* Read what is left in a pipe: a hash. */
+static uint32_t
+pipe_drain(int fd)
+{
+    static uint8_t rest[PAGE_BYTES];
+    uint32_t sum = 0;
+    long left;
+
+    while ((left = call(SYS_read, (uint64_t)fd, machine_scratch(), sizeof(rest))) > 0) {
+        scratch_get(rest, 0, (size_t)left);
+        for (long i = 0; i < left; i++)
+            sum = sum * 31 + rest[i];
+    }
+    return sum;
+}
+
+static bool
+pipe_open(int ends[2])
+{
+    long result = call(SYS_pipe2, machine_scratch(), O_NONBLOCK);
+
+    if (result < 0)
+        say_result(result);
+    scratch_get(ends, 0, 2 * sizeof(int));
+    return result == 0;
+}
+
+static void
+pipe_close(const int ends[2])
+{
+    call(SYS_close, (uint64_t)ends[0]);
+    call(SYS_close, (uint64_t)ends[1]);
 }
 
 /* Write from one place, read to another, and hash what is left in the pipe. */
 static void
 pipe_execute(const uintptr_t *arg)
 {
-    static uint8_t rest[65536];
-    uint32_t sum = 0;
-    long left;
     int ends[2];
 
-    if (pipe2(ends, O_NONBLOCK) != 0) {
-        say_result(-1);
+    if (!pipe_open(ends))
         return;
-    }
-    say_result(write(ends[1], pointer(arg[0]), arg[1]));
-    say_result(read(ends[0], pointer(arg[2]), arg[3]));
-    while ((left = read(ends[0], rest, sizeof(rest))) > 0) {
-        for (long i = 0; i < left; i++)
-            sum = sum * 31 + rest[i];
-    }
-    say(" rest %x", sum);
-    close(ends[0]);
-    close(ends[1]);
+    say_result(call(SYS_write, (uint64_t)ends[1], arg[0], arg[1]));
+    say_result(call(SYS_read, (uint64_t)ends[0], arg[2], arg[3]));
+    say(" rest %x", pipe_drain(ends[0]));
+    pipe_close(ends);
+}
+
+/* Put an array of one or two pieces into scratch memory. */
+static uintptr_t
+pieces_put(size_t offset, const uintptr_t *piece, unsigned count)
+{
+    scratch_put(offset, piece, count * 2 * sizeof(*piece));
+    return machine_scratch() + offset;
+}
+
+static long
+vm_copy(long number, int pid, const uintptr_t *local, const uintptr_t *remote)
+{
+    return call(number, (uint64_t)pid, pieces_put(0, local, 1), 1, pieces_put(64, remote, 1), 1, 0);
 }
 
 static void
 vm_execute(bool write, const uintptr_t *arg)
 {
-    struct iovec local = {pointer(arg[1]), arg[2]}, remote = {pointer(arg[3]), arg[2]};
+    uintptr_t local[] = {arg[1], arg[2]}, remote[] = {arg[3], arg[2]};
+    uintptr_t first[] = {machine_scratch() + PAGE_BYTES, arg[2]};
     int pid = process_id((unsigned)arg[0]);
     struct fault fault;
     bool there = true, overlap = arg[1] < arg[3] + arg[2] && arg[3] < arg[1] + arg[2];
     uint8_t byte;
 
     /* Which side is looked at first, and so brought in, is nobody's business. */
-    for (size_t at = 0; write && at < arg[2]; at++)
-        there = there && touch(arg[1] + at, ACCESS_LOAD, &byte, &fault);
-    if (!write && pid != 0) { /* all of it is there before a part of it is copied */
-        static uint8_t scratch[16 * PAGE_BYTES];
-        struct iovec first = {scratch, arg[2]};
-
-        if (arg[2] <= sizeof(scratch))
-            process_vm_readv(pid, &first, 1, &remote, 1, 0);
-    }
+    for (uintptr_t at = arg[1]; write && at - arg[1] < arg[2]; at = (at | (PAGE_BYTES - 1)) + 1)
+        there = there && touch(at, ACCESS_LOAD, &byte, &fault);
+    /* All of it is there before a part of it is copied. */
+    if (!write && pid != 0 && arg[2] <= SCRATCH_BYTES - PAGE_BYTES)
+        vm_copy(SYS_process_vm_readv, pid, first, remote);
     if (pid == 0 || !there)
         say(there ? " nobody" : " unreadable");
-    else if (pid == getpid() && overlap)
+    else if (pid == process_id(self) && overlap)
         say(" overlap");
-    else if (write)
-        say_result(process_vm_writev(pid, &local, 1, &remote, 1, 0));
     else
-        say_result(process_vm_readv(pid, &local, 1, &remote, 1, 0));
+        say_result(
+            vm_copy(write ? SYS_process_vm_writev : SYS_process_vm_readv, pid, local, remote));
 }
 
 /* /proc/PID/mem, which reads and writes through protections. */
@@ -168,29 +211,32 @@ mem_execute(bool write, const uintptr_t *arg)
 {
     static uint8_t bytes[2 * PAGE_BYTES];
     char path[32];
-    int pid = process_id((unsigned)arg[0]), fd;
+    int pid = process_id((unsigned)arg[0]);
     size_t length = arg[2] % sizeof(bytes);
     uint32_t sum = 0;
-    long done;
+    long fd, done;
 
     if (pid == 0) {
         say(" nobody");
         return;
     }
     snprintf(path, sizeof(path), "/proc/%d/mem", pid);
-    fd = open(path, O_RDWR);
+    fd = path_open(path, O_RDWR);
     if (fd < 0) {
-        say_result(-1);
+        say_result(fd);
         return;
     }
     memset(bytes, (int)(arg[2] % 251), sizeof(bytes));
+    scratch_put(0, bytes, length);
     done =
-        write ? pwrite(fd, bytes, length, (off_t)arg[1]) : pread(fd, bytes, length, (off_t)arg[1]);
+        call(write ? SYS_pwrite64 : SYS_pread64, (uint64_t)fd, machine_scratch(), length, arg[1]);
     say_result(done);
+    if (!write && done > 0)
+        scratch_get(bytes, 0, (size_t)done);
     for (long i = 0; !write && i < done; i++)
         sum = sum * 31 + bytes[i];
     say(" %x", sum);
-    close(fd);
+    call(SYS_close, (uint64_t)fd);
 }
 
 static void
@@ -256,7 +302,7 @@ code_execute(uintptr_t address)
             return;
         }
     }
-    __builtin___clear_cache(pointer(address), pointer(address + sizeof(return_code)));
+    machine_code_written(address, sizeof(return_code));
     say(" ok");
 }
 
@@ -287,45 +333,33 @@ static void
 limit_execute(const uintptr_t *arg)
 {
     static const int resources[] = {RLIMIT_MEMLOCK, RLIMIT_FSIZE};
-    int resource = resources[arg[0] % 2];
-    struct rlimit limit;
+    uint64_t resource = (uint64_t)resources[arg[0] % 2], limit[2];
 
-    getrlimit(resource, &limit);
-    limit.rlim_cur = arg[1] * PAGE_BYTES < limit.rlim_max ? arg[1] * PAGE_BYTES : limit.rlim_max;
-    say_result(setrlimit(resource, &limit));
-}
-
-long
-keep_capabilities(uint32_t keep)
-{
-    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-    struct __user_cap_data_struct data[2];
-
-    memset(data, 0, sizeof(data));
-    data[0].effective = data[0].permitted = keep;
-    return syscall(SYS_capset, &header, data);
+    call(SYS_prlimit64, 0, resource, 0, machine_scratch());
+    scratch_get(limit, 0, sizeof(limit));
+    limit[0] = arg[1] * PAGE_BYTES < limit[1] ? arg[1] * PAGE_BYTES : limit[1];
+    scratch_put(0, limit, sizeof(limit));
+    say_result(call(SYS_prlimit64, 0, resource, machine_scratch(), 0));
 }
 
 static void
 file_execute(enum op_kind kind, const uintptr_t *arg, int fd)
 {
-    struct iovec pieces[] = {{pointer(arg[1]), arg[2]}, {pointer(arg[3]), arg[4]}};
-
     switch (kind) {
     case OP_FTRUNCATE:
-        say_result(ftruncate(fd, (off_t)arg[1]));
+        say_result(call(CALL_FTRUNCATE, (uint64_t)fd, arg[1]));
         break;
     case OP_FALLOCATE:
-        say_result(fallocate(fd, (int)arg[1], (off_t)arg[2], (off_t)arg[3]));
+        say_result(call(SYS_fallocate, (uint64_t)fd, arg[1], arg[2], arg[3]));
         break;
     case OP_PREAD:
-        say_result(pread(fd, pointer(arg[1]), arg[2], (off_t)arg[3]));
+        say_result(call(SYS_pread64, (uint64_t)fd, arg[1], arg[2], arg[3]));
         break;
     case OP_PWRITE:
         pwrite_execute(arg, fd);
         break;
     default:
-        say_result(preadv(fd, pieces, 2, (off_t)arg[5]));
+        say_result(call(SYS_preadv, (uint64_t)fd, pieces_put(0, arg + 1, 2), 2, arg[5]));
         break;
     }
 }
@@ -334,15 +368,13 @@ file_execute(enum op_kind kind, const uintptr_t *arg, int fd)
 static long
 advise_execute(const uintptr_t *arg)
 {
-    long result = syscall(SYS_madvise, arg[0], arg[1], arg[2]);
-    int error = errno;
+    long result = call(SYS_madvise, arg[0], arg[1], arg[2]);
 
     for (uintptr_t at = arg[0]; arg[2] == MADV_FREE && at - arg[0] < arg[1] && is_ours(at);
          at += PAGE_BYTES) {
-        if (syscall(SYS_madvise, at, PAGE_BYTES, MADV_FREE) == 0)
-            syscall(SYS_madvise, at, PAGE_BYTES, MADV_DONTNEED);
+        if (call(SYS_madvise, at, PAGE_BYTES, MADV_FREE) == 0)
+            call(SYS_madvise, at, PAGE_BYTES, MADV_DONTNEED);
     }
-    errno = error;
     return result;
 }
 
@@ -351,37 +383,37 @@ memory_execute(enum op_kind kind, const uintptr_t *arg)
 {
     switch (kind) {
     case OP_MUNMAP:
-        say_result(syscall(SYS_munmap, arg[0], arg[1]));
+        say_result(call(SYS_munmap, arg[0], arg[1]));
         break;
     case OP_MPROTECT:
-        say_result(syscall(SYS_mprotect, arg[0], arg[1], arg[2]));
+        say_result(call(SYS_mprotect, arg[0], arg[1], arg[2]));
         break;
     case OP_MADVISE:
         say_result(advise_execute(arg));
         break;
     case OP_BRK:
-        say_address((uintptr_t)syscall(SYS_brk, arg[0]));
+        say_address((uintptr_t)call(SYS_brk, arg[0]));
         break;
     case OP_MLOCK:
-        say_result(syscall(SYS_mlock, arg[0], arg[1]));
+        say_result(call(SYS_mlock, arg[0], arg[1]));
         break;
     case OP_MLOCK2:
-        say_result(syscall(SYS_mlock2, arg[0], arg[1], arg[2]));
+        say_result(call(SYS_mlock2, arg[0], arg[1], arg[2]));
         break;
     case OP_MUNLOCK:
-        say_result(syscall(SYS_munlock, arg[0], arg[1]));
+        say_result(call(SYS_munlock, arg[0], arg[1]));
         break;
     case OP_MLOCKALL:
-        say_result(syscall(SYS_mlockall, arg[0]));
+        say_result(call(SYS_mlockall, arg[0]));
         break;
     case OP_MUNLOCKALL:
-        say_result(syscall(SYS_munlockall));
+        say_result(call(SYS_munlockall));
         break;
     case OP_MINCORE:
-        say_result(syscall(SYS_mincore, arg[0], arg[1], arg[2]));
+        say_result(call(SYS_mincore, arg[0], arg[1], arg[2]));
         break;
     default:
-        say_result(syscall(SYS_msync, arg[0], arg[1], arg[2]));
+        say_result(call(SYS_msync, arg[0], arg[1], arg[2]));
         break;
     }
 }

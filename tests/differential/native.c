@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The machine that this program runs on: Linux, or the reference kernel.
+ *
+ *   controller --- clone ---> process 0 --- clone(CLONE_PARENT) ---> process 1 ...
+ *
+ * All are children of the controller, which therefore learns of every death.  Program,
+ * position and report lie in memory that all share.  Whoever has the turn executes the
+ * calls that are its own, one after the other, and gives the turn on only for the call of
+ * another process; so a program of one process switches nothing.  A process that dies
+ * while it has the turn (it exits, or a signal that we do not catch kills it) leaves it to
+ * the controller.
+ *
+ * SIGSEGV and SIGBUS of user code are caught, on a stack outside the arena, and are results.
+ */
+#include "differential.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { LIMIT_SECONDS = 60, STACK_BYTES = 65536, TURN_CONTROLLER = PROCESSES, TURN_END };
+
+static volatile sig_atomic_t expired;
+
+/* ---- calls ------------------------------------------------------------------------ */
+
+/* Where registers have 32 bits, offsets in files take two. */
+static long
+call_raw(long number, const uint64_t args[6])
+{
+    uintptr_t a[6];
+
+    for (unsigned i = 0; i < 6; i++)
+        a[i] = (uintptr_t)args[i];
+#ifdef __i386__
+    switch (number) {
+    case SYS_pread64:
+    case SYS_pwrite64:
+    case SYS_preadv:
+    case SYS_pwritev:
+        return syscall(number, a[0], a[1], a[2], a[3], (uintptr_t)(args[3] >> 32));
+    case SYS_ftruncate64:
+        return syscall(number, a[0], a[1], (uintptr_t)(args[1] >> 32));
+    case SYS_fallocate:
+        return syscall(number, a[0], a[1], a[2], (uintptr_t)(args[2] >> 32), a[3],
+                       (uintptr_t)(args[3] >> 32));
+    default:
+        break;
+    }
+#endif
+    return syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+long
+machine_call(long number, const uint64_t args[6])
+{
+    long result = call_raw(number, args);
+
+    return result == -1 ? -errno : result;
+}
+
+static uint8_t scratch[SCRATCH_BYTES] __attribute__((aligned(65536)));
+
+uintptr_t
+machine_scratch(void)
+{
+    return (uintptr_t)scratch;
+}
+
+void
+scratch_put(size_t offset, const void *from, size_t bytes)
+{
+    memcpy(scratch + offset, from, bytes);
+}
+
+void
+scratch_get(void *to, size_t offset, size_t bytes)
+{
+    memcpy(to, scratch + offset, bytes);
+}
+
+void
+machine_code_written(uintptr_t address, size_t bytes)
+{
+    char *start = (char *)address; /* NOLINT(performance-no-int-to-ptr) */
+
+    __builtin___clear_cache(start, start + bytes);
+}
+
+/* ---- faults of user code ------------------------------------------------------------ */
+
+static sigjmp_buf fault_return;
+static struct fault fault_last;
+static volatile bool fault_expected;
+
+static void
+on_fault(int signal, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (!fault_expected)
+        _exit(99);
+    fault_last = (struct fault){signal, info->si_code, (uintptr_t)info->si_addr};
+    siglongjmp(fault_return, 1);
+}
+
+static void
+catch_faults(void)
+{
+    static char stack[65536];
+    stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
+    struct sigaction action = {.sa_sigaction = on_fault,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+
+    sigaltstack(&alternate, NULL);
+    sigaction(SIGSEGV, &action, NULL);
+    sigaction(SIGBUS, &action, NULL);
+}
+
+bool
+touch(uintptr_t address, enum access access, uint8_t *byte, struct fault *fault)
+{
+    volatile uint8_t *at = (volatile uint8_t *)address; /* NOLINT(performance-no-int-to-ptr) */
+
+    if (sigsetjmp(fault_return, 0) != 0) {
+        fault_expected = false;
+        *fault = fault_last;
+        return false;
+    }
+    fault_expected = true;
+    if (access == ACCESS_LOAD)
+        *byte = *at;
+    else if (access == ACCESS_STORE)
+        *at = *byte;
+    else
+        ((void (*)(void))address)(); /* NOLINT(performance-no-int-to-ptr) */
+    fault_expected = false;
+    return true;
+}
+
+bool
+touch_page(uintptr_t address, uint64_t *hash, struct fault *fault)
+{
+    const volatile uint64_t *words = (void *)address; /* NOLINT(performance-no-int-to-ptr) */
+    static volatile uint64_t sum;
+
+    if (sigsetjmp(fault_return, 0) != 0) {
+        fault_expected = false;
+        *fault = fault_last;
+        return false;
+    }
+    fault_expected = true;
+    sum = hash_words(words, PAGE_BYTES / sizeof(uint64_t));
+    fault_expected = false;
+    *hash = sum;
+    return true;
+}
+
+/* ---- turns ------------------------------------------------------------------------------ */
+
+static uint32_t
+turn_next(void)
+{
+    unsigned next = step_process();
+
+    return next == PROCESSES ? (uint32_t)TURN_END : next;
+}
+
+static void
+turn_set(uint32_t turn)
+{
+    __atomic_store_n(&shared->turn, turn, __ATOMIC_SEQ_CST);
+    syscall(SYS_futex, &shared->turn, FUTEX_WAKE, 1000, NULL, NULL, 0);
+}
+
+static void
+turn_wait(void)
+{
+    for (;;) {
+        uint32_t turn = __atomic_load_n(&shared->turn, __ATOMIC_SEQ_CST);
+
+        if (turn == TURN_END)
+            _exit(0);
+        if (turn == self)
+            return;
+        syscall(SYS_futex, &shared->turn, FUTEX_WAIT, turn, NULL, NULL, 0);
+    }
+}
+
+static void
+process_run(void)
+{
+    for (;;) {
+        uint32_t turn = turn_next();
+
+        if (turn == self) {
+            process_step();
+            if (turn != self)
+                turn_wait(); /* a child is born, and waits for its first turn */
+            continue;
+        }
+        turn_set(turn);
+        turn_wait();
+    }
+}
+
+void
+machine_exit(void)
+{
+    _exit(0);
+}
+
+/* ---- the controller ------------------------------------------------------------------------ */
+
+/* A stack that no longer grows: locked memory and its limit may forbid that later. */
+static void
+stack_grow(void)
+{
+    volatile char room[STACK_BYTES];
+
+    for (size_t i = 0; i < sizeof(room); i += 1024)
+        room[i] = 0;
+}
+
+static void
+process_start(void)
+{
+    self = 0;
+    stack_grow();
+    signal(SIGXFSZ, SIG_IGN);
+    catch_faults();
+    turn_wait(); /* its number is known then */
+    process_prepare();
+    process_run();
+}
+
+static void
+on_alarm(int signal)
+{
+    (void)signal;
+    expired = 1;
+    for (unsigned i = 0; i < PROCESSES; i++) {
+        if (shared->pids[i] > 0)
+            kill(shared->pids[i], SIGKILL);
+    }
+}
+
+static void
+process_died(int pid, int status)
+{
+    for (unsigned i = 0; i < PROCESSES; i++) {
+        if (shared->pids[i] != pid)
+            continue;
+        shared->pids[i] = 0;
+        if (shared->turn != i)
+            return; /* at the end */
+        if (status != 0 && !expired) {
+            totals.deaths++;
+            say(" died 0x%x\n", (unsigned)status);
+        }
+        turn_set(expired ? (uint32_t)TURN_END : turn_next());
+        return;
+    }
+}
+
+void
+machine_run(void)
+{
+    int status;
+    long pid;
+
+    shared->turn = TURN_CONTROLLER;
+    expired = 0;
+    pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0)
+        process_start();
+    if (pid < 0)
+        _exit(2);
+    shared->pids[0] = (int)pid;
+    alarm(LIMIT_SECONDS);
+    turn_set(0);
+    while ((pid = waitpid(-1, &status, 0)) > 0 || errno == EINTR) {
+        if (pid > 0)
+            process_died((int)pid, status);
+    }
+    alarm(0);
+    if (expired) {
+        totals.timeouts++;
+        say(" timeout\n");
+    }
+}
+
+void
+machine_init(void)
+{
+    struct sigaction action = {.sa_handler = on_alarm};
+
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED)
+        _exit(2);
+    sigaction(SIGALRM, &action, NULL);
+}
