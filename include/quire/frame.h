@@ -69,6 +69,9 @@ enum qr_frame_flag {
     QR_FRAME_STACK = 1u << 20,      /**< KERNEL: of a kernel stack; set by the host */
 };
 
+/** The bits of qr_frame.flags from here on: the group that is charged for it (quire/group.h); 0: none. */
+#define QR_FRAME_GROUP_SHIFT 22
+
 /**
  * The descriptor of one page frame: 32 bytes on 64-bit hosts.
  *
@@ -268,6 +271,25 @@ qr_frame_set_type(struct qr_frame *frame, enum qr_frame_type type)
     atomic_store_explicit(&frame->flags, (flags & ~0xffu) | (uint32_t)type, memory_order_relaxed);
 }
 
+/** The number of the group that is charged for @p frame; 0: none. */
+static inline unsigned
+qr_frame_group(const struct qr_frame *frame)
+{
+    return atomic_load_explicit(&frame->flags, memory_order_relaxed) >> QR_FRAME_GROUP_SHIFT;
+}
+
+/** Set it, of a frame that the caller alone holds. */
+static inline void
+qr_frame_set_group(struct qr_frame *frame, unsigned number)
+{
+    const uint32_t others = ((uint32_t)1 << QR_FRAME_GROUP_SHIFT) - 1;
+    uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
+
+    atomic_store_explicit(&frame->flags,
+                          (flags & others) | (uint32_t)number << QR_FRAME_GROUP_SHIFT,
+                          memory_order_relaxed);
+}
+
 /** Clear or copy the contents of single frames, through windows where needed. */
 void qr_frame_clear(struct qr_frames *frames, struct qr_frame *frame);
 void qr_frame_copy(struct qr_frames *frames, struct qr_frame *to, struct qr_frame *from);
@@ -293,6 +315,17 @@ void qr_frames_set_reclaim(struct qr_frames *frames, qr_reclaim_fn reclaim, void
  */
 typedef void (*qr_background_fn)(void *context, unsigned node);
 void qr_frames_set_background(struct qr_frames *frames, qr_background_fn wake, void *context);
+
+/**
+ * The third: @p count frames that were charged to group @p number become free; @p flags are what
+ * their flags were.  Any context, with locks held.  NULL: none is charged any more.
+ */
+typedef void (*qr_uncharge_fn)(void *context, unsigned number, uint32_t flags, size_t count);
+void qr_frames_set_uncharge(struct qr_frames *frames, qr_uncharge_fn uncharge, void *context);
+/** Take the charge of @p frame back, which the caller alone holds and keeps for good. */
+void qr_frame_uncharge(struct qr_frames *frames, struct qr_frame *frame);
+/** Frames charged to group @p number.  Looks at every descriptor; for validators. */
+size_t qr_frames_group_use(struct qr_frames *frames, unsigned number);
 
 /**
  * Refusal for tests: called before each allocation of this layer; true refuses it.

@@ -17,6 +17,7 @@
 
 #ifndef __cplusplus
 #include <quire/frame.h>
+#include <quire/group.h>
 #include <quire/heap.h>
 #include <quire/list.h>
 #include <quire/lock.h>
@@ -51,6 +52,12 @@ extern const struct qr_pager qr_pager_memory;
 /** May so many pages more be promised?  Asked before a page comes; any context, nothing locked. */
 typedef bool (*qr_may_promise_fn)(void *context, size_t pages);
 void qr_objects_set_promise_check(struct qr_objects *objects, qr_may_promise_fn fn, void *context);
+
+/** The running thread's group with a reference, or NULL: nobody is charged.  Any context. */
+typedef struct qr_group *(*qr_thread_group_fn)(void);
+/** Pages that objects get from now on are charged to what @p fn says (NULL: nobody). */
+void qr_objects_set_thread_group(struct qr_objects *objects, struct qr_groups *groups,
+                                 qr_thread_group_fn fn);
 
 /** @param bytes  size; accesses beyond it (rounded up to a page) fail */
 QR_MUST_USE enum qr_status qr_object_create(struct qr_objects *objects,

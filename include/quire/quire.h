@@ -12,6 +12,7 @@
 #include <quire/epoch.h>
 #include <quire/fault.h>
 #include <quire/frame.h>
+#include <quire/group.h>
 #include <quire/heap.h>
 #include <quire/list.h>
 #include <quire/listener.h>

@@ -9,6 +9,7 @@
  */
 
 #ifndef __cplusplus
+#include <quire/group.h>
 #include <quire/heap.h>
 #include <quire/object.h>
 #include <quire/policy.h>
@@ -215,12 +216,13 @@ struct qr_space {
     _Atomic long large_leaves;  /* leaves above level 0; changes with each, by its table's lock */
     _Atomic long hugetlb_pages; /* mapped, of huge page pools; in ordinary pages */
     _Atomic size_t peak_resident;
-    unsigned default_lock_flags; /* S: mlockall(MCL_FUTURE) */
-    bool sealed;                 /* S: some region is */
-    uint8_t execute_only_key;    /* S: of regions that may only be executed; 0: none */
-    _Atomic bool huge_disabled;  /* no huge pages whatever the policy says; forks inherit it */
-    bool maps_hugetlb;           /* S: has had a region of huge pages */
-    void *host;                  /* the host's own */
+    unsigned default_lock_flags;    /* S: mlockall(MCL_FUTURE) */
+    bool sealed;                    /* S: some region is */
+    uint8_t execute_only_key;       /* S: of regions that may only be executed; 0: none */
+    _Atomic bool huge_disabled;     /* no huge pages whatever the policy says; forks inherit it */
+    bool maps_hugetlb;              /* S: has had a region of huge pages */
+    struct qr_group *_Atomic group; /* S to write; one reference; NULL: in none */
+    void *host;                     /* the host's own */
 };
 
 QR_MUST_USE enum qr_status qr_space_create(struct qr_vm *vm, struct qr_space **out_space);
@@ -238,6 +240,14 @@ struct qr_space *qr_space_next(struct qr_vm *vm, struct qr_space *previous);
 /** Unmap everything now (exec, exit of the last thread); the space stays usable and empty.
  *  Takes the space lock for writing. */
 void qr_space_clear(struct qr_space *space);
+
+/**
+ * What is faulted in from now on is charged to @p group (NULL: nobody); what is there stays charged
+ * to whom it was.  Forks inherit it.  Takes a reference, and the space lock for writing.
+ */
+void qr_space_set_group(struct qr_space *space, struct qr_group *group);
+/** Its group with a reference, or NULL.  Any context. */
+struct qr_group *qr_space_group_get(struct qr_space *space);
 
 /** Run @p space on this CPU (NULL: lazily keep what is loaded).  Interrupts off. */
 void qr_space_switch(struct qr_space *space);

@@ -9,8 +9,8 @@
  */
 #include "fault.h"
 
-struct qr_frame *
-qr_fault_take_frame(struct fault_ctx *ctx, unsigned alloc_flags)
+static inline struct qr_frame *
+take_frame(struct fault_ctx *ctx, unsigned alloc_flags)
 {
     struct qr_frame *frame = ctx->spare;
 
@@ -27,6 +27,26 @@ qr_fault_take_frame(struct fault_ctx *ctx, unsigned alloc_flags)
     if ((alloc_flags & QR_ALLOC_ZERO) != 0)
         qr_frame_clear(ctx->vm->config.frames, frame);
     return frame;
+}
+
+/* A frame that its group may not have is kept for the next attempt.  S. */
+static QR_NOINLINE struct qr_frame *
+charge_frame(struct fault_ctx *ctx, struct qr_group *group, struct qr_frame *frame)
+{
+    if (frame == NULL || qr_group_charge_frame(group, frame) == QR_OK)
+        return frame;
+    ctx->spare = frame;
+    ctx->full = true;
+    return NULL;
+}
+
+struct qr_frame *
+qr_fault_take_frame(struct fault_ctx *ctx, unsigned alloc_flags)
+{
+    struct qr_frame *frame = take_frame(ctx, alloc_flags);
+    struct qr_group *group = atomic_load_explicit(&ctx->space->group, memory_order_relaxed);
+
+    return qr_likely(group == NULL) ? frame : charge_frame(ctx, group, frame);
 }
 
 void

@@ -28,6 +28,8 @@
 #define FAULT_ATTEMPTS 32
 /* Waits for memory before the machine is out of it. */
 #define FAULT_MEMORY_WAITS 4
+/* The same for room in the space's group. */
+#define FAULT_GROUP_WAITS 16
 
 static enum fault_step
 fault_stages(struct fault_ctx *ctx)
@@ -84,6 +86,20 @@ fault_wait_memory(struct fault_ctx *ctx, struct qr_mempolicy *policy, size_t pla
     return true;
 }
 
+/* The same where it is the space's group that may not have more. */
+static bool
+fault_wait_group(struct fault_ctx *ctx, unsigned waits)
+{
+    struct qr_group *group = qr_space_group_get(ctx->space);
+    bool again = group == NULL || (waits < FAULT_GROUP_WAITS && qr_group_make_room(group, 1));
+
+    ctx->full = false;
+    qr_group_put(group);
+    if (!again)
+        ctx->outcome = QR_FAULT_NO_MEMORY;
+    return again;
+}
+
 /* Nothing is locked; @object has a reference of ours.  @return whether to try again */
 static bool
 fault_wait_page(struct fault_ctx *ctx, struct qr_object *object, size_t index)
@@ -130,7 +146,9 @@ fault_end_attempt(struct fault_ctx *ctx, enum fault_step step, unsigned *memory_
         return false;
     ctx->region = NULL;
     ctx->frame = NULL; /* what an attempt saw means nothing once it is over */
-    if (step == FAULT_WAIT_MEMORY)
+    if (step == FAULT_WAIT_MEMORY && ctx->full)
+        again = fault_wait_group(ctx, (*memory_waits)++);
+    else if (step == FAULT_WAIT_MEMORY)
         again = fault_wait_memory(ctx, policy, index, (*memory_waits)++);
     else if (step == FAULT_WAIT_PAGE)
         again = fault_wait_page(ctx, object, index);
@@ -179,6 +197,7 @@ qr_fault_begin(struct fault_ctx *ctx, struct qr_space *space, qr_va va, unsigned
     ctx->want_write = false;
     ctx->want_huge = false;
     ctx->no_huge = false;
+    ctx->full = false;
     ctx->region = NULL;
     ctx->spare = NULL;
     ctx->huge = NULL;

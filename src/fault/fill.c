@@ -108,6 +108,16 @@ fill_set_private_leaf(struct fill *fill)
                          QR_LEAF_SOFT_2, 0);
 }
 
+/* The frame is going to be the space's. */
+static bool
+fill_charge(struct fill *fill)
+{
+    struct qr_group *group = atomic_load_explicit(&fill->ctx.space->group, memory_order_relaxed);
+
+    fill->ctx.full = group != NULL && qr_group_charge_frame(group, fill->frame) != QR_OK;
+    return !fill->ctx.full;
+}
+
 /* The cursor is open. */
 static enum qr_status
 fill_entry(struct fill *fill)
@@ -123,6 +133,8 @@ fill_entry(struct fill *fill)
                       ctx->region->object, qr_region_object_page(ctx->region, ctx->va), ctx->page))
         return QR_ERR_RANGE; /* truncated meanwhile */
     if (qr_cursor_prepare(&ctx->cursor, ctx->va, 0) != QR_OK)
+        return QR_ERR_NO_MEMORY;
+    if (!object && fill->kind == FILL_FRAME && !fill_charge(fill))
         return QR_ERR_NO_MEMORY;
     if (object)
         fill_set_object_leaf(fill);
@@ -158,8 +170,15 @@ fill_locked(struct fill *fill)
 
 /* Let memory be made free where that may sleep. */
 static bool
-fill_wait_memory(struct qr_vm *vm)
+fill_wait_memory(struct qr_vm *vm, struct qr_space *space, bool full)
 {
+    if (full) {
+        struct qr_group *group = qr_space_group_get(space);
+        bool again = group == NULL || qr_group_make_room(group, 1);
+
+        qr_group_put(group);
+        return again;
+    }
     struct qr_frame *frame = qr_frame_alloc(vm->config.frames, 0);
 
     if (frame != NULL)
@@ -179,7 +198,7 @@ fill_run(struct fill *fill, struct qr_space *space, qr_va va)
         status = fill_locked(fill);
         qr_rw_read_unlock(&space->lock);
         qr_fault_drop_pages(&fill->ctx);
-        again = status != QR_ERR_NO_MEMORY || fill_wait_memory(space->vm);
+        again = status != QR_ERR_NO_MEMORY || fill_wait_memory(space->vm, space, fill->ctx.full);
     }
     return status;
 }

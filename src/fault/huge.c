@@ -47,6 +47,23 @@ huge_effort(const struct fault_ctx *ctx)
     return QR_HUGE_OPPORTUNE;
 }
 
+/* Frames that are charged as a page of the space, or NULL. */
+static struct qr_frame *
+huge_alloc_charged(struct fault_ctx *ctx, const struct qr_huge_request *request)
+{
+    struct qr_frame *huge = qr_huge_alloc(ctx->vm, request);
+    struct qr_group *group = qr_space_group_get(ctx->space);
+
+    if (group != NULL && huge != NULL &&
+        qr_group_charge_run(group, ctx->vm->config.frames, huge, qr_vm_huge_pages(ctx->vm)) !=
+            QR_OK) {
+        qr_frame_put_run(ctx->vm->config.frames, huge, qr_vm_huge_pages(ctx->vm));
+        huge = NULL;
+    }
+    qr_group_put(group);
+    return huge;
+}
+
 void
 qr_fault_wait_huge(struct fault_ctx *ctx, struct qr_mempolicy *policy, size_t place)
 {
@@ -59,7 +76,7 @@ qr_fault_wait_huge(struct fault_ctx *ctx, struct qr_mempolicy *policy, size_t pl
         ready = qr_huge_zero_ready(ctx->vm);
     } else {
         if (ctx->huge == NULL)
-            ctx->huge = qr_huge_alloc(ctx->vm, &request);
+            ctx->huge = huge_alloc_charged(ctx, &request);
         ready = ctx->huge != NULL;
     }
     if (ready)

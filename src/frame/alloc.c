@@ -479,11 +479,34 @@ unmapped_check(const struct qr_frames *frames, const struct qr_frame *frame)
 #endif
 }
 
+/* Whoever was charged for it is so no more. */
+static QR_NOINLINE void
+frame_uncharge(struct qr_frames *frames, const struct qr_frame *frame, uint32_t flags)
+{
+    frames->uncharge(frames->uncharge_context, flags >> QR_FRAME_GROUP_SHIFT, flags,
+                     (size_t)1 << qr_frame_order(frame));
+}
+
+void
+qr_frame_uncharge(struct qr_frames *frames, struct qr_frame *frame)
+{
+    uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
+
+    if (flags >> QR_FRAME_GROUP_SHIFT == 0)
+        return;
+    frame_uncharge(frames, frame, flags);
+    qr_frame_set_group(frame, 0);
+}
+
 /* Nobody has a reference any more: what every free does before the frame goes anywhere. */
 static QR_ALWAYS_INLINE void
 frame_retire(struct qr_frames *frames, struct qr_frame *frame)
 {
+    uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
+
     unmapped_check(frames, frame);
+    if (qr_unlikely(flags >> QR_FRAME_GROUP_SHIFT != 0))
+        frame_uncharge(frames, frame, flags);
 #ifdef CONFIG_ZERO_ON_FREE
     for (size_t i = 0; i < (size_t)1 << qr_frame_order(frame); i++)
         qr_frame_clear(frames, frame + i);
@@ -593,6 +616,7 @@ qr_frame_split_block(struct qr_frames *frames, struct qr_frame *head)
     uint32_t flags = atomic_load_explicit(&head->flags, memory_order_relaxed);
 
     qr_assert(atomic_load_explicit(&head->refs, memory_order_relaxed) == 1);
+    qr_assert(qr_frame_group(head) == 0); /* single frames are charged, not blocks */
     if (order >= BLOCK_ORDER) {
         struct frame_zone *zone = &frames->zones[head->zone];
         unsigned bit;

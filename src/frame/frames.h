@@ -245,6 +245,8 @@ struct qr_frames {
     void *reclaim_context;
     qr_background_fn background;
     void *background_context;
+    qr_uncharge_fn uncharge;
+    void *uncharge_context;
     qr_evacuate_fn evacuate;
     void *evacuate_context;
 

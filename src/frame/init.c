@@ -325,6 +325,13 @@ qr_frames_set_background(struct qr_frames *frames, qr_background_fn wake, void *
 }
 
 void
+qr_frames_set_uncharge(struct qr_frames *frames, qr_uncharge_fn uncharge, void *context)
+{
+    frames->uncharge_context = context;
+    frames->uncharge = uncharge;
+}
+
+void
 qr_frames_set_evacuate(struct qr_frames *frames, qr_evacuate_fn evacuate, void *context)
 {
     frames->evacuate_context = context;

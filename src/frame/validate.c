@@ -280,3 +280,40 @@ qr_frames_validate(struct qr_frames *frames, char *out_message, size_t bytes)
           frames->total - free, used);
     return check.ok;
 }
+
+/* Frames of one section that are charged to group @number. */
+static size_t
+section_group_use(const struct frame_section *section, unsigned number)
+{
+    size_t count = 0;
+
+    for (uint32_t b = 0; b < section->block_count; b++) {
+        size_t first = (size_t)b * BLOCK_FRAMES;
+        size_t end = section->frame_count - first < BLOCK_FRAMES ? section->frame_count
+                                                                 : first + BLOCK_FRAMES;
+
+        if (!qr_section_is_described(section, b))
+            continue;
+        for (size_t at = first; at < end; at++) {
+            const struct qr_frame *frame = &section->frames[at];
+
+            count += qr_frame_group(frame) == number &&
+                     atomic_load_explicit(&frame->refs, memory_order_relaxed) != 0;
+        }
+    }
+    return count;
+}
+
+size_t
+qr_frames_group_use(struct qr_frames *frames, unsigned number)
+{
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < frames->section_count; i++) {
+        const struct frame_section *section = &frames->sections[i];
+
+        if (atomic_load_explicit(&section->state, memory_order_acquire) == SECTION_READY)
+            count += section_group_use(section, number);
+    }
+    return count;
+}

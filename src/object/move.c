@@ -34,6 +34,7 @@ page_replace(struct qr_object *object, size_t index, struct qr_frame *frame,
     qr_frame_copy(frames, target, frame);
     qr_frame_set_type(target, QR_FRAME_OBJECT);
     atomic_fetch_or_explicit(&target->flags, flags & MOVED_MARKS, memory_order_relaxed);
+    qr_group_move_frame(frame, target);
     atomic_store_explicit(&target->index, index, memory_order_relaxed);
     atomic_store_explicit(&target->owner, object, memory_order_release);
     qr_radix_replace(&object->pages, index, target);

@@ -80,6 +80,7 @@ qr_objects_init(struct qr_objects *objects, struct qr_frames *frames, struct qr_
     objects->frames = frames;
     objects->heap = heap;
     atomic_init(&objects->thread_policy, NULL);
+    atomic_init(&objects->thread_group, NULL);
     objects->mapping_ops = NULL;
     objects->may_promise = NULL;
     qr_spin_init(&objects->lock, QR_RANK_REGISTRY);
@@ -350,6 +351,8 @@ object_insert(struct qr_object *object, size_t index, struct qr_frame *frame,
     qr_spin_unlock(&object->lock);
     if (status == QR_OK)
         object_count_page(object, 1);
+    if (status == QR_OK && qr_unlikely(qr_frame_group(frame) != 0))
+        qr_group_note_object(object->machine->groups, frame, qr_object_is_memory(object));
     return status;
 }
 
@@ -385,11 +388,17 @@ object_make_page(struct qr_object *object, size_t index, unsigned alloc_flags,
 
     if (frame == NULL)
         return QR_ERR_NO_MEMORY;
+    enum qr_status status = qr_object_charge(object->machine, frame, alloc_flags);
+
+    if (status != QR_OK) {
+        qr_frame_put(object->machine->frames, frame);
+        return status;
+    }
     /* Nobody else sees the frame yet: plain stores of its first flags will do. */
     atomic_fetch_or_explicit(&frame->flags,
                              memory ? QR_FRAME_UPTODATE | QR_FRAME_SHMEM : QR_FRAME_LOCKED,
                              memory_order_relaxed);
-    enum qr_status status = object_insert_with_spares(object, index, frame, alloc_flags, out_frame);
+    status = object_insert_with_spares(object, index, frame, alloc_flags, out_frame);
 
     if (status == QR_OK) {
         *out_frame = frame;
@@ -415,9 +424,14 @@ qr_object_add_page(struct qr_object *object, size_t index, struct qr_frame *fram
     qr_assert(qr_object_is_memory(object));
     if (!object_may_promise_page(object))
         return QR_ERR_LIMIT;
+    enum qr_status status =
+        qr_object_charge(object->machine, frame, QR_ALLOC_ATOMIC | QR_ALLOC_NO_REPORT);
+
+    if (status != QR_OK)
+        return status;
     atomic_fetch_or_explicit(&frame->flags, flags, memory_order_relaxed);
-    enum qr_status status = object_insert_with_spares(object, index, frame,
-                                                      QR_ALLOC_ATOMIC | QR_ALLOC_NO_REPORT, &other);
+    status = object_insert_with_spares(object, index, frame, QR_ALLOC_ATOMIC | QR_ALLOC_NO_REPORT,
+                                       &other);
 
     if (status != QR_OK)
         atomic_fetch_and_explicit(&frame->flags, ~flags, memory_order_relaxed);

@@ -20,8 +20,10 @@ struct qr_objects {
     void *promise_context;                    /* fixed after start-up */
     struct qr_heap *heap;                     /* fixed */
     _Atomic(qr_thread_policy_fn) thread_policy;
-    struct qr_spin lock; /* R: the registry */
-    struct qr_list all;  /* R */
+    _Atomic(qr_thread_group_fn) thread_group; /* NULL: pages are charged to nobody */
+    struct qr_groups *groups;                 /* fixed before thread_group is set */
+    struct qr_spin lock;                      /* R: the registry */
+    struct qr_list all;                       /* R */
 };
 
 struct qr_object {
@@ -82,6 +84,21 @@ qr_objects_thread_policy(struct qr_objects *objects)
     qr_thread_policy_fn fn = atomic_load_explicit(&objects->thread_policy, memory_order_acquire);
 
     return qr_likely(fn == NULL) ? NULL : fn();
+}
+
+QR_MUST_USE enum qr_status qr_object_charge_slowly(qr_thread_group_fn fn, struct qr_frame *frame,
+                                                   unsigned alloc_flags);
+
+/*
+ * Charge whoever makes the running thread need @frame, which nobody else has.  Waits for room
+ * unless @alloc_flags say ATOMIC.  @return QR_ERR_NO_MEMORY there is none
+ */
+static inline enum qr_status
+qr_object_charge(struct qr_objects *objects, struct qr_frame *frame, unsigned alloc_flags)
+{
+    qr_thread_group_fn fn = atomic_load_explicit(&objects->thread_group, memory_order_acquire);
+
+    return qr_likely(fn == NULL) ? QR_OK : qr_object_charge_slowly(fn, frame, alloc_flags);
 }
 
 /* A frame for page @index, as the policies say; NULL without memory. */

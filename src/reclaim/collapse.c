@@ -270,6 +270,16 @@ fill_forget(void *context, struct qr_frame *frame, size_t index)
     atomic_store_explicit(&frame->owner, NULL, memory_order_relaxed);
 }
 
+/* The new frames are charged before the old ones are given up.  S. */
+static bool
+collapse_charge(struct qr_space *space, const struct qr_large *large)
+{
+    struct qr_group *group = atomic_load_explicit(&space->group, memory_order_relaxed);
+
+    return group == NULL ||
+           qr_group_charge_run(group, space->vm->config.frames, large->head, large->pages) == QR_OK;
+}
+
 static enum qr_status
 collapse_block(struct qr_space *space, struct qr_va_range block,
                const struct qr_collapse_limits *limits)
@@ -291,7 +301,10 @@ collapse_block(struct qr_space *space, struct qr_va_range block,
 
     qr_large_each_frame(vm->config.frames, &large, fill_forget, NULL);
     qr_rw_write_lock(&space->lock);
-    status = collapse_locked(space, block, limits, &head);
+    if (collapse_charge(space, &large))
+        status = collapse_locked(space, block, limits, &head);
+    else
+        status = QR_ERR_NO_MEMORY;
     qr_rw_write_unlock(&space->lock);
     if (head != NULL)
         qr_frame_put_run(vm->config.frames, head, large.pages);

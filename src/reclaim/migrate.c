@@ -85,6 +85,7 @@ entry_move(struct qr_vm *vm, struct qr_cursor *cursor, qr_va va, struct qr_frame
     qr_frame_copy(vm->config.frames, target, frame);
     qr_frame_set_type(target, QR_FRAME_ANON);
     atomic_fetch_or_explicit(&target->flags, mlocked, memory_order_relaxed);
+    qr_group_move_frame(frame, target);
     atomic_store_explicit(&target->owner, atomic_load(&frame->owner), memory_order_relaxed);
     atomic_store_explicit(&target->index, va.v >> QR_PAGE_SHIFT, memory_order_relaxed);
     atomic_store_explicit(&target->maps, 1, memory_order_relaxed);

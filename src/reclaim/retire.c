@@ -19,6 +19,7 @@
 static void
 retire_frame(struct qr_vm *vm, struct qr_frame *frame)
 {
+    qr_frame_uncharge(vm->config.frames, frame);
     qr_frame_set_type(frame, QR_FRAME_KERNEL);
     atomic_store_explicit(&frame->owner, NULL, memory_order_relaxed);
     qr_counter_add(vm->counters, QR_PAGES_CORRUPTED, 1);

@@ -111,6 +111,7 @@ qr_space_put(struct qr_space *space)
     space_unregister(space);
     qr_tlb_space_fini(&space->tlb);
     qr_tables_fini(&space->tables);
+    qr_group_put(atomic_load_explicit(&space->group, memory_order_relaxed));
     qr_cache_free(vm->spaces, space);
 }
 
@@ -151,6 +152,36 @@ qr_space_next(struct qr_vm *vm, struct qr_space *previous)
     if (previous != NULL)
         qr_space_put(previous);
     return next;
+}
+
+void
+qr_space_set_group(struct qr_space *space, struct qr_group *group)
+{
+    struct qr_group *before;
+
+    if (group != NULL)
+        qr_group_get(group);
+    qr_rw_write_lock(&space->lock);
+    before = atomic_exchange_explicit(&space->group, group, memory_order_acq_rel);
+    qr_rw_write_unlock(&space->lock);
+    qr_group_put(before);
+}
+
+/* Without the lock: the structure stays one of groups, and a group that still is the space's after
+ * the reference was taken is the right one. */
+struct qr_group *
+qr_space_group_get(struct qr_space *space)
+{
+    struct qr_group *group;
+
+    while ((group = atomic_load_explicit(&space->group, memory_order_acquire)) != NULL) {
+        if (!qr_group_try_get(group))
+            continue;
+        if (group == atomic_load_explicit(&space->group, memory_order_acquire))
+            break;
+        qr_group_put(group);
+    }
+    return group;
 }
 
 void
