@@ -307,9 +307,12 @@ reclaim(void *context, size_t frames_wanted, unsigned alloc_flags)
 {
     struct qr_compact_request request = {.node = -1, .min_free = 64};
     struct qr_compact_result result = {.made = 0};
+    const struct qr_reclaim_request wanted = {.pages = frames_wanted};
     size_t given = memory_give_back_idle();
 
     (void)context;
+    if (memory.vm != NULL)
+        given += qr_reclaim(memory.vm, &wanted);
     (void)alloc_flags;
     while (((size_t)1 << request.order) < frames_wanted && request.order < QR_ORDER_MAX)
         request.order++;

@@ -51,6 +51,7 @@ qr_vm_init(struct qr_vm *vm, const struct qr_vm_config *config)
     atomic_init(&vm->commit_ratio, 50);
     qr_spin_init(&vm->lock, QR_RANK_REGISTRY);
     qr_list_init(&vm->all);
+    qr_list_init(&vm->shrinkers);
     vm->zero = qr_frame_alloc(config->frames, QR_ALLOC_ZERO);
     if (vm->zero == NULL)
         return QR_ERR_NO_MEMORY;

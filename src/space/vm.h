@@ -27,9 +27,10 @@ struct qr_vm {
     _Atomic unsigned overcommit; /* enum qr_overcommit */
     _Atomic unsigned commit_ratio;
     _Atomic size_t commit_limit_bytes;
-    struct qr_spin lock; /* V: the list of spaces */
-    struct qr_list all;  /* V */
-    size_t space_count;  /* V */
+    struct qr_spin lock;      /* V: the list of spaces */
+    struct qr_list all;       /* V */
+    size_t space_count;       /* V */
+    struct qr_list shrinkers; /* fixed after start-up: struct qr_shrinker */
 };
 
 #define HUGE_ZERO_NONE UINT64_MAX
