@@ -147,6 +147,8 @@ enum qr_region_flag {
     QR_REGION_VDSO = 1 << 18,          /**< reported as [vdso] */
     QR_REGION_HUGETLB = 1 << 19,       /**< its object has huge pages; set by the library */
     QR_REGION_HUGETLB_OWNER = 1 << 20, /**< ... and its private copies are promised; likewise */
+    /** Which pages were written is known page by page; set by qr_space_track_writes(). */
+    QR_REGION_TRACKED = 1 << 21,
     /* A listener is told of these faults (quire/listener.h); set by the library. */
     QR_REGION_WATCH_MISSING = 1 << 28,
     QR_REGION_WATCH_WRITE = 1 << 29,
@@ -466,6 +468,14 @@ enum qr_references {
  * again.  Takes the space's lock for reading.  Context: thread.
  */
 void qr_space_forget_references(struct qr_space *space, enum qr_references which);
+
+/**
+ * From now on every page says by QR_LEAF_SOFT_1 whether it was written: that flag is cleared, and
+ * with it the right to write, so that the next store faults.  What is mapped later counts
+ * as written, whole, until the next call (QR_REGION_TRACKED is not set there).  Pages of pools and
+ * devices are left alone.  Takes the space's lock for writing.  Context: thread.
+ */
+void qr_space_track_writes(struct qr_space *space);
 
 /** Sizes, exact at rest.  Takes the space's lock for reading. */
 void qr_space_counts(struct qr_space *space, struct qr_space_counts *out_counts);

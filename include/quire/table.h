@@ -108,6 +108,8 @@ enum qr_leaf_flag {
     QR_LEAF_DIRTY = 1 << 1,
     QR_LEAF_SOFT_1 = 1 << 2, /**< soft-dirty */
     QR_LEAF_SOFT_2 = 1 << 3, /**< write-protected for userfaultfd */
+
+    QR_LEAF_WRITTEN = QR_LEAF_DIRTY | QR_LEAF_SOFT_1, /**< what a store leaves behind */
 };
 
 struct qr_leaf {

@@ -272,6 +272,8 @@ extern const struct superblock_type rootfs_type;
 extern const struct superblock_type devtmpfs_type;
 extern const struct superblock_type procfs_type;
 extern const struct superblock_type sysfs_type;
+/** Nodes that have memory, as /sys/devices/system/node shows them: numbers 0 to this less one. */
+unsigned sysfs_node_count(void);
 extern const struct superblock_type debugfs_type;
 extern struct superblock *anonymous_superblock; /* pipes, eventfds, memfds; set by fs_init() */
 extern struct dentry *fs_root;                  /* the first root; set by fs_init() */

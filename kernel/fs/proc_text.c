@@ -123,6 +123,18 @@ status_identity_write(const struct text_target *target, const struct process_sta
     qr_writer_printf(writer, "\n");
 }
 
+/* The words of a bit for each CPU, and for each node with memory, as masks and as lists. */
+static void
+status_machine_write(struct qr_writer *writer)
+{
+    unsigned cpus = cpu_count(), nodes = sysfs_node_count();
+
+    qr_writer_printf(writer, "Cpus_allowed:\t%08x\nCpus_allowed_list:\t0-%u\n",
+                     cpus < 32 ? (1u << cpus) - 1 : ~0u, cpus - 1);
+    qr_writer_printf(writer, "Mems_allowed:\t%08x\nMems_allowed_list:\t0-%u\n",
+                     (uint32_t)(((uint64_t)1 << (nodes < 32 ? nodes : 32)) - 1), nodes - 1);
+}
+
 static void
 status_rest_write(const struct process_status *status, struct qr_writer *writer)
 {
@@ -141,7 +153,7 @@ status_rest_write(const struct process_status *status, struct qr_writer *writer)
                      (unsigned long long)who->cap_effective);
     qr_writer_printf(writer, "CapBnd:\t%016llx\nCapAmb:\t%016llx\nNoNewPrivs:\t0\nSeccomp:\t0\n",
                      (unsigned long long)who->cap_bounding, (unsigned long long)who->cap_ambient);
-    qr_writer_printf(writer, "Cpus_allowed_list:\t0-%u\n", cpu_count() - 1);
+    status_machine_write(writer);
     qr_writer_printf(writer, "voluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n",
                      (unsigned long)status->used.voluntary_switches,
                      (unsigned long)status->used.involuntary_switches);

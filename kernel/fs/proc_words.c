@@ -94,7 +94,7 @@ const struct file_ops proc_pagemap_ops = {
 
 /* ---- /proc/PID/clear_refs ------------------------------------------------------------------ */
 
-/* 1, 2, 3: the accessed flags of all, anonymous, file pages; 5: the peak. 4 would be soft-dirty. */
+/* 1, 2, 3: the accessed flags of all, anonymous, file pages; 4: soft-dirty; 5: the peak. */
 int64_t
 proc_store_clear_refs(const struct text_target *target, const char *text, size_t length)
 {
@@ -102,8 +102,7 @@ proc_store_clear_refs(const struct text_target *target, const char *text, size_t
     size_t digits = decimal_parse(text, length, &what);
     struct mm *mm;
 
-    if (digits == 0 || (digits < length && text[digits] != '\n') || what < 1 || what > 5 ||
-        what == 4) {
+    if (digits == 0 || (digits < length && text[digits] != '\n') || what < 1 || what > 5) {
         return -EINVAL;
     }
     mm = mm_of_process(target->process);
@@ -112,6 +111,8 @@ proc_store_clear_refs(const struct text_target *target, const char *text, size_t
     }
     if (what == 5) {
         qr_space_reset_peak(mm->space);
+    } else if (what == 4) {
+        qr_space_track_writes(mm->space);
     } else {
         qr_space_forget_references(mm->space, (enum qr_references)(what - 1));
     }

@@ -33,8 +33,8 @@ enum { SYSFS_MAGIC = 0x62656572, DEBUGFS_MAGIC = 0x64626720, NODES_MAX = 64 };
 
 /* ---- /sys/devices/system/node ------------------------------------------------------------- */
 
-static unsigned
-node_count(void)
+unsigned
+sysfs_node_count(void)
 {
     unsigned count = 1;
 
@@ -63,7 +63,7 @@ static void
 show_nodes(const struct text_target *target, struct qr_writer *writer)
 {
     (void)target;
-    range_write(writer, node_count());
+    range_write(writer, sysfs_node_count());
 }
 
 static void
@@ -81,7 +81,7 @@ show_numastat(const struct text_target *target, struct qr_writer *writer)
 static void
 show_distance(const struct text_target *target, struct qr_writer *writer)
 {
-    for (unsigned to = 0; to < node_count(); to++) {
+    for (unsigned to = 0; to < sysfs_node_count(); to++) {
         qr_writer_printf(writer, "%s%u", to == 0 ? "" : " ",
                          memory_distance((unsigned)target->inode->key_more, to));
     }
@@ -176,7 +176,7 @@ weights_add(struct dentry *directory)
         .mode = 0644, .show = show_weight, .store = store_weight};
     char name[16];
 
-    for (unsigned i = 0; i < node_count(); i++) {
+    for (unsigned i = 0; i < sysfs_node_count(); i++) {
         snprintf(name, sizeof name, "node%u", i);
         if (!text_node_add(directory, name, &weight, i)) {
             return false;
@@ -190,7 +190,7 @@ node_directories_add(struct dentry *parent)
 {
     char name[16];
 
-    for (unsigned i = 0; i < node_count(); i++) {
+    for (unsigned i = 0; i < sysfs_node_count(); i++) {
         snprintf(name, sizeof name, "node%u", i);
         struct dentry *directory = text_directory_add(parent, name);
 
@@ -204,7 +204,7 @@ node_directories_add(struct dentry *parent)
             return false;
         }
     }
-    return node_access_add(parent, node_count());
+    return node_access_add(parent, sysfs_node_count());
 }
 
 static bool

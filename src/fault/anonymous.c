@@ -55,7 +55,7 @@ qr_fault_install_private(struct fault_ctx *ctx, struct qr_frame *frame)
     struct qr_leaf leaf = {
         .pa = qr_frame_pa(ctx->vm->config.frames, frame),
         .prot = qr_region_leaf_prot(ctx->region),
-        .flags = QR_LEAF_ACCESSED | QR_LEAF_DIRTY,
+        .flags = QR_LEAF_ACCESSED | QR_LEAF_WRITTEN,
         .pkey = ctx->region->pkey,
     };
 

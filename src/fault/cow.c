@@ -50,7 +50,7 @@ qr_fault_break_cow(struct fault_ctx *ctx)
         atomic_store_explicit(&shared->owner, ctx->space, memory_order_relaxed);
         atomic_store_explicit(&shared->index, ctx->va.v >> QR_PAGE_SHIFT, memory_order_relaxed);
         qr_cursor_update(&ctx->cursor, ctx->va, qr_region_leaf_prot(ctx->region),
-                         QR_LEAF_ACCESSED | QR_LEAF_DIRTY, QR_LEAF_SOFT_2);
+                         QR_LEAF_ACCESSED | QR_LEAF_WRITTEN, QR_LEAF_SOFT_2);
         return FAULT_DONE;
     }
     struct qr_frame *copy = qr_fault_take_frame(ctx, zero ? QR_ALLOC_ZERO : 0);

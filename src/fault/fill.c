@@ -80,7 +80,8 @@ fill_set_object_leaf(struct fill *fill)
         .pkey = ctx->region->pkey,
     };
 
-    if (!qr_region_is_shared(ctx->region) || (fill->flags & QR_FILL_WRITE_PROTECT) != 0)
+    if (!qr_region_is_shared(ctx->region) || (fill->flags & QR_FILL_WRITE_PROTECT) != 0 ||
+        (ctx->region->flags & QR_REGION_TRACKED) != 0)
         leaf.prot &= ~(unsigned)QR_PROT_WRITE;
     if ((fill->flags & QR_FILL_WRITE_PROTECT) != 0)
         leaf.flags |= QR_LEAF_SOFT_2;

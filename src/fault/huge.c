@@ -123,7 +123,7 @@ huge_install(struct fault_ctx *ctx, qr_va start)
     struct qr_leaf leaf = {
         .pa = qr_frame_pa(frames, large.head),
         .prot = qr_region_leaf_prot(ctx->region),
-        .flags = QR_LEAF_ACCESSED | QR_LEAF_DIRTY,
+        .flags = QR_LEAF_ACCESSED | QR_LEAF_WRITTEN,
         .level = (uint8_t)ctx->vm->huge_level,
         .pkey = ctx->region->pkey,
     };

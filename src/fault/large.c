@@ -35,7 +35,7 @@ large_reuse(struct fault_ctx *ctx, const struct qr_large *large)
     qr_large_each_frame(ctx->vm->config.frames, large, large_own_frame, &owner);
     fault_count(ctx, QR_EVENT_COW_REUSE);
     qr_cursor_update(&ctx->cursor, ctx->va, qr_region_leaf_prot(ctx->region),
-                     QR_LEAF_ACCESSED | QR_LEAF_DIRTY, 0);
+                     QR_LEAF_ACCESSED | QR_LEAF_WRITTEN, 0);
     return FAULT_DONE;
 }
 
@@ -77,7 +77,7 @@ qr_fault_large_leaf(struct fault_ctx *ctx)
     qr_cursor_update(&ctx->cursor, ctx->va,
                      (qr_region_leaf_prot(ctx->region) & ~(unsigned)QR_PROT_WRITE) |
                          (leaf->prot & QR_PROT_WRITE),
-                     QR_LEAF_ACCESSED | (write ? (unsigned)QR_LEAF_DIRTY : 0), 0);
+                     QR_LEAF_ACCESSED | (write ? (unsigned)QR_LEAF_WRITTEN : 0), 0);
     /* A CPU that caches the lack of a right must forget it. */
     if (!ctx->probe)
         qr_tlb_batch_note(&ctx->batch, ctx->entry.start,

@@ -137,7 +137,8 @@ object_read_prot(const struct qr_region *region)
 {
     unsigned prot = qr_region_leaf_prot(region);
 
-    if (qr_region_is_shared(region) && qr_object_is_memory(region->object))
+    if (qr_region_is_shared(region) && qr_object_is_memory(region->object) &&
+        (region->flags & QR_REGION_TRACKED) == 0)
         return prot; /* nothing has to be noticed */
     return prot & ~(unsigned)QR_PROT_WRITE;
 }
@@ -182,7 +183,7 @@ object_map_page(struct fault_ctx *ctx)
     bool write = fault_is_write(ctx);
     struct qr_leaf leaf = {
         .prot = write ? qr_region_leaf_prot(ctx->region) : object_read_prot(ctx->region),
-        .flags = QR_LEAF_ACCESSED | (write ? (unsigned)QR_LEAF_DIRTY : 0),
+        .flags = QR_LEAF_ACCESSED | (write ? (unsigned)QR_LEAF_WRITTEN : 0),
         .pkey = ctx->region->pkey,
     };
 

@@ -38,6 +38,23 @@ populate_page(struct qr_space *space, qr_va va, unsigned access)
     return qr_fault_run(&ctx);
 }
 
+/*
+ * Where the region at @va may be read; *out_end: how far that holds.  Hardware lets whoever writes
+ * read, but who asks for pages to be read must have been given that right.
+ */
+static bool
+populate_may_read(struct qr_space *space, qr_va va, uintptr_t *out_end)
+{
+    qr_rw_read_lock(&space->lock);
+    const struct qr_region *region = qr_space_find(space, va);
+    bool inside = region != NULL && region->start.v <= va.v;
+    bool may = !inside || (region->prot & QR_PROT_READ) != 0; /* a hole: the fault says so */
+
+    *out_end = inside ? region->end.v : va.v + QR_PAGE_SIZE;
+    qr_rw_read_unlock(&space->lock);
+    return may;
+}
+
 enum qr_status
 qr_space_populate(struct qr_space *space, qr_va start, size_t bytes, bool write)
 {
@@ -46,11 +63,16 @@ qr_space_populate(struct qr_space *space, qr_va start, size_t bytes, bool write)
     struct qr_va_range range;
     enum qr_status status = qr_change_range(start, bytes, &range);
 
+    uintptr_t checked = write ? range.end.v : range.start.v;
+
     if (status != QR_OK)
         return status;
     for (uintptr_t at = range.start.v; at < range.end.v && outcome == QR_FAULT_HANDLED;
-         at += QR_PAGE_SIZE)
+         at += QR_PAGE_SIZE) {
+        if (at >= checked && !populate_may_read(space, qr_va_of(at), &checked))
+            return QR_ERR_INVALID;
         outcome = populate_page(space, qr_va_of(at), access);
+    }
     return outcome_status(outcome);
 }
 

@@ -137,7 +137,7 @@ leaf_write_shared(struct fault_ctx *ctx, struct qr_frame *frame)
         qr_object_mark_dirty(object, frame);
     }
     qr_cursor_update(&ctx->cursor, ctx->va, qr_region_leaf_prot(ctx->region),
-                     QR_LEAF_ACCESSED | QR_LEAF_DIRTY, QR_LEAF_SOFT_2);
+                     QR_LEAF_ACCESSED | QR_LEAF_WRITTEN, QR_LEAF_SOFT_2);
     return FAULT_DONE;
 }
 
@@ -165,7 +165,7 @@ qr_fault_leaf(struct fault_ctx *ctx)
     qr_cursor_update(&ctx->cursor, ctx->va,
                      (qr_region_leaf_prot(ctx->region) & ~(unsigned)QR_PROT_WRITE) |
                          (leaf->prot & QR_PROT_WRITE),
-                     QR_LEAF_ACCESSED | (write ? (unsigned)QR_LEAF_DIRTY : 0), 0);
+                     QR_LEAF_ACCESSED | (write ? (unsigned)QR_LEAF_WRITTEN : 0), 0);
     /* A CPU that caches the lack of a right must forget it. */
     if (!ctx->probe)
         qr_tlb_batch_note(&ctx->batch, ctx->va, QR_PAGE_SHIFT);

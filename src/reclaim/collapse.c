@@ -190,7 +190,7 @@ collapse_set(struct collapse *collapse, struct qr_cursor *cursor)
     struct qr_leaf leaf = {
         .pa = qr_frame_pa(vm->config.frames, large.head),
         .prot = qr_region_leaf_prot(collapse->region),
-        .flags = QR_LEAF_ACCESSED | QR_LEAF_DIRTY,
+        .flags = QR_LEAF_ACCESSED | QR_LEAF_WRITTEN,
         .level = (uint8_t)vm->huge_level,
         .pkey = collapse->region->pkey,
     };

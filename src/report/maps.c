@@ -254,6 +254,8 @@ write_flags(struct qr_writer *writer, const struct qr_region *region)
     for (size_t i = 0; i < QR_ARRAY_COUNT(flag_names); i++) {
         if ((region->flags & flag_names[i].bit) != 0)
             qr_writer_printf(writer, "%s ", flag_names[i].name);
+        if (flag_names[i].bit == QR_REGION_DONT_DUMP && (region->flags & QR_REGION_TRACKED) == 0)
+            qr_writer_printf(writer, "sd ");
     }
     qr_writer_printf(writer, "\n");
 }
@@ -403,6 +405,22 @@ pagemap_word(const struct qr_tables *tables, const struct qr_entry *entry, qr_va
     return word;
 }
 
+/* Pages of regions whose writes are not tracked count as written, mapped or not. */
+static void
+pagemap_untracked(struct qr_space *space, uintptr_t start, uintptr_t end, uint64_t *out)
+{
+    for (const struct qr_region *region = qr_space_find(space, qr_va_of(start));
+         region != NULL && region->start.v < end; region = qr_region_next(region)) {
+        uintptr_t from = region->start.v > start ? region->start.v : start;
+        uintptr_t to = region->end.v < end ? region->end.v : end;
+
+        if ((region->flags & QR_REGION_TRACKED) != 0)
+            continue;
+        for (uintptr_t va = from; va < to; va += QR_PAGE_SIZE)
+            out[(va - start) >> QR_PAGE_SHIFT] |= PAGEMAP_SOFT_DIRTY;
+    }
+}
+
 void
 qr_report_pagemap(struct qr_space *space, size_t first_page, size_t count, uint64_t *out)
 {
@@ -425,5 +443,6 @@ qr_report_pagemap(struct qr_space *space, size_t first_page, size_t count, uint6
             out[(va - start) >> QR_PAGE_SHIFT] = pagemap_word(&space->tables, &entry, qr_va_of(va));
         at = qr_va_of(stop);
     }
+    pagemap_untracked(space, start, end, out);
     qr_rw_read_unlock(&space->lock);
 }

@@ -31,7 +31,8 @@ leaf_may_write(void *context, const struct qr_entry *entry)
 
     if ((region->flags & QR_REGION_DEVICE) != 0)
         return true;
-    if (qr_leaf_is_write_watched(region, &entry->leaf))
+    if (qr_leaf_is_write_watched(region, &entry->leaf) ||
+        qr_leaf_is_unwritten(region, &entry->leaf))
         return false;
     if (qr_region_is_shared(region))
         return qr_object_is_memory(region->object);

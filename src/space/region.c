@@ -325,8 +325,17 @@ qr_region_split(struct qr_change *change, struct qr_region *region, qr_va va)
 static bool
 attributes_equal(struct qr_attributes a, struct qr_attributes b)
 {
-    return a.prot == b.prot && a.flags == b.flags && a.pkey == b.pkey && a.listener == b.listener &&
-           qr_mempolicy_equal(a.policy, b.policy);
+    /* Whether writes are tracked keeps nothing apart: see region_join_tracking(). */
+    return a.prot == b.prot && ((a.flags ^ b.flags) & ~(unsigned)QR_REGION_TRACKED) == 0 &&
+           a.pkey == b.pkey && a.listener == b.listener && qr_mempolicy_equal(a.policy, b.policy);
+}
+
+/* Where a part counts as written, whole, so does what it becomes part of. */
+static void
+region_join_tracking(struct qr_region *whole, const struct qr_region *part)
+{
+    if ((part->flags & QR_REGION_TRACKED) == 0)
+        whole->flags &= ~(unsigned)QR_REGION_TRACKED;
 }
 
 /* Backed by the same pages in a row, whatever may be done to them. */
@@ -350,6 +359,7 @@ static void
 region_join(struct qr_change *change, struct qr_region *low, struct qr_region *high)
 {
     region_unlink(high);
+    region_join_tracking(low, high);
     region_set_extent(low, qr_range_of(low->start.v, high->end.v));
     if (qr_region_is_hugetlb(high)) {
         qr_hugetlb_join_promise(low, high);
@@ -475,6 +485,7 @@ qr_map_commit(struct qr_change *change, struct qr_neighbours neighbours,
 
     if (low != NULL && qr_region_can_merge(low, like)) {
         qr_region_resize(low, qr_range_of(low->start.v, like->end.v));
+        region_join_tracking(low, like);
         if (qr_region_is_hugetlb(like))
             qr_hugetlb_join_promise(low, like);
         if (joins_high)
@@ -483,6 +494,7 @@ qr_map_commit(struct qr_change *change, struct qr_neighbours neighbours,
     }
     if (joins_high) {
         qr_region_resize(high, qr_range_of(like->start.v, high->end.v));
+        region_join_tracking(high, like);
         if (qr_region_is_hugetlb(like))
             qr_hugetlb_join_promise(high, like);
         return high;

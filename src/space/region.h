@@ -497,6 +497,17 @@ qr_leaf_is_write_watched(const struct qr_region *region, const struct qr_leaf *l
     return (leaf->flags & QR_LEAF_SOFT_2) != 0 && (region->flags & QR_REGION_WATCH_WRITE) != 0;
 }
 
+/* Is the next write to the page of @leaf to be noticed (references.c)?  Then it never has WRITE. */
+static inline bool
+qr_leaf_is_unwritten(const struct qr_region *region, const struct qr_leaf *leaf)
+{
+    return (region->flags & QR_REGION_TRACKED) != 0 && (leaf->flags & QR_LEAF_SOFT_1) == 0;
+}
+
+/* Pages that came to @range by a move count as written (references.c). */
+void qr_space_mark_written(struct qr_space *space, struct qr_va_range range,
+                           struct qr_tlb_batch *batch);
+
 /* Queue @waiter, whose va, access, kind and user_mode are set; table locks are held.
  * @return false where the listener is closed */
 QR_MUST_USE bool qr_listener_queue(struct qr_listener *listener, struct qr_waiter *waiter);

@@ -79,6 +79,11 @@ move_entries(const struct remap *remap, struct qr_region *region, struct qr_tlb_
     }
     while (qr_chunk_next(tables, &rest, &chunk))
         qr_tables_move(tables, chunk, moved_va(remap, chunk.start), batch, moved, region);
+    if (qr_unlikely((region->flags & QR_REGION_TRACKED) != 0))
+        qr_space_mark_written(
+            remap->change.space,
+            qr_range_of(remap->new_start.v, remap->new_start.v + qr_va_range_bytes(remap->old)),
+            batch);
 }
 
 /* Build the destination's tables.  What a failure leaves behind is empty, and dropped. */
