@@ -16,6 +16,8 @@ help:
 	@echo 'make test       build and run every test and check'
 	@echo 'make check      the checks alone (formatting, lint, layers, headers, docs)'
 	@echo 'make bench      measure, beside the peers'
+	@echo "make selftests  Linux's own tests of its memory calls, on the kernel"
+	@echo "make stress     stress-ng's stressors of memory on the kernel, SECONDS=N each"
 	@echo 'make hosted     build the hosted machine and its tests (PRESET=$(PRESET))'
 	@echo 'make format     format the C sources in place'
 	@echo 'make lint       clang-tidy over every source'
@@ -98,6 +100,16 @@ differential: setup-run kernel
 	@tests/differential/run --arch $(ARCH) --calls $(CALLS) --seed $(SEED)
 
 SECONDS ?= 3600
+
+# Linux's own tests of its memory calls, and stress-ng's stressors for a minute each.
+.PHONY: selftests stress
+
+selftests: setup kernel
+	@tests/selftests/linux --all
+
+stress: SECONDS = 60
+stress: setup kernel
+	@tests/selftests/stress --all --seconds $(SECONDS)
 
 soak: setup-run
 	@cmake --preset hosted >/dev/null

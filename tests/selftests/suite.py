@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""Other people's tests, many in one boot of the reference kernel, against a list of what to expect.
+
+A list has lines `when | command | result | why`: `quick` rows run by default, `long` ones on
+request, `never` ones not at all; a number of seconds may follow, the row's own time limit.  The
+result is pass, skip or fail.  What differs from it, for better or worse, is an error.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+BUILD = os.path.join(ROOT, "build", "selftests")
+PAGE = os.path.join(ROOT, "docs", "selftests.md")
+CANNOT_RUN = 77
+SKIP = 4  # the exit status by which Linux's tests say so
+
+
+class Row:
+    """One line of a list."""
+
+    def __init__(self, line):
+        fields = [field.strip() for field in line.split("|")]
+        if len(fields) != 4:
+            raise SystemExit(f"{line!r}: not `when | command | result | why`")
+        when, self.command, self.result, self.why = fields
+        found = re.fullmatch(r"(quick|long|never)(?: (\d+) s)?", when)
+        if found is None or self.result not in ("pass", "skip", "fail"):
+            raise SystemExit(f"{line!r}: quick, long or never; pass, skip or fail")
+        if self.result != "pass" and not self.why:
+            raise SystemExit(f"{line!r}: why not?")
+        self.when, self.seconds = found.group(1), int(found.group(2) or 60)
+        self.program = self.command.split()[0]
+
+
+def read_rows(name):
+    with open(os.path.join(HERE, name), encoding="utf-8") as file:
+        return [Row(line) for line in file if line.strip() and not line.startswith("#")]
+
+
+def choose(rows, options):
+    if options.names:
+        return [row for row in rows if {row.program, row.command} & set(options.names)]
+    return [row for row in rows if row.when == "quick" or (options.all and row.when == "long")]
+
+
+def parser(description):
+    made = argparse.ArgumentParser(description=description,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--all", action="store_true", help="every row, not the quick ones alone")
+    made.add_argument("--table", action="store_true", help="print the list as docs/selftests.md has it")
+    made.add_argument("-v", "--verbose", action="store_true", help="what each one said")
+    made.add_argument("--smp", type=int, default=2)
+    made.add_argument("--mem", default="3G", help="taken from this machine only as far as it is used")
+    made.add_argument("--kernel", metavar="ELF")
+    made.add_argument("--run", action="append", default=[], metavar="ARG", help="for tools/quire-run")
+    made.add_argument("names", nargs="*", metavar="NAME", help="programs or whole commands")
+    return made
+
+
+def script(rows, shell, before, after):
+    """Every row in turn; marks that nothing else prints part the outputs."""
+    lines = [before]
+    for number, row in enumerate(rows):
+        lines.append(f"echo; echo '@@ {number}'; timeout -s KILL {row.seconds} {shell(row)} 2>&1; "
+                     's=$?; echo; echo "@= $s"')
+    return "\n".join(lines) + "\n" + after
+
+
+def boot(name, text, seconds, options, arguments):
+    """Run the script @p text. @return by row number (status, output), and what is wrong with the kernel."""
+    os.makedirs(BUILD, exist_ok=True)
+    path = os.path.join(BUILD, name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    command = [os.path.join(ROOT, "tools", "quire-run"), "--smp", str(options.smp), "--mem", options.mem,
+               "--timeout", str(seconds), "--add", path, *arguments, *options.run]
+    if options.kernel:
+        command += ["--kernel", options.kernel]
+    done = subprocess.run(command + ["sh " + name], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, errors="replace", check=False)
+    with open(path + ".log", "w", encoding="utf-8") as log:
+        log.write(done.stdout + "\n==== kernel ====\n" + done.stderr)
+    found = {}
+    for part in done.stdout.split("\n@@ ")[1:]:
+        number, _, output = part.partition("\n")
+        status = re.search(r"^@= (\d+)$", output, re.M)
+        found[int(number)] = (int(status.group(1)) if status else None,
+                              output[:status.start()] if status else output)
+    good = "leak check: every" in done.stderr
+    return found, [] if good else ["the kernel: " + "\n".join(done.stderr.splitlines()[-20:])]
+
+
+def result_of(status):
+    if status is None:
+        return "no end"
+    if status in (124, 137):
+        return "too slow"
+    return {0: "pass", SKIP: "skip"}.get(status, "fail")
+
+
+def compare(rows, found, judge, verbose):
+    """Print one line a row. @return how many are not as expected"""
+    failed = 0
+    for number, row in enumerate(rows):
+        status, output = found.get(number, (None, ""))
+        result = judge(status, output)
+        good = result == row.result
+        failed += not good
+        print(("ok   " if good else "FAIL ") + f"{row.command}: {result}"
+              + ("" if good else f" (status {status}), and {row.result} was expected"))
+        if not good or verbose:
+            print("\n".join("     | " + line for line in output.splitlines()[-15:]))
+    return failed
+
+
+def table(rows, prefix=""):
+    lines = ["| test | result | why |", "| --- | --- | --- |"]
+    lines += [f"| `{prefix}{row.command}` | {row.result} | {row.why} |" for row in rows]
+    counts = [f"{sum(row.result == result for row in rows)} {result}" for result in ("pass", "skip", "fail")]
+    return "\n".join(lines) + f"\n\n{len(rows)} rows: {', '.join(counts)}.\n"
+
+
+def check_page(rows, prefix=""):
+    """@return 1 where docs/selftests.md says something else"""
+    with open(PAGE, encoding="utf-8") as page:
+        if table(rows, prefix) in page.read():
+            return 0
+    print(f"FAIL docs/selftests.md has not what {os.path.basename(sys.argv[0])} --table prints")
+    return 1
