@@ -523,30 +523,62 @@ qr_lane_free(struct qr_frames *frames, struct qr_frame *frame)
 
 /* ---- runs ---------------------------------------------------------------- */
 
+/* @count frames leave that did not come from the stack.  The lane's top is held. */
+static inline void
+lane_count_run(struct frame_lane *lane, size_t count)
+{
+    lane->head.allocs += count;
+    lane->counted += count;
+}
+
+/*
+ * A run out of the reserved rows, whose block the zone counts as full: without this it would
+ * break another one up for a slab of two frames.
+ */
+static QR_NOINLINE struct qr_frame *
+lane_cut_run(struct qr_frames *frames, struct frame_lane *lane, unsigned order)
+{
+    size_t top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);
+    unsigned count = 1u << order;
+    unsigned bit = BLOCK_FRAMES;
+
+    if (top == 0)
+        return NULL;
+    if (order < BLOCK_ORDER && lane->reserved >= count)
+        bit = qr_rows_find(&lane->rows, order);
+    if (bit != BLOCK_FRAMES) {
+        for (unsigned r = 0; r < BLOCK_ROWS; r++)
+            lane->rows.row[r] &= ~qr_row_mask(r, bit, count);
+        lane->reserved -= count;
+        lane_count_run(lane, count);
+    }
+    uint32_t block = lane->block;
+
+    atomic_store_explicit(&lane->head.top, top, memory_order_release);
+    return bit == BLOCK_FRAMES ? NULL : qr_block_frame(frames, block, bit);
+}
+
 /* As the fast path of single frames: by top alone, and only where the lane is open. */
 struct qr_frame *
 qr_lane_take_run(struct qr_frames *frames, enum lane_class class, unsigned order)
 {
     struct frame_lane *lane = qr_lane_here(frames) + class;
-    struct qr_frame *frame = NULL;
 
     if (qr_port_this_cpu()->frame_lanes == 0)
         return NULL;
     size_t top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);
 
-    if (top != 0) {
-        frame = lane->run[order];
-        if (frame != NULL) {
-            size_t count = (size_t)1 << order;
+    if (qr_unlikely(top == 0))
+        return NULL;
+    struct qr_frame *frame = lane->run[order];
 
-            lane->run[order] = NULL;
-            lane->run_frames -= (uint32_t)count;
-            lane->head.allocs += count;
-            lane->counted += count; /* that many did not come from the stack */
-        }
-        atomic_store_explicit(&lane->head.top, top, memory_order_release);
+    if (frame != NULL) {
+        lane->run[order] = NULL;
+        lane->run_frames -= 1u << order;
+        lane_count_run(lane, (size_t)1 << order);
     }
-    return frame;
+    atomic_store_explicit(&lane->head.top, top, memory_order_release);
+    return qr_likely(frame != NULL) ? frame : lane_cut_run(frames, lane, order);
 }
 
 /* The lane is held, or its top is. */

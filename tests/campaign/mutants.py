@@ -185,14 +185,24 @@ FRAME_MUTANTS = [
      "lane->bottom - held",
      "    if (true)\n        atomic_store_explicit(&lane->head.top, lane->bottom - held"),
     ("take a kept run and leave it there", "src/frame/lane.c",
-     "            lane->run[order] = NULL;\n            lane->run_frames",
-     "            lane->run_frames"),
+     "        lane->run[order] = NULL;\n        lane->run_frames",
+     "        lane->run_frames"),
     ("take a kept run without taking the lane", "src/frame/lane.c",
      "    size_t top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);\n\n"
-     "    if (top != 0) {\n        frame = lane->run[order];",
+     "    if (qr_unlikely(top == 0))\n        return NULL;\n"
+     "    struct qr_frame *frame = lane->run[order];\n",
      "    size_t top = atomic_load_explicit(&lane->head.top, memory_order_acquire);\n\n"
-     "    if (top != 0) {\n        frame = lane->run[order];\n"
-     "        (void)atomic_load(&frames->used);"),
+     "    if (qr_unlikely(top == 0))\n        return NULL;\n"
+     "    struct qr_frame *frame = lane->run[order];\n\n"
+     "    (void)atomic_load(&frames->used);"),
+    ("cut a run out of the reserved rows and leave it there", "src/frame/lane.c",
+     "            lane->rows.row[r] &= ~qr_row_mask(r, bit, count);",
+     "            (void)qr_row_mask(r, bit, count);"),
+    ("cut a run out of the reserved rows without taking the lane", "src/frame/lane.c",
+     "    size_t top = atomic_exchange_explicit(&lane->head.top, 0, memory_order_acquire);\n"
+     "    unsigned count = 1u << order;",
+     "    size_t top = atomic_load_explicit(&lane->head.top, memory_order_acquire);\n"
+     "    unsigned count = 1u << order;"),
     ("keep a second run of an order in the place of the first", "src/frame/lane.c",
      "lane->run[order] != NULL || lane->zone != frame->zone)", "lane->zone != frame->zone)"),
     ("give frames to a zone without its lock", "src/frame/lane.c",
