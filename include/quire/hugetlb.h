@@ -46,6 +46,13 @@ QR_MUST_USE enum qr_status qr_hugetlb_add(struct qr_hugetlb *huge, const struct 
 void qr_hugetlb_add_all(struct qr_hugetlb *huge, const struct qr_format *format,
                         unsigned max_shift);
 
+/**
+ * Add a pool for every size up to 1 << @p max_shift bytes that is a group of @p format's leaves
+ * (see qr_cursor_map_group()), which every CPU must take as one.
+ */
+void qr_hugetlb_add_groups(struct qr_hugetlb *huge, const struct qr_format *format,
+                           unsigned max_shift);
+
 unsigned qr_hugetlb_count(const struct qr_hugetlb *huge);
 /** Pool @p index, in the order in which they were added. */
 struct qr_hugetlb_pool *qr_hugetlb_at(struct qr_hugetlb *huge, unsigned index);

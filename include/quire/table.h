@@ -251,14 +251,28 @@ void qr_cursor_map(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *lea
  * Set a group of leaves at once: from @p va on as many as the format's group_bits say, the first
  * with @p leaf's address.  The TLB can keep the group as one entry (the contiguous hint of
  * AArch64, Svnapot of RISC-V, which the CPUs must have).  Prepare succeeded for the first, nothing
- * or marks stand in all of them, both addresses are multiples of the group's size, and the leaf
- * has some right.
+ * or marks stand in all of them, and both addresses are multiples of the group's size.  Leaves
+ * without any right, which no TLB holds, are plain ones.
  *
  * Each member is queried and changed as any leaf.  The first change of one breaks the group up,
  * which flushes at once, so even qr_cursor_update() needs a batch then.  What hardware noted
  * (accessed, dirty) of one member holds for all of them.
  */
 void qr_cursor_map_group(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);
+
+/**
+ * Take out what stands in the @p level entries of the aligned run of a group's size that begins at
+ * @p va, at once, and note the flush; whether they are a group, or plain leaves since one of them
+ * was changed.  Tables stay.  @return the first entry, with what hardware noted of any of them
+ */
+struct qr_entry qr_cursor_unmap_group(struct qr_cursor *cursor, qr_va va, unsigned level);
+
+/**
+ * Give the leaves of that run the protection and key of @p leaf, and its flags beside their own, and
+ * make them a group (again): taken out, flushed at once and set, so for a moment nothing is mapped
+ * there.  Nothing is done where they are so already.
+ */
+void qr_cursor_change_group(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf);
 
 /** Whether the leaf at @p va is one of a group. */
 bool qr_cursor_is_grouped(struct qr_cursor *cursor, qr_va va);

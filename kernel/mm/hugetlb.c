@@ -34,6 +34,8 @@ hugetlb_init(void)
         panic("memory: no room for the huge page pools");
     qr_hugetlb_init(memory.hugetlb, memory.frames);
     qr_hugetlb_add_all(memory.hugetlb, platform_format(), platform_leaf_shift_max());
+    if (platform_groups())
+        qr_hugetlb_add_groups(memory.hugetlb, platform_format(), platform_leaf_shift_max());
 }
 
 struct qr_hugetlb_pool *

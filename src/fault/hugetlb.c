@@ -82,7 +82,7 @@ huge_install(struct huge_fault *fault, struct qr_frame *head)
 
     if (qr_unlikely((leaf.prot & QR_PROT_EXEC) != 0))
         (void)qr_arch_code_written(leaf.pa, hugetlb_bytes(fault->pool));
-    qr_cursor_map(&ctx->cursor, fault->page.start, &leaf);
+    qr_hugetlb_page_map(&ctx->cursor, fault->pool, fault->page.start, &leaf);
     qr_hugetlb_count_entry(fault->region, head, 1);
     return huge_done(fault, head);
 }
@@ -124,7 +124,7 @@ huge_map(struct huge_fault *fault, struct qr_frame *head)
          !qr_object_page_is_current(fault->region->object, fault->index << fault->pool->order,
                                     head)))
         step = FAULT_RESTART;
-    else if (qr_cursor_prepare(&ctx->cursor, fault->page.start, fault->pool->level) != QR_OK)
+    else if (qr_hugetlb_page_prepare(&ctx->cursor, fault->pool, fault->page.start) != QR_OK)
         step = FAULT_WAIT_MEMORY;
     else
         step = huge_install(fault, head);
@@ -202,7 +202,7 @@ huge_take_from(void *context, struct qr_mapping *mapping, size_t page)
     struct qr_entry entry = qr_cursor_query(&cursor, range.start);
 
     if (entry.kind == QR_ENTRY_LEAF && qr_leaf_frame(region, &entry.leaf) == taking->head) {
-        (void)qr_cursor_unmap(&cursor, range.start);
+        (void)qr_hugetlb_page_unmap(&cursor, pool, range.start);
         qr_cursor_mark(&cursor, range.start, pool->level, (struct qr_mark){.kind = QR_MARK_POISON});
         qr_hugetlb_count_entry(region, taking->head, -1);
         taken = true;
@@ -242,7 +242,7 @@ huge_replace(struct huge_fault *fault, struct qr_frame *source, struct qr_frame 
                 (ctx->entry.leaf.prot & QR_PROT_WRITE) == 0;
 
     if (same) {
-        (void)qr_cursor_unmap(&ctx->cursor, fault->page.start);
+        (void)qr_hugetlb_page_unmap(&ctx->cursor, fault->pool, fault->page.start);
         qr_hugetlb_count_entry(fault->region, source, -1);
         qr_tlb_batch_finish(&ctx->batch); /* nobody reads the old page once the new is written */
         step = huge_install(fault, copy);
@@ -285,7 +285,7 @@ static enum fault_step
 huge_leaf(struct huge_fault *fault, struct qr_frame **out_source)
 {
     struct fault_ctx *ctx = fault->ctx;
-    const struct qr_leaf *leaf = &ctx->entry.leaf;
+    struct qr_leaf *leaf = &ctx->entry.leaf;
     struct qr_frame *head = qr_leaf_frame(fault->region, leaf);
     unsigned prot = qr_region_leaf_prot(fault->region);
     bool write = fault_is_write(ctx);
@@ -300,8 +300,9 @@ huge_leaf(struct huge_fault *fault, struct qr_frame **out_source)
         }
         fault_count(ctx, QR_EVENT_COW_REUSE);
     }
-    qr_cursor_update(&ctx->cursor, fault->page.start, prot,
-                     QR_LEAF_ACCESSED | (write ? (unsigned)QR_LEAF_DIRTY : 0), 0);
+    leaf->prot = prot;
+    leaf->flags |= QR_LEAF_ACCESSED | (write ? (unsigned)QR_LEAF_DIRTY : 0);
+    qr_hugetlb_page_change(&ctx->cursor, fault->pool, fault->page.start, leaf);
     /* A CPU that caches the lack of a right must forget it. */
     if (!ctx->probe)
         qr_tlb_batch_note(&ctx->batch, fault->page.start, fault->pool->shift);

@@ -630,35 +630,28 @@ qr_hugetlb_fini(struct qr_hugetlb *huge)
     return left;
 }
 
-/* Has @format leaves of that size, or groups of them? */
-static bool
-format_has(const struct qr_format *format, unsigned shift, uint8_t *out_level, bool *out_grouped)
+/* The level of @format's leaves of that size, or of those that make a group of it; 0xff: none. */
+static uint8_t
+format_level(const struct qr_format *format, unsigned shift, bool grouped)
 {
     struct qr_format_info info;
 
     qr_format_info(format, &info);
-    for (unsigned level = 0; level < info.levels; level++) {
-        unsigned leaf = qr_format_shift(format, level);
+    for (unsigned level = grouped ? 0 : 1; level < info.levels; level++) {
+        unsigned bits = grouped ? info.group_bits[level] : 0;
 
-        if ((info.leaf_levels >> level & 1) == 0)
-            continue;
-        *out_level = (uint8_t)level;
-        *out_grouped = leaf != shift;
-        if ((leaf == shift && level > 0) ||
-            (info.group_bits[level] != 0 && leaf + info.group_bits[level] == shift))
-            return true;
+        if ((info.leaf_levels >> level & 1) != 0 && (!grouped || bits != 0) &&
+            qr_format_shift(format, level) + bits == shift)
+            return (uint8_t)level;
     }
-    return false;
+    return 0xff;
 }
 
-enum qr_status
-qr_hugetlb_add(struct qr_hugetlb *huge, const struct qr_format *format, unsigned shift)
+static enum qr_status
+pool_add(struct qr_hugetlb *huge, const struct qr_format *format, unsigned shift, bool grouped)
 {
-    uint8_t level;
-    bool grouped;
-
     if (shift <= QR_PAGE_SHIFT || shift - QR_PAGE_SHIFT > QR_ORDER_MAX ||
-        !format_has(format, shift, &level, &grouped) || grouped)
+        format_level(format, shift, grouped) == 0xff)
         return QR_ERR_UNSUPPORTED;
     if (qr_hugetlb_find(huge, shift) != NULL)
         return QR_ERR_EXISTS;
@@ -670,18 +663,32 @@ qr_hugetlb_add(struct qr_hugetlb *huge, const struct qr_format *format, unsigned
         .frames = huge->frames,
         .shift = shift,
         .order = shift - QR_PAGE_SHIFT,
-        .level = level,
+        .level = format_level(format, shift, grouped),
+        .grouped = grouped,
     };
     qr_spin_init(&pool->lock, QR_RANK_REGISTRY);
     huge->count++;
     return QR_OK;
 }
 
+enum qr_status
+qr_hugetlb_add(struct qr_hugetlb *huge, const struct qr_format *format, unsigned shift)
+{
+    return pool_add(huge, format, shift, false);
+}
+
 void
 qr_hugetlb_add_all(struct qr_hugetlb *huge, const struct qr_format *format, unsigned max_shift)
 {
     for (unsigned shift = QR_PAGE_SHIFT + 1; shift <= max_shift; shift++)
-        (void)!qr_hugetlb_add(huge, format, shift);
+        (void)!pool_add(huge, format, shift, false);
+}
+
+void
+qr_hugetlb_add_groups(struct qr_hugetlb *huge, const struct qr_format *format, unsigned max_shift)
+{
+    for (unsigned shift = QR_PAGE_SHIFT + 1; shift <= max_shift; shift++)
+        (void)!pool_add(huge, format, shift, true);
 }
 
 unsigned

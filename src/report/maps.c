@@ -103,6 +103,14 @@ struct usage {
     uint64_t pss, pss_dirty;
 };
 
+size_t
+qr_report_page_bytes(const struct qr_region *region)
+{
+    if ((region->flags & QR_REGION_HUGETLB) == 0)
+        return QR_PAGE_SIZE;
+    return qr_hugetlb_pool_bytes(qr_object_hugetlb_pool(region->object));
+}
+
 static void
 usage_add_page(struct usage *usage, struct qr_frames *frames, const struct qr_leaf *leaf,
                size_t offset)
@@ -160,6 +168,8 @@ region_usage(const struct qr_region *region)
         /* The pages of a large leaf may have different numbers of sharers. */
         bool hugetlb = (region->flags & QR_REGION_HUGETLB) != 0;
 
+        if (hugetlb) /* which may take several leaves */
+            bytes = qr_report_page_bytes(region);
         if (entry.kind == QR_ENTRY_LEAF && hugetlb)
             usage_add_hugetlb(&usage, tables->frames, &entry.leaf, bytes);
         for (size_t at_page = 0; entry.kind == QR_ENTRY_LEAF && !hugetlb && at_page < bytes;
@@ -260,14 +270,6 @@ write_flags(struct qr_writer *writer, const struct qr_region *region)
     qr_writer_printf(writer, "\n");
 }
 
-static size_t
-region_page_bytes(const struct qr_region *region)
-{
-    if ((region->flags & QR_REGION_HUGETLB) == 0)
-        return QR_PAGE_SIZE;
-    return qr_hugetlb_pool_bytes(qr_object_hugetlb_pool(region->object));
-}
-
 void
 qr_report_smaps(const struct qr_report *report, struct qr_space *space, struct qr_writer *writer)
 {
@@ -278,8 +280,8 @@ qr_report_smaps(const struct qr_report *report, struct qr_space *space, struct q
 
         write_region(report, region, writer);
         kb_line(writer, "Size", usage.size);
-        kb_line(writer, "KernelPageSize", region_page_bytes(region));
-        kb_line(writer, "MMUPageSize", region_page_bytes(region));
+        kb_line(writer, "KernelPageSize", qr_report_page_bytes(region));
+        kb_line(writer, "MMUPageSize", qr_report_page_bytes(region));
         write_usage(writer, &usage);
         qr_writer_printf(writer, "THPeligible:    %d\n", qr_region_is_huge_eligible(region));
         if (report->protection_keys)
@@ -383,19 +385,29 @@ frame_is_objects(const struct qr_frame *frame)
            (qr_frame_type(frame) == QR_FRAME_HUGE && (flags & QR_FRAME_SHMEM) != 0);
 }
 
+/* The first frame of the huge page that @entry maps, or a part of. */
+static struct qr_frame *
+huge_head(struct qr_space *space, const struct qr_entry *entry)
+{
+    size_t bytes = qr_report_page_bytes(qr_space_find(space, entry->start));
+    qr_pa pa = qr_pa_of(entry->leaf.pa.v - (entry->start.v & (bytes - 1)));
+
+    return qr_frame_find(space->tables.frames, qr_pa_to_pfn(pa));
+}
+
 static uint64_t
-pagemap_word(const struct qr_tables *tables, const struct qr_entry *entry, qr_va va)
+pagemap_word(struct qr_space *space, const struct qr_entry *entry, qr_va va)
 {
     if (entry->kind == QR_ENTRY_MARK)
         return entry->mark.kind == QR_MARK_SWAP
                    ? PAGEMAP_SWAPPED | ((entry->mark.value << 5) & PAGEMAP_FRAME)
                    : 0;
     qr_pfn pfn = qr_pa_to_pfn(qr_pa_of(entry->leaf.pa.v + (va.v - entry->start.v)));
-    struct qr_frame *frame = qr_frame_find(tables->frames, pfn);
+    struct qr_frame *frame = qr_frame_find(space->tables.frames, pfn);
     uint64_t word = PAGEMAP_PRESENT | ((uint64_t)pfn.v & PAGEMAP_FRAME);
 
     if (frame != NULL && qr_frame_type(frame) == QR_FRAME_HUGE)
-        frame = qr_frame_find(tables->frames, qr_pa_to_pfn(entry->leaf.pa)); /* counts for all */
+        frame = huge_head(space, entry); /* counts for all */
     if (frame != NULL && frame_is_objects(frame))
         word |= PAGEMAP_FILE;
     if (frame != NULL && atomic_load_explicit(&frame->maps, memory_order_relaxed) == 1)
@@ -440,7 +452,7 @@ qr_report_pagemap(struct qr_space *space, size_t first_page, size_t count, uint6
         uintptr_t va = entry.start.v > at.v ? entry.start.v : at.v;
 
         for (; va < stop; va += QR_PAGE_SIZE)
-            out[(va - start) >> QR_PAGE_SHIFT] = pagemap_word(&space->tables, &entry, qr_va_of(va));
+            out[(va - start) >> QR_PAGE_SHIFT] = pagemap_word(space, &entry, qr_va_of(va));
         at = qr_va_of(stop);
     }
     pagemap_untracked(space, start, end, out);

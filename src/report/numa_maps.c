@@ -117,6 +117,13 @@ struct numa_usage {
     uint32_t most_maps;
 };
 
+static bool
+is_anon(const struct qr_frame *frame, uint32_t flags)
+{
+    return qr_frame_type(frame) == QR_FRAME_ANON ||
+           (qr_frame_type(frame) == QR_FRAME_HUGE && (flags & QR_FRAME_SHMEM) == 0);
+}
+
 static void
 numa_add_leaf(struct numa_usage *usage, struct qr_frames *frames, const struct qr_leaf *leaf,
               size_t pages)
@@ -124,7 +131,8 @@ numa_add_leaf(struct numa_usage *usage, struct qr_frames *frames, const struct q
     const struct qr_frame *frame = qr_frame_find(frames, qr_pa_to_pfn(leaf->pa));
 
     if (frame == NULL ||
-        (qr_frame_type(frame) != QR_FRAME_ANON && qr_frame_type(frame) != QR_FRAME_OBJECT))
+        (qr_frame_type(frame) != QR_FRAME_ANON && qr_frame_type(frame) != QR_FRAME_OBJECT &&
+         qr_frame_type(frame) != QR_FRAME_HUGE))
         return;
     uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
     uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
@@ -132,7 +140,7 @@ numa_add_leaf(struct numa_usage *usage, struct qr_frames *frames, const struct q
 
     usage->pages += pages;
     usage->node[qr_frames_zone_node(frames, frame->zone)] += pages;
-    usage->anon += qr_frame_type(frame) == QR_FRAME_ANON ? pages : 0;
+    usage->anon += is_anon(frame, flags) ? pages : 0;
     usage->dirty += dirty ? pages : 0;
     usage->writeback += (flags & QR_FRAME_WRITEBACK) != 0 ? pages : 0;
     usage->most_maps = maps > usage->most_maps ? maps : usage->most_maps;
@@ -142,6 +150,7 @@ static void
 numa_of_region(const struct qr_region *region, struct numa_usage *out_usage)
 {
     struct qr_tables *tables = &region->space->tables;
+    size_t page = qr_report_page_bytes(region);
     struct qr_entry entry;
     qr_va at = region->start;
 
@@ -150,14 +159,16 @@ numa_of_region(const struct qr_region *region, struct numa_usage *out_usage)
            entry.start.v < region->end.v) {
         size_t bytes = (size_t)1 << qr_format_shift(tables->format, entry.level);
 
+        if (page > QR_PAGE_SIZE) /* counted by its size, as in Linux; it may take several leaves */
+            bytes = page;
         if (entry.kind == QR_ENTRY_LEAF)
-            numa_add_leaf(out_usage, tables->frames, &entry.leaf, bytes >> QR_PAGE_SHIFT);
+            numa_add_leaf(out_usage, tables->frames, &entry.leaf, bytes / page);
         at = qr_va_of(entry.start.v + bytes);
     }
 }
 
 static void
-write_usage(struct qr_writer *writer, const struct numa_usage *usage)
+write_usage(struct qr_writer *writer, const struct numa_usage *usage, size_t page_bytes)
 {
     if (usage->pages == 0)
         return;
@@ -175,7 +186,7 @@ write_usage(struct qr_writer *writer, const struct numa_usage *usage)
         if (usage->node[node] != 0)
             qr_writer_printf(writer, " N%u=%zu", node, usage->node[node]);
     }
-    qr_writer_printf(writer, " kernelpagesize_kB=%zu", QR_PAGE_SIZE >> 10);
+    qr_writer_printf(writer, " kernelpagesize_kB=%zu", page_bytes >> 10);
 }
 
 void
@@ -193,8 +204,10 @@ qr_report_numa_maps(const struct qr_report *report, struct qr_space *space,
         write_policy(writer, policy);
         qr_mempolicy_put(policy);
         write_name(report, region, writer);
+        if ((region->flags & QR_REGION_HUGETLB) != 0)
+            qr_writer_printf(writer, " huge");
         numa_of_region(region, &usage);
-        write_usage(writer, &usage);
+        write_usage(writer, &usage, qr_report_page_bytes(region));
         qr_writer_printf(writer, "\n");
     }
     qr_rw_read_unlock(&space->lock);

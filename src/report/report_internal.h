@@ -34,6 +34,9 @@ hugetlb_stats(const struct qr_report *report, int node)
     return stats;
 }
 
+/* Bytes of one page of @region: of its pool's, where it has one. */
+size_t qr_report_page_bytes(const struct qr_region *region);
+
 /* Pages of one node, by what they are used for. */
 struct node_gauges {
     size_t anon, file, shmem, mapped, dirty, writeback, tables, slab, locked, huge, stacks;

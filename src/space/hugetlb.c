@@ -5,7 +5,9 @@
  * Such a region maps an object of huge pages (object/hugetlb.c) and begins and ends
  * on their borders; every call that would cut it elsewhere is refused.  It is
  * worked on page by page: a page is one entry, so a cursor for each costs
- * little beside the page.
+ * little beside the page.  Where its size is that of a group of leaves (table/group.c), the
+ * entry is the group: it comes, changes and goes at once, and stays one.  A mark for such a page
+ * stands in the first member's place.
  *
  * A private region gets copies of its own: pages that belong to no object.  The
  * region that the program asked for is promised as many pages as it may copy
@@ -42,6 +44,65 @@ qr_hugetlb_count_entry(const struct qr_region *region, struct qr_frame *head, in
 
     atomic_fetch_add_explicit(&head->maps, (uint32_t)delta, memory_order_relaxed);
     atomic_fetch_add_explicit(&space->hugetlb_pages, pages, memory_order_relaxed);
+}
+
+/* ---- One page's entry -------------------------------------------------------------- */
+
+/* Whoever asks has decided already. */
+static bool
+may_write_always(void *context, const struct qr_entry *entry)
+{
+    (void)context, (void)entry;
+    return true;
+}
+
+static size_t
+page_leaves(const struct qr_cursor *cursor, const struct qr_hugetlb_pool *pool)
+{
+    return hugetlb_bytes(pool) >> qr_format_shift(cursor->tables->format, pool->level);
+}
+
+/* The members share one table; above level 0 an empty table may stand in the way of each. */
+enum qr_status
+qr_hugetlb_page_prepare(struct qr_cursor *cursor, const struct qr_hugetlb_pool *pool, qr_va start)
+{
+    unsigned shift = qr_format_shift(cursor->tables->format, pool->level);
+    size_t count = pool->level == 0 ? 1 : page_leaves(cursor, pool);
+    enum qr_status status = QR_OK;
+
+    for (size_t i = 0; i < count && status == QR_OK; i++)
+        status = qr_cursor_prepare(cursor, qr_va_of(start.v + (i << shift)), pool->level);
+    return status;
+}
+
+void
+qr_hugetlb_page_map(struct qr_cursor *cursor, const struct qr_hugetlb_pool *pool, qr_va start,
+                    const struct qr_leaf *leaf)
+{
+    if (!pool->grouped)
+        qr_cursor_map(cursor, start, leaf);
+    else
+        qr_cursor_map_group(cursor, start, leaf);
+}
+
+struct qr_entry
+qr_hugetlb_page_unmap(struct qr_cursor *cursor, const struct qr_hugetlb_pool *pool, qr_va start)
+{
+    return pool->grouped ? qr_cursor_unmap_group(cursor, start, pool->level)
+                         : qr_cursor_unmap(cursor, start);
+}
+
+void
+qr_hugetlb_page_change(struct qr_cursor *cursor, const struct qr_hugetlb_pool *pool, qr_va start,
+                       const struct qr_leaf *leaf)
+{
+    if (pool->grouped) {
+        qr_cursor_change_group(cursor, start, leaf);
+        return;
+    }
+    qr_cursor_protect_range(cursor, qr_hugetlb_page_range(pool, start), leaf->prot, leaf->pkey,
+                            may_write_always, NULL);
+    qr_cursor_update(cursor, start, leaf->prot, leaf->flags, 0);
 }
 
 /* ---- Cuts ----------------------------------------------------------------------- */
@@ -212,7 +273,7 @@ zap_page(struct huge_zap *zap, struct qr_va_range page, enum qr_zap_what what)
     bool wanted = what == QR_ZAP_ALL || (head != NULL && qr_hugetlb_is_shared(head));
 
     if (wanted && entry.kind != QR_ENTRY_NONE)
-        (void)qr_cursor_unmap(&cursor, page.start);
+        (void)qr_hugetlb_page_unmap(&cursor, zap->pool, page.start);
     if (wanted && head != NULL) {
         qr_hugetlb_count_entry(zap->region, head, -1);
         zap->heads[zap->count++] = head;
@@ -294,9 +355,8 @@ qr_hugetlb_drop_promise(struct qr_region *region)
 
 /* May a leaf of the region be writable without a fault? */
 static bool
-leaf_may_write(void *context, const struct qr_entry *entry)
+leaf_may_write(const struct qr_region *region, const struct qr_entry *entry)
 {
-    const struct qr_region *region = context;
     const struct qr_frame *head = leaf_page(region, entry);
 
     if (qr_region_is_shared(region))
@@ -305,14 +365,28 @@ leaf_may_write(void *context, const struct qr_entry *entry)
            qr_hugetlb_page_is_exclusive(qr_region_hugetlb_pool(region), head);
 }
 
+static void
+protect_page(const struct qr_region *region, struct qr_cursor *cursor, const struct qr_entry *entry,
+             struct qr_attributes attributes)
+{
+    const struct qr_hugetlb_pool *pool = qr_region_hugetlb_pool(region);
+    struct qr_leaf leaf = entry->leaf;
+
+    leaf.prot = qr_leaf_prot(attributes.prot);
+    leaf.pkey = attributes.pkey;
+    if ((attributes.prot & ~region->prot & QR_PROT_EXEC) != 0)
+        (void)qr_arch_code_written(leaf.pa, hugetlb_bytes(pool));
+    if ((entry->leaf.prot & QR_PROT_WRITE) == 0 && !leaf_may_write(region, entry))
+        leaf.prot &= ~(unsigned)QR_PROT_WRITE;
+    qr_hugetlb_page_change(cursor, pool, entry->start, &leaf);
+}
+
 void
 qr_hugetlb_protect(struct qr_region *region, struct qr_va_range range,
                    struct qr_attributes attributes, struct qr_tlb_batch *batch)
 {
     struct qr_hugetlb_pool *pool = qr_region_hugetlb_pool(region);
     struct qr_tables *tables = &region->space->tables;
-    bool run = (attributes.prot & ~region->prot & QR_PROT_EXEC) != 0;
-    unsigned prot = qr_leaf_prot(attributes.prot);
     struct qr_va_range page;
 
     while (huge_next(tables, pool, &range, &page)) {
@@ -321,9 +395,8 @@ qr_hugetlb_protect(struct qr_region *region, struct qr_va_range range,
         qr_cursor_open(&cursor, tables, page, batch);
         struct qr_entry entry = qr_cursor_query(&cursor, page.start);
 
-        if (run && entry.kind == QR_ENTRY_LEAF)
-            (void)qr_arch_code_written(entry.leaf.pa, hugetlb_bytes(pool));
-        qr_cursor_protect_range(&cursor, page, prot, attributes.pkey, leaf_may_write, region);
+        if (entry.kind == QR_ENTRY_LEAF)
+            protect_page(region, &cursor, &entry, attributes);
         qr_cursor_close(&cursor);
     }
     qr_tlb_batch_cover(batch);
@@ -336,31 +409,35 @@ struct huge_fork {
     struct qr_region child;         /* of the child, for the counts */
 };
 
-static bool
-fork_wants(void *context, const struct qr_entry *entry)
+/* The page at @start under both cursors: shared from now on, read-only, if it is private. */
+static enum qr_status
+fork_page(struct huge_fork *fork, struct qr_cursor *from, struct qr_cursor *to, qr_va start)
 {
-    const struct huge_fork *fork = context;
-    const struct qr_frame *head = leaf_page(fork->region, entry);
+    const struct qr_hugetlb_pool *pool = qr_region_hugetlb_pool(fork->region);
+    struct qr_entry entry = qr_cursor_query(from, start);
+    struct qr_frame *head = leaf_page(fork->region, &entry);
 
-    return entry->kind == QR_ENTRY_MARK || (head != NULL && !qr_hugetlb_is_shared(head));
-}
+    if (entry.kind == QR_ENTRY_NONE || (head != NULL && qr_hugetlb_is_shared(head)))
+        return QR_OK;
+    enum qr_status status = qr_hugetlb_page_prepare(to, pool, start);
 
-static void
-fork_copied(void *context, const struct qr_entry *entry)
-{
-    struct huge_fork *fork = context;
-    struct qr_frame *head = leaf_page(fork->region, entry);
-
-    if (head == NULL)
-        return;
+    if (status != QR_OK)
+        return status;
+    if (head == NULL) {
+        qr_cursor_mark(to, start, pool->level, entry.mark);
+        return QR_OK;
+    }
+    entry.leaf.prot &= ~(unsigned)QR_PROT_WRITE;
+    qr_hugetlb_page_change(from, pool, start, &entry.leaf);
+    qr_hugetlb_page_map(to, pool, start, &entry.leaf);
     qr_hugetlb_page_get(head);
     qr_hugetlb_count_entry(&fork->child, head, 1);
+    return QR_OK;
 }
 
 enum qr_status
 qr_hugetlb_fork(const struct qr_region *region, struct qr_space *child, struct qr_tlb_batch *batch)
 {
-    static const struct qr_copy_ops ops = {.wanted = fork_wants, .copied = fork_copied};
     struct huge_fork fork = {.region = region};
     struct qr_va_range rest = qr_region_range(region);
     enum qr_status status = QR_OK;
@@ -374,7 +451,7 @@ qr_hugetlb_fork(const struct qr_region *region, struct qr_space *child, struct q
 
         qr_cursor_open(&from, &region->space->tables, page, batch);
         qr_cursor_open(&to, &child->tables, page, NULL);
-        status = qr_cursor_copy_range(&from, &to, page, &ops, &fork);
+        status = fork_page(&fork, &from, &to, page.start);
         qr_cursor_close(&to);
         qr_cursor_close(&from);
     }
@@ -428,7 +505,7 @@ qr_hugetlb_move_prepare(const struct qr_region *region, struct qr_va_range range
 
         qr_tlb_batch_init(&batch, &region->space->tlb);
         qr_cursor_open(&cursor, tables, target, &batch);
-        status = qr_cursor_prepare(&cursor, target.start, pool->level);
+        status = qr_hugetlb_page_prepare(&cursor, pool, target.start);
         qr_cursor_close(&cursor);
         qr_tlb_batch_finish(&batch);
     }
@@ -447,16 +524,16 @@ move_page(struct qr_region *region, struct qr_va_range page, struct qr_va_range 
     qr_cursor_open(&cursor, tables, page, batch);
     entry = qr_cursor_query(&cursor, page.start);
     if (entry.kind != QR_ENTRY_NONE)
-        entry = qr_cursor_unmap(&cursor, page.start);
+        entry = qr_hugetlb_page_unmap(&cursor, pool, page.start);
     qr_cursor_close(&cursor);
     if (entry.kind == QR_ENTRY_NONE)
         return;
     qr_cursor_open(&cursor, tables, target, batch);
-    enum qr_status status = qr_cursor_prepare(&cursor, target.start, pool->level);
+    enum qr_status status = qr_hugetlb_page_prepare(&cursor, pool, target.start);
 
     qr_assert(status == QR_OK && "the tables were built before");
     if (entry.kind == QR_ENTRY_LEAF)
-        qr_cursor_map(&cursor, target.start, &entry.leaf);
+        qr_hugetlb_page_map(&cursor, pool, target.start, &entry.leaf);
     else
         qr_cursor_mark(&cursor, target.start, pool->level, entry.mark);
     qr_cursor_close(&cursor);

@@ -60,6 +60,22 @@ void qr_hugetlb_join_promise(struct qr_region *to, const struct qr_region *from)
 /* @region is gone. */
 void qr_hugetlb_drop_promise(struct qr_region *region);
 
+/* ---- One page's entry: a leaf, or a group of them.  The cursor covers the page. --------- */
+
+/* Make sure that the page's leaf or mark can be set. */
+QR_MUST_USE enum qr_status qr_hugetlb_page_prepare(struct qr_cursor *cursor,
+                                                   const struct qr_hugetlb_pool *pool, qr_va start);
+/* Set it where nothing or a mark stands. */
+void qr_hugetlb_page_map(struct qr_cursor *cursor, const struct qr_hugetlb_pool *pool, qr_va start,
+                         const struct qr_leaf *leaf);
+/* Take it out, or the mark that is there instead. */
+struct qr_entry qr_hugetlb_page_unmap(struct qr_cursor *cursor, const struct qr_hugetlb_pool *pool,
+                                      qr_va start);
+/* Give the leaf at @start @leaf's rights and key, and its flags beside its own; notes a flush
+ * where rights shrink, and a group is flushed at once. */
+void qr_hugetlb_page_change(struct qr_cursor *cursor, const struct qr_hugetlb_pool *pool,
+                            qr_va start, const struct qr_leaf *leaf);
+
 /* ---- Entries ------------------------------------------------------------------- */
 
 /* As qr_zap_range(), for a huge region. */

@@ -267,8 +267,11 @@ check_leaf(struct check *check, const struct qr_region *region, const struct qr_
     }
 }
 
-/* A huge page in one entry: the object's own, or a copy that is writable only where exclusive. */
-static void
+/*
+ * A huge page in one entry, or in a group's: the object's own, or a copy that is writable only
+ * where exclusive.  @return its end
+ */
+static qr_va
 check_hugetlb_leaf(struct check *check, const struct qr_region *region,
                    const struct qr_entry *entry, long *pages)
 {
@@ -284,7 +287,7 @@ check_hugetlb_leaf(struct check *check, const struct qr_region *region,
           "the huge page at 0x%lx is writable and its region is not", at);
     *pages += (long)hugetlb_frames(pool);
     if (!check->sound)
-        return;
+        return entry->start;
     if (qr_hugetlb_is_shared(head)) {
         CHECK(check, !writable || qr_region_is_shared(region),
               "a private mapping may write the object's huge page at 0x%lx", at);
@@ -299,6 +302,7 @@ check_hugetlb_leaf(struct check *check, const struct qr_region *region,
               "the writable private huge page at 0x%lx is mapped %u times", at,
               atomic_load(&head->maps));
     }
+    return qr_hugetlb_page_range(pool, entry->start).end;
 }
 
 /* The next entry of the user half at or after *va. */
@@ -327,7 +331,7 @@ check_entries(struct check *check)
         if (region == NULL || region->start.v > entry.start.v)
             check_fail(check, "the entry at 0x%lx lies in no region", (unsigned long)entry.start.v);
         else if (entry.kind == QR_ENTRY_LEAF && qr_region_is_hugetlb(region))
-            check_hugetlb_leaf(check, region, &entry, &hugetlb);
+            va = check_hugetlb_leaf(check, region, &entry, &hugetlb);
         else if (entry.kind == QR_ENTRY_LEAF)
             check_leaf(check, region, &entry, &sums);
     }
@@ -373,8 +377,10 @@ each_leaf_frame(struct qr_vm *vm, void (*fn)(struct check *, struct qr_frame *),
             bool leaf = entry.kind == QR_ENTRY_LEAF && !qr_leaf_is_zero(vm, &entry.leaf);
             size_t pages = leaf ? qr_large_pages(&space->tables, entry.level) : 0;
 
-            if (leaf && qr_region_is_hugetlb(region))
+            if (leaf && qr_region_is_hugetlb(region)) {
                 pages = 1; /* counted in its first frame */
+                va = qr_hugetlb_page_range(qr_region_hugetlb_pool(region), entry.start).end;
+            }
             for (size_t i = 0; i < pages; i++) {
                 struct qr_entry page = page_of_large(&entry, i << QR_PAGE_SHIFT);
                 struct qr_frame *frame = qr_leaf_frame(region, &page.leaf);

@@ -9,6 +9,10 @@
  *   [ a b c d ] [ . . . . ]    a group that goes as a whole
  *   [ . . . . ] [ . . . . ]    flushed whenever the batch is
  *
+ *   [ a b c d ]                a group whose rights change as a whole: its owner takes it out,
+ *   [ . . . . ]                flushes
+ *   [ a'b'c'd']                and sets it again, under one cursor
+ *
  * Hardware may keep a group in one TLB entry, so no member changes while the group stands, and a
  * bit that hardware sets for one member may be found in another.  Whatever changes an entry
  * calls qr_group_leave() first; whatever only reads one calls qr_group_member().  A format
@@ -99,6 +103,53 @@ qr_group_take(struct qr_cursor *cursor, uintptr_t va, unsigned level, qr_unmap_f
     return (unsigned)count;
 }
 
+/* The next entry of a run that is taken out; the first one speaks for all. */
+static void
+group_join(struct qr_entry *entry, const struct qr_entry *next, bool first)
+{
+    if (first)
+        *entry = *next;
+    else if (entry->kind == QR_ENTRY_LEAF && next->kind == QR_ENTRY_LEAF)
+        entry->leaf.flags |= next->leaf.flags;
+}
+
+struct qr_entry
+qr_cursor_unmap_group(struct qr_cursor *cursor, qr_va va, unsigned level)
+{
+    walk_format f = cursor->tables->format->traits;
+    size_t count = group_count(f, level);
+    uintptr_t size = (uintptr_t)1 << f->shift(f, level);
+    struct qr_entry entry = {.kind = QR_ENTRY_NONE, .level = level, .start = va};
+    int taken = 0;
+
+    qr_assert((va.v & (count * size - 1)) == 0);
+    qr_assert(qr_va_range_contains(cursor->range, qr_va_of(va.v + (count - 1) * size)));
+    walk_go(f, cursor, va, level);
+    if (cursor->level != level)
+        return entry;
+    size_t first = walk_index(f, va.v, level);
+    void *table = qr_port_window_open(cursor->pa[level]);
+
+    for (size_t i = 0; i < count; i++) {
+        struct qr_entry next;
+        qr_pte old = pte_load(f, table, first + i);
+
+        if (old == 0 || f->kind(f, old, level) == PTE_TABLE)
+            continue;
+        old = pte_exchange(f, table, first + i, 0);
+        if (walk_is_grouped(f, old))
+            old = f->ungroup(f, old, first + i);
+        walk_decode(f, old, level, va.v + i * size, &next);
+        if (next.kind == QR_ENTRY_LEAF && f->present(f, old, level))
+            walk_note(f, cursor, next.start.v, level);
+        group_join(&entry, &next, i == 0);
+        taken++;
+    }
+    qr_port_window_close(table);
+    table_live_add(cursor->path[level], -taken);
+    return entry;
+}
+
 bool
 qr_cursor_is_grouped(struct qr_cursor *cursor, qr_va va)
 {
@@ -123,13 +174,35 @@ qr_cursor_map_group(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *le
     qr_assert(qr_va_range_contains(cursor->range, qr_va_of(last)));
     walk_go(f, cursor, va, level);
     qr_assert(cursor->level == level);
+    walk_settle(f, cursor, va.v, level, group_count(f, level));
     for (uintptr_t at = va.v; at <= last; at += size) {
         qr_pte pte = f->make_leaf(f, &member, level);
 
-        qr_assert(f->present(f, pte, level));
-        walk_set_at(f, cursor, at, level, f->group(f, pte));
+        walk_set_at(f, cursor, at, level, f->present(f, pte, level) ? f->group(f, pte) : pte);
         member.pa.v += size;
     }
+}
+
+void
+qr_cursor_change_group(struct qr_cursor *cursor, qr_va va, const struct qr_leaf *leaf)
+{
+    walk_format f = cursor->tables->format->traits;
+    struct qr_entry entry = qr_cursor_query(cursor, va);
+    struct qr_leaf new = entry.leaf;
+
+    qr_assert(entry.kind == QR_ENTRY_LEAF && entry.level == leaf->level);
+    new.prot = leaf->prot;
+    new.pkey = leaf->pkey;
+    new.flags |= leaf->flags;
+    qr_pte pte = f->make_leaf(f, &new, leaf->level);
+
+    /* Where it says so already nothing is taken away, or two CPUs might do so in turn for ever. */
+    if (pte == f->make_leaf(f, &entry.leaf, leaf->level) &&
+        (!f->present(f, pte, leaf->level) || qr_cursor_is_grouped(cursor, va)))
+        return;
+    new.flags |= qr_cursor_unmap_group(cursor, va, leaf->level).leaf.flags;
+    cursor->batch->flush(cursor->batch);
+    qr_cursor_map_group(cursor, va, &new);
 }
 
 /* ---- Validation ------------------------------------------------------------- */

@@ -39,13 +39,13 @@ walk_query_far(walk_format f, struct qr_cursor *c, qr_va va)
 }
 
 /*
- * Before something live is put where nothing stands: who took out what stood there may not
- * have flushed it yet.  Formats that want it forgotten before the next one comes flush it here.
- * We saw the empty entry under its table's lock, so we see the other's batch counted, or
+ * Before something live is put where nothing stands, in @count entries from @va on: who took out
+ * what stood there may not have flushed it yet.  Formats that want it forgotten before the next
+ * one comes flush it here.  We saw the empty entry under its table's lock, so we see the other's batch counted, or
  * its flush is over.  That is rare: a page is given up and touched at the same time.
  */
 static QR_ALWAYS_INLINE void
-walk_settle(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
+walk_settle(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level, size_t count)
 {
     struct qr_tlb_batch *batch = c->batch;
 
@@ -53,7 +53,9 @@ walk_settle(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
         return;
     if (qr_likely(atomic_load_explicit(&batch->space->pending, memory_order_acquire) == 0))
         return;
-    qr_tlb_batch_note(batch, qr_va_of(va & ~walk_entry_mask(f, level)), f->shift(f, level));
+    va &= ~walk_entry_mask(f, level);
+    for (size_t i = 0; i < count; i++)
+        qr_tlb_batch_note(batch, qr_va_of(va + (i << f->shift(f, level))), f->shift(f, level));
     if (level > 0)
         batch->tables_freed = true;
     batch->flush(batch);
@@ -82,7 +84,7 @@ walk_build(walk_format f, struct qr_cursor *c, uintptr_t va, unsigned level)
         qr_table_init(c->tables, fresh[i], walk_table_base(f, va, child_level), child_level);
         table_lock(fresh[i]);
         if (i == 0)
-            walk_settle(f, c, va, c->level);
+            walk_settle(f, c, va, c->level, 1);
         walk_store(f, c, va, f->make_table(f, pa, c->level));
         table_live_add(c->path[c->level], 1);
         walk_push(c, fresh[i], pa, va);
@@ -155,7 +157,7 @@ static QR_ALWAYS_INLINE void
 walk_map_near(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf *leaf)
 {
     qr_assert(((va.v | leaf->pa.v) & walk_entry_mask(f, 0)) == 0);
-    walk_settle(f, c, va.v, 0);
+    walk_settle(f, c, va.v, 0, 1);
     walk_set_at(f, c, va.v, 0, f->make_leaf(f, leaf, 0));
 }
 
@@ -167,7 +169,7 @@ walk_map_far(walk_format f, struct qr_cursor *c, qr_va va, const struct qr_leaf 
     qr_assert(((va.v | leaf->pa.v) & walk_entry_mask(f, level)) == 0);
     walk_go(f, c, va, level);
     qr_assert(c->level == level);
-    walk_settle(f, c, va.v, level);
+    walk_settle(f, c, va.v, level, 1);
     walk_set_at(f, c, va.v, level, f->make_leaf(f, leaf, level));
 }
 

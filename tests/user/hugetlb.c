@@ -5,6 +5,7 @@
  * to test.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/ipc.h>
@@ -73,6 +74,29 @@ field(const char *path, const char *name)
     }
     if (file != NULL)
         fclose(file);
+    return value;
+}
+
+/* The number behind @name in the smaps of the region that starts at @at. */
+static long
+smaps_field(const void *at, const char *name)
+{
+    FILE *smaps = fopen("/proc/self/smaps", "r");
+    size_t length = strlen(name);
+    char line[256];
+    long value = -1;
+    int here = 0;
+
+    while (smaps != NULL && fgets(line, sizeof(line), smaps) != NULL) {
+        unsigned long start, end;
+
+        if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+            here = start == (unsigned long)at;
+        if (here && strncmp(line, name, length) == 0 && line[length] == ':')
+            value = atol(line + length + 1);
+    }
+    if (smaps != NULL)
+        fclose(smaps);
     return value;
 }
 
@@ -329,28 +353,9 @@ test_reports(void)
     CHECK_EQ(mincore(at, 2 * (size_t)sysconf(_SC_PAGESIZE), present), 0);
     CHECK_EQ(present[0] & present[1] & 1, 1);
 
-    FILE *smaps = fopen("/proc/self/smaps", "r");
-    char line[256];
-    long private = -1, page = -1, rss = -1;
-    int here = 0;
-
-    while (smaps != NULL && fgets(line, sizeof(line), smaps) != NULL) {
-        unsigned long start;
-
-        if (sscanf(line, "%lx-", &start) == 1 && strstr(line, "-") != NULL && strchr(line, ':'))
-            here = start == (unsigned long)at;
-        if (here && sscanf(line, "Private_Hugetlb: %ld", &private) == 1)
-            continue;
-        if (here && sscanf(line, "KernelPageSize: %ld", &page) == 1)
-            continue;
-        if (here)
-            (void)!sscanf(line, "Rss: %ld", &rss);
-    }
-    if (smaps != NULL)
-        fclose(smaps);
-    CHECK_EQ(private, huge >> 10);
-    CHECK_EQ(page, huge >> 10);
-    CHECK_EQ(rss, 0);
+    CHECK_EQ(smaps_field(at, "Private_Hugetlb"), huge >> 10);
+    CHECK_EQ(smaps_field(at, "KernelPageSize"), huge >> 10);
+    CHECK_EQ(smaps_field(at, "Rss"), 0);
 
     const char *sys = "/sys/kernel/mm/hugepages/hugepages-%zukB/%s";
     snprintf(path, sizeof(path), sys, huge >> 10, "nr_hugepages");
@@ -399,9 +404,98 @@ test_surplus(void)
     CHECK(file_set("/proc/sys/vm/nr_overcommit_hugepages", 0));
 }
 
+/* ---- Every size ----------------------------------------------------------------------- */
+
+/* Pages of @bytes: mapped, forked, protected, moved, copied on write, each as one. */
+static void
+use_size(size_t bytes)
+{
+    int flag = __builtin_ctzl(bytes) << MAP_HUGE_SHIFT, status;
+    char *at = mmap(NULL, 2 * bytes, RW, ANON | flag, -1, 0);
+
+    CHECK(at != MAP_FAILED);
+    CHECK_EQ((uintptr_t)at % bytes, 0);
+    at[0] = 1;
+    at[bytes - 1] = 2;
+    CHECK_EQ(smaps_field(at, "KernelPageSize"), bytes >> 10);
+    CHECK_EQ(smaps_field(at, "Private_Hugetlb"), bytes >> 10);
+    pid_t pid = fork();
+    if (pid == 0) {
+        at[bytes / 2] = 3; /* a copy, of the second page */
+        _exit(at[0] == 1 && at[bytes - 1] == 2 ? 0 : 1);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0
+              ? 1
+              : WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    CHECK_EQ(at[bytes / 2], 0);
+    at[bytes / 2] = 4;
+    CHECK_ERRNO(munmap(at + bytes / 2, bytes), EINVAL);
+    CHECK_EQ(mprotect(at, bytes, PROT_READ), 0);
+    CHECK_EQ(in_child(touch, at), SIGSEGV);
+    CHECK_EQ(mprotect(at, bytes, PROT_NONE), 0);
+    CHECK_EQ(mprotect(at, bytes, RW), 0);
+    CHECK_EQ(at[bytes / 2] + at[0] + at[bytes - 1], 7);
+    char *to = mmap(NULL, 3 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(to != MAP_FAILED);
+    to = (char *)(((uintptr_t)to + bytes - 1) & -bytes);
+    CHECK_EQ((long)mremap(at, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to), (long)to);
+    CHECK_EQ(to[bytes / 2] + to[0] + to[bytes - 1], 7);
+    to[1] = 8;
+    CHECK_EQ(munmap(to, bytes), 0);
+    CHECK_EQ(munmap(at + bytes, bytes), 0);
+
+    int fd = (int)syscall(SYS_memfd_create, "huge", MFD_HUGETLB | (unsigned)flag);
+    struct stat stat;
+    CHECK(fd >= 0);
+    CHECK_EQ(fstat(fd, &stat), 0);
+    CHECK_EQ(stat.st_blksize, bytes);
+    close(fd);
+}
+
+/* On Linux somebody else may have been promised pages. */
+static int
+size_is_ours(unsigned long kb)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%lukB/resv_hugepages", kb);
+    return file_number(path) == 0;
+}
+
+/* Every size that /sys knows, but for those for which the memory of a test does not do. */
+static void
+test_sizes(void)
+{
+    const char *top = "/sys/kernel/mm/hugepages";
+    DIR *dir = opendir(top);
+    struct dirent *entry;
+    unsigned long kb;
+    char path[128];
+
+    CHECK(dir != NULL);
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (sscanf(entry->d_name, "hugepages-%lukB", &kb) != 1 || kb > 64 << 10)
+            continue;
+        snprintf(path, sizeof(path), "%s/hugepages-%lukB/nr_hugepages", top, kb);
+        long before = file_number(path);
+
+        if (file_set(path, 2) && file_number(path) == 2 && size_is_ours(kb)) {
+            use_size((size_t)kb << 10);
+            printf("hugetlb: pages of %lu KiB\n", kb);
+        }
+        CHECK(file_set(path, before));
+        CHECK_EQ(file_number(path), before);
+    }
+    if (dir != NULL)
+        closedir(dir);
+}
+
 int
 main(void)
 {
+    test_sizes();
+
     long before = file_number("/proc/sys/vm/nr_hugepages");
 
     huge = (size_t)field("/proc/meminfo", "Hugepagesize") << 10;

@@ -15,8 +15,24 @@
 
 #define BASE ((uintptr_t)0x40000000)
 
+/* A test for pages that are one leaf, and for such that are a group of leaves. */
+#define BOTH(name)                    \
+    static void name(enum kind kind); \
+    TEST(hugetlb, name)               \
+    {                                 \
+        name(LEAF);                   \
+    }                                 \
+    TEST(hugetlb, name##_in_groups)   \
+    {                                 \
+        name(GROUP);                  \
+    }                                 \
+    static void name(enum kind kind)
+
 /* Where one page is more than this, a test would clear gigabytes. */
 #define TESTED_SHIFT 25
+
+/* What a page of the pool is: one leaf, or a group of them (AArch64's contiguous hint, Svnapot). */
+enum kind { LEAF, GROUP };
 
 struct rig {
     struct sim *sim;
@@ -25,35 +41,38 @@ struct rig {
     size_t bytes; /* of one page */
 };
 
+/* log2 of the smallest page of that kind; 0: none. */
 static unsigned
-smallest_shift(struct sim *sim)
+smallest_shift(struct sim *sim, enum kind kind)
 {
     struct qr_format_info info;
 
     qr_format_info(sim_format(sim), &info);
-    for (unsigned level = 1; level < info.levels; level++) {
-        if ((info.leaf_levels >> level & 1) != 0)
-            return qr_format_shift(sim_format(sim), level);
+    for (unsigned level = kind == LEAF ? 1 : 0; level < info.levels; level++) {
+        unsigned bits = kind == LEAF ? 0 : info.group_bits[level];
+
+        if ((info.leaf_levels >> level & 1) != 0 && (kind == LEAF || bits != 0))
+            return qr_format_shift(sim_format(sim), level) + bits;
     }
     return 0;
 }
 
 /* Pools for @rig's machine, and @pages of the smallest size; false: the machine, stopped, has none. */
 static bool
-rig_fill(struct rig *rig, size_t pages)
+rig_fill(struct rig *rig, enum kind kind, size_t pages)
 {
-    unsigned shift = smallest_shift(rig->sim);
+    unsigned shift = smallest_shift(rig->sim, kind);
 
     rig->huge = calloc(1, qr_hugetlb_size());
     qr_hugetlb_init(rig->huge, sim_frames(rig->sim));
     qr_hugetlb_add_all(rig->huge, sim_format(rig->sim), TESTED_SHIFT);
-    rig->pool = qr_hugetlb_find(rig->huge, 0);
-    if (rig->pool == NULL) {
-        EXPECT_TRUE(shift == 0 || shift > TESTED_SHIFT);
+    qr_hugetlb_add_groups(rig->huge, sim_format(rig->sim), TESTED_SHIFT);
+    if (shift == 0 || shift > TESTED_SHIFT) {
         free(rig->huge);
         sim_shutdown(rig->sim);
         return false;
     }
+    rig->pool = qr_hugetlb_find(rig->huge, shift);
     rig->bytes = qr_hugetlb_pool_bytes(rig->pool);
     qr_hugetlb_pool_resize(rig->pool, -1, pages);
     return true;
@@ -61,7 +80,7 @@ rig_fill(struct rig *rig, size_t pages)
 
 /* A machine with room for some pages of the smallest size, and a pool of @pages; false: no such. */
 static bool
-rig_boot_on(struct rig *rig, enum sim_mmu mmu, size_t pages)
+rig_boot_on(struct rig *rig, enum sim_mmu mmu, enum kind kind, size_t pages)
 {
     const struct sim_bank bank = {.start = (uint64_t)16 << 20, .bytes = (uint64_t)640 << 20};
     struct sim_options options = {.banks = &bank, .bank_count = 1, .mmu = mmu};
@@ -69,13 +88,23 @@ rig_boot_on(struct rig *rig, enum sim_mmu mmu, size_t pages)
     options.seed = test_seed();
     options.features = SIM_NO_VALIDATE;
     rig->sim = sim_boot(options);
-    return rig_fill(rig, pages);
+    return rig_fill(rig, kind, pages);
+}
+
+/* The default MMU, or where that has no groups one that has. */
+static enum sim_mmu
+mmu_for(enum kind kind)
+{
+    enum sim_mmu mmu = sim_mmu_default();
+    bool x86 = mmu >= SIM_MMU_X86_64 && mmu <= SIM_MMU_X86_PAE;
+
+    return kind == GROUP && x86 && sim_mmu_fits(SIM_MMU_AARCH64_4K) ? SIM_MMU_AARCH64_4K : mmu;
 }
 
 static bool
-rig_boot(struct rig *rig, size_t pages)
+rig_boot(struct rig *rig, enum kind kind, size_t pages)
 {
-    return rig_boot_on(rig, sim_mmu_default(), pages);
+    return rig_boot_on(rig, mmu_for(kind), kind, pages);
 }
 
 static void
@@ -160,6 +189,23 @@ load(struct rig *rig, size_t page)
     return value;
 }
 
+/* log2 of the bytes that one TLB entry can hold at @page: of its leaf, or of its group. */
+static unsigned
+mapped_shift(struct rig *rig, size_t page)
+{
+    struct qr_format_info info;
+    struct qr_cursor cursor;
+
+    qr_format_info(sim_format(rig->sim), &info);
+    qr_cursor_open(&cursor, &sim_space(rig->sim)->tables,
+                   qr_hugetlb_page_range(rig->pool, va_of(rig, page)), NULL);
+    unsigned level = qr_cursor_query(&cursor, va_of(rig, page)).level;
+    bool grouped = qr_cursor_is_grouped(&cursor, va_of(rig, page));
+
+    qr_cursor_close(&cursor);
+    return qr_format_shift(sim_format(rig->sim), level) + (grouped ? info.group_bits[level] : 0);
+}
+
 /* ---- Every size of every format ------------------------------------------------- */
 
 TEST(hugetlb, every_format_maps_its_sizes)
@@ -168,7 +214,8 @@ TEST(hugetlb, every_format_maps_its_sizes)
     {
         struct rig rig;
 
-        if (!rig_boot_on(&rig, mmu, 4))
+        /* All sizes, whichever kind the pool is that this begins with. */
+        if (!rig_boot_on(&rig, mmu, LEAF, 4) && !rig_boot_on(&rig, mmu, GROUP, 4))
             continue;
         for (unsigned i = 0; i < qr_hugetlb_count(rig.huge); i++) {
             struct qr_space_counts counts;
@@ -185,8 +232,7 @@ TEST(hugetlb, every_format_maps_its_sizes)
             EXPECT_EQ(sim_load(qr_va_of(va_of(&rig, 2).v - 8), &value, 8), SIM_OK);
             EXPECT_EQ(value, 0u);
             EXPECT_EQ(load(&rig, 1), 7u);
-            EXPECT_EQ(sim_walk(rig.sim, sim_space(rig.sim)->tables.root_pa, va_of(&rig, 1)).shift,
-                      qr_hugetlb_pool_shift(rig.pool));
+            EXPECT_EQ(mapped_shift(&rig, 1), qr_hugetlb_pool_shift(rig.pool));
             qr_space_counts(sim_space(rig.sim), &counts);
             EXPECT_EQ(counts.hugetlb_pages, rig.bytes >> QR_PAGE_SHIFT);
             EXPECT_EQ(counts.resident_anon + counts.resident_shmem, 0u);
@@ -200,11 +246,11 @@ TEST(hugetlb, every_format_maps_its_sizes)
 
 /* ---- Promises -------------------------------------------------------------------- */
 
-TEST(hugetlb, what_is_promised_is_refused_to_others)
+BOTH(what_is_promised_is_refused_to_others)
 {
     struct rig rig;
 
-    if (!rig_boot(&rig, 4))
+    if (!rig_boot(&rig, kind, 4))
         TEST_SKIP("no small huge page");
     ASSERT_EQ(map(&rig, 0, 3, 0), QR_OK);
     EXPECT_STATUS(map(&rig, 8, 2, 0), QR_ERR_NO_MEMORY);
@@ -221,11 +267,11 @@ TEST(hugetlb, what_is_promised_is_refused_to_others)
 }
 
 /* Splits, holes and DONT_NEED move promises about; none is lost or made. */
-TEST(hugetlb, promises_follow_their_regions)
+BOTH(promises_follow_their_regions)
 {
     struct rig rig;
 
-    if (!rig_boot(&rig, 8))
+    if (!rig_boot(&rig, kind, 8))
         TEST_SKIP("no small huge page");
     ASSERT_EQ(map(&rig, 0, 6, 0), QR_OK);
     EXPECT_EQ(store(&rig, 0, 1), SIM_OK);
@@ -253,12 +299,12 @@ TEST(hugetlb, promises_follow_their_regions)
 }
 
 /* What is promised to a shared object outlives its mappings. */
-TEST(hugetlb, shared_promises_belong_to_the_object)
+BOTH(shared_promises_belong_to_the_object)
 {
     struct rig rig;
     struct qr_object *object;
 
-    if (!rig_boot(&rig, 4))
+    if (!rig_boot(&rig, kind, 4))
         TEST_SKIP("no small huge page");
     ASSERT_EQ(qr_object_create_hugetlb(sim_objects(rig.sim), rig.pool, 3 * rig.bytes, &object),
               QR_OK);
@@ -280,11 +326,11 @@ TEST(hugetlb, shared_promises_belong_to_the_object)
     rig_shutdown(&rig);
 }
 
-TEST(hugetlb, surplus_pages_come_and_go)
+BOTH(surplus_pages_come_and_go)
 {
     struct rig rig;
 
-    if (!rig_boot(&rig, 1))
+    if (!rig_boot(&rig, kind, 1))
         TEST_SKIP("no small huge page");
     qr_hugetlb_pool_set_overcommit(rig.pool, 2);
     EXPECT_STATUS(map(&rig, 0, 4, 0), QR_ERR_NO_MEMORY);
@@ -308,13 +354,13 @@ TEST(hugetlb, surplus_pages_come_and_go)
 
 /* ---- Where calls may cut --------------------------------------------------------------- */
 
-TEST(hugetlb, calls_cut_between_pages_alone)
+BOTH(calls_cut_between_pages_alone)
 {
     struct rig rig;
     struct qr_space *space;
     qr_va va;
 
-    if (!rig_boot(&rig, 4))
+    if (!rig_boot(&rig, kind, 4))
         TEST_SKIP("no small huge page");
     space = sim_space(rig.sim);
     ASSERT_EQ(map(&rig, 0, 3, 0), QR_OK);
@@ -351,12 +397,12 @@ TEST(hugetlb, calls_cut_between_pages_alone)
 
 /* ---- Fork ---------------------------------------------------------------------------------- */
 
-TEST(hugetlb, fork_copies_on_write_while_there_are_pages)
+BOTH(fork_copies_on_write_while_there_are_pages)
 {
     struct rig rig;
     struct qr_space *parent, *child;
 
-    if (!rig_boot(&rig, 3))
+    if (!rig_boot(&rig, kind, 3))
         TEST_SKIP("no small huge page");
     parent = sim_space(rig.sim);
     ASSERT_EQ(map(&rig, 0, 2, 0), QR_OK);
@@ -390,13 +436,51 @@ TEST(hugetlb, fork_copies_on_write_while_there_are_pages)
     rig_shutdown(&rig);
 }
 
+/* Whatever happens to a page happens to all of it: it is one entry for the TLB afterwards, too. */
+BOTH(a_page_stays_one_entry)
+{
+    struct rig rig;
+    struct qr_space *parent, *child;
+
+    if (!rig_boot(&rig, kind, 4))
+        TEST_SKIP("no small huge page");
+    unsigned shift = qr_hugetlb_pool_shift(rig.pool);
+
+    parent = sim_space(rig.sim);
+    ASSERT_EQ(map(&rig, 0, 2, 0), QR_OK);
+    EXPECT_EQ(store(&rig, 0, 1), SIM_OK);
+    EXPECT_EQ(store(&rig, 1, 2), SIM_OK);
+    EXPECT_STATUS(qr_space_protect(parent, va_of(&rig, 0), rig.bytes, SIM_R, -1), QR_OK);
+    EXPECT_EQ(mapped_shift(&rig, 0), shift);
+    EXPECT_EQ(store(&rig, 0, 1), SIM_SEGV_ACCERR);
+    EXPECT_STATUS(qr_space_protect(parent, va_of(&rig, 0), rig.bytes, 0, -1), QR_OK);
+    EXPECT_EQ(store(&rig, 0, 1), SIM_SEGV_ACCERR);
+    EXPECT_STATUS(qr_space_protect(parent, va_of(&rig, 0), rig.bytes, SIM_W, -1), QR_OK);
+    EXPECT_EQ(load(&rig, 0), 1u);
+    EXPECT_EQ(mapped_shift(&rig, 0), shift);
+    ASSERT_EQ(qr_space_fork(parent, &child), QR_OK);
+    EXPECT_EQ(mapped_shift(&rig, 1), shift);
+    EXPECT_EQ(store(&rig, 1, 3), SIM_OK); /* a copy */
+    EXPECT_EQ(mapped_shift(&rig, 1), shift);
+    sim_use(rig.sim, child);
+    EXPECT_EQ(mapped_shift(&rig, 0), shift);
+    EXPECT_EQ(load(&rig, 1), 2u);
+    EXPECT_EQ(store(&rig, 1, 4), SIM_OK); /* taken over */
+    EXPECT_EQ(mapped_shift(&rig, 1), shift);
+    sim_validate(rig.sim);
+    sim_use(rig.sim, parent);
+    sim_space_destroy(rig.sim, child);
+    EXPECT_EQ(load(&rig, 1), 3u);
+    rig_shutdown(&rig);
+}
+
 /* A private mapping of an object: reads see the object, the first write makes a copy. */
-TEST(hugetlb, private_mappings_copy_the_objects_page)
+BOTH(private_mappings_copy_the_objects_page)
 {
     struct rig rig;
     struct qr_object *object;
 
-    if (!rig_boot(&rig, 4))
+    if (!rig_boot(&rig, kind, 4))
         TEST_SKIP("no small huge page");
     ASSERT_EQ(qr_object_create_hugetlb(sim_objects(rig.sim), rig.pool, rig.bytes, &object), QR_OK);
     ASSERT_EQ(map_object(&rig, 0, 1, object, QR_REGION_SHARED), QR_OK);
@@ -421,12 +505,12 @@ TEST(hugetlb, private_mappings_copy_the_objects_page)
 /* ---- Pins --------------------------------------------------------------------------------------- */
 
 /* A part that somebody still reads keeps its page from being given to others. */
-TEST(hugetlb, a_pinned_page_comes_back_later)
+BOTH(a_pinned_page_comes_back_later)
 {
     struct rig rig;
     struct qr_frame *frame;
 
-    if (!rig_boot(&rig, 1))
+    if (!rig_boot(&rig, kind, 1))
         TEST_SKIP("no small huge page");
     ASSERT_EQ(map(&rig, 0, 1, 0), QR_OK);
     EXPECT_EQ(store(&rig, 0, 9), SIM_OK);
@@ -446,7 +530,7 @@ TEST(hugetlb, a_pinned_page_comes_back_later)
 /* ---- Nodes --------------------------------------------------------------------------------------------- */
 
 /* A region that is bound to a node takes that node's pages, and no others. */
-TEST(hugetlb, pages_come_from_the_nodes_of_the_policy)
+BOTH(pages_come_from_the_nodes_of_the_policy)
 {
     const struct sim_bank banks[] = {
         {.start = (uint64_t)16 << 20, .bytes = (uint64_t)304 << 20},
@@ -459,8 +543,9 @@ TEST(hugetlb, pages_come_from_the_nodes_of_the_policy)
     struct rig rig;
 
     options.seed = test_seed();
+    options.mmu = mmu_for(kind);
     rig.sim = sim_boot(options);
-    if (!rig_fill(&rig, 0))
+    if (!rig_fill(&rig, kind, 0))
         TEST_SKIP("no small huge page");
     qr_hugetlb_pool_resize(rig.pool, 0, 3);
     qr_hugetlb_pool_resize(rig.pool, 1, 2);
@@ -527,12 +612,12 @@ everything_once(struct rig *rig)
     qr_space_clear(parent);
 }
 
-TEST(hugetlb, refused_allocations_leave_nothing_behind)
+BOTH(refused_allocations_leave_nothing_behind)
 {
     for (uint64_t n = 1; n <= 60; n++) {
         struct rig rig;
 
-        if (!rig_boot(&rig, 10))
+        if (!rig_boot(&rig, kind, 10))
             TEST_SKIP("no small huge page");
         sim_refuse_nth(rig.sim, n, n % 2 == 0 ? SIM_REFUSE_ONCE : SIM_REFUSE_FROM_THEN_ON);
         everything_once(&rig);
@@ -563,7 +648,7 @@ race_touch(void *context)
     }
 }
 
-TEST(hugetlb, threads_that_fault_the_last_page_do_not_fail)
+BOTH(threads_that_fault_the_last_page_do_not_fail)
 {
     for (uint64_t seed = 0; seed < sim_seeds(20); seed++) {
         const struct sim_bank bank = {.start = (uint64_t)16 << 20, .bytes = (uint64_t)640 << 20};
@@ -572,8 +657,9 @@ TEST(hugetlb, threads_that_fault_the_last_page_do_not_fail)
         struct race races[3];
 
         options.seed = test_seed() + seed;
+        options.mmu = mmu_for(kind);
         rig.sim = sim_boot(options);
-        if (!rig_fill(&rig, 3))
+        if (!rig_fill(&rig, kind, 3))
             TEST_SKIP("no small huge page");
         ASSERT_EQ(map(&rig, 0, 3, seed % 2 == 0 ? 0 : QR_REGION_SHARED), QR_OK);
         for (unsigned i = 0; i < 3; i++) {

@@ -411,6 +411,81 @@ TEST(group, the_validator_misses_none)
     }
 }
 
+/* What belongs together changes together: the group is one before and afterwards. */
+TEST(group, it_changes_as_one)
+{
+    EVERY_GROUP(format, level)
+    {
+        struct group g;
+        struct qr_cursor c;
+
+        group_boot(&g, format, level);
+        group_map(&g);
+        struct qr_leaf leaf = g.leaf;
+
+        leaf.prot = RO;
+        leaf.flags = QR_LEAF_ACCESSED;
+        group_open(&g, &c);
+        qr_cursor_change_group(&c, qr_va_of(g.va), &leaf);
+        size_t flushes = g.rig->flushes;
+        qr_cursor_change_group(&c, qr_va_of(g.va), &leaf);
+        qr_cursor_close(&c);
+        EXPECT_EQ(flushes, 1u);
+        EXPECT_EQ(g.rig->flushes, flushes); /* it was so already */
+        EXPECT_EQ(group_members(&g), g.size / g.part);
+        expect_leaves(&g, RO, QR_LEAF_ACCESSED);
+
+        /* A member on its own breaks the group up; the next change makes it one again. */
+        group_open(&g, &c);
+        qr_cursor_update(&c, qr_va_of(g.va + g.part), RO, QR_LEAF_DIRTY, 0);
+        qr_cursor_close(&c);
+        EXPECT_EQ(group_members(&g), 0u);
+        leaf.prot = RW;
+        group_open(&g, &c);
+        qr_cursor_change_group(&c, qr_va_of(g.va), &leaf);
+        qr_cursor_close(&c);
+        EXPECT_EQ(group_members(&g), g.size / g.part);
+        expect_leaves(&g, RW, QR_LEAF_ACCESSED | QR_LEAF_DIRTY);
+
+        /* Without rights they are plain, and nobody may have them cached. */
+        leaf.prot = QR_PROT_USER;
+        group_open(&g, &c);
+        qr_cursor_change_group(&c, qr_va_of(g.va), &leaf);
+        qr_cursor_close(&c);
+        EXPECT_EQ(group_members(&g), 0u);
+        rig_validate(g.rig);
+        group_shutdown(&g);
+    }
+}
+
+TEST(group, it_is_taken_out_as_one)
+{
+    EVERY_GROUP(format, level)
+    {
+        for (unsigned broken = 0; broken < 2; broken++) {
+            struct group g;
+            struct qr_cursor c;
+
+            group_boot(&g, format, level);
+            group_map(&g);
+            group_open(&g, &c);
+            if (broken)
+                qr_cursor_update(&c, qr_va_of(g.va + g.part), RO, QR_LEAF_DIRTY, 0);
+            struct qr_entry entry = qr_cursor_unmap_group(&c, qr_va_of(g.va), level);
+
+            EXPECT_EQ(qr_cursor_unmap_group(&c, qr_va_of(g.va), level).kind, QR_ENTRY_NONE);
+            qr_cursor_close(&c);
+            EXPECT_EQ(entry.kind, QR_ENTRY_LEAF);
+            EXPECT_EQ(entry.leaf.pa.v, g.leaf.pa.v);
+            EXPECT_EQ(entry.leaf.flags, broken ? QR_LEAF_DIRTY : 0u);
+            EXPECT_EQ(entry.start.v, g.va);
+            EXPECT_TRUE(g.rig->batch.page_count > 0 || g.rig->batch.whole);
+            rig_validate(g.rig);
+            group_shutdown(&g);
+        }
+    }
+}
+
 TEST(group, misuse_is_named)
 {
     struct rig *rig = rig_boot(&qr_format_riscv64_sv39, 1);
@@ -422,8 +497,6 @@ TEST(group, misuse_is_named)
     EXPECT_PANIC(qr_cursor_map_group(&c, qr_va_of(0x11000), &leaf), "pa.v");
     leaf.pa.v += 0x1000;
     EXPECT_PANIC(qr_cursor_map_group(&c, qr_va_of(0x10000), &leaf), "pa.v");
-    leaf = rig_leaf(0x20000, QR_PROT_USER, 0);
-    EXPECT_PANIC(qr_cursor_map_group(&c, qr_va_of(0x10000), &leaf), "present");
     leaf = rig_leaf(0x200000, RW, 1);
     EXPECT_PANIC(qr_cursor_map_group(&c, qr_va_of(0x10000), &leaf), "group_bits");
     qr_cursor_close(&c);
