@@ -15,10 +15,13 @@ set(quire_flags_riscv64 -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medan
     -D_LIBC_LIMITS_H_)
 
 # The files of kernel/drivers/ for each.
-set(quire_drivers_x86_64 acpi hmat)
-set(quire_drivers_i386 acpi hmat)
-set(quire_drivers_aarch64 arm_timer console fdt fdt_boot gic pl011 psci semihost)
-set(quire_drivers_riscv64 clock_riscv console fdt fdt_boot ns16550 plic sbi semihost)
+set(quire_drivers_disk disk interrupt virtio_blk virtio_ring)
+set(quire_drivers_x86_64 acpi hmat virtio_pci ${quire_drivers_disk})
+set(quire_drivers_i386 ${quire_drivers_x86_64})
+set(quire_drivers_aarch64 arm_timer console fdt fdt_boot gic pl011 psci semihost virtio_mmio
+    ${quire_drivers_disk})
+set(quire_drivers_riscv64 clock_riscv console fdt fdt_boot ns16550 plic sbi semihost virtio_mmio
+    ${quire_drivers_disk})
 
 # gcc's own helper functions; Debian's for RISC-V are of another ABI, and a 64-bit x86 compiler
 # has none for 32 bits: arch/riscv64 and arch/i386 have the few.

@@ -10,10 +10,12 @@
  *      platform    interrupt controllers, clock
  *      processes   the scheduler, the boot CPU's idle thread
  *      CPUs        the others
+ *      disks       what the buses have
  *      files       the initial file system
  *      init        process 1
  */
 #include <arch.h>
+#include <block.h>
 #include <boot.h>
 #include <memory.h>
 #include <platform.h>
@@ -52,9 +54,11 @@ kernel_main(void)
     proc_init();
     arch_start_cpus();
     boot_check();
+    platform_find_disks();
     fs_init(initrd_bytes ? direct_map(boot_info.initrd.start.v) : NULL, initrd_bytes);
     platform_start();
     process_start_init();
     memory_start_background();
+    disks_start();
     sched_run();
 }

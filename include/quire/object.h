@@ -44,7 +44,18 @@ struct qr_pager {
     enum qr_status (*write_page)(void *context, size_t index, struct qr_frame *frame);
     /** The last reference is gone; pages are freed already.  May be NULL. */
     void (*destroy)(void *context);
+    /**
+     * In place of read_page, for backings with requests in flight: start to fill @p count frames
+     * (1 to QR_PAGER_BATCH, locked, in the object at @p index and behind it) and return.
+     * qr_object_read_done() ends each, exactly once, perhaps before this returns.
+     */
+    void (*start_read)(void *context, size_t index, struct qr_frame *const *frames, size_t count);
+    /** In place of write_page, likewise; qr_object_write_done() ends each. */
+    void (*start_write)(void *context, size_t index, struct qr_frame *const *frames, size_t count);
 };
+
+/** Most pages that start_read and start_write are handed at once. */
+#define QR_PAGER_BATCH 16u
 
 /** Absent pages are zero and frames stay until truncation: shared memory and tmpfs. */
 extern const struct qr_pager qr_pager_memory;
@@ -154,8 +165,30 @@ enum qr_status qr_object_write(struct qr_object *object, uint64_t offset, size_t
 void qr_object_set_bytes(struct qr_object *object, uint64_t bytes);
 /** Drop pages [first, last), mapped or not: a hole (memory objects) or an invalidation (files). */
 void qr_object_punch(struct qr_object *object, size_t first, size_t last);
+/** Take pages [first, last) out of every mapping and drop those that are clean: the backing has
+ *  changed behind them.  Faults bring them back. */
+void qr_object_invalidate(struct qr_object *object, size_t first, size_t last);
 /** Write dirty pages of [first, last) back and wait for them. */
 QR_MUST_USE enum qr_status qr_object_sync(struct qr_object *object, size_t first, size_t last);
+/** The same without waiting: at most @p pages of them.  @return pages whose write was started */
+size_t qr_object_start_sync(struct qr_object *object, size_t first, size_t last, size_t pages);
+/** Wait for what is being written of [first, last) now. */
+void qr_object_wait_written(struct qr_object *object, size_t first, size_t last);
+/** The pager's half: page @p frame of @p object was read, or could not be.  Any context. */
+void qr_object_read_done(struct qr_object *object, struct qr_frame *frame, enum qr_status status);
+/** The same for writing.  A page that could not be written is dirty again.  Any context. */
+void qr_object_write_done(struct qr_object *object, struct qr_frame *frame, enum qr_status status);
+/**
+ * How many writes of its pages have failed so far.  Who keeps the number of its last look learns
+ * whether one failed since: each descriptor of a file reports each failure once.
+ */
+uint32_t qr_object_write_errors(const struct qr_object *object);
+/** Pages that are marked dirty now. */
+size_t qr_object_dirty(const struct qr_object *object);
+/** Start to read absent pages of [first, first + count), as far as memory is to spare. */
+void qr_object_read_ahead(struct qr_object *object, size_t first, size_t count);
+/** Drop clean, unmapped pages of [first, last).  @return frames freed (POSIX_FADV_DONTNEED) */
+size_t qr_object_drop_clean_range(struct qr_object *object, size_t first, size_t last);
 /** Drop clean, unmapped pages.  @return frames freed (drop_caches, reclaim) */
 size_t qr_object_drop_clean(struct qr_object *object);
 struct qr_object_cached {

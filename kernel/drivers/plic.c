@@ -5,6 +5,7 @@
  * Every line goes to the boot CPU's supervisor context, at one priority.  Reading
  * the claim register takes the line; writing it back ends the interrupt.
  */
+#include <interrupt.h>
 #include <memory.h>
 
 #include "../arch/riscv64/cpu.h"
@@ -57,6 +58,8 @@ plic_interrupt(void)
             return;
         if (line == riscv_machine.uart_irq)
             uart_interrupt();
+        else
+            interrupt_dispatch(line);
         plic[CLAIM(riscv_machine.plic_context)] = line;
     }
 }

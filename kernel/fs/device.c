@@ -6,6 +6,7 @@
  */
 
 #include "arch.h"
+#include "block.h"
 #include "fs.h"
 #include "proc.h"
 #include "tmpfs.h"
@@ -239,6 +240,10 @@ devtmpfs_create(const struct superblock_type *type, const char *options, struct 
     for (size_t i = 0; done && i < QR_ARRAY_COUNT(device_links); i++) {
         done = node_add(superblock->root, device_links[i].name, S_IFLNK | 0777u, 0,
                         device_links[i].target);
+    }
+    for (size_t i = 0; done && disk_at(i) != NULL; i++) {
+        done =
+            node_add(superblock->root, disk_at(i)->name, S_IFBLK | 0660u, disk_at(i)->rdev, NULL);
     }
     done = done && node_add(superblock->root, "shm", S_IFDIR | 01777u, 0, NULL);
     done = done && node_add(superblock->root, "pts", S_IFDIR | 0755u, 0, NULL);

@@ -5,6 +5,7 @@
 
 #include <quire/assert.h>
 
+#include "disk_file.h"
 #include "fs.h"
 #include "proc.h"
 
@@ -205,6 +206,8 @@ file_bind(struct file *file)
             return -EACCES;
         }
         return device_open(inode, file);
+    case S_IFBLK:
+        return inode->superblock->mount_flags & MS_NODEV ? -EACCES : disk_open(inode, file);
     case S_IFIFO:
         return fifo_open(inode, file);
     case S_IFLNK:
@@ -452,11 +455,28 @@ file_mmap_object(struct file *file, uint32_t prot, bool shared, struct file_mapp
     return file->ops->mmap_object(file, prot, shared, out);
 }
 
+int64_t
+file_sync(struct file *file, uint64_t first, uint64_t last, enum file_sync how)
+{
+    uint32_t type = file->inode->mode & S_IFMT;
+
+    if (file->ops->sync != NULL) {
+        return file->ops->sync(file, first, last, how);
+    }
+    return type == S_IFREG || type == S_IFDIR ? 0 : -EINVAL;
+}
+
 struct qr_object *
 file_cached_object(struct file *file)
 {
-    struct qr_object *object =
-        atomic_load((_Atomic(struct qr_object *) *)&file->inode->object); /* stays with the inode */
+    struct inode *inode = file->inode;
+    struct qr_object *object = NULL;
+
+    if (file->ops->cached != NULL) {
+        object = file->ops->cached(file);
+    } else if (S_ISTYPE(inode->mode, S_IFREG)) {
+        object = atomic_load((_Atomic(struct qr_object *) *)&inode->object); /* stays with it */
+    }
 
     if (object != NULL) {
         qr_object_get(object);

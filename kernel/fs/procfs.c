@@ -12,7 +12,9 @@
 #include <quire/report.h>
 
 #include "arch.h"
+#include "block.h"
 #include "boot.h"
+#include "disk_nodes.h"
 #include "hugetlb.h"
 #include "memory.h"
 #include "proc.h"
@@ -142,8 +144,10 @@ static void
 show_devices(const struct text_target *target, struct qr_writer *writer)
 {
     (void)target;
-    qr_writer_printf(writer, "Character devices:\n  1 mem\n  4 ttyS\n  5 /dev/tty\n"
-                             "  5 /dev/console\n\nBlock devices:\n");
+    qr_writer_printf(writer,
+                     "Character devices:\n  1 mem\n  4 ttyS\n  5 /dev/tty\n"
+                     "  5 /dev/console\n\nBlock devices:\n%3u virtblk\n",
+                     DISK_MAJOR);
 }
 
 /* ---- links ----------------------------------------------------------------------------------- */
@@ -214,6 +218,8 @@ static const struct text_node machine_nodes[] = {
     {.name = "cmdline", .mode = 0444, .show = show_cmdline},
     {.name = "filesystems", .mode = 0444, .show = show_filesystems},
     {.name = "devices", .mode = 0444, .show = show_devices},
+    {.name = "partitions", .mode = 0444, .show = show_partitions},
+    {.name = "diskstats", .mode = 0444, .show = show_diskstats},
     {.name = "self", .mode = S_IFLNK | 0777, .inode_ops = &self_ops},
     {.name = "thread-self", .mode = S_IFLNK | 0777, .inode_ops = &thread_self_ops},
     {.name = "mounts", .mode = S_IFLNK | 0777, .inode_ops = &mounts_ops},

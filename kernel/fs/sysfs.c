@@ -22,6 +22,7 @@
 #include <quire/report.h>
 
 #include "arch.h"
+#include "disk_nodes.h"
 #include "huge.h"
 #include "hugetlb.h"
 #include "memory.h"
@@ -251,11 +252,12 @@ sys_tree_add(struct dentry *root)
     struct dentry *cpu = text_path_add(root, cpu_path, 3);
     struct dentry *console = text_path_add(root, console_path, 3);
     struct dentry *weights = text_path_add(root, weight_path, 4);
+    struct dentry *block = text_path_add(root, block_path, 1);
 
     return node != NULL && cpu != NULL && console != NULL && weights != NULL &&
            weights_add(weights) && huge_nodes_add(root) &&
-           text_path_add(root, debug_path, 2) != NULL &&
-           text_path_add(root, block_path, 1) != NULL && text_path_add(root, fs_path, 1) != NULL &&
+           text_path_add(root, debug_path, 2) != NULL && block != NULL && disk_nodes_add(block) &&
+           text_path_add(root, fs_path, 1) != NULL &&
            text_nodes_add(node, node_nodes, QR_ARRAY_COUNT(node_nodes)) &&
            node_directories_add(node) &&
            text_nodes_add(cpu, cpu_nodes, QR_ARRAY_COUNT(cpu_nodes)) && cpu_directories_add(cpu) &&

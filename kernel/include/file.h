@@ -62,6 +62,11 @@ struct file_mapping {
     bool read_only;           /**< shared, and never to become writable (mprotect: EACCES) */
 };
 
+enum file_sync {
+    FILE_SYNC_DATA, /**< fdatasync(): times may stay behind */
+    FILE_SYNC_ALL
+};
+
 /**
  * What one kind of file can do. A NULL entry answers with the error that Linux
  * gives for it. `position` is NULL for files that have none (FILE_STREAM).
@@ -82,6 +87,13 @@ struct file_ops {
     int64_t (*truncate)(struct file *file, uint64_t size);
     int64_t (*allocate)(struct file *file, uint32_t mode, uint64_t offset, uint64_t length);
     int64_t (*mmap_object)(struct file *file, uint32_t prot, bool shared, struct file_mapping *out);
+    /**
+     * Have bytes [first, last) on stable storage, and what it takes to find them.  NULL: there is
+     * none.  @return 0 or -errno; a write that failed is reported once by each descriptor
+     */
+    int64_t (*sync)(struct file *file, uint64_t first, uint64_t last, enum file_sync how);
+    /** The pages of it that are in memory; NULL: those of the inode. */
+    struct qr_object *(*cached)(struct file *file);
     /** A region of the file came; its space is locked, so nothing may sleep long or map. */
     void (*mapped)(struct file *file);
     /** One went; no lock is held. */
@@ -108,6 +120,7 @@ struct file {
     struct dentry *dentry;         /**< one reference; never NULL: where it was opened */
     void *context;                 /**< the kind's own */
     void *watchers;                /**< epoll items, under epoll's lock */
+    _Atomic uint32_t write_errors; /**< of the file's object, when last looked at */
     uint64_t position;             /**< P */
     struct qr_mutex position_lock; /**< P: held during read, write, seek, getdents */
 };
@@ -152,6 +165,9 @@ uint64_t file_size(const struct file *file);
  * @return 0; -EACCES, -EPERM (sealed), -ENODEV for files that cannot be mapped, -ENOMEM
  */
 int64_t file_mmap_object(struct file *file, uint32_t prot, bool shared, struct file_mapping *out);
+
+/** fsync() and its family for bytes [first, last). @return 0, -EINVAL (no such thing), -EIO … */
+int64_t file_sync(struct file *file, uint64_t first, uint64_t last, enum file_sync how);
 
 /** The pages of @file that are in memory, with a reference; NULL: it has none. */
 struct qr_object *file_cached_object(struct file *file);

@@ -22,10 +22,7 @@
  * finds the leaf.  If it comes after, the fault starts again and meets the new
  * size.  So no page beyond the end stays mapped (invariants 24).
  *
- * A writable leaf of a file's page exists only while the page is marked dirty:
- * shared file pages are mapped read-only first and the write fault marks them.
- * Write-back therefore first makes the leaves read-only (ops->clean), then
- * clears the mark, then writes; a store during the write marks it again.
+ * Reading ahead is in ahead.c, write-back in writeback.c.
  *
  * Locks: P the object's spin lock: index, resident count, the step between
  * "in the index" and "has a reference".  M the mapping lock, sleeping, taken
@@ -261,18 +258,6 @@ qr_object_frames(const struct qr_object *object)
     return object->machine->frames;
 }
 
-static uint32_t
-page_flags(const struct qr_frame *frame)
-{
-    return atomic_load_explicit(&frame->flags, memory_order_acquire);
-}
-
-static bool
-page_is_up_to_date(const struct qr_frame *frame)
-{
-    return (page_flags(frame) & QR_FRAME_UPTODATE) != 0;
-}
-
 bool
 qr_object_page_is_current(struct qr_object *object, size_t index, const struct qr_frame *frame)
 {
@@ -356,10 +341,9 @@ object_insert(struct qr_object *object, size_t index, struct qr_frame *frame,
     return status;
 }
 
-/* Insert @frame, filling up on index nodes as often as the tree has grown meanwhile. */
-static enum qr_status
-object_insert_with_spares(struct qr_object *object, size_t index, struct qr_frame *frame,
-                          unsigned alloc_flags, struct qr_frame **out_other)
+enum qr_status
+qr_object_insert_page(struct qr_object *object, size_t index, struct qr_frame *frame,
+                      unsigned alloc_flags, struct qr_frame **out_other)
 {
     struct radix_spares spares = {.count = 0};
     enum qr_status status;
@@ -398,7 +382,7 @@ object_make_page(struct qr_object *object, size_t index, unsigned alloc_flags,
     atomic_fetch_or_explicit(&frame->flags,
                              memory ? QR_FRAME_UPTODATE | QR_FRAME_SHMEM : QR_FRAME_LOCKED,
                              memory_order_relaxed);
-    status = object_insert_with_spares(object, index, frame, alloc_flags, out_frame);
+    status = qr_object_insert_page(object, index, frame, alloc_flags, out_frame);
 
     if (status == QR_OK) {
         *out_frame = frame;
@@ -430,8 +414,8 @@ qr_object_add_page(struct qr_object *object, size_t index, struct qr_frame *fram
     if (status != QR_OK)
         return status;
     atomic_fetch_or_explicit(&frame->flags, flags, memory_order_relaxed);
-    status = object_insert_with_spares(object, index, frame, QR_ALLOC_ATOMIC | QR_ALLOC_NO_REPORT,
-                                       &other);
+    status =
+        qr_object_insert_page(object, index, frame, QR_ALLOC_ATOMIC | QR_ALLOC_NO_REPORT, &other);
 
     if (status != QR_OK)
         atomic_fetch_and_explicit(&frame->flags, ~flags, memory_order_relaxed);
@@ -442,12 +426,33 @@ qr_object_add_page(struct qr_object *object, size_t index, struct qr_frame *fram
 
 static bool object_detach(struct qr_object *object, size_t index, struct qr_frame *frame);
 
+/*
+ * A page that is being filled: wait, then say whether it can be used.  One that could not be read
+ * leaves the index by the hand of whoever meets it first: QR_ERR_IO for the one who had it read.
+ */
+static enum qr_status
+object_wait_page(struct qr_object *object, size_t index, struct qr_frame *frame, bool asked)
+{
+    qr_page_lock(frame);
+    bool filled = page_is_up_to_date(frame);
+    bool usable = filled && qr_object_page_is_current(object, index, frame);
+
+    if (!filled)
+        (void)object_detach(object, index, frame);
+    qr_page_unlock(frame);
+    return usable ? QR_OK : asked && !filled ? QR_ERR_IO : QR_ERR_AGAIN;
+}
+
 /* Have the pager fill @frame, which is locked; unlock it.  A failed page leaves the index. */
 static enum qr_status
 object_fill_page(struct qr_object *object, size_t index, struct qr_frame *frame)
 {
     enum qr_status status = QR_OK;
 
+    if (object->pager->start_read != NULL) {
+        qr_object_read_window(object, index, frame);
+        return object_wait_page(object, index, frame, true);
+    }
     if (object->pager->read_page != NULL)
         status = object->pager->read_page(object->context, index, frame);
     else
@@ -458,17 +463,6 @@ object_fill_page(struct qr_object *object, size_t index, struct qr_frame *frame)
         (void)object_detach(object, index, frame);
     qr_page_unlock(frame);
     return status;
-}
-
-/* A page that somebody else is filling: wait, then say whether it can be used. */
-static enum qr_status
-object_wait_page(struct qr_object *object, size_t index, struct qr_frame *frame)
-{
-    qr_page_lock(frame);
-    bool usable = page_is_up_to_date(frame) && qr_object_page_is_current(object, index, frame);
-
-    qr_page_unlock(frame);
-    return usable ? QR_OK : QR_ERR_AGAIN;
 }
 
 static enum qr_status
@@ -505,7 +499,7 @@ object_get_page_once(struct qr_object *object, size_t index, enum qr_object_get_
     else if (made)
         status = object_fill_page(object, index, frame);
     else
-        status = object_wait_page(object, index, frame);
+        status = object_wait_page(object, index, frame, false);
     if (status == QR_OK)
         *out_frame = frame;
     else
@@ -560,35 +554,6 @@ qr_object_get_cached(struct qr_object *object, size_t first, size_t count,
     return found;
 }
 
-/* @return whether it was dirty */
-static bool
-page_clear_dirty(struct qr_object *object, struct qr_frame *frame)
-{
-    uint32_t before = atomic_fetch_and(&frame->flags, ~(uint32_t)QR_FRAME_DIRTY);
-
-    if ((before & QR_FRAME_DIRTY) == 0)
-        return false;
-    qr_counter_add(qr_frames_counters(object->machine->frames), QR_PAGES_DIRTY, -1);
-    return true;
-}
-
-/*
- * A page that leaves the index meanwhile must not stay counted: detaching clears
- * the owner before the mark, so either it sees our mark or we see no owner.
- */
-void
-qr_object_mark_dirty(struct qr_object *object, struct qr_frame *frame)
-{
-    if (qr_object_is_memory(object) || (page_flags(frame) & QR_FRAME_DIRTY) != 0)
-        return;
-    uint32_t before = atomic_fetch_or(&frame->flags, QR_FRAME_DIRTY);
-
-    if ((before & QR_FRAME_DIRTY) == 0)
-        qr_counter_add(qr_frames_counters(object->machine->frames), QR_PAGES_DIRTY, 1);
-    if (atomic_load(&frame->owner) != object)
-        (void)page_clear_dirty(object, frame);
-}
-
 /* ---- Losing pages -------------------------------------------------------- */
 
 /*
@@ -610,15 +575,14 @@ object_detach(struct qr_object *object, size_t index, struct qr_frame *frame)
     qr_spin_unlock(&object->lock);
     if (!found)
         return false;
-    (void)page_clear_dirty(object, frame);
+    (void)qr_object_clear_dirty(object, frame);
     object_count_page(object, -1);
     qr_frame_put(object->machine->frames, frame);
     return true;
 }
 
-/* The first page at or after *@index, with a reference. */
-static struct qr_frame *
-object_next_page(struct qr_object *object, size_t *index)
+struct qr_frame *
+qr_object_next_page(struct qr_object *object, size_t *index)
 {
     qr_spin_lock(&object->lock);
     struct qr_frame *frame = qr_radix_next(&object->pages, index);
@@ -635,7 +599,7 @@ object_detach_range(struct qr_object *object, size_t first, size_t last)
     size_t index = first;
     struct qr_frame *frame;
 
-    while (index < last && (frame = object_next_page(object, &index)) != NULL) {
+    while (index < last && (frame = qr_object_next_page(object, &index)) != NULL) {
         if (index < last) {
             /* A page under I/O is waited for: its pager still uses the frame. */
             qr_page_lock(frame);
@@ -645,19 +609,6 @@ object_detach_range(struct qr_object *object, size_t first, size_t last)
         qr_frame_put(object->machine->frames, frame);
         index++;
     }
-}
-
-/* Where a mapping shows pages of [*first, *last), cut these to what it shows. */
-static bool
-mapping_overlap(const struct qr_mapping *mapping, size_t *first, size_t *last)
-{
-    size_t end = mapping->first_page + mapping->page_count;
-
-    if (*first < mapping->first_page)
-        *first = mapping->first_page;
-    if (*last > end)
-        *last = end;
-    return *first < *last;
 }
 
 void
@@ -734,14 +685,20 @@ qr_object_punch(struct qr_object *object, size_t first, size_t last)
 size_t
 qr_object_drop_clean(struct qr_object *object)
 {
-    size_t index = 0;
+    return qr_object_drop_clean_range(object, 0, SIZE_MAX);
+}
+
+size_t
+qr_object_drop_clean_range(struct qr_object *object, size_t first, size_t last)
+{
+    size_t index = first;
     size_t dropped = 0;
     struct qr_frame *frame;
 
     if (qr_object_is_memory(object))
         return 0;
-    while ((frame = object_next_page(object, &index)) != NULL) {
-        bool idle = qr_page_try_lock(frame);
+    while (index < last && (frame = qr_object_next_page(object, &index)) != NULL) {
+        bool idle = index < last && qr_page_try_lock(frame);
 
         if (idle) {
             uint32_t busy = QR_FRAME_DIRTY | QR_FRAME_WRITEBACK;
@@ -757,6 +714,13 @@ qr_object_drop_clean(struct qr_object *object)
     return dropped;
 }
 
+void
+qr_object_invalidate(struct qr_object *object, size_t first, size_t last)
+{
+    qr_object_unmap(object, first, last, false);
+    (void)qr_object_drop_clean_range(object, first, last);
+}
+
 bool
 qr_object_next_present(struct qr_object *object, size_t index, size_t *out_index)
 {
@@ -768,94 +732,6 @@ qr_object_next_present(struct qr_object *object, size_t index, size_t *out_index
     if (found)
         *out_index = index;
     return found;
-}
-
-void
-qr_object_count_cached(struct qr_object *object, size_t first, size_t last,
-                       struct qr_object_cached *out_cached)
-{
-    size_t index = first;
-    struct qr_frame *frame;
-
-    *out_cached = (struct qr_object_cached){.pages = 0};
-    while (qr_object_next_present(object, index, &index) && index < last) {
-        out_cached->pages++;
-        if (qr_object_get_page(object, index, QR_PAGE_CACHED, &frame) == QR_OK) {
-            uint32_t flags = page_flags(frame);
-
-            out_cached->dirty += (flags & QR_FRAME_DIRTY) != 0;
-            out_cached->writeback += (flags & QR_FRAME_WRITEBACK) != 0;
-            qr_frame_put(object->machine->frames, frame);
-        }
-        index++;
-    }
-}
-
-/* ---- Write-back ---------------------------------------------------------- */
-
-/* Make every mapping's leaves of page @index read-only, so that the next store is noticed. */
-static void
-object_clean_mappings(struct qr_object *object, size_t index)
-{
-    const struct qr_mapping_ops *ops = object->machine->mapping_ops;
-
-    qr_mutex_lock(&object->mappings_lock);
-    qr_list_for_each(node, &object->mappings)
-    {
-        struct qr_mapping *mapping = qr_list_entry(node, struct qr_mapping, link);
-        size_t from = index;
-        size_t to = index + 1;
-
-        if (mapping->shared && mapping_overlap(mapping, &from, &to))
-            ops->clean(mapping, from, to);
-    }
-    qr_mutex_unlock(&object->mappings_lock);
-}
-
-/* Write one page back if it is dirty.  The caller holds a reference, not the lock. */
-static enum qr_status
-object_write_page(struct qr_object *object, size_t index, struct qr_frame *frame)
-{
-    struct qr_counters *counters = qr_frames_counters(object->machine->frames);
-    enum qr_status status = QR_OK;
-
-    qr_page_lock(frame);
-    if (qr_object_page_is_current(object, index, frame) &&
-        (page_flags(frame) & QR_FRAME_DIRTY) != 0) {
-        /* Clear the mark, then make the leaves read-only: a store between the two is still
-         * part of what is written below; a store after them faults and marks the page again. */
-        (void)page_clear_dirty(object, frame);
-        object_clean_mappings(object, index);
-        qr_counter_add(counters, QR_PAGES_WRITEBACK, 1);
-        status = object->pager->write_page(object->context, index, frame);
-        qr_counter_add(counters, QR_PAGES_WRITEBACK, -1);
-        if (status != QR_OK)
-            qr_object_mark_dirty(object, frame);
-    }
-    qr_page_unlock(frame);
-    return status;
-}
-
-enum qr_status
-qr_object_sync(struct qr_object *object, size_t first, size_t last)
-{
-    enum qr_status result = QR_OK;
-    size_t index = first;
-    struct qr_frame *frame;
-
-    if (object->pager->write_page == NULL)
-        return QR_OK;
-    while (index < last && (frame = object_next_page(object, &index)) != NULL) {
-        if (index < last) {
-            enum qr_status status = object_write_page(object, index, frame);
-
-            if (result == QR_OK)
-                result = status;
-        }
-        qr_frame_put(object->machine->frames, frame);
-        index++;
-    }
-    return result;
 }
 
 /* ---- Copying ------------------------------------------------------------- */

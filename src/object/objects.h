@@ -43,6 +43,10 @@ struct qr_object {
     size_t promised_pages;             /* fixed once it can be mapped */
     struct qr_hugetlb_pool *hugetlb;   /* fixed; NULL: of ordinary pages */
     struct qr_mutex reserve_lock;      /* hugetlb: one call at a time adds promises */
+    _Atomic size_t dirty;              /* pages marked dirty */
+    _Atomic uint32_t write_errors;     /* writes that failed, ever */
+    _Atomic size_t ahead_next;         /* ahead.c: where a sequential reader misses next */
+    _Atomic uint32_t ahead_pages;      /* ahead.c: how much was read at once last */
     qr_pa device_base;                 /* fixed */
     enum qr_cacheability device_cache; /* fixed */
 };
@@ -65,6 +69,45 @@ object_gauge(const struct qr_object *object)
 {
     return qr_object_is_memory(object) ? QR_PAGES_SHMEM : QR_PAGES_FILE;
 }
+
+static inline uint32_t
+page_flags(const struct qr_frame *frame)
+{
+    return atomic_load_explicit(&frame->flags, memory_order_acquire);
+}
+
+static inline bool
+page_is_up_to_date(const struct qr_frame *frame)
+{
+    return (page_flags(frame) & QR_FRAME_UPTODATE) != 0;
+}
+
+/* Where a mapping shows pages of [*first, *last), cut these to what it shows. */
+static inline bool
+mapping_overlap(const struct qr_mapping *mapping, size_t *first, size_t *last)
+{
+    size_t end = mapping->first_page + mapping->page_count;
+
+    if (*first < mapping->first_page)
+        *first = mapping->first_page;
+    if (*last > end)
+        *last = end;
+    return *first < *last;
+}
+
+/* The first page at or after *@index, with a reference. */
+struct qr_frame *qr_object_next_page(struct qr_object *object, size_t *index);
+/*
+ * Put @frame at @index, filling up on index nodes as often as the tree has grown meanwhile.
+ * QR_ERR_EXISTS: *out_other is there, with a reference for the caller.
+ */
+QR_MUST_USE enum qr_status qr_object_insert_page(struct qr_object *object, size_t index,
+                                                 struct qr_frame *frame, unsigned alloc_flags,
+                                                 struct qr_frame **out_other);
+/* Have @frame, locked and in the index at @index, read, and as many behind it as seem wanted. */
+void qr_object_read_window(struct qr_object *object, size_t index, struct qr_frame *frame);
+/* @return whether it was dirty */
+bool qr_object_clear_dirty(struct qr_object *object, struct qr_frame *frame);
 
 /* What calls on an object do where its pages are huge (hugetlb.c). */
 extern const struct qr_pager qr_pager_hugetlb;

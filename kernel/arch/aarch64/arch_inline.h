@@ -46,6 +46,13 @@ thread_current(void)
     return thread;
 }
 
+/** Order memory that a device reads or writes against its registers. */
+static inline void
+arch_device_barrier(void)
+{
+    __asm__ volatile("dsb sy" : : : "memory");
+}
+
 static inline void
 irq_enable(void)
 {

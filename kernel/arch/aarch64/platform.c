@@ -2,12 +2,14 @@
 /*
  * A machine described by a device tree, as main.c and memory.c see it.
  */
+#include <block.h>
 #include <boot_pages.h>
 #include <memory.h>
 #include <platform.h>
 #include <semihost.h>
 
 #include "../../boot/aarch64/paging.h"
+#include "../../drivers/virtio_mmio.h"
 #include "cpu.h"
 
 void *
@@ -64,6 +66,22 @@ platform_overflow_stack(void)
 {
     __asm__ volatile("1: str xzr, [sp, #-16]!\n\tb 1b");
     __builtin_unreachable();
+}
+
+void
+platform_find_disks(void)
+{
+    struct fdt_walk node;
+    struct fdt_range range;
+
+    if (!fdt_find_compatible(&boot_fdt, "virtio,mmio", &node))
+        return;
+    do {
+        unsigned number = gic_interrupt_of(&node, 0);
+
+        if (number != 0 && fdt_reg(&node, 0, &range) && virtio_mmio_probe(range, number))
+            gic_enable(number);
+    } while (fdt_next_compatible(&node, "virtio,mmio"));
 }
 
 qr_pa

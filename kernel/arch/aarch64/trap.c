@@ -9,6 +9,7 @@
  */
 #include "cpu.h"
 
+#include <interrupt.h>
 #include <memory.h>
 #include <symbols.h>
 
@@ -261,6 +262,8 @@ trap_interrupt(struct trap_frame *frame)
     } else if (number < GIC_SPECIAL) {
         if (number == pl011_irq)
             pl011_interrupt();
+        else
+            interrupt_dispatch(number);
         gic_end(acknowledged);
     }
 }

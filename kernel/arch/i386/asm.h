@@ -68,6 +68,7 @@
 #define VECTOR_IPI_STOP      0x43
 #define VECTOR_IPI_BARRIER   0x44
 #define VECTOR_INT80         0x80
+#define VECTOR_DEVICES       0x50 /* 16 for messages of devices */
 #define VECTOR_SPURIOUS      0xff
 
 /* ---- struct cpu, struct arch_thread, struct trap_frame: checked in arch_inline.h --- */

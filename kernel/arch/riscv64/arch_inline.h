@@ -45,6 +45,13 @@ thread_current(void)
     return thread;
 }
 
+/** Order memory that a device reads or writes against its registers. */
+static inline void
+arch_device_barrier(void)
+{
+    __asm__ volatile("fence iorw, iorw" : : : "memory");
+}
+
 static inline void
 irq_enable(void)
 {

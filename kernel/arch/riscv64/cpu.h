@@ -45,14 +45,22 @@ enum exception {
 
 /* ---- machine.c: what the device tree says, copied out of it -------------------- */
 
+#define VIRTIO_SLOTS_MAX 16
+
 struct riscv_machine {
     uint64_t timebase_hz;
-    char isa[256];           /**< "riscv,isa" of the boot CPU; "" where absent */
-    struct fdt_range uart;   /**< 16550; bytes 0: none */
-    unsigned uart_shift;     /**< log2 of the distance of its registers */
-    uint32_t uart_irq;       /**< line of the PLIC; 0: none */
-    struct fdt_range plic;   /**< bytes 0: none */
-    unsigned plic_context;   /**< supervisor mode of the boot CPU */
+    char isa[256];         /**< "riscv,isa" of the boot CPU; "" where absent */
+    struct fdt_range uart; /**< 16550; bytes 0: none */
+    unsigned uart_shift;   /**< log2 of the distance of its registers */
+    uint32_t uart_irq;     /**< line of the PLIC; 0: none */
+    struct fdt_range plic; /**< bytes 0: none */
+    unsigned plic_context; /**< supervisor mode of the boot CPU */
+    /** Virtio devices whose registers are memory; irq 0: none. */
+    struct {
+        struct fdt_range registers;
+        uint32_t irq;
+    } virtio[VIRTIO_SLOTS_MAX];
+    unsigned virtio_count;
     struct fdt_range rtc;    /**< goldfish; bytes 0: none */
     uint64_t random_seed[4]; /**< of the boot loader; zero where it gave none */
 };

@@ -2,6 +2,7 @@
 /*
  * The machine as main.c and memory.c see it.
  */
+#include <block.h>
 #include <boot_pages.h>
 #include <console.h>
 #include <memory.h>
@@ -9,6 +10,7 @@
 #include <sbi.h>
 
 #include "../../boot/riscv64/paging.h"
+#include "../../drivers/virtio_mmio.h"
 #include "cpu.h"
 
 extern const uint64_t image_range[2];
@@ -46,6 +48,15 @@ platform_power_off(int status)
 {
     (void)status; /* it stands in the log */
     sbi_power_off();
+}
+
+void
+platform_find_disks(void)
+{
+    for (unsigned i = 0; i < riscv_machine.virtio_count; i++) {
+        if (virtio_mmio_probe(riscv_machine.virtio[i].registers, riscv_machine.virtio[i].irq))
+            plic_enable(riscv_machine.virtio[i].irq);
+    }
 }
 
 qr_pa

@@ -198,6 +198,22 @@ ioapic_route(unsigned irq)
     ioapic_write(IOAPIC_REDIRECTION + line * 2, low);
 }
 
+#define MSI_ADDRESS 0xfee00000u
+#define MSI_VECTORS 16u
+
+bool
+msi_allocate(struct msi_message *out_message, unsigned *out_number)
+{
+    static unsigned taken;
+    uint32_t id = cpus[0].arch.apic_id;
+
+    if (taken == MSI_VECTORS || id > 0xff)
+        return false;
+    *out_number = VECTOR_DEVICES + taken++;
+    *out_message = (struct msi_message){.address = MSI_ADDRESS | id << 12, .data = *out_number};
+    return true;
+}
+
 static volatile uint32_t *
 map_registers(uint64_t pa, const char *name)
 {

@@ -230,6 +230,16 @@ void lapic_timer_calibrated(uint64_t counts_per_tick);
 /** Deliver legacy line @p irq to the boot CPU as VECTOR_IRQ_BASE + irq. */
 void ioapic_route(unsigned irq);
 
+/** What a device writes, and where, to interrupt. */
+struct msi_message {
+    uint32_t address, data;
+};
+/**
+ * A vector of the boot CPU for a device that interrupts by messages; boot CPU, at start-up.
+ * @param out_number  for interrupt_attach(); @return false where there is none left
+ */
+bool msi_allocate(struct msi_message *out_message, unsigned *out_number);
+
 /** Calibrate the time-stamp counter and the timer, read the date. */
 void clock_init(void);
 

@@ -9,6 +9,7 @@
  */
 #include "cpu.h"
 
+#include <interrupt.h>
 #include <memory.h>
 #include <symbols.h>
 
@@ -249,6 +250,7 @@ interrupt(struct trap_frame *frame)
     case VECTOR_SPURIOUS:
         break;
     default:
+        interrupt_dispatch((unsigned)frame->vector);
         lapic_eoi();
         break;
     }

@@ -57,6 +57,7 @@
 #define VECTOR_IPI_TLB       0x42
 #define VECTOR_IPI_STOP      0x43
 #define VECTOR_IPI_BARRIER   0x44
+#define VECTOR_DEVICES       0x50 /* 16 for messages of devices */
 #define VECTOR_SPURIOUS      0xff
 
 /* Interrupt stack table slots, 1-based. */

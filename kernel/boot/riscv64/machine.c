@@ -91,6 +91,26 @@ parse_seed(const struct fdt *fdt)
     memcpy(riscv_machine.random_seed, value.data, value.bytes);
 }
 
+static void
+parse_virtio(const struct fdt *fdt)
+{
+    struct fdt_walk node;
+    struct fdt_interrupt interrupt;
+
+    if (!fdt_find_compatible(fdt, "virtio,mmio", &node))
+        return;
+    do {
+        unsigned i = riscv_machine.virtio_count;
+
+        if (fdt_reg(&node, 0, &riscv_machine.virtio[i].registers) &&
+            fdt_interrupt(&node, 0, &interrupt) && interrupt.count > 0) {
+            riscv_machine.virtio[i].irq = interrupt.cells[0];
+            riscv_machine.virtio_count++;
+        }
+    } while (riscv_machine.virtio_count < VIRTIO_SLOTS_MAX &&
+             fdt_next_compatible(&node, "virtio,mmio"));
+}
+
 void
 machine_parse(const struct fdt *fdt, uint64_t boot_hart)
 {
@@ -100,6 +120,7 @@ machine_parse(const struct fdt *fdt, uint64_t boot_hart)
     parse_uart(fdt);
     parse_plic(fdt, handle);
     parse_seed(fdt);
+    parse_virtio(fdt);
     if (fdt_find_compatible(fdt, "google,goldfish-rtc", &node) &&
         !fdt_reg(&node, 0, &riscv_machine.rtc))
         riscv_machine.rtc = (struct fdt_range){0};

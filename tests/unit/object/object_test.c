@@ -85,7 +85,8 @@ store_destroy(void *context)
     ((struct store *)context)->destroyed = true;
 }
 
-static const struct qr_pager store_pager = {"store", store_read, store_write, store_destroy};
+static const struct qr_pager store_pager = {
+    .name = "store", .read_page = store_read, .write_page = store_write, .destroy = store_destroy};
 
 /* ---- A buffer to copy to and from ------------------------------------------ */
 
