@@ -136,10 +136,11 @@ struct inode {
     struct flock_state *locks; /* flock.c */
     union {
         struct qr_object
-            *object;       /* regular tmpfs file: I to set, then constant; NULL while empty */
-        char *target;      /* symbolic link: constant */
-        struct pipe *pipe; /* fifo: see pipe.c */
-        const void *node;  /* generated file: its description, constant */
+            *object;           /* regular tmpfs file: I to set, then constant; NULL while empty */
+        char *target;          /* symbolic link: constant */
+        struct pipe *pipe;     /* fifo: see pipe.c */
+        struct socket *socket; /* name of a socket: who is bound to it, under net_lock */
+        const void *node;      /* generated file: its description, constant */
     };
     uint64_t key;      /* generated inode: which process, descriptor … constant */
     uint64_t key_more; /* the same */
@@ -420,6 +421,7 @@ int64_t errno_of(enum qr_status status);
 #define POLLRDNORM 0x0040u
 #define POLLRDBAND 0x0080u
 #define POLLWRNORM 0x0100u
+#define POLLWRBAND 0x0200u
 #define POLLRDHUP  0x2000u
 
 struct wait_queue;

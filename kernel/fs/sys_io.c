@@ -14,10 +14,7 @@
 #include "fs.h"
 #include "proc.h"
 #include "syscall.h"
-
-#define RW_LIMIT ((size_t)0x7ffff000)
-
-enum { IOV_LIMIT = 1024, IOV_INLINE = 8 };
+#include "vector.h"
 
 /* ---- one transfer ------------------------------------------------------------------- */
 
@@ -65,15 +62,6 @@ transfer(struct file *file, enum direction direction, struct io *io)
     int64_t result = transfer_at(file, direction, io, &file->position);
     qr_mutex_unlock(&file->position_lock);
     return result;
-}
-
-/* As Linux's access_ok: also of a buffer that nothing will be copied to. */
-static inline bool
-is_user_range(uint64_t address, size_t bytes)
-{
-    uint64_t limit = mm_user_limit();
-
-    return bytes <= limit && address <= limit - bytes;
 }
 
 static int64_t
@@ -151,13 +139,7 @@ sys_pwrite64(const struct syscall_args *args)
 
 /* ---- vectors --------------------------------------------------------------------------- */
 
-struct vector {
-    struct io_piece *pieces; /* few, or from the heap */
-    struct io_piece few[IOV_INLINE];
-    size_t total;
-};
-
-static void
+void
 vector_free(struct vector *vector)
 {
     if (vector->pieces != vector->few) {
@@ -165,8 +147,7 @@ vector_free(struct vector *vector)
     }
 }
 
-/* Copy the user's pieces once and add their lengths up. */
-static int64_t
+int64_t
 vector_read(struct vector *vector, uint64_t user, uint64_t count)
 {
     if (count > IOV_LIMIT) {

@@ -63,6 +63,24 @@
 #define ECANCELED    125
 #define EHWPOISON    133
 
+/* Of sockets. */
+#define EDESTADDRREQ    89
+#define EMSGSIZE        90
+#define EPROTOTYPE      91
+#define ENOPROTOOPT     92
+#define EPROTONOSUPPORT 93
+#define ESOCKTNOSUPPORT 94
+#define EADDRINUSE      98
+#define EADDRNOTAVAIL   99
+#define ENETUNREACH     101
+#define ECONNABORTED    103
+#define ECONNRESET      104
+#define ENOBUFS         105
+#define EISCONN         106
+#define ENOTCONN        107
+#define ETOOMANYREFS    109
+#define ECONNREFUSED    111
+
 /*
  * Never seen by a program: the call was interrupted by a signal before it did anything and is to
  * be started again once the signal is handled (SA_RESTART, or a default action that does not end

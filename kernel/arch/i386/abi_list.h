@@ -122,3 +122,7 @@ ABI_CALL(clone3)
 /* abi_ipc.c */
 ABI_CALL(ipc)
 ABI_CALL(shmctl)
+
+/* abi_net.c */
+ABI_CALL(socketcall)
+ABI_CALL(recvmmsg)
