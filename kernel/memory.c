@@ -479,6 +479,8 @@ vm_init(void)
     memory.objects = instance_alloc(qr_objects_size(), "objects");
     must(qr_objects_init(memory.objects, memory.frames, memory.heap), "objects");
     config.objects = memory.objects;
+    memory.groups = instance_alloc(qr_groups_size(possible_cpus()), "groups");
+    must(qr_groups_init(memory.groups, memory.frames, memory.heap, possible_cpus()), "groups");
     memory.vm = instance_alloc(qr_vm_size(), "address spaces");
     must(qr_vm_init(memory.vm, &config), "address spaces");
     hugetlb_init();

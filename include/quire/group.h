@@ -87,7 +87,9 @@ void qr_group_put(struct qr_group *group);
 QR_MUST_USE bool qr_group_try_get(struct qr_group *group);
 
 struct qr_group *qr_group_parent(const struct qr_group *group);
+/** The host's own, which the host guards. */
 void *qr_group_host(const struct qr_group *group);
+void qr_group_set_host(struct qr_group *group, void *host);
 /** Is @p group below @p ancestor, or that itself? */
 bool qr_group_is_within(const struct qr_group *group, const struct qr_group *ancestor);
 
@@ -110,6 +112,11 @@ void qr_group_pages(const struct qr_group *group, struct qr_group_pages *out_pag
 void qr_group_count(struct qr_group *group, enum qr_group_event event);
 /** How often it happened to @p group itself, or (@p below) to it and all groups below. */
 unsigned long qr_group_events(const struct qr_group *group, enum qr_group_event event, bool below);
+/** Faults of the members of a group and of those below it. */
+struct qr_group_faults {
+    unsigned long all, major;
+};
+void qr_group_faults(const struct qr_group *group, struct qr_group_faults *out_faults);
 /** Count a member's fault, for reports: @p major needed the backing store. */
 void qr_group_count_fault(struct qr_group *group, bool major);
 

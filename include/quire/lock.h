@@ -163,6 +163,7 @@ void qr_rw_read_lock(struct qr_rwlock *lock);
 QR_MUST_USE bool qr_rw_try_read_lock(struct qr_rwlock *lock);
 void qr_rw_read_unlock(struct qr_rwlock *lock);
 void qr_rw_write_lock(struct qr_rwlock *lock);
+QR_MUST_USE bool qr_rw_try_write_lock(struct qr_rwlock *lock);
 void qr_rw_write_unlock(struct qr_rwlock *lock);
 /** From writer to reader without letting another writer in between. */
 void qr_rw_downgrade(struct qr_rwlock *lock);

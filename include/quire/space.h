@@ -251,6 +251,13 @@ void qr_space_set_group(struct qr_space *space, struct qr_group *group);
 /** Its group with a reference, or NULL.  Any context. */
 struct qr_group *qr_space_group_get(struct qr_space *space);
 
+/**
+ * The same as qr_space_clear() for a space whose programs are all about to end, by somebody else: never
+ * waits for its lock.  Who runs in it still faults.
+ * @return false: somebody has the lock; nothing happened
+ */
+QR_MUST_USE bool qr_space_try_clear(struct qr_space *space);
+
 /** Run @p space on this CPU (NULL: lazily keep what is loaded).  Interrupts off. */
 void qr_space_switch(struct qr_space *space);
 

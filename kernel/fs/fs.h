@@ -109,6 +109,10 @@ struct inode_ops {
     /** Set file->ops and file->context for a new open. @return 0 or -errno. T not held. */
     int64_t (*open)(struct inode *inode, struct file *file);
     int64_t (*truncate)(struct inode *inode, uint64_t bytes);
+    /** A directory whose children the kernel makes and removes: @mode has the type.  T held for
+     *  writing. @return 0 or -errno */
+    int64_t (*make)(struct inode *directory, const char *name, size_t length, uint32_t mode);
+    int64_t (*remove)(struct inode *directory, struct inode *child);
     /** Bring attributes up to date before they are read. */
     void (*refresh)(struct inode *inode);
     /** The last reference is gone: free what hangs on it. Cannot fail. */
@@ -276,6 +280,7 @@ extern const struct superblock_type sysfs_type;
 /** Nodes that have memory, as /sys/devices/system/node shows them: numbers 0 to this less one. */
 unsigned sysfs_node_count(void);
 extern const struct superblock_type debugfs_type;
+extern const struct superblock_type cgroup2_type;
 extern struct superblock *anonymous_superblock; /* pipes, eventfds, memfds; set by fs_init() */
 extern struct dentry *fs_root;                  /* the first root; set by fs_init() */
 

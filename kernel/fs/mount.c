@@ -30,7 +30,8 @@ static unsigned mount_count;
 static atomic_uint next_device = 1;
 
 static const struct superblock_type *const types[] = {
-    &rootfs_type, &tmpfs_type, &devtmpfs_type, &procfs_type, &sysfs_type, &debugfs_type,
+    &rootfs_type, &tmpfs_type,   &devtmpfs_type, &procfs_type,
+    &sysfs_type,  &debugfs_type, &cgroup2_type,
 };
 
 const struct superblock_type *

@@ -25,13 +25,15 @@ component_is_dots(const struct walk *walk)
 static int64_t
 directory_check(const struct dentry *directory)
 {
-    if (!directory->linked) {
+    bool makes = directory->inode->ops->make != NULL;
+
+    if (!directory->linked && !makes) {
         return -ENOENT; /* removed, but somebody still stands in it */
     }
     if (directory->superblock->mount_flags & MS_RDONLY) {
         return -EROFS;
     }
-    if (!directory->superblock->type->writable_tree) {
+    if (!directory->superblock->type->writable_tree && !makes) {
         return -EPERM;
     }
     return inode_allows(directory->inode, ACCESS_WRITE | ACCESS_EXECUTE) ? 0 : -EACCES;
@@ -124,6 +126,11 @@ owner_set(struct inode *inode, const struct inode *directory)
 static int64_t
 make_inode(struct walk *walk, uint32_t mode, uint32_t rdev, struct dentry **out)
 {
+    const struct inode_ops *ops = walk->at->inode->ops;
+
+    if (ops->make != NULL) {
+        return ops->make(walk->at->inode, walk->name, walk->name_length, mode);
+    }
     struct inode *inode = tmpfs_inode_create(walk->at->superblock, mode, rdev);
 
     if (inode == NULL) {
@@ -290,7 +297,9 @@ remove_locked(struct walk *walk, bool directory)
         return error;
     }
     error = remove_check(walk, child, directory);
-    if (error == 0) {
+    if (error == 0 && walk->at->inode->ops->remove != NULL) {
+        error = walk->at->inode->ops->remove(walk->at->inode, child->inode);
+    } else if (error == 0) {
         child_remove(child);
     }
     dentry_put(child);
@@ -544,6 +553,9 @@ rename_check(const struct rename *rename)
         return -EINVAL;
     }
     int64_t error = rename_check_target(rename);
+    if (error == 0 && rename->from.at->inode->ops->make != NULL) {
+        error = -EPERM; /* the kernel's children keep their names */
+    }
     if (error == 0) {
         error = directory_check(rename->from.at);
     }

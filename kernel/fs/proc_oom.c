@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /proc/PID/oom_score and oom_score_adj: whom memory is taken from when there is none left.
+ * /proc/PID/cgroup, oom_score and oom_score_adj: whom memory is taken from when there is none left.
  */
+#include "cgroup.h"
 #include "oom.h"
 #include "proc.h"
 #include "proc_pid.h"
@@ -19,6 +20,14 @@ void
 proc_show_oom_score_adj(const struct text_target *target, struct qr_writer *writer)
 {
     qr_writer_printf(writer, "%d\n", target->process->oom_adjustment);
+}
+
+void
+proc_show_cgroup(const struct text_target *target, struct qr_writer *writer)
+{
+    qr_writer_printf(writer, "0::");
+    cgroup_write_path(target->process, writer);
+    qr_writer_printf(writer, "\n");
 }
 
 static bool

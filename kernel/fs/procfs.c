@@ -14,6 +14,7 @@
 #include "arch.h"
 #include "block.h"
 #include "boot.h"
+#include "cgroupfs.h"
 #include "disk_nodes.h"
 #include "hugetlb.h"
 #include "memory.h"
@@ -134,6 +135,22 @@ show_cmdline(const struct text_target *target, struct qr_writer *writer)
 }
 
 static void
+show_cgroups(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_writer_printf(writer, "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t0\t%u\t1\n",
+                     cgroup_count());
+}
+
+/* Linux's header; there is no swap. */
+static void
+show_swaps(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_writer_printf(writer, "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n");
+}
+
+static void
 show_filesystems(const struct text_target *target, struct qr_writer *writer)
 {
     (void)target;
@@ -216,6 +233,8 @@ static const struct text_node machine_nodes[] = {
     {.name = "loadavg", .mode = 0444, .show = show_loadavg},
     {.name = "version", .mode = 0444, .show = show_version},
     {.name = "cmdline", .mode = 0444, .show = show_cmdline},
+    {.name = "cgroups", .mode = 0444, .show = show_cgroups},
+    {.name = "swaps", .mode = 0444, .show = show_swaps},
     {.name = "filesystems", .mode = 0444, .show = show_filesystems},
     {.name = "devices", .mode = 0444, .show = show_devices},
     {.name = "partitions", .mode = 0444, .show = show_partitions},
@@ -465,6 +484,10 @@ static const struct text_node kernel_nodes[] = {
     {.name = "cap_last_cap", .mode = 0444, .show = show_cap_last_cap},
 };
 
+static const struct text_node pressure_nodes[] = {
+    {.name = "memory", .mode = 0644, .inode_ops = &pressure_inode_ops},
+};
+
 static const struct text_node random_nodes[] = {
     {.name = "boot_id", .mode = 0444, .show = show_boot_id},
 };
@@ -531,6 +554,7 @@ sys_tree_add(struct dentry *root)
 
     return kernel != NULL && text_nodes_add(kernel, kernel_nodes, QR_ARRAY_COUNT(kernel_nodes)) &&
            proc_ipc_add(root, kernel) &&
+           subtree_add(root, "pressure", pressure_nodes, QR_ARRAY_COUNT(pressure_nodes)) &&
            subtree_add(kernel, "random", random_nodes, QR_ARRAY_COUNT(random_nodes)) &&
            vm != NULL && text_nodes_add(vm, vm_nodes, QR_ARRAY_COUNT(vm_nodes)) &&
            hugetlb_sysctls_add(vm) && subtree_add(sys, "fs", fs_nodes, QR_ARRAY_COUNT(fs_nodes));

@@ -246,8 +246,8 @@ sys_tree_add(struct dentry *root)
     static const char *const console_path[] = {"class", "tty", "console"};
     static const char *const weight_path[] = {"kernel", "mm", "mempolicy", "weighted_interleave"};
     static const char *const debug_path[] = {"kernel", "debug"};
+    static const char *const cgroup_path[] = {"fs", "cgroup"};
     static const char *const block_path[] = {"block"};
-    static const char *const fs_path[] = {"fs"};
     struct dentry *node = text_path_add(root, node_path, 3);
     struct dentry *cpu = text_path_add(root, cpu_path, 3);
     struct dentry *console = text_path_add(root, console_path, 3);
@@ -257,7 +257,7 @@ sys_tree_add(struct dentry *root)
     return node != NULL && cpu != NULL && console != NULL && weights != NULL &&
            weights_add(weights) && huge_nodes_add(root) &&
            text_path_add(root, debug_path, 2) != NULL && block != NULL && disk_nodes_add(block) &&
-           text_path_add(root, fs_path, 1) != NULL &&
+           text_path_add(root, cgroup_path, 2) != NULL &&
            text_nodes_add(node, node_nodes, QR_ARRAY_COUNT(node_nodes)) &&
            node_directories_add(node) &&
            text_nodes_add(cpu, cpu_nodes, QR_ARRAY_COUNT(cpu_nodes)) && cpu_directories_add(cpu) &&

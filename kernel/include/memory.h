@@ -21,6 +21,7 @@ struct memory {
     struct qr_tables kernel_tables; /**< upper half: shared by every space */
     struct qr_tlb_space kernel_space;
     struct qr_vmalloc *areas[KERNEL_AREA_COUNT];
+    struct qr_groups *groups;
     struct qr_objects *objects;
     struct qr_vm *vm;
     struct qr_hugetlb *hugetlb; /**< pools of huge pages */

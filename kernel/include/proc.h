@@ -40,6 +40,7 @@
  * are spin locks, so nothing under them sleeps or touches user memory.
  */
 
+struct cgroup;
 struct fd_table;
 struct file;
 struct qr_mempolicy;
@@ -112,6 +113,7 @@ enum {
     WORK_RESTORE_MASK = 1u << 1, /**< a borrowed mask is to be put back */
     WORK_RSEQ = 1u << 2,         /**< tell the restartable sequence which CPU this is */
     WORK_SET_TID = 1u << 3,      /**< a new thread has to write its number */
+    WORK_THROTTLE = 1u << 4,     /**< its group is above memory.high */
 };
 
 struct thread {
@@ -142,6 +144,8 @@ struct thread {
     struct qr_list thread_link;          /* tree: process->threads */
     char name[COMM_BYTES];               /* tree to write; readers may see half of a change */
     bool in_kernel;                      /* own: for time accounting */
+    bool stalled;                        /* psi's lock: waits for memory */
+    uint32_t over_high_pages;            /* own: charged above memory.high since the last sleep */
     uint64_t user_ticks, system_ticks;   /* own */
     uint64_t minor_faults, major_faults; /* own */
 
@@ -254,6 +258,8 @@ struct process {
     uint64_t cpu_limit_told;                 /* tick: RLIMIT_CPU second of the last SIGXCPU */
     bool cpu_timers_on;                      /* one word: whether the tick has to look */
     uint32_t personality;
+    struct cgroup *cgroup;      /* tree and cgroups' lock to change; a reference */
+    struct qr_list cgroup_link; /* tree: cgroup->members, until its memory is gone */
     int16_t oom_adjustment;     /* tree to write: oom_score_adj */
     int16_t oom_adjustment_min; /* tree: how low it may be set without CAP_SYS_RESOURCE */
 };

@@ -23,6 +23,7 @@
 
 #include "abi_errno.h"
 #include "arch.h"
+#include "cgroup.h"
 #include "memory.h"
 #include "mm.h"
 #include "printk.h"
@@ -35,6 +36,7 @@ enum {
     REPEATS = 8,           /* of a fault that failed although there is memory */
     AVAILABLE_ENOUGH = 64, /* pages beyond which that is so */
     WAIT_SECONDS = 5,      /* for a victim to end */
+    REAP_MS = 100,         /* after which its memory is taken from it, and between tries */
 };
 
 static struct {
@@ -102,6 +104,7 @@ oom_score(const struct process *process)
 /* ---- choosing ------------------------------------------------------------------ */
 
 struct search {
+    const struct cgroup *scope; /* its members alone; NULL: anybody */
     size_t total;
     struct process *worst;
     int64_t badness;
@@ -115,7 +118,8 @@ search_visit(struct process *process, void *context)
     bool ending = process->group_exit && process->mm != NULL;
     int64_t badness;
 
-    if (search->ending || (atomic_load(&process->flags) & PROCESS_OOM_PASSED) != 0)
+    if (search->ending || (atomic_load(&process->flags) & PROCESS_OOM_PASSED) != 0 ||
+        (search->scope != NULL && !cgroup_is_within(process->cgroup, search->scope)))
         return;
     badness = badness_of(process, search->total);
     if (!ending && (badness == NEVER || badness <= search->badness))
@@ -132,28 +136,95 @@ kill_visit(struct process *process, void *context)
         (void)signal_send_process_locked(process, SIGKILL, NULL);
 }
 
+/* One is killed for memory. */
 static void
-kill_victim(struct process *victim)
+count_kill(const struct process *victim)
+{
+    struct qr_group *group = qr_space_group_get(victim->mm->space);
+
+    qr_counter_add(qr_frames_counters(memory.frames), QR_EVENT_OOM_KILL, 1);
+    if (group != NULL)
+        qr_group_count(group, QR_GROUP_EVENT_OOM_KILL);
+    qr_group_put(group);
+}
+
+/* All of @cgroup, where @victim is, go with it. */
+static void
+count_group_kill(const struct process *victim, const struct cgroup *cgroup)
+{
+    struct qr_group *own = qr_space_group_get(victim->mm->space), *group = own;
+
+    while (group != NULL && qr_group_host(group) != cgroup)
+        group = qr_group_parent(group);
+    if (group != NULL)
+        qr_group_count(group, QR_GROUP_EVENT_OOM_GROUP_KILL);
+    qr_group_put(own);
+}
+
+/* The topmost group of @victim within @scope whose members all go together; NULL: only the victim. */
+static struct cgroup *
+kill_group(const struct process *victim, const struct cgroup *scope)
+{
+    struct cgroup *found = NULL;
+
+    for (struct cgroup *at = victim->cgroup; at != NULL && at->parent != NULL; at = at->parent) {
+        if (atomic_load(&at->kill_all))
+            found = at;
+        if (at == scope)
+            break;
+    }
+    return found;
+}
+
+struct kill_group {
+    const struct cgroup *all;
+    const struct mm *killed; /* is already */
+};
+
+static void
+kill_group_visit(struct process *process, void *context)
+{
+    const struct kill_group *kill = context;
+
+    if (process->oom_adjustment != -OOM_ADJUSTMENT_MAX &&
+        (atomic_load(&process->flags) & PROCESS_INIT) == 0 && process->mm != NULL &&
+        process->mm != kill->killed && cgroup_is_within(process->cgroup, kill->all)) {
+        count_kill(process);
+        (void)signal_send_process_locked(process, SIGKILL, NULL);
+    }
+}
+
+static void
+kill_victim(struct process *victim, const struct cgroup *scope)
 {
     struct qr_space *space = victim->mm->space;
+    struct cgroup *all = kill_group(victim, scope);
 
-    printk("Out of memory: Killed process %d (%s) rss:%zukB, UID:%u pgtables:%zukB "
+    printk("%s: Killed process %d (%s) rss:%zukB, UID:%u pgtables:%zukB "
            "oom_score_adj:%d\n",
-           victim->id, victim->name, qr_space_resident_pages(space) * (QR_PAGE_SIZE / 1024),
+           scope == NULL ? "Out of memory" : "Memory cgroup out of memory", victim->id,
+           victim->name, qr_space_resident_pages(space) * (QR_PAGE_SIZE / 1024),
            victim->credentials.uid, qr_space_table_pages(space) * (QR_PAGE_SIZE / 1024),
            victim->oom_adjustment);
-    qr_counter_add(qr_frames_counters(memory.frames), QR_EVENT_OOM_KILL, 1);
+    count_kill(victim);
     process_visit_all(kill_visit, victim->mm);
+    if (all == NULL)
+        return;
+    struct kill_group kill = {all, victim->mm};
+
+    printk("Tasks in %s are going to be killed due to memory.oom.group set\n", all->name);
+    count_group_kill(victim, all);
+    process_visit_all(kill_group_visit, &kill);
 }
 
 /*
- * Make sure that there is a victim. Tree lock held.
+ * Make sure that there is a victim, in @scope alone unless that is NULL. Tree lock held.
  * @return whether there is one; @out_ended is the count to wait for
  */
 static bool
-victim_choose(size_t total, unsigned *out_ended)
+victim_choose(const struct cgroup *scope, size_t total, unsigned *out_ended)
 {
-    struct search search = {.total = total, .badness = NEVER};
+    struct search search = {.scope = scope, .total = total, .badness = NEVER};
     bool chosen;
 
     qr_spin_lock(&oom.lock);
@@ -169,8 +240,40 @@ victim_choose(size_t total, unsigned *out_ended)
     if (!chosen)
         return true;
     if (search.worst != NULL && !search.ending)
-        kill_victim(search.worst);
+        kill_victim(search.worst, scope);
     return search.worst != NULL;
+}
+
+/* Who uses some memory. */
+struct users {
+    const struct process *but; /* does not count */
+    struct mm *mm;
+    unsigned count;
+    bool ending; /* all of them are about to end */
+};
+
+static void
+users_visit(struct process *process, void *context)
+{
+    struct users *users = context;
+
+    if (process->mm != users->mm || process == users->but)
+        return;
+    users->count++;
+    if (!process->group_exit || (atomic_load(&process->flags) & PROCESS_INIT) != 0)
+        users->ending = false;
+}
+
+bool
+oom_was_last(const struct process *process, struct mm *mm)
+{
+    struct users users = {.but = process, .mm = mm};
+
+    if (atomic_load_explicit((_Atomic(struct process *) *)&oom.victim, memory_order_relaxed) !=
+        process)
+        return false;
+    process_visit_all(users_visit, &users);
+    return users.count == 0;
 }
 
 /* The memory of the victim is gone, if @process is that, or (NULL) it is given up. */
@@ -202,17 +305,62 @@ oom_memory_gone(const struct process *process)
 
 /* ---- waiting ------------------------------------------------------------------- */
 
+/* The victim's memory, if all who use that are ending and it is not @own. */
+static struct mm *
+victim_mm_get(const struct mm *own)
+{
+    struct users users = {.ending = true};
+    struct process *victim;
+
+    process_tree_lock();
+    qr_spin_lock(&oom.lock);
+    victim = oom.victim;
+    if (victim != NULL)
+        users.mm = victim->mm;
+    qr_spin_unlock(&oom.lock);
+    if (users.mm != NULL)
+        process_visit_all(users_visit, &users);
+    if (users.mm == own || !users.ending)
+        users.mm = NULL;
+    if (users.mm != NULL)
+        mm_ref(users.mm);
+    process_tree_unlock();
+    return users.mm;
+}
+
+/*
+ * The victim does not get to its end: perhaps it waits for something that we hold, or for a CPU.
+ * Nobody will run in its space again, so take that apart here.
+ */
+static bool
+victim_reap(void)
+{
+    const struct process *self = process_current();
+    struct mm *mm = victim_mm_get(self == NULL ? NULL : self->mm);
+    bool cleared = mm != NULL && qr_space_try_clear(mm->space);
+
+    if (mm != NULL)
+        mm_put(mm);
+    if (cleared)
+        victim_end(NULL);
+    return cleared;
+}
+
 /* @return false where the victim did not end in time */
 static bool
 wait_for_end(unsigned ended)
 {
-    uint64_t deadline = clock_monotonic_ns() + (uint64_t)WAIT_SECONDS * 1000000000;
+    uint64_t end = clock_monotonic_ns() + (uint64_t)WAIT_SECONDS * 1000000000;
     int64_t result;
 
-    WAIT_EVENT_UNTIL(result, &oom.waiters, atomic_load(&oom.ended) != ended, WAIT_KILLABLE,
-                     deadline);
-    if (result != -ETIMEDOUT)
-        return true;
+    do {
+        uint64_t now = clock_monotonic_ns();
+
+        WAIT_EVENT_UNTIL(result, &oom.waiters, atomic_load(&oom.ended) != ended, WAIT_KILLABLE,
+                         now + (uint64_t)REAP_MS * 1000000);
+        if (result != -ETIMEDOUT || victim_reap())
+            return true;
+    } while (clock_monotonic_ns() < end);
     victim_end(NULL);
     return false;
 }
@@ -230,9 +378,21 @@ oom_make_room(unsigned repeats, bool in_call)
         return repeats < REPEATS;
     }
     process_tree_lock();
-    chosen = victim_choose(memory_total(), &ended);
+    chosen = victim_choose(NULL, memory_total(), &ended);
     process_tree_unlock();
     if (!chosen)
         return false;
     return wait_for_end(ended) || !in_call;
+}
+
+bool
+oom_make_room_in(const struct cgroup *scope, size_t pages)
+{
+    unsigned ended;
+    bool chosen;
+
+    process_tree_lock();
+    chosen = victim_choose(scope, pages < memory_total() ? pages : memory_total(), &ended);
+    process_tree_unlock();
+    return chosen && wait_for_end(ended) && !signal_is_fatal_pending();
 }

@@ -18,6 +18,7 @@
 
 #include "abi_errno.h"
 #include "boot.h"
+#include "cgroup.h"
 #include "file.h"
 #include "kstring.h"
 #include "memory.h"
@@ -234,6 +235,8 @@ mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access)
         fault.stack_pointer = qr_va_of(frame_sp(frame));
     }
     thread->minor_faults++;
+    if (qr_unlikely(atomic_load_explicit(&thread->space->group, memory_order_relaxed) != NULL))
+        cgroup_count_fault(false);
     do {
         result = qr_fault_handle(thread->space, &fault);
     } while (result == QR_FAULT_NO_MEMORY && oom_make_room(repeats++, !frame_from_user(frame)));

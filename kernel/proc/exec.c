@@ -22,6 +22,7 @@
 
 #include "abi_errno.h"
 #include "arch_abi.h"
+#include "cgroup.h"
 #include "elf.h"
 #include "file.h"
 #include "kstring.h"
@@ -763,6 +764,7 @@ exec_prepare(struct exec *exec, int dirfd, uint32_t at_flags)
     exec->mm = mm_create();
     if (exec->mm == NULL)
         return -ENOMEM;
+    cgroup_adopt(process, exec->mm);
     error = exec_map_images(exec);
     if (error == 0)
         error = exec_build_stack(exec);
@@ -860,7 +862,11 @@ change_memory(struct process *process, struct thread *thread, struct exec *exec)
     process_tree_lock();
     process->mm = exec->mm;
     exec->mm = NULL;
+    bool moved = !cgroup_is_charged(process, atomic_load(&process->mm->space->group));
+
     process_tree_unlock();
+    if (moved)
+        cgroup_settle(process);
     flags = irq_save();
     thread->space = process->mm->space;
     qr_space_switch(thread->space);

@@ -17,6 +17,7 @@
 #include <quire/space.h>
 
 #include "abi_errno.h"
+#include "cgroup.h"
 #include "file.h"
 #include "kstring.h"
 #include "oom.h"
@@ -110,6 +111,7 @@ process_count_out(struct process *process, int status)
 static void
 process_leave_memory(struct process *process)
 {
+    bool clear = false;
     struct mm *mm;
 
     process_tree_lock();
@@ -119,12 +121,16 @@ process_leave_memory(struct process *process)
         struct usage peak = {.peak_pages = qr_space_peak_pages(mm->space)};
 
         usage_add(&process->used, &peak);
+        clear = oom_was_last(process, mm);
     }
     process_tree_unlock();
-    if (mm == NULL)
-        return;
-    mm_put(mm);
-    oom_memory_gone(process);
+    if (mm != NULL) {
+        if (clear)
+            qr_space_clear(mm->space);
+        mm_put(mm);
+        oom_memory_gone(process);
+    }
+    cgroup_leave(process);
 }
 
 /* ---- leaving the tree: all under the tree lock ----------------------------------- */

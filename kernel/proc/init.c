@@ -9,12 +9,14 @@
  * left over, and the machine powers off with init's status.
  */
 #include "boot.h"
+#include "cgroup.h"
 #include "file.h"
 #include "kstring.h"
 #include "memory.h"
 #include "platform.h"
 #include "printk.h"
 #include "proc_private.h"
+#include "psi.h"
 #include "sched_private.h"
 #include "vfs.h"
 
@@ -40,6 +42,9 @@ void
 proc_init(void)
 {
     process_init();
+    psi_init();
+    cgroup_init();
+    group_init();
     wait_init();
     futex_init();
     mm_init();
@@ -162,6 +167,8 @@ first_process(void)
     process_set_init(process);
     process_tree_lock();
     process_add(process, NULL);
+    if (cgroup_enter(process, cgroup_root()) != 0)
+        panic("init: no control group");
     process_set_group(process, pid);
     process_set_session(process, pid);
     process->leader_thread = thread;

@@ -15,6 +15,7 @@
 #include <quire/assert.h>
 
 #include "abi_errno.h"
+#include "cgroup.h"
 #include "kstring.h"
 #include "printk.h"
 #include "sched_private.h"
@@ -149,6 +150,7 @@ process_alloc(void)
     qr_list_init(&process->session_link);
     qr_list_init(&process->all_link);
     qr_list_init(&process->threads);
+    qr_list_init(&process->cgroup_link);
     wait_queue_init(&process->child_wait);
     wait_queue_init(&process->end_wait);
     wait_queue_init(&process->exec_wait);
@@ -171,7 +173,8 @@ process_put(struct process *process)
 {
     if (atomic_fetch_sub_explicit(&process->refs, 1, memory_order_acq_rel) != 1)
         return;
-    qr_assert(process->mm == NULL);
+    qr_assert(process->mm == NULL && qr_list_is_empty(&process->cgroup_link));
+    cgroup_put(process->cgroup);
     if (process->actions != NULL)
         signal_actions_put(process->actions);
     signal_pending_discard(&process->pending);

@@ -5,6 +5,7 @@
 #include "syscall.h"
 
 #include "arch_abi.h"
+#include "cgroup.h"
 #include "printk.h"
 #include "proc_private.h"
 #include "sched_private.h"
@@ -77,6 +78,10 @@ thread_return_work(struct trap_frame *frame)
     if (work & WORK_SET_TID) {
         clear_work(thread, WORK_SET_TID);
         (void)user_write_u32(thread->set_tid, (uint32_t)thread->tid);
+    }
+    if (work & WORK_THROTTLE) {
+        clear_work(thread, WORK_THROTTLE);
+        cgroup_throttle();
     }
     if (work & (WORK_SIGNAL | WORK_RESTORE_MASK))
         signal_deliver_pending(frame);

@@ -10,9 +10,11 @@
 
 #include <quire/assert.h>
 #include <quire/policy.h>
+#include <quire/space.h>
 
 #include "abi_errno.h"
 #include "arch_abi.h"
+#include "cgroup.h"
 #include "kstring.h"
 #include "printk.h"
 #include "sched_private.h"
@@ -50,8 +52,9 @@ struct clone_request {
     uint64_t stack; /* 0: the parent's */
     uint64_t parent_tid, child_tid;
     uint64_t tls;
-    uint64_t pidfd;  /* where CLONE_PIDFD's goes */
-    int32_t set_tid; /* the number that the child is to have; 0: any */
+    uint64_t pidfd;        /* where CLONE_PIDFD's goes */
+    int32_t set_tid;       /* the number that the child is to have; 0: any */
+    struct cgroup *cgroup; /* for the child; NULL: the parent's */
 };
 
 /* What a clone has prepared so far; NULL for what it shares or has not reached. */
@@ -61,7 +64,8 @@ struct clone_parts {
     struct pid *pid;
     struct mm *mm;
     struct signal_actions *actions;
-    int pidfd; /* with CLONE_PIDFD; -1: none yet */
+    int pidfd;   /* with CLONE_PIDFD; -1: none yet */
+    bool settle; /* its memory is charged to another group than the one it entered */
 };
 
 /* ---- the structure --------------------------------------------------------- */
@@ -399,6 +403,20 @@ clone_process_fields(struct process *child, struct process *self, struct clone_p
     parts->actions = NULL;
 }
 
+/* The last thing that may fail.  Tree lock held. */
+static int64_t
+clone_enter_cgroup(struct clone_parts *parts, const struct process *self,
+                   const struct clone_request *request)
+{
+    struct process *child = parts->process;
+    int64_t error = cgroup_enter(child, request->cgroup != NULL ? request->cgroup : self->cgroup);
+
+    /* What it shares stays charged as it is; a copy was made before we knew where it goes. */
+    if (error == 0 && (request->flags & CLONE_VM) == 0)
+        parts->settle = !cgroup_is_charged(child, atomic_load(&parts->mm->space->group));
+    return error;
+}
+
 /*
  * Commit, unless a signal or the end of the process came in between: a signal to
  * a group either reaches the child too or makes fork start again.
@@ -416,6 +434,8 @@ clone_commit(struct clone_parts *parts, struct thread *self, const struct clone_
     if (signal_is_pending() || process->group_exit || process->exec_thread != NULL)
         error = -ERESTARTNOINTR;
     qr_spin_unlock(&process->signal_lock);
+    if (error == 0 && parts->process != NULL)
+        error = clone_enter_cgroup(parts, process, request);
     if (error != 0) {
         process_tree_unlock();
         return error;
@@ -491,6 +511,8 @@ clone_run(const struct clone_request *request)
     }
     child = parts.thread;
     tid = parts.pid->number;
+    if (parts.settle)
+        cgroup_settle(child->process);
     if (request->flags & CLONE_VFORK) {
         wait_queue_init(&vfork.queue);
         atomic_init(&vfork.done, false);
@@ -635,8 +657,11 @@ sys_clone3(const struct syscall_args *args)
     if (error == 0)
         error = clone_check(&request);
     if (error == 0 && (user.flags & CLONE_INTO_CGROUP))
-        error = -EBADF; /* no descriptor is one of a group */
-    return error != 0 ? error : clone_run(&request);
+        error = cgroup_of_fd((int)user.cgroup, &request.cgroup);
+    if (error == 0)
+        error = clone_run(&request);
+    cgroup_put(request.cgroup);
+    return error;
 }
 
 /* Only what needs no namespaces: stop sharing files or directories with other threads. */

@@ -164,6 +164,12 @@ qr_rw_write_lock(struct qr_rwlock *lock)
     atomic_fetch_sub_explicit(&lock->waiters, 1, memory_order_relaxed);
 }
 
+bool
+qr_rw_try_write_lock(struct qr_rwlock *lock)
+{
+    return rw_try_write(lock);
+}
+
 void
 qr_rw_write_unlock(struct qr_rwlock *lock)
 {

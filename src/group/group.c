@@ -234,6 +234,12 @@ qr_group_host(const struct qr_group *group)
     return group->host;
 }
 
+void
+qr_group_set_host(struct qr_group *group, void *host)
+{
+    group->host = host;
+}
+
 bool
 qr_group_is_within(const struct qr_group *group, const struct qr_group *ancestor)
 {
@@ -593,6 +599,13 @@ qr_group_count_fault(struct qr_group *group, bool major)
         if (major)
             atomic_fetch_add_explicit(&group->faults[1], 1, memory_order_relaxed);
     }
+}
+
+void
+qr_group_faults(const struct qr_group *group, struct qr_group_faults *out_faults)
+{
+    out_faults->all = atomic_load_explicit(&group->faults[0], memory_order_relaxed);
+    out_faults->major = atomic_load_explicit(&group->faults[1], memory_order_relaxed);
 }
 
 struct qr_group *

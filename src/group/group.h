@@ -18,7 +18,7 @@ struct qr_group {
     uint32_t number;                       /* fixed: 1 .. QR_GROUPS_MAX */
     _Atomic uint32_t users;                /* references */
     struct qr_group *parent;               /* fixed while in use or charged; NULL: the top */
-    void *host;                            /* fixed while in use */
+    void *host;                            /* the host's own, and guarded by it */
     _Atomic size_t usage;                  /* pages: its own, those of groups below, credit */
     _Atomic size_t peak;                   /* of usage */
     _Atomic size_t limit[QR_GROUP_LIMITS]; /* pages */

@@ -81,19 +81,35 @@ space_drop_regions(struct qr_space *space, struct qr_change *change)
         qr_region_drop(change, region);
 }
 
-void
-qr_space_clear(struct qr_space *space)
+/* S for writing, which is given back. */
+static void
+space_clear_locked(struct qr_space *space)
 {
     struct qr_change change;
 
     qr_change_begin(&change, space);
-    qr_rw_write_lock(&space->lock);
     space_drop_regions(space, &change);
     space->brk_start = space->brk_end = qr_va_of(0);
     space->default_lock_flags = 0;
     space->sealed = false;
     qr_rw_write_unlock(&space->lock);
     qr_change_end(&change);
+}
+
+void
+qr_space_clear(struct qr_space *space)
+{
+    qr_rw_write_lock(&space->lock);
+    space_clear_locked(space);
+}
+
+bool
+qr_space_try_clear(struct qr_space *space)
+{
+    if (!qr_rw_try_write_lock(&space->lock))
+        return false;
+    space_clear_locked(space);
+    return true;
 }
 
 void

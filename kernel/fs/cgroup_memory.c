@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The files memory.* of a control group, as Linux documents them.
+ *
+ * Sizes are bytes, rounded down to pages; "max" is no limit.  There is no swap: what bounds it is
+ * kept and means nothing, and its usage is 0.
+ */
+#include "cgroupfs.h"
+
+#include "memory.h"
+#include "proc.h"
+
+/* A show function for the library's group; without one there is no text. */
+#define SHOW(name)                                                                      \
+    static void write_##name(struct cgroup *cgroup, struct qr_group *group,             \
+                             struct qr_writer *writer);                                 \
+    static void show_##name(const struct text_target *target, struct qr_writer *writer) \
+    {                                                                                   \
+        struct cgroup *cgroup = cgroup_of_inode(target->inode);                         \
+        struct qr_group *group = cgroup == NULL ? NULL : group_of_cgroup(cgroup);       \
+                                                                                        \
+        if (group != NULL) {                                                            \
+            write_##name(cgroup, group, writer);                                        \
+        }                                                                               \
+        qr_group_put(group);                                                            \
+        cgroup_put(cgroup);                                                             \
+    }                                                                                   \
+    static void write_##name(struct cgroup *cgroup, struct qr_group *group,             \
+                             struct qr_writer *writer)
+
+static void
+pages_write(struct qr_writer *writer, uint64_t pages)
+{
+    if (pages >= SIZE_MAX) {
+        qr_writer_printf(writer, "max\n");
+    } else {
+        qr_writer_printf(writer, "%llu\n", (unsigned long long)pages * FS_PAGE_BYTES);
+    }
+}
+
+SHOW(current)
+{
+    (void)cgroup;
+    pages_write(writer, qr_group_usage(group));
+}
+
+SHOW(peak)
+{
+    (void)cgroup;
+    pages_write(writer, qr_group_peak(group));
+}
+
+SHOW(min)
+{
+    (void)cgroup;
+    pages_write(writer, qr_group_limit(group, QR_GROUP_MIN));
+}
+
+SHOW(low)
+{
+    (void)cgroup;
+    pages_write(writer, qr_group_limit(group, QR_GROUP_LOW));
+}
+
+SHOW(high)
+{
+    (void)cgroup;
+    pages_write(writer, qr_group_limit(group, QR_GROUP_HIGH));
+}
+
+SHOW(max)
+{
+    (void)cgroup;
+    pages_write(writer, qr_group_limit(group, QR_GROUP_MAX));
+}
+
+SHOW(oom_group)
+{
+    (void)group;
+    qr_writer_printf(writer, "%d\n", atomic_load(&cgroup->kill_all));
+}
+
+static void
+events_write(const struct qr_group *group, struct qr_writer *writer, bool below)
+{
+    static const char *const names[QR_GROUP_EVENTS] = {
+        [QR_GROUP_EVENT_LOW] = "low",           [QR_GROUP_EVENT_HIGH] = "high",
+        [QR_GROUP_EVENT_MAX] = "max",           [QR_GROUP_EVENT_OOM] = "oom",
+        [QR_GROUP_EVENT_OOM_KILL] = "oom_kill", [QR_GROUP_EVENT_OOM_GROUP_KILL] = "oom_group_kill",
+    };
+
+    for (int event = 0; event < QR_GROUP_EVENTS; event++) {
+        qr_writer_printf(writer, "%s %lu\n", names[event],
+                         qr_group_events(group, (enum qr_group_event)event, below));
+    }
+}
+
+SHOW(events)
+{
+    (void)cgroup;
+    events_write(group, writer, true);
+}
+
+SHOW(events_local)
+{
+    (void)cgroup;
+    events_write(group, writer, false);
+}
+
+/* What is counted; Linux has more lines. */
+SHOW(stat)
+{
+    struct qr_group_pages pages;
+    struct qr_group_faults faults;
+
+    (void)cgroup;
+    qr_group_pages(group, &pages);
+    qr_group_faults(group, &faults);
+    qr_writer_printf(writer, "anon %llu\n", (unsigned long long)pages.anon * FS_PAGE_BYTES);
+    qr_writer_printf(writer, "file %llu\n",
+                     (unsigned long long)(pages.file + pages.shmem) * FS_PAGE_BYTES);
+    qr_writer_printf(writer, "shmem %llu\n", (unsigned long long)pages.shmem * FS_PAGE_BYTES);
+    qr_writer_printf(writer, "swapcached 0\n");
+    qr_writer_printf(writer, "pgfault %lu\npgmajfault %lu\n", faults.all, faults.major);
+}
+
+SHOW(swap_current)
+{
+    (void)cgroup;
+    (void)group;
+    qr_writer_printf(writer, "0\n");
+}
+
+SHOW(swap_max)
+{
+    (void)group;
+    pages_write(writer, atomic_load(&cgroup->swap_max));
+}
+
+SHOW(swap_high)
+{
+    (void)group;
+    pages_write(writer, atomic_load(&cgroup->swap_high));
+}
+
+SHOW(swap_events)
+{
+    (void)cgroup;
+    (void)group;
+    qr_writer_printf(writer, "high 0\nmax 0\nfail 0\n");
+}
+
+/* ---- Writing ------------------------------------------------------------------------------ */
+
+static bool
+is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n';
+}
+
+/* log2 of what a size's suffix multiplies with; -1: there is none. */
+static int
+suffix_shift(char c)
+{
+    static const char suffixes[] = "KMGTPE";
+    const char *at = strchr(suffixes, c & ~0x20);
+
+    return c == '\0' || at == NULL || *at == '\0' ? -1 : 10 * (int)(at - suffixes + 1);
+}
+
+/* "max", or bytes with a suffix, alone but for blanks. @return 0, -EINVAL */
+static int64_t
+pages_parse(const char *text, size_t length, size_t *out)
+{
+    uint64_t bytes;
+    size_t used;
+
+    while (length > 0 && is_blank(text[length - 1])) {
+        length--;
+    }
+    while (length > 0 && is_blank(*text)) {
+        text++;
+        length--;
+    }
+    if (length == 3 && memcmp(text, "max", 3) == 0) {
+        *out = QR_GROUP_UNLIMITED;
+        return 0;
+    }
+    used = decimal_parse(text, length, &bytes);
+    int shift = used < length ? suffix_shift(text[used]) : 0;
+
+    if (used == 0 || shift < 0 || length - used > 1 || (shift != 0 && bytes >> (64 - shift) != 0)) {
+        return -EINVAL;
+    }
+    bytes = (bytes << shift) / FS_PAGE_BYTES;
+    *out = bytes < SIZE_MAX ? (size_t)bytes : SIZE_MAX;
+    return 0;
+}
+
+static int64_t
+limit_store(const struct text_target *target, const char *text, size_t length,
+            enum qr_group_limit which)
+{
+    struct cgroup *cgroup = cgroup_of_inode(target->inode);
+    struct qr_group *group = cgroup == NULL ? NULL : group_of_cgroup(cgroup);
+    size_t pages;
+    int64_t error = group == NULL ? -ENODEV : pages_parse(text, length, &pages);
+
+    if (error == 0) {
+        qr_group_set_limit(group, which, pages);
+        if (which >= QR_GROUP_HIGH) {
+            error = cgroup_enforce(cgroup, which);
+        }
+    }
+    qr_group_put(group);
+    cgroup_put(cgroup);
+    return error == -EINTR ? 0 : error; /* the limit stands */
+}
+
+static int64_t
+store_min(const struct text_target *target, const char *text, size_t length)
+{
+    return limit_store(target, text, length, QR_GROUP_MIN);
+}
+
+static int64_t
+store_low(const struct text_target *target, const char *text, size_t length)
+{
+    return limit_store(target, text, length, QR_GROUP_LOW);
+}
+
+static int64_t
+store_high(const struct text_target *target, const char *text, size_t length)
+{
+    return limit_store(target, text, length, QR_GROUP_HIGH);
+}
+
+static int64_t
+store_max(const struct text_target *target, const char *text, size_t length)
+{
+    return limit_store(target, text, length, QR_GROUP_MAX);
+}
+
+static int64_t
+store_oom_group(const struct text_target *target, const char *text, size_t length)
+{
+    struct cgroup *cgroup = cgroup_of_inode(target->inode);
+    bool valid = length > 0 && (text[0] == '0' || text[0] == '1') &&
+                 (length == 1 || (length == 2 && is_blank(text[1])));
+
+    if (cgroup == NULL) {
+        return -ENODEV;
+    }
+    if (valid) {
+        atomic_store(&cgroup->kill_all, text[0] == '1');
+    }
+    cgroup_put(cgroup);
+    return valid ? 0 : -EINVAL;
+}
+
+static int64_t
+swap_store(const struct text_target *target, const char *text, size_t length, bool high)
+{
+    struct cgroup *cgroup = cgroup_of_inode(target->inode);
+    size_t pages;
+    int64_t error = cgroup == NULL ? -ENODEV : pages_parse(text, length, &pages);
+
+    if (error == 0) {
+        atomic_store(high ? &cgroup->swap_high : &cgroup->swap_max,
+                     pages == SIZE_MAX ? UINT64_MAX : pages);
+    }
+    cgroup_put(cgroup);
+    return error;
+}
+
+static int64_t
+store_swap_max(const struct text_target *target, const char *text, size_t length)
+{
+    return swap_store(target, text, length, false);
+}
+
+static int64_t
+store_swap_high(const struct text_target *target, const char *text, size_t length)
+{
+    return swap_store(target, text, length, true);
+}
+
+static int64_t
+store_reclaim(const struct text_target *target, const char *text, size_t length)
+{
+    struct cgroup *cgroup = cgroup_of_inode(target->inode);
+    struct qr_group *group = cgroup == NULL ? NULL : group_of_cgroup(cgroup);
+    size_t pages;
+    int64_t error = group == NULL ? -ENODEV : pages_parse(text, length, &pages);
+
+    if (error == 0 && group_reclaim(group, pages) < pages) {
+        error = -EAGAIN;
+    }
+    qr_group_put(group);
+    cgroup_put(cgroup);
+    return error;
+}
+
+const struct cgroup_node cgroup_memory_nodes[] = {
+    {{.name = "memory.current", .mode = 0444, .show = show_current}, NODE_MEMORY},
+    {{.name = "memory.peak", .mode = 0444, .show = show_peak}, NODE_MEMORY},
+    {{.name = "memory.min", .mode = 0644, .show = show_min, .store = store_min}, NODE_MEMORY},
+    {{.name = "memory.low", .mode = 0644, .show = show_low, .store = store_low}, NODE_MEMORY},
+    {{.name = "memory.high", .mode = 0644, .show = show_high, .store = store_high}, NODE_MEMORY},
+    {{.name = "memory.max", .mode = 0644, .show = show_max, .store = store_max}, NODE_MEMORY},
+    {{.name = "memory.events",
+      .mode = 0444,
+      .show = show_events,
+      .inode_ops = &cgroup_events_inode_ops},
+     NODE_MEMORY},
+    {{.name = "memory.events.local",
+      .mode = 0444,
+      .show = show_events_local,
+      .inode_ops = &cgroup_events_inode_ops},
+     NODE_MEMORY},
+    {{.name = "memory.stat", .mode = 0444, .show = show_stat}, NODE_MEMORY},
+    {{.name = "memory.oom.group", .mode = 0644, .show = show_oom_group, .store = store_oom_group},
+     NODE_MEMORY},
+    {{.name = "memory.reclaim", .mode = 0200, .store = store_reclaim}, NODE_MEMORY},
+    {{.name = "memory.swap.current", .mode = 0444, .show = show_swap_current}, NODE_MEMORY},
+    {{.name = "memory.swap.max", .mode = 0644, .show = show_swap_max, .store = store_swap_max},
+     NODE_MEMORY},
+    {{.name = "memory.swap.high", .mode = 0644, .show = show_swap_high, .store = store_swap_high},
+     NODE_MEMORY},
+    {{.name = "memory.swap.events", .mode = 0444, .show = show_swap_events}, NODE_MEMORY},
+};
+const size_t cgroup_memory_node_count = QR_ARRAY_COUNT(cgroup_memory_nodes);
