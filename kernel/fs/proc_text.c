@@ -109,9 +109,9 @@ status_identity_write(const struct text_target *target, const struct process_sta
     }
     qr_writer_printf(writer, "State:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\n",
                      status->state, state_name(status->state), status->id, tid, status->parent);
-    qr_writer_printf(writer, "TracerPid:\t0\nUid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n",
-                     who->uid, who->euid, who->suid, who->fsuid, who->gid, who->egid, who->sgid,
-                     who->fsgid);
+    qr_writer_printf(writer, "TracerPid:\t%d\nUid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n",
+                     trace_tracer_id(target->process, target->thread), who->uid, who->euid,
+                     who->suid, who->fsuid, who->gid, who->egid, who->sgid, who->fsgid);
     qr_writer_printf(writer, "FDSize:\t%u\nGroups:\t",
                      files == NULL ? 0 : fd_table_capacity(files));
     if (files != NULL) {

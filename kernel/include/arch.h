@@ -138,6 +138,8 @@ static inline unsigned long frame_syscall_number(const struct trap_frame *frame)
 static inline unsigned long frame_syscall_arg(const struct trap_frame *frame, unsigned i);
 static inline void frame_set_result(struct trap_frame *frame, long result);
 static inline long frame_result(const struct trap_frame *frame);
+/** Make the registers what a tracer is to find in them before the system call is done. */
+static inline void frame_begin_call(struct trap_frame *frame);
 /** Whether the frame was made by a system call, and not by a fault or an interrupt. */
 static inline bool frame_is_syscall(const struct trap_frame *frame);
 /** Whether user mode can be entered by it: else trap_return_work() makes a fault of the user's. */

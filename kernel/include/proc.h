@@ -15,6 +15,7 @@
 #include "mm.h"
 #include "sched.h"
 #include "signal.h"
+#include "trace.h"
 #include "wait.h"
 
 /*
@@ -178,6 +179,7 @@ struct thread {
     int64_t (*restart)(struct thread *thread); /* own */
     uint64_t restart_args[6];                  /* own */
 
+    struct tracing trace;
     int parent_death_signal;              /* own */
     uint64_t timer_slack_ns;              /* own */
     uint64_t start_ns;                    /* const */
@@ -222,6 +224,9 @@ struct process {
     unsigned live_threads;        /* tree: of these, the ones that have not begun to exit */
     struct thread *leader_thread; /* tree; NULL once it ended */
     char name[COMM_BYTES];        /* tree: of the leader, kept for the zombie */
+    struct qr_list traced;        /* tree: threads that this process traces, by tracing.link */
+    struct thread
+        *traced_end; /* tree: the leader, ended, of which not the parent is to know first */
     struct wait_queue child_wait; /* wait4() of any of its threads */
     struct wait_queue end_wait;   /* who polls for its end: descriptors of it */
     int exit_signal;              /* tree: to the parent at the end; 0 for none */

@@ -26,6 +26,7 @@ enum thread_state {
     THREAD_UNINTERRUPTIBLE, /* D: sleeps, only its event wakes it */
     THREAD_KILLABLE,        /* D: sleeps, a fatal signal wakes it too */
     THREAD_STOPPED,         /* T: job control; SIGCONT or SIGKILL wake it */
+    THREAD_TRACED,          /* t: waits for its tracer; SIGKILL wakes it too */
     THREAD_DEAD             /* X: never runs again */
 };
 
@@ -43,7 +44,8 @@ enum {
     SCHED_WAKE_NORMAL =
         1 << THREAD_INTERRUPTIBLE | 1 << THREAD_UNINTERRUPTIBLE | 1 << THREAD_KILLABLE,
     SCHED_WAKE_SIGNAL = 1 << THREAD_INTERRUPTIBLE,
-    SCHED_WAKE_FATAL = 1 << THREAD_INTERRUPTIBLE | 1 << THREAD_KILLABLE | 1 << THREAD_STOPPED,
+    SCHED_WAKE_FATAL =
+        1 << THREAD_INTERRUPTIBLE | 1 << THREAD_KILLABLE | 1 << THREAD_STOPPED | 1 << THREAD_TRACED,
 };
 
 /** Start a new thread: puts it on a run queue for the first time. */
@@ -54,6 +56,10 @@ void sched_switch(void);
 
 /** Let others run if any wait: sched_yield(2). */
 void sched_yield(void);
+
+/** Wait until @thread, which sleeps in @state or is about to, has left its CPU.
+ *  @return false where it sleeps in that state no more */
+bool sched_wait_off(struct thread *thread, enum thread_state state);
 
 /** For long kernel loops: switch only if this thread's time is used up. */
 void sched_relax(void);

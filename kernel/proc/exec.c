@@ -830,6 +830,7 @@ become_leader(struct process *process, struct thread *thread)
     if (process->leader_thread == thread)
         return;
     process_tree_lock();
+    trace_forget_leader(process);
     thread->pid->thread = NULL;
     pid_put(thread->pid);
     thread->pid = process->pid;
@@ -912,6 +913,8 @@ exec_commit(struct exec *exec)
         exec->interpreter.file != NULL ? &exec->interpreter : &exec->program;
     uint64_t entry = start->header.entry + start->bias;
 
+    int32_t tid = thread->tid;
+
     become_leader(process, thread);
     if (process->mm != NULL)
         thread_release_memory(thread);
@@ -927,6 +930,7 @@ exec_commit(struct exec *exec)
     atomic_fetch_or(&process->flags, PROCESS_EXECED);
     arch_thread_reset(&thread->arch);
     frame_init_user(arch_user_frame(&thread->arch), entry, exec->sp);
+    trace_exec(thread, tid);
 }
 
 static int64_t

@@ -219,6 +219,13 @@ exit_code_of(int status)
     return status & 0x80 ? CLD_DUMPED : CLD_KILLED;
 }
 
+/* What si_status says of an end. */
+static int
+status_of_child(int status)
+{
+    return status & 0x7f ? status & 0x7f : (status >> 8) & 0xff;
+}
+
 /*
  * Announce a zombie. @return whether it reaps itself, because its parent does
  * not want to know.
@@ -233,9 +240,18 @@ zombie_announce(struct process *process)
 
     process->state = PROCESS_ZOMBIE;
     wait_wake_all(&process->end_wait);
-    process_notify_parent(process, exit_code_of(status),
-                          status & 0x7f ? status & 0x7f : (status >> 8) & 0xff);
+    if (process->traced_end != NULL) { /* its tracer first; see process_announce_again() */
+        trace_notify(process->traced_end, exit_code_of(status), status_of_child(status));
+        return false;
+    }
+    process_notify_parent(process, exit_code_of(status), status_of_child(status));
     return ignored;
+}
+
+bool
+process_announce_again(struct process *process)
+{
+    return zombie_announce(process);
 }
 
 static void
@@ -274,6 +290,7 @@ process_become_zombie(struct process *process, struct qr_list *out_dead)
     /* Only a parent in another group of the session kept the group from being orphaned. */
     if (parent != NULL && parent->group != process->group && parent->session == process->session)
         orphan_group_if_stopped(process->group, process);
+    trace_tracer_gone(process, out_dead);
     children_give_away(process, out_dead);
     if (process->parent == NULL) {
         process->state = PROCESS_ZOMBIE;
@@ -293,7 +310,7 @@ put_dead(struct qr_list *dead)
 }
 
 static void
-process_detach_thread(struct process *process, struct thread *thread)
+process_detach_thread(struct process *process, struct thread *thread, int status)
 {
     struct usage used;
     struct qr_list dead;
@@ -303,6 +320,7 @@ process_detach_thread(struct process *process, struct thread *thread)
     process_tree_lock();
     thread_usage(thread, &used);
     usage_add(&process->used, &used);
+    trace_thread_gone(thread, status);
     qr_list_remove(&thread->thread_link);
     process->thread_count--;
     thread->pid->thread = NULL;
@@ -356,7 +374,7 @@ thread_exit(int status)
     signal_thread_gone(thread);
     if (last && process == process_init_process())
         machine_end(process->exit_status);
-    process_detach_thread(process, thread);
+    process_detach_thread(process, thread, process->group_exit ? process->exit_status : status);
     irq_disable();
     atomic_store(&thread->state, THREAD_DEAD);
     sched_switch();
@@ -368,6 +386,8 @@ process_exit_group(int status)
 {
     struct process *process = process_current();
 
+    if (!process->group_exit)
+        trace_exit(thread_current(), status);
     process_tree_lock();
     qr_spin_lock(&process->signal_lock);
     if (!process->group_exit) {
@@ -384,7 +404,10 @@ process_exit_group(int status)
 int64_t
 sys_exit(const struct syscall_args *args)
 {
-    thread_exit((int)(args->arg[0] & 0xff) << 8);
+    int status = (int)(args->arg[0] & 0xff) << 8;
+
+    trace_exit(thread_current(), status);
+    thread_exit(status);
 }
 
 int64_t
@@ -448,6 +471,84 @@ reap(struct process *parent, struct process *child, uint32_t options)
     return true;
 }
 
+/* Stops of a child that one traces are reported as the tracer is told. */
+static bool
+is_traced_by(const struct process *child, const struct process *parent)
+{
+    return child->leader_thread != NULL && child->leader_thread->trace.tracer == parent;
+}
+
+static bool
+tracee_matches(const struct thread *thread, const struct wait_request *request)
+{
+    const struct process *process = thread->process;
+
+    if (request->kind == P_PID)
+        return thread->tid == request->id;
+    return request->kind != P_PGID ||
+           (process->group != NULL && process->group->number == request->id);
+}
+
+/* The end of a thread, or of a process that is not our child. Tree. */
+static bool
+tracee_end_report(struct thread *thread, const struct wait_request *request,
+                  struct wait_result *result, struct qr_list *out_dead)
+{
+    struct process *process = thread->process;
+    bool leader = process->traced_end == thread;
+    int status = leader ? process->exit_status : thread->trace.exit_status;
+
+    if (!(request->options & WEXITED) || (leader && process->state != PROCESS_ZOMBIE))
+        return false;
+    result_fill(result, process, exit_code_of(status), status);
+    result->pid = thread->tid;
+    if (request->options & WNOWAIT)
+        return true;
+    trace_forget(thread);
+    if (leader && zombie_announce(process)) {
+        process_remove(process);
+        qr_list_push_back(out_dead, &process->all_link);
+    }
+    thread_put(thread);
+    return true;
+}
+
+/* Does @thread, which we trace, have something to report? Tree. */
+static bool
+tracee_report(struct thread *thread, const struct wait_request *request, struct wait_result *result,
+              struct qr_list *out_dead)
+{
+    if (thread->trace.ended)
+        return tracee_end_report(thread, request, result, out_dead);
+    if (thread->trace.report == 0)
+        return false;
+    result_fill(result, thread->process, CLD_TRAPPED, thread->trace.report);
+    result->pid = thread->tid;
+    if (!(request->options & WNOWAIT))
+        thread->trace.report = 0;
+    return true;
+}
+
+/* @return as wait_scan() */
+static int64_t
+wait_scan_traced(struct process *tracer, const struct wait_request *request,
+                 struct wait_result *result, struct qr_list *out_dead)
+{
+    int64_t answer = -ECHILD;
+
+    qr_list_for_each_safe(link, &tracer->traced)
+    {
+        struct thread *thread = qr_list_entry(link, struct thread, trace.link);
+
+        if (!tracee_matches(thread, request))
+            continue;
+        answer = 0;
+        if (tracee_report(thread, request, result, out_dead))
+            return 1;
+    }
+    return answer;
+}
+
 /* Does @child have something to report? Tree. @out_reaped: to be put after unlocking. */
 static bool
 child_report(struct process *parent, struct process *child, const struct wait_request *request,
@@ -456,14 +557,14 @@ child_report(struct process *parent, struct process *child, const struct wait_re
     uint32_t options = request->options;
 
     if (child->state == PROCESS_ZOMBIE) {
-        if (!(options & WEXITED))
+        if (!(options & WEXITED) || child->traced_end != NULL)
             return false;
         result_fill(result, child, exit_code_of(child->exit_status), child->exit_status);
         if (reap(parent, child, options))
             *out_reaped = child;
         return true;
     }
-    if (child->stop_report == CLD_STOPPED && (options & WSTOPPED)) {
+    if (child->stop_report == CLD_STOPPED && (options & WSTOPPED) && !is_traced_by(child, parent)) {
         result_fill(result, child, CLD_STOPPED, child->stop_signal << 8 | 0x7f);
     } else if (child->stop_report == CLD_CONTINUED && (options & WCONTINUED)) {
         result_fill(result, child, CLD_CONTINUED, 0xffff);
@@ -481,7 +582,9 @@ wait_scan(struct process *parent, const struct wait_request *request, struct wai
 {
     struct process *reaped = NULL;
     int64_t answer = -ECHILD;
+    struct qr_list dead;
 
+    qr_list_init(&dead);
     process_tree_lock();
     qr_list_for_each(link, &parent->children)
     {
@@ -495,7 +598,13 @@ wait_scan(struct process *parent, const struct wait_request *request, struct wai
             break;
         }
     }
+    if (answer != 1) {
+        int64_t traced = wait_scan_traced(parent, request, result, &dead);
+
+        answer = traced != -ECHILD ? traced : answer;
+    }
     process_tree_unlock();
+    put_dead(&dead);
     if (reaped != NULL)
         process_put(reaped);
     return answer;
@@ -579,6 +688,7 @@ waitid_status(const struct wait_result *result)
     switch (result->code) {
     case CLD_EXITED:
     case CLD_STOPPED:
+    case CLD_TRAPPED:
         return (result->status >> 8) & 0xff;
     case CLD_CONTINUED:
         return SIGCONT;

@@ -51,6 +51,8 @@ extern atomic_uint thread_total;
 void vfork_release(struct thread *thread);
 void process_notify_parent(struct process *process, int code, int status); /* tree */
 void thread_release_memory(struct thread *thread);
+/** The tracer of a zombie knows: tell the parent. @return whether nobody waits for it; tree */
+bool process_announce_again(struct process *process);
 
 int64_t usage_to_user(uint64_t address, const struct usage *used);
 
@@ -67,6 +69,10 @@ struct exec_strings;
 int64_t exec_kernel(const char *path, const char *const *argv, const char *const *envp);
 
 /* signal.c, signal_calls.c */
+/** @thread has done its part of the group stop. Tree and S. @return whether it was the last */
+bool signal_stop_count_down(struct process *process, struct thread *thread);
+/** All threads have stopped: tell the parent. Tree. */
+void signal_stop_report(struct process *process);
 /** Drop every pending signal of @which, because they are ignored now. */
 void signal_forget(struct process *process, signal_set which);
 bool signal_on_altstack(const struct thread *thread, uint64_t sp);

@@ -151,6 +151,7 @@ process_alloc(void)
     qr_list_init(&process->all_link);
     qr_list_init(&process->threads);
     qr_list_init(&process->cgroup_link);
+    qr_list_init(&process->traced);
     wait_queue_init(&process->child_wait);
     wait_queue_init(&process->end_wait);
     wait_queue_init(&process->exec_wait);
@@ -486,6 +487,8 @@ state_letter(const struct thread *thread)
         return 'S';
     case THREAD_STOPPED:
         return 'T';
+    case THREAD_TRACED:
+        return 't';
     case THREAD_DEAD:
         return 'X';
     default:

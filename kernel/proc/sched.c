@@ -332,6 +332,24 @@ sched_wake(struct thread *thread, uint32_t mask)
     return true;
 }
 
+bool
+sched_wait_off(struct thread *thread, enum thread_state state)
+{
+    for (;;) {
+        uintptr_t flags = irq_save();
+        struct run_queue *queue = queue_lock_of(thread);
+        bool running = queue->cpu->current == thread;
+
+        qr_spin_unlock(&queue->lock);
+        irq_restore(flags);
+        if (atomic_load(&thread->state) != (uint32_t)state)
+            return false;
+        if (!running)
+            return true;
+        sched_yield();
+    }
+}
+
 void
 sched_start(struct thread *thread)
 {

@@ -204,7 +204,7 @@ has_work(const struct thread *thread)
     const struct process *process = thread->process;
 
     return ((thread->pending.set | process->pending.set) & ~thread->blocked) != 0 ||
-           thread->stop_asked || process->group_exit ||
+           thread->stop_asked || thread->trace.interrupted || process->group_exit ||
            (process->exec_thread != NULL && process->exec_thread != thread);
 }
 
@@ -300,6 +300,7 @@ resume_all(struct process *process)
         struct thread *thread = qr_list_entry(link, struct thread, thread_link);
 
         thread->stop_asked = false;
+        trace_continued(thread);
         signal_update(thread);
         (void)sched_wake(thread, 1u << THREAD_STOPPED);
     }
@@ -331,6 +332,8 @@ is_ignored(const struct process *process, const struct thread *thread, int numbe
 
     if (thread != NULL && ((thread->blocked | thread->waiting_for) & signal_bit(number)))
         return false;
+    if (thread != NULL && thread->trace.tracer != NULL && number != SIGKILL)
+        return false; /* its tracer is to see it */
     if (handler == SIG_IGN)
         return true;
     if (handler != SIG_DFL)
@@ -650,17 +653,20 @@ signal_mask_return(bool interrupted)
 /* ---- stopping ---------------------------------------------------------------------------------- */
 
 /* This thread's part of the group stop is done. Tree and S. @return whether it was the last */
-static bool
-stop_count_down(struct process *process, struct thread *thread)
+bool
+signal_stop_count_down(struct process *process, struct thread *thread)
 {
     thread->stop_asked = false;
     return process->group_stop && process->stop_remaining > 0 && --process->stop_remaining == 0;
 }
 
-static void
-stop_report(struct process *process)
+void
+signal_stop_report(struct process *process)
 {
     process->stop_report = CLD_STOPPED;
+    if (process->leader_thread != NULL && process->leader_thread->trace.tracer == process->parent &&
+        process->parent != NULL)
+        return; /* the parent sees it as the tracer that it is */
     process_notify_parent(process, CLD_STOPPED, process->stop_signal);
 }
 
@@ -670,6 +676,10 @@ stop_here(struct process *process, struct thread *thread)
 {
     bool last;
 
+    if (thread->trace.tracer != NULL) {
+        trace_group_stop(thread);
+        return;
+    }
     process_tree_lock();
     qr_spin_lock(&process->signal_lock);
     if (!thread->stop_asked || process->group_exit) {
@@ -679,12 +689,12 @@ stop_here(struct process *process, struct thread *thread)
         process_tree_unlock();
         return;
     }
-    last = stop_count_down(process, thread);
+    last = signal_stop_count_down(process, thread);
     atomic_store(&thread->state, THREAD_STOPPED);
     signal_update(thread);
     qr_spin_unlock(&process->signal_lock);
     if (last)
-        stop_report(process);
+        signal_stop_report(process);
     process_tree_unlock();
     sched_switch();
     atomic_store(&thread->state, THREAD_RUNNABLE);
@@ -728,13 +738,13 @@ signal_thread_gone(struct thread *thread)
     process_tree_lock();
     qr_spin_lock(&process->signal_lock);
     if (thread->stop_asked)
-        last = stop_count_down(process, thread);
+        last = signal_stop_count_down(process, thread);
     signal_pending_discard(&thread->pending);
     for (signal_set left = process->pending.set & ~thread->blocked; left != 0; left &= left - 1)
         tell_process(process, __builtin_ctzll(left) + 1);
     qr_spin_unlock(&process->signal_lock);
     if (last)
-        stop_report(process);
+        signal_stop_report(process);
     process_tree_unlock();
 }
 
@@ -769,6 +779,20 @@ default_end(struct process *process, int number)
     process_exit_group(status);
 }
 
+/* Let the tracer see the signal, and change or drop it. @return whether there still is one */
+static bool
+delivery_show(struct delivery *delivery, struct thread *thread)
+{
+    if (delivery->number != SIGKILL)
+        delivery->number = trace_signal(thread, delivery->number, &delivery->info);
+    if (delivery->number == 0)
+        return false;
+    qr_spin_lock(&thread->process->signal_lock);
+    delivery_take_action(delivery, thread->process);
+    qr_spin_unlock(&thread->process->signal_lock);
+    return true;
+}
+
 /*
  * Take signals until one has a handler. Everything with a default action
  * happens in here.
@@ -787,20 +811,30 @@ next_delivery(struct thread *thread, struct delivery *delivery)
             qr_spin_unlock(&process->signal_lock);
             thread_exit(0);
         }
+        bool traced = thread->trace.tracer != NULL;
+        bool interrupted = traced && thread->trace.interrupted;
         bool stop = thread->stop_asked;
-        delivery->number = stop ? 0 : take_next(thread, ~thread->blocked, &delivery->info);
+        thread->trace.interrupted = false;
+        delivery->number =
+            stop || interrupted ? 0 : take_next(thread, ~thread->blocked, &delivery->info);
         if (delivery->number == 0)
             signal_update(thread);
-        else
+        else if (!traced)
             delivery_take_action(delivery, process);
         qr_spin_unlock(&process->signal_lock);
 
+        if (interrupted) {
+            trace_interrupt_stop(thread);
+            continue;
+        }
         if (stop) {
             stop_here(process, thread);
             continue;
         }
         if (delivery->number == 0)
             return false;
+        if (traced && !delivery_show(delivery, thread))
+            continue;
         if (delivery->action.handler == SIG_IGN)
             continue;
         if (delivery->action.handler != SIG_DFL)
@@ -870,6 +904,8 @@ run_handler(struct thread *thread, struct trap_frame *frame, const struct delive
     restart_with_handler(frame, &delivery->action);
     if (thread->rseq != 0)
         rseq_update(thread, frame);
+    if (thread->trace.stepping)
+        (void)arch_trace_step(&thread->arch, false); /* not in the frame that is saved */
     if (arch_signal_push(frame, delivery->number, &delivery->action, &delivery->info, mask) != 0) {
         struct signal_info info = {.number = SIGSEGV, .code = SI_KERNEL};
 
@@ -885,6 +921,8 @@ run_handler(struct thread *thread, struct trap_frame *frame, const struct delive
     thread->mask_borrowed = false;
     atomic_fetch_and(&thread->arch.work, ~(uint32_t)WORK_RESTORE_MASK);
     signal_mask_set(during);
+    if (thread->trace.stepping)
+        trace_handler(thread);
 }
 
 void

@@ -29,10 +29,14 @@ void
 syscall_dispatch(struct trap_frame *frame)
 {
     struct thread *thread = thread_current();
-    unsigned long number = frame_syscall_number(frame);
     int64_t result;
 
     thread->in_kernel = true;
+    if (__builtin_expect(thread->trace.syscalls, 0)) {
+        frame_begin_call(frame);
+        trace_syscall_stop(thread, TRACE_CALL_ENTERED);
+    }
+    unsigned long number = frame_syscall_number(frame);
     if (number < syscall_table_count && syscall_table[number] != NULL) {
         struct syscall_args args = {{
             frame_syscall_arg(frame, 0),
@@ -44,11 +48,15 @@ syscall_dispatch(struct trap_frame *frame)
         }};
 
         result = syscall_table[number](&args);
+    } else if (number == ~0ul && thread->trace.tracer != NULL) {
+        result = frame_result(frame); /* the tracer wants none, and gives the result */
     } else {
         syscall_log_unknown(number);
         result = -ENOSYS;
     }
     frame_set_result(frame, result);
+    if (__builtin_expect(thread->trace.syscalls, 0))
+        trace_syscall_stop(thread, TRACE_CALL_DONE);
     thread->in_kernel = false;
 }
 

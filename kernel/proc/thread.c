@@ -66,6 +66,7 @@ struct clone_parts {
     struct signal_actions *actions;
     int pidfd;   /* with CLONE_PIDFD; -1: none yet */
     bool settle; /* its memory is charged to another group than the one it entered */
+    int event;   /* that our tracer is told of; 0: none */
 };
 
 /* ---- the structure --------------------------------------------------------- */
@@ -91,6 +92,7 @@ thread_alloc(void)
     atomic_store(&thread->state, THREAD_UNINTERRUPTIBLE);
     qr_list_init(&thread->queue_link);
     qr_list_init(&thread->thread_link);
+    qr_list_init(&thread->trace.link);
     signal_pending_init(&thread->pending);
     thread->altstack.flags = SS_DISABLE;
     thread->timer_slack_ns = 50000;
@@ -333,6 +335,8 @@ clone_frame(struct thread *child, struct thread *self, const struct clone_reques
     arch_thread_fork(&child->arch);
     if (request->flags & CLONE_SETTLS)
         arch_thread_set_tls(&child->arch, request->tls);
+    if (self->trace.stepping)
+        (void)arch_trace_step(&child->arch, false);
 }
 
 /* After the child's table was made: the descriptor is the parent's alone. */
@@ -456,6 +460,7 @@ clone_commit(struct clone_parts *parts, struct thread *self, const struct clone_
     }
     thread_add(thread, process, parts->pid);
     thread->space = process->mm->space;
+    parts->event = trace_clone(self, thread, request->flags, request->exit_signal);
     thread_ref(thread); /* ours, until the start and vfork's wait are over */
     process_tree_unlock();
     if (parts->process != NULL)
@@ -521,8 +526,12 @@ clone_run(const struct clone_request *request)
     if (request->flags & CLONE_PARENT_SETTID)
         (void)user_write_u32(request->parent_tid, (uint32_t)tid);
     sched_start(child);
-    if (request->flags & CLONE_VFORK)
+    if (parts.event != 0)
+        (void)trace_event(self, (enum trace_event)parts.event, (uint64_t)tid);
+    if (request->flags & CLONE_VFORK) {
         vfork_wait(child, &vfork);
+        (void)trace_event(self, EVENT_VFORK_DONE, (uint64_t)tid);
+    }
     thread_put(child);
     return tid;
 }

@@ -68,6 +68,19 @@ extern char exception_vectors[];
 void switch_stacks(uintptr_t *save_sp, uintptr_t next_sp);
 void fpu_save(void *image);
 void fpu_restore(const void *image);
+/** Whether fpu_restore() may load what a user has written. */
+bool fpu_image_is_valid(const void *image);
+
+/** arch_thread.flags: its tracer lets it do one instruction at a time. */
+#define THREAD_STEPPED 1u
+#define PSTATE_SS      ((uint64_t)1 << 21)
+
+/** Let the CPU step, or not, for @p thread, which is going to run here. */
+static inline void
+step_switch(const struct arch_thread *thread)
+{
+    REGISTER_WRITE(mdscr_el1, thread->flags & THREAD_STEPPED ? 1 : 0);
+}
 
 /* ---- trap.c, called by entry.S ---- */
 

@@ -143,6 +143,7 @@ features_enable(void)
 {
     REGISTER_WRITE(cpacr_el1, CPACR_FP_ALL);
     REGISTER_WRITE(cntkctl_el1, CNTKCTL_USER_VCOUNT);
+    REGISTER_WRITE(oslar_el1, 0); /* or nothing ever steps */
     REGISTER_WRITE(mdscr_el1, 0);
     REGISTER_WRITE(tpidrro_el0, 0);
     if (cpu_features.pan)

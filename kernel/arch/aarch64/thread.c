@@ -35,12 +35,18 @@ arch_fpu_save(void *image)
 }
 
 bool
-arch_fpu_load(const void *image)
+fpu_image_is_valid(const void *image)
 {
     uint32_t fpcr;
 
     memcpy(&fpcr, (const char *)image + FPU_FPCR, sizeof fpcr);
-    if (fpcr & ~FPCR_USER)
+    return (fpcr & ~FPCR_USER) == 0;
+}
+
+bool
+arch_fpu_load(const void *image)
+{
+    if (!fpu_image_is_valid(image))
         return false;
     fpu_restore(image);
     return true;
@@ -136,6 +142,8 @@ arch_context_switch(struct arch_thread *previous, struct arch_thread *next)
         fpu_restore(next->fpu);
         REGISTER_WRITE(tpidr_el0, next->tls);
     }
+    if ((previous->flags ^ next->flags) & THREAD_STEPPED)
+        step_switch(next);
     switch_stacks(&previous->sp, next->sp);
 }
 

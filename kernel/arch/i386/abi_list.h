@@ -107,6 +107,7 @@ ABI_CALL(rt_sigaction)
 ABI_CALL(sigaltstack)
 ABI_CALL(rt_sigtimedwait)
 ABI_CALL(rt_sigtimedwait_time64)
+ABI_CALL(ptrace)
 ABI_CALL(rt_sigqueueinfo)
 ABI_CALL(rt_tgsigqueueinfo)
 

@@ -102,6 +102,29 @@ abi_rt_tgsigqueueinfo(const struct syscall_args *args)
     return queue_info(sys_rt_tgsigqueueinfo, args, 3);
 }
 
+/* PTRACE_GETSIGINFO and PTRACE_SETSIGINFO; all other requests have words and sets of registers. */
+enum { REQUEST_GETSIGINFO = 0x4202, REQUEST_SETSIGINFO = 0x4203 };
+
+int64_t
+abi_ptrace(const struct syscall_args *args)
+{
+    struct abi_siginfo user;
+    struct signal_info info;
+    struct syscall_args native = *args;
+    int64_t result;
+
+    if (args->arg[0] == REQUEST_SETSIGINFO)
+        return queue_info(sys_ptrace, args, 3);
+    if (args->arg[0] != REQUEST_GETSIGINFO)
+        return sys_ptrace(args);
+    native.arg[3] = exchange_address(&info);
+    result = exchange_call(sys_ptrace, &native, &info, sizeof info);
+    if (result != 0)
+        return result;
+    abi_siginfo_of(&info, &user);
+    return user_write(args->arg[3], &user, sizeof user);
+}
+
 struct wait_block {
     struct signal_info info;
     struct abi_time time;

@@ -120,6 +120,13 @@ frame_result(const struct trap_frame *frame)
     return (long)frame->eax;
 }
 
+/** What a tracer finds in eax before the call. */
+static inline void
+frame_begin_call(struct trap_frame *frame)
+{
+    frame->eax = (uint32_t)-38; /* ENOSYS */
+}
+
 static inline bool
 frame_is_syscall(const struct trap_frame *frame)
 {

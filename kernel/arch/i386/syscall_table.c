@@ -38,6 +38,7 @@ const syscall_fn syscall_table[] = {
     [23] = abi_setuid16,
     [24] = abi_getuid16,
     [25] = abi_stime,
+    [26] = abi_ptrace,
     [27] = sys_alarm,
     [29] = sys_pause,
     [30] = abi_utime,

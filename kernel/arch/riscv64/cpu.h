@@ -94,6 +94,8 @@ uint64_t satp_of(uint64_t root_pa);
 void trap_entry(void);
 void switch_stacks(uintptr_t *save_sp, uintptr_t next_sp);
 void fpu_registers_save(struct fpu_state *state);
+/** The bits of fcsr that exist. */
+#define FCSR_MASK 0xffu
 void fpu_registers_load(const struct fpu_state *state);
 /** From entry.S: any trap but a system call. */
 void trap_dispatch(struct trap_frame *frame);

@@ -17,8 +17,6 @@
 #include <memory.h>
 #include <thread_start.h>
 
-#define FCSR_MASK 0xffu
-
 /* ---- Floating-point state -------------------------------------------------------- */
 
 static uint64_t

@@ -191,6 +191,12 @@ void fpu_save_fast(void *image);
 void fpu_restore(const void *image);
 /** The state that a program starts with. */
 void fpu_image_init(void *image);
+/** The parts of a saved state that tracers see, by the number of their note; fpu.c. */
+size_t fpu_note_bytes(unsigned note);
+void fpu_note_get(const void *from, unsigned note, void *image);
+bool fpu_note_set(void *to, unsigned note, const void *image);
+/** arch_thread.flags: its tracer lets it do one instruction at a time. */
+#define THREAD_STEPPED 1u
 /** Let an XSAVE image load these rights of protection keys. */
 void fpu_image_set_pkru(void *image, uint32_t rights);
 /** The rights of the running thread; only with PKU. */

@@ -11,6 +11,7 @@
 #include "cpu.h"
 
 #include <kstring.h>
+#include <trace.h>
 
 #define FXSAVE_BYTES       512u
 #define FXSAVE_MXCSR       24
@@ -129,6 +130,73 @@ fpu_image_set_pkru(void *image, uint32_t rights)
     present |= XSTATE_PKRU;
     memcpy((char *)image + FXSAVE_BYTES, &present, sizeof present);
     memcpy((char *)image + cpu_features.pkru_offset, &rights, sizeof rights);
+}
+
+/* ---- for tracers --------------------------------------------------------------- */
+
+#define XSTATE_X87      ((uint64_t)1 << 0)
+#define XSTATE_SSE      ((uint64_t)1 << 1)
+#define FXSAVE_ST       32
+#define FXSAVE_XMM      160
+#define FXSAVE_RESERVED 464 /* where a tracer finds XCR0 */
+
+/** Bytes of the image that @p note names; 0: this CPU has none. */
+size_t
+fpu_note_bytes(unsigned note)
+{
+    if (note == NOTE_FLOAT || note == NOTE_X86_FXSAVE)
+        return cpu_features.fxsr ? FXSAVE_BYTES : 0;
+    return note == NOTE_X86_XSTATE && cpu_features.xsave ? cpu_features.fpu_bytes : 0;
+}
+
+/* XSAVEOPT does not write what is as it was at the start: fill it in. */
+static void
+fxsave_complete(uint8_t *image, uint64_t present)
+{
+    static const uint16_t fcw = FCW_DEFAULT;
+
+    if (!(present & XSTATE_X87)) {
+        memset(image, 0, FXSAVE_MXCSR);
+        memcpy(image, &fcw, sizeof fcw);
+        memset(image + FXSAVE_ST, 0, FXSAVE_XMM - FXSAVE_ST);
+    }
+    if (!(present & XSTATE_SSE))
+        memset(image + FXSAVE_XMM, 0, FXSAVE_RESERVED - FXSAVE_XMM);
+}
+
+/** @p from: the saved state of a thread that does not run. */
+void
+fpu_note_get(const void *from, unsigned note, void *image)
+{
+    uint64_t present = XSTATE_X87 | XSTATE_SSE;
+
+    memcpy(image, from, fpu_note_bytes(note));
+    if (cpu_features.xsave)
+        memcpy(&present, (const char *)from + FXSAVE_BYTES, sizeof present);
+    fxsave_complete(image, present);
+    if (note == NOTE_X86_XSTATE)
+        memcpy((char *)image + FXSAVE_RESERVED, &cpu_features.xcr0, sizeof cpu_features.xcr0);
+}
+
+/** Set the saved state. @return false where the CPU would not load it */
+bool
+fpu_note_set(void *to, unsigned note, const void *image)
+{
+    uint64_t present;
+    uint32_t mxcsr;
+
+    memcpy(&mxcsr, (const char *)image + FXSAVE_MXCSR, sizeof mxcsr);
+    if (mxcsr & ~MXCSR_MASK)
+        return false;
+    if (note == NOTE_X86_XSTATE && !fpu_image_is_valid(image))
+        return false;
+    memcpy(to, image, fpu_note_bytes(note));
+    if (note != NOTE_X86_XSTATE && cpu_features.xsave) {
+        memcpy(&present, (char *)to + FXSAVE_BYTES, sizeof present);
+        present |= XSTATE_X87 | XSTATE_SSE;
+        memcpy((char *)to + FXSAVE_BYTES, &present, sizeof present);
+    }
+    return true;
 }
 
 /* ---- protection keys ---------------------------------------------------------- */

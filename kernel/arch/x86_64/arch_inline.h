@@ -119,6 +119,13 @@ frame_result(const struct trap_frame *frame)
     return (long)frame->rax;
 }
 
+/** What a tracer finds in rax before the call. */
+static inline void
+frame_begin_call(struct trap_frame *frame)
+{
+    frame->rax = (uint64_t)-38; /* ENOSYS */
+}
+
 static inline bool
 frame_is_syscall(const struct trap_frame *frame)
 {
