@@ -79,13 +79,18 @@ fd_table_put(struct fd_table *table)
     if (atomic_fetch_sub(&table->refs, 1) != 1) {
         return;
     }
+    bool sockets = false;
     for (uint32_t fd = 0; fd < table->capacity; fd++) {
         struct file *file = slot_file(table->slots[fd]);
 
         if (file != NULL) {
+            sockets = sockets || S_ISTYPE(file->inode->mode, S_IFSOCK);
             flock_table_closed(table, file->inode);
             file_put(file);
         }
+    }
+    if (sockets) {
+        socket_collect();
     }
     table_free(table);
 }
@@ -211,8 +216,13 @@ slot_take(struct fd_table *table, uint32_t fd)
 static void
 file_close(struct fd_table *table, struct file *file)
 {
+    bool is_socket = S_ISTYPE(file->inode->mode, S_IFSOCK);
+
     flock_table_closed(table, file->inode);
     file_put(file);
+    if (is_socket) {
+        socket_collect();
+    }
 }
 
 void

@@ -132,6 +132,11 @@ void file_ref(struct file *file);
 
 /** Open files that exist: for the leak check. */
 unsigned file_count(void);
+/** Sockets that exist: the same. */
+unsigned socket_count(void);
+/** A descriptor of a socket was closed: sockets that only messages in each other's queues refer to
+ *  now are closed, too.  May sleep. */
+void socket_collect(void);
 
 /** Drop one; the last closes the file (may sleep). */
 void file_put(struct file *file);

@@ -424,11 +424,7 @@ connection_close(struct socket *socket)
     if (dentry != NULL) {
         dentry_put(dentry);
     }
-    bool is_unix = socket_is_unix(socket);
     socket_put(socket);
-    if (is_unix) {
-        rights_collect();
-    }
 }
 
 /* The side of the connection that @how (SHUT_*) closes here is the other one there. */

@@ -361,6 +361,17 @@ socket_level_get(struct socket *socket, uint32_t name, union option_text *out)
     return sizeof out->number;
 }
 
+/* Whether options of @level, and not this one only, have a meaning for @socket. */
+static bool
+has_level(const struct socket *socket, uint32_t level)
+{
+    if (socket_is_unix(socket)) {
+        return false;
+    }
+    return level == IPPROTO_IP || (level == IPPROTO_TCP && socket->kind == &tcp_kind) ||
+           (level == IPPROTO_IPV6 && socket->family == AF_INET6);
+}
+
 int64_t
 option_get(struct socket *socket, uint32_t level, uint32_t name, uint64_t user, uint64_t user_bytes)
 {
@@ -369,7 +380,7 @@ option_get(struct socket *socket, uint32_t level, uint32_t name, uint64_t user, 
     uint32_t room, bytes = sizeof text.number;
 
     if (level != SOL_SOCKET && row == NULL) {
-        return socket_is_unix(socket) ? -EOPNOTSUPP : -ENOPROTOOPT;
+        return has_level(socket, level) ? -ENOPROTOOPT : -EOPNOTSUPP;
     }
     if (user_read_u32(&room, user_bytes) != 0) {
         return -EFAULT;

@@ -7,7 +7,7 @@
  * Linux: a socket is a candidate if all references to its file are in flight.  From the candidates'
  * count the references by packets that wait at candidates are subtracted; who has some left is
  * reachable from outside, and so is all that waits there, and there, and so on.  The queues of the rest are
- * emptied, which closes them.
+ * emptied, which closes them.  The search runs when a descriptor of a socket is closed.
  *
  *      fd --> s1 [ s2 ]          s2: in flight 1, of which 1 at s1; s1 is no candidate:  reachable
  *             s3 [ s4 ]          s3, s4: in flight 1, each at the other:  garbage
@@ -334,6 +334,9 @@ garbage_find(struct qr_list *reached)
     /* The list grows at its end while it is walked: nobody's stack does. */
     qr_list_for_each(link, reached)
     {
+        if (qr_list_is_empty(&sockets)) {
+            break; /* no candidate is left */
+        }
         visit_children(qr_list_entry(link, struct socket, flight_link), child_reach, reached);
     }
 }
@@ -376,7 +379,7 @@ garbage_strip(struct qr_list *packets)
 }
 
 void
-rights_collect(void)
+socket_collect(void)
 {
     struct qr_list reached = QR_LIST_INIT(reached), packets = QR_LIST_INIT(packets);
     struct qr_list *link;

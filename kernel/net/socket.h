@@ -216,8 +216,6 @@ socket_is_unix(const struct socket *socket)
 struct socket *socket_create(const struct socket_kind *kind, uint16_t family);
 void socket_ref(struct socket *socket);
 void socket_put(struct socket *socket);
-/** Sockets that exist: for the leak check. */
-unsigned socket_count(void);
 /** A file without a socket yet; NULL without memory. */
 struct file *socket_file_create(uint32_t flags);
 /** Bind the two: the file takes over the caller's reference. */
@@ -315,7 +313,5 @@ void rights_land(struct rights *rights);
 struct rights *rights_copy(const struct rights *rights);
 /** Drop all files; what that closes may carry rights itself. No lock of sockets is held. */
 void rights_free(struct rights *rights);
-/** Sockets that only packets of each other refer to are emptied. No lock of sockets is held. */
-void rights_collect(void);
 
 #endif

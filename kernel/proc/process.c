@@ -697,6 +697,7 @@ process_leak_check(void)
         {"threads", thread_count(), 1},
         {"address spaces", mm_count(), 0},
         {"open files", file_count(), 0},
+        {"sockets", socket_count(), 0},
     };
     unsigned leaks = 0;
 

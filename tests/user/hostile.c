@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -189,9 +190,26 @@ hostile_argument(void)
     }
 }
 
+/* Some descriptors that the arguments above name are sockets. */
+static void
+open_sockets(void)
+{
+    int pair[2] = {-1, -1};
+
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0) {
+        dup2(pair[0], 5);
+        dup2(pair[1], 7);
+    }
+    dup2(socket(AF_INET, SOCK_STREAM, 0), 8);
+    (void)listen(8, 5);
+    dup2(socket(AF_INET6, SOCK_DGRAM, 0), 16);
+    dup2(socket(AF_UNIX, SOCK_DGRAM, 0), 63);
+}
+
 static void
 random_calls(unsigned count)
 {
+    open_sockets();
     /* Some calls wait, and some block the signal: see reap(). */
     setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {0, 200 * 1000}}, NULL);
     for (unsigned i = 0; i < count; i++) {
@@ -308,6 +326,43 @@ use_up_descriptors(void)
     _exit(errno == EMFILE && count > 16 ? 0 : 1);
 }
 
+/* Every descriptor a socket, and every queue full; each end waits in the other's, too. */
+static void
+use_up_sockets(void)
+{
+    static char block[100000];
+    int pair[2], count = 0;
+
+    while (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0) {
+        union {
+            char bytes[CMSG_SPACE(sizeof(pair))];
+            struct cmsghdr aligned;
+        } control = {.aligned = {.cmsg_len = CMSG_LEN(sizeof(pair)),
+                                 .cmsg_level = SOL_SOCKET,
+                                 .cmsg_type = SCM_RIGHTS}};
+        struct iovec piece = {block, 1};
+        struct msghdr message = {.msg_iov = &piece,
+                                 .msg_iovlen = 1,
+                                 .msg_control = control.bytes,
+                                 .msg_controllen = sizeof(control.bytes)};
+
+        memcpy(CMSG_DATA(&control.aligned), pair, sizeof(pair));
+        (void)sendmsg(pair[0], &message, MSG_DONTWAIT);
+        (void)sendmsg(pair[1], &message, MSG_DONTWAIT);
+        while (send(pair[0], block, sizeof(block), MSG_DONTWAIT) > 0)
+            ;
+        if (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM)
+            _exit(1);
+        if (count++ % 2 == 0) {
+            close(pair[0]); /* what holds them now are their own queues */
+            close(pair[1]);
+        }
+        if (count == 3000)
+            break;
+    }
+    _exit(count > 100 ? 0 : 1);
+}
+
 /* Alternate the protection so that no two neighbours can be joined. */
 static void
 use_up_regions(void)
@@ -408,6 +463,7 @@ main(int argc, char **argv)
     in_child("a file system is filled", use_up_tmpfs, 1);
     unlink("/dev/shm/hostile");
     in_child("descriptors are used up", use_up_descriptors, 0);
+    in_child("sockets are used up", use_up_sockets, 1);
     in_child("regions are used up", use_up_regions, 0);
     in_child("processes are used up", use_up_processes, 0);
     check_stack_overflow();

@@ -16,9 +16,11 @@
 #include <stdbool.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,6 +43,7 @@ verdict(void)
     case ENFILE:
     case EMFILE:
     case ENOSPC:
+    case ENOBUFS:
     case EINTR:
     case EIO:
         return REFUSED;
@@ -279,6 +282,59 @@ do_heap(void)
     return WORKED;
 }
 
+/* Send @fd and a byte from @from to @to. */
+static int
+pass_descriptor(int from, int to, int fd)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr aligned;
+    } control;
+    char byte = 'x';
+    struct iovec piece = {&byte, 1};
+    struct msghdr message = {.msg_iov = &piece,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes)};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &fd, sizeof(int));
+    TRY(sendmsg(from, &message, 0) == 1);
+    message.msg_controllen = sizeof(control.bytes);
+    TRY(recvmsg(to, &message, MSG_PEEK) == 1);
+    message.msg_controllen = sizeof(control.bytes);
+    TRY(recvmsg(to, &message, 0) == 1);
+    return WORKED;
+}
+
+static int
+do_sockets(void)
+{
+    static char bytes[100000];
+    struct sockaddr_un address = {AF_UNIX, "/tmp/refusal-socket"};
+    int pair[2], listener, client, server;
+
+    unlink(address.sun_path);
+    listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    TRY(listener >= 0);
+    TRY(bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0);
+    TRY(listen(listener, 1) == 0);
+    client = socket(AF_UNIX, SOCK_STREAM, 0);
+    TRY(client >= 0);
+    TRY(connect(client, (struct sockaddr *)&address, sizeof(address)) == 0);
+    server = accept(listener, NULL, NULL);
+    TRY(server >= 0);
+    TRY(send(client, bytes, sizeof(bytes), MSG_DONTWAIT) > 0);
+    TRY(recv(server, bytes, sizeof(bytes), MSG_DONTWAIT) > 0);
+    TRY(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0);
+    TRY(send(pair[0], bytes, 50000, MSG_DONTWAIT) == 50000);
+    TRY(recv(pair[1], bytes, sizeof(bytes), MSG_DONTWAIT) == 50000);
+    return pass_descriptor(pair[0], pair[1], listener);
+}
+
 static const struct {
     const char *name;
     int (*run)(void);
@@ -297,6 +353,7 @@ static const struct {
     {"descriptors", do_descriptors, 0},
     {"signals", do_signals, 0},
     {"poll", do_poll, 0},
+    {"sockets", do_sockets, 0},
     {"process_vm", do_process_vm, 0},
     {"heap", do_heap, 0},
 };
