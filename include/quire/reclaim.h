@@ -13,10 +13,12 @@
 
 /**
  * Move what @p frame holds into @p target (type KERNEL, one reference, the caller's) and
- * every use of it along.  Movable are private frames with one mapping and pages of objects.
- * Context: thread; waits for no page and takes no space lock.
+ * every use of it along.  Movable are pages of objects, and private frames that stand in the same
+ * page of every space that maps them: all but those that mremap moved after a fork.
+ * Context: thread; waits for no page and takes no space lock, but may end spaces: hold none.
  * @return QR_OK: @p frame is free; QR_ERR_BUSY it cannot be moved now: @p target is the caller's
- *         still
+ *         still; QR_ERR_AGAIN some spaces have @p target now and others @p frame: neither is the
+ *         caller's
  */
 QR_MUST_USE enum qr_status qr_frame_migrate(struct qr_vm *vm, struct qr_frame *frame,
                                             struct qr_frame *target);

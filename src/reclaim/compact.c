@@ -10,7 +10,7 @@
  *   give the block back        whole, where nothing was left: it joins the buddy
  *
  * Each pass goes once over a zone, the next one with a lower threshold.  A block that keeps a
- * frame which cannot move (pinned, shared, under I/O) is given back as it is.  A pass ends
+ * frame which cannot move (pinned, under I/O) is given back as it is.  A pass ends
  * when the zone has too little free memory outside the block to take its frames in, or
  * when the run that was asked for is there.
  *
@@ -57,12 +57,12 @@ block_empty(struct qr_vm *vm, const struct qr_isolated *isolated, unsigned node,
             target = target_alloc(vm, node);
         if (target == NULL)
             return false;
-        if (qr_frame_migrate(vm, frame, target) == QR_OK) {
+        enum qr_status status = qr_frame_migrate(vm, frame, target);
+
+        result->moved += status == QR_OK;
+        result->stuck += status != QR_OK;
+        if (status != QR_ERR_BUSY)
             target = NULL;
-            result->moved++;
-        } else {
-            result->stuck++;
-        }
     }
     if (target != NULL)
         qr_frame_put(vm->config.frames, target);

@@ -11,6 +11,20 @@
  * waits for the table lock, which is held no longer than a copy-on-write break holds it; so
  * nothing has to be marked as migrating.
  *
+ * A frame that several spaces map, since a fork, is in the same page of each: its index says
+ * which, and its count of entries how many there are to find.  Nobody writes it: each entry is
+ * read-only, and stays so while there is a reference more than that entry's (cow.c).  So the
+ * entries need not change at the same moment:
+ *
+ *   1 take a reference under the lock    from here on the contents stay what they are, but for
+ *     of a table that maps it            CPUs that a fork has not told yet that they may not write
+ *   2 find and flush every entry
+ *   3 copy
+ *   4 entry by entry, the new frame      until then its space reads the old one: the same bytes
+ *
+ * What is not found in step 2 (mremap moved it in one space) ends it.  An entry that appears behind
+ * the walk of step 4 keeps the old frame, which goes when that entry does.
+ *
  * A page of an object is the object's to move (qr_object_move_page()).
  *
  * A frame that was moved away from is given straight to its zone, past this CPU's stack: its
@@ -113,19 +127,179 @@ migrate_at(struct qr_space *space, qr_va va, struct qr_frame *frame, struct qr_f
     return moved ? QR_OK : QR_ERR_BUSY;
 }
 
+/* ---- A frame that several spaces map ------------------------------------------------- */
+
+struct shared {
+    struct qr_vm *vm;
+    qr_va va;
+    struct qr_frame *frame, *target;
+};
+
+/* What is done to an entry that names the frame; its table is locked. */
+typedef void (*shared_fn)(const struct shared *shared, struct qr_space *space,
+                          struct qr_cursor *cursor);
+
+/* Step 1. */
+static void
+shared_get(const struct shared *shared, struct qr_space *space, struct qr_cursor *cursor)
+{
+    (void)space;
+    (void)cursor;
+    qr_frame_get(shared->frame);
+}
+
+/* Take the entry out, everywhere, and set it again with @frame. */
+static void
+shared_set(const struct shared *shared, struct qr_cursor *cursor, const struct qr_frame *frame)
+{
+    struct qr_entry entry = qr_cursor_unmap(cursor, shared->va);
+
+    qr_tlb_batch_finish(cursor->batch);
+    qr_assert((entry.leaf.prot & QR_PROT_WRITE) == 0);
+    entry.leaf.pa = qr_frame_pa(shared->vm->config.frames, frame);
+    qr_cursor_map(cursor, shared->va, &entry.leaf);
+}
+
+/* Step 2. */
+static void
+shared_flush(const struct shared *shared, struct qr_space *space, struct qr_cursor *cursor)
+{
+    (void)space;
+    shared_set(shared, cursor, shared->frame);
+}
+
+/* Step 4. */
+static void
+shared_move(const struct shared *shared, struct qr_space *space, struct qr_cursor *cursor)
+{
+    struct qr_tally tally = {.anon = 0};
+
+    shared_set(shared, cursor, shared->target);
+    qr_frame_get(shared->target);
+    qr_tally_leaf(&tally, NULL, shared->target, 1);
+    qr_tally_leaf(&tally, NULL, shared->frame, -1);
+    qr_tally_apply(&tally, space);
+    qr_frame_put(shared->vm->config.frames, shared->frame); /* the mover has one more */
+}
+
+static bool
+shared_entry(const struct shared *shared, struct qr_space *space, shared_fn fn)
+{
+    struct qr_tlb_batch batch;
+    struct qr_cursor cursor;
+    qr_va va = shared->va;
+
+    if (va.v >= space->layout.user_end.v)
+        return false;
+    qr_tlb_batch_init(&batch, &space->tlb);
+    qr_cursor_open(&cursor, &space->tables, qr_range_of(va.v, va.v + QR_PAGE_SIZE), &batch);
+    struct qr_entry entry = entry_at(space, &cursor, va, shared->frame);
+    bool found = entry.kind == QR_ENTRY_LEAF && entry.level == 0 &&
+                 entry.leaf.pa.v == qr_frame_pa(shared->vm->config.frames, shared->frame).v &&
+                 qr_frame_type(shared->frame) == QR_FRAME_ANON;
+
+    if (found)
+        fn(shared, space, &cursor);
+    qr_cursor_close(&cursor);
+    qr_tlb_batch_finish(&batch);
+    return found;
+}
+
+/* In every space, until @count entries were found.  @return how many */
+static uint32_t
+shared_entries(const struct shared *shared, uint32_t count, shared_fn fn)
+{
+    struct qr_space *space = NULL;
+    uint32_t found = 0;
+
+    while (found < count && (space = qr_space_next(shared->vm, space)) != NULL)
+        found += shared_entry(shared, space, fn);
+    if (space != NULL)
+        qr_space_put(space);
+    return found;
+}
+
+/* Steps 2 and 3. */
+static bool
+shared_copy(const struct shared *shared)
+{
+    const uint32_t busy = QR_FRAME_LOCKED | QR_FRAME_WRITEBACK | QR_FRAME_PINNED;
+    struct qr_frame *frame = shared->frame, *target = shared->target;
+    uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_acquire);
+    uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
+
+    if (maps < 2 || (flags & busy) != 0 ||
+        atomic_load_explicit(&frame->refs, memory_order_acquire) != maps + 1 ||
+        shared_entries(shared, maps, shared_flush) != maps)
+        return false;
+    qr_frame_copy(shared->vm->config.frames, target, frame);
+    qr_frame_set_type(target, QR_FRAME_ANON);
+    atomic_fetch_or_explicit(&target->flags, flags & QR_FRAME_MLOCKED, memory_order_relaxed);
+    atomic_store_explicit(&target->owner, atomic_load(&frame->owner), memory_order_relaxed);
+    atomic_store_explicit(&target->index, shared->va.v >> QR_PAGE_SHIFT, memory_order_relaxed);
+    atomic_store_explicit(&target->maps, 0, memory_order_relaxed);
+    return true;
+}
+
+static enum qr_status
+migrate_shared(struct qr_vm *vm, qr_va va, struct qr_frame *frame, struct qr_frame *target)
+{
+    const struct shared shared = {vm, va, frame, target};
+    struct qr_frames *frames = vm->config.frames;
+
+    if (shared_entries(&shared, 1, shared_get) == 0)
+        return QR_ERR_BUSY;
+    if (!shared_copy(&shared)) {
+        qr_frame_put(frames, frame);
+        return QR_ERR_BUSY;
+    }
+    (void)shared_entries(&shared, UINT32_MAX, shared_move);
+    qr_frame_put(frames, target); /* it is its entries' now */
+    if (atomic_load_explicit(&frame->refs, memory_order_acquire) == 1)
+        return QR_OK; /* ours; without an entry nobody gets another */
+    qr_frame_put(frames, frame);
+    return QR_ERR_AGAIN;
+}
+
+/* ---- Wherever it is mapped ----------------------------------------------------------- */
+
+/* A frame with one entry, which is not where the frame's hint says: in whose page is it? */
+static enum qr_status
+migrate_anywhere(struct qr_vm *vm, qr_va va, struct qr_frame *frame, struct qr_frame *target)
+{
+    struct qr_space *space = NULL;
+
+    while (atomic_load_explicit(&frame->refs, memory_order_relaxed) == 1 &&
+           (space = qr_space_next(vm, space)) != NULL) {
+        if (va.v < space->layout.user_end.v && migrate_at(space, va, frame, target) == QR_OK) {
+            qr_space_put(space);
+            return QR_OK;
+        }
+    }
+    if (space != NULL)
+        qr_space_put(space);
+    return QR_ERR_BUSY;
+}
+
 static enum qr_status
 migrate_private(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *target)
 {
-    struct qr_space *space = space_find(vm, atomic_load(&frame->owner));
     uintptr_t page = atomic_load_explicit(&frame->index, memory_order_relaxed);
+    qr_va va = qr_va_of(page << QR_PAGE_SHIFT);
+
+    if (page > UINTPTR_MAX >> QR_PAGE_SHIFT)
+        return QR_ERR_BUSY;
+    if (atomic_load_explicit(&frame->maps, memory_order_relaxed) > 1)
+        return migrate_shared(vm, va, frame, target);
+    struct qr_space *space = space_find(vm, atomic_load(&frame->owner));
     enum qr_status status = QR_ERR_BUSY;
 
-    if (space == NULL)
-        return QR_ERR_BUSY;
-    if (page < space->layout.user_end.v >> QR_PAGE_SHIFT)
-        status = migrate_at(space, qr_va_of(page << QR_PAGE_SHIFT), frame, target);
-    qr_space_put(space);
-    return status;
+    if (space != NULL) {
+        if (va.v < space->layout.user_end.v)
+            status = migrate_at(space, va, frame, target);
+        qr_space_put(space);
+    }
+    return status == QR_OK ? status : migrate_anywhere(vm, va, frame, target);
 }
 
 static enum qr_status
@@ -166,11 +340,13 @@ migrate_counted(struct qr_vm *vm, enum qr_status status)
 enum qr_status
 qr_page_replace(struct qr_space *space, qr_va va, struct qr_frame *frame, struct qr_frame *target)
 {
-    enum qr_status status = qr_frame_type(frame) == QR_FRAME_ANON
-                                ? migrate_at(space, va, frame, target)
-                                : migrate(space->vm, frame, target);
+    struct qr_vm *vm = space->vm;
 
-    return migrate_counted(space->vm, status);
+    if (qr_frame_type(frame) != QR_FRAME_ANON)
+        return migrate_counted(vm, migrate(vm, frame, target));
+    if (atomic_load_explicit(&frame->maps, memory_order_relaxed) > 1)
+        return migrate_counted(vm, migrate_shared(vm, va, frame, target));
+    return migrate_counted(vm, migrate_at(space, va, frame, target));
 }
 
 enum qr_status

@@ -4,7 +4,8 @@
 
 #include <quire/reclaim.h>
 
-/* As qr_frame_migrate() for a frame that is known to be mapped at @va of @space. */
+/* As qr_frame_migrate() for a frame that is known to be mapped at @va of @space, whose lock the
+ * caller does not hold. */
 QR_MUST_USE enum qr_status qr_page_migrate(struct qr_space *space, qr_va va, struct qr_frame *frame,
                                            struct qr_frame *target);
 

@@ -4,8 +4,8 @@
  *
  * The walk goes over the table entries of a range under the space's lock for reading, and
  * asks for each frame by itself: one that is on a wrong node gets a frame under the new policy, and
- * what migrates a frame for compaction migrates it here (migrate.c).  Faults on other pages go
- * on meanwhile.  Pages of a pool of huge pages stay where they are.
+ * what migrates a frame for compaction migrates it here (migrate.c), with the lock let go: it may
+ * end another space.  Faults go on meanwhile.  Pages of a pool of huge pages stay where they are.
  */
 #include "migrate.h"
 
@@ -30,7 +30,7 @@ place_wants(const struct place *place, struct qr_frame *frame, bool *out_stays)
     if (!qr_node_set_has(&place->request->from,
                          qr_frames_zone_node(vm->config.frames, frame->zone)))
         return false;
-    *out_stays = maps > 1 && (!place->request->shared || qr_frame_type(frame) == QR_FRAME_ANON);
+    *out_stays = maps > 1 && !place->request->shared;
     return !*out_stays;
 }
 
@@ -51,14 +51,18 @@ place_frame(const struct place *place, qr_va va, struct qr_frame *frame, bool wh
         vm->config.frames, place->request->to, va.v >> QR_PAGE_SHIFT, 0,
         QR_ALLOC_ATOMIC | QR_ALLOC_NO_REPORT | QR_ALLOC_MOVABLE | QR_ALLOC_HIGH);
 
-    if (target != NULL && qr_page_migrate(place->space, va, frame, target) == QR_OK) {
-        place->result->moved++;
-        return;
+    enum qr_status status = QR_ERR_NO_MEMORY;
+
+    if (target != NULL) {
+        qr_rw_read_unlock(&place->space->lock);
+        status = qr_page_migrate(place->space, va, frame, target);
+        qr_rw_read_lock(&place->space->lock);
     }
-    if (target != NULL)
+    if (status == QR_ERR_BUSY)
         qr_frame_put(vm->config.frames, target);
+    place->result->moved += status == QR_OK;
+    place->result->failed += status != QR_OK;
     place->result->no_memory += target == NULL;
-    place->result->failed++;
 }
 
 /* Is the large leaf one page, of a pool of huge pages?  Other large leaves are many frames. */

@@ -35,14 +35,12 @@ retire_keep(struct qr_space *space, qr_va va, struct qr_frame *frame)
 
     if (target == NULL)
         return QR_ERR_NO_MEMORY;
-    qr_rw_read_lock(&space->lock);
     status = qr_page_replace(space, va, frame, target);
-    qr_rw_read_unlock(&space->lock);
     if (status == QR_OK)
         retire_frame(space->vm, frame);
-    else
+    else if (status == QR_ERR_BUSY)
         qr_frame_put(frames, target);
-    return status;
+    return status == QR_OK ? QR_OK : QR_ERR_BUSY;
 }
 
 static enum qr_status

@@ -13,6 +13,7 @@
 #include "seeds.h"
 #include "sim.h"
 
+#include <quire/reclaim.h>
 #include <quire/space.h>
 #include <quire/user.h>
 
@@ -197,9 +198,25 @@ own_move(struct owner *owner, size_t i)
     }
 }
 
+/* Anybody's page gets another frame, in every space that shares it. */
+static void
+any_migrate(struct owner *owner, size_t i)
+{
+    struct qr_frames *frames = sim_frames(owner->sim);
+    qr_va va = sim_page(pick(owner, THREADS) + i * THREADS);
+    struct qr_frame *frame, *target;
+
+    if (qr_space_get_frame(owner->space, va, QR_ACCESS_READ, false, &frame) != QR_OK)
+        return;
+    qr_frame_put(frames, frame);
+    target = qr_frame_alloc(frames, QR_ALLOC_MOVABLE | QR_ALLOC_NO_REPORT);
+    if (target != NULL && qr_frame_migrate(sim_vm(owner->sim), frame, target) == QR_ERR_BUSY)
+        qr_frame_put(frames, target);
+}
+
 static void (*const acts[])(struct owner *owner, size_t i) = {
-    own_map,  own_write,   own_write, own_write, own_read, own_read,   own_read,
-    own_read, own_protect, own_unmap, own_fork,  own_move, own_advise, own_lock,
+    own_map,     own_write, own_write, own_write, own_read,   own_read, own_read,    own_read,
+    own_protect, own_unmap, own_fork,  own_move,  own_advise, own_lock, any_migrate, any_migrate,
 };
 
 static void

@@ -73,35 +73,114 @@ TEST(migrate, a_private_frame_keeps_its_contents_and_rights)
     }
 }
 
-TEST(migrate, a_shared_or_pinned_frame_stays)
+/* What a space that no CPU runs has in a page. */
+static uint64_t
+peek(struct sim *sim, struct qr_space *space, size_t page)
+{
+    struct qr_frame *frame;
+    uint64_t value;
+
+    ASSERT_EQ(qr_space_get_frame(space, sim_page(page), QR_ACCESS_READ, false, &frame), QR_OK);
+    void *window = qr_port_window_open(qr_frame_pa(sim_frames(sim), frame));
+
+    memcpy(&value, window, sizeof(value));
+    qr_port_window_close(window);
+    qr_frame_put(sim_frames(sim), frame);
+    return value;
+}
+
+TEST(migrate, a_pinned_frame_stays)
 {
     struct sim *sim = sim_boot((struct sim_options){.seed = test_seed()});
     struct qr_space *space = sim_space(sim);
     struct qr_space *child;
     struct qr_frame *pinned;
 
-    ASSERT_EQ(sim_map(sim, 0, 2, SIM_W), QR_OK);
-    store(0, 1);
-    store(1, 2);
+    ASSERT_EQ(sim_map(sim, 0, 1, SIM_W), QR_OK);
+    store(0, 2);
     struct qr_frame *target = target_of(sim);
 
-    ASSERT_EQ(qr_space_get_frame(space, sim_page(1), QR_ACCESS_READ, false, &pinned), QR_OK);
+    ASSERT_EQ(qr_space_get_frame(space, sim_page(0), QR_ACCESS_READ, false, &pinned), QR_OK);
     EXPECT_EQ(qr_frame_migrate(sim_vm(sim), pinned, target), QR_ERR_BUSY);
-    qr_frame_put(sim_frames(sim), pinned);
-
     ASSERT_EQ(qr_space_fork(space, &child), QR_OK);
-    EXPECT_EQ(qr_frame_migrate(sim_vm(sim), frame_at(sim, space, 0), target), QR_ERR_BUSY);
+    EXPECT_EQ(qr_frame_migrate(sim_vm(sim), pinned, target), QR_ERR_BUSY); /* shared, too */
+    qr_frame_put(sim_frames(sim), pinned);
+    EXPECT_EQ(qr_frame_migrate(sim_vm(sim), pinned, target), QR_OK);
     qr_space_put(child);
-    /* The parent's alone again: the entry is read-only, and stays so. */
-    EXPECT_EQ(qr_frame_migrate(sim_vm(sim), frame_at(sim, space, 0), target), QR_OK);
-    EXPECT_EQ(load(0), 1);
+    /* The parent's alone again: the entry is read-only until it writes. */
+    EXPECT_EQ(qr_frame_migrate(sim_vm(sim), frame_at(sim, space, 0), target_of(sim)), QR_OK);
+    EXPECT_EQ(load(0), 2);
     store(0, 3);
     EXPECT_EQ(load(0), 3);
     sim_validate(sim);
     sim_shutdown(sim);
 }
 
-/* The space that installed it is gone: the survivor's write makes it movable again. */
+/* One move takes the frame from all of its spaces, and each still has a page of its own. */
+TEST(migrate, a_frame_that_forks_share_moves_in_every_space)
+{
+    sim_for_each_mmu(mmu)
+    {
+        struct sim *sim = sim_boot((struct sim_options){.mmu = mmu, .seed = test_seed()});
+        struct qr_space *space[4] = {sim_space(sim)};
+        struct qr_counters *counters = qr_frames_counters(sim_frames(sim));
+
+        ASSERT_EQ(sim_map(sim, 0, 2, SIM_W), QR_OK);
+        store(0, 0x1234);
+        ASSERT_EQ(qr_space_fork(space[0], &space[1]), QR_OK);
+        ASSERT_EQ(qr_space_fork(space[0], &space[2]), QR_OK);
+        ASSERT_EQ(qr_space_fork(space[1], &space[3]), QR_OK);
+        long anon = qr_counter_read(counters, QR_PAGES_ANON);
+        struct qr_frame *old = frame_at(sim, space[3], 0);
+        struct qr_frame *target = target_of(sim);
+
+        ASSERT_EQ(qr_frame_migrate(sim_vm(sim), old, target), QR_OK);
+        EXPECT_EQ(qr_frame_type(old), QR_FRAME_FREE);
+        EXPECT_EQ(qr_counter_read(counters, QR_PAGES_ANON), anon);
+        for (unsigned i = 0; i < 4; i++)
+            EXPECT_TRUE(frame_at(sim, space[i], 0) == target);
+        EXPECT_EQ(load(0), 0x1234); /* a stale TLB entry would fail the machine */
+        store(0, 0x5678);
+        EXPECT_EQ(peek(sim, space[1], 0), 0x1234);
+        sim_validate(sim);
+        for (unsigned i = 1; i < 4; i++)
+            qr_space_put(space[i]);
+        EXPECT_EQ(load(0), 0x5678);
+        sim_validate(sim);
+        sim_shutdown(sim);
+    }
+}
+
+/* Then no index names every place, so nothing is changed. */
+TEST(migrate, a_shared_frame_that_mremap_moved_in_one_space_stays)
+{
+    struct sim *sim = sim_boot((struct sim_options){.seed = test_seed()});
+    struct qr_space *space = sim_space(sim);
+    struct qr_space *child;
+    const struct qr_remap_request request = {.old_start = sim_page(0),
+                                             .old_bytes = QR_PAGE_SIZE,
+                                             .new_bytes = QR_PAGE_SIZE,
+                                             .flags = QR_REMAP_MAY_MOVE | QR_REMAP_FIXED,
+                                             .new_start = sim_page(8)};
+    qr_va va;
+
+    ASSERT_EQ(sim_map(sim, 0, 1, SIM_W), QR_OK);
+    store(0, 5);
+    ASSERT_EQ(qr_space_fork(space, &child), QR_OK);
+    ASSERT_EQ(qr_space_remap(space, &request, &va), QR_OK);
+    struct qr_frame *frame = frame_at(sim, child, 0);
+    struct qr_frame *target = target_of(sim);
+
+    EXPECT_EQ(qr_frame_migrate(sim_vm(sim), frame, target), QR_ERR_BUSY);
+    EXPECT_TRUE(frame_at(sim, child, 0) == frame && frame_at(sim, space, 8) == frame);
+    qr_space_put(child);
+    EXPECT_EQ(qr_frame_migrate(sim_vm(sim), frame, target), QR_OK);
+    EXPECT_EQ(load(8), 5);
+    sim_validate(sim);
+    sim_shutdown(sim);
+}
+
+/* The space that installed it is gone: whoever has it is looked for. */
 TEST(migrate, the_hint_is_checked)
 {
     struct sim *sim = sim_boot((struct sim_options){.seed = test_seed()});
@@ -118,11 +197,11 @@ TEST(migrate, the_hint_is_checked)
     struct qr_frame *frame = frame_at(sim, child, 0);
     struct qr_frame *target = target_of(sim);
 
-    EXPECT_EQ(qr_frame_migrate(sim_vm(sim), frame, target), QR_ERR_BUSY);
-    store(0, 8);
-    EXPECT_TRUE(frame_at(sim, child, 0) == frame);
     EXPECT_EQ(qr_frame_migrate(sim_vm(sim), frame, target), QR_OK);
-    EXPECT_EQ(load(0), 8);
+    EXPECT_TRUE(frame_at(sim, child, 0) == target);
+    EXPECT_EQ(load(0), 7);
+    store(0, 8);
+    EXPECT_TRUE(frame_at(sim, child, 0) == target);
     sim_use(sim, first);
     qr_space_put(child);
     sim_validate(sim);
@@ -250,9 +329,29 @@ struct world {
         uint64_t random;
         size_t first; /* of its own SHARE pages */
         uint64_t value[SHARE];
+        struct qr_space *child; /* NULL, or forked when its pages held `then` */
+        uint64_t then[SHARE];
     } workers[WORKERS];
     uint64_t random;
 };
+
+/* The last child's memory is what it was at the fork; a new one takes its place. */
+static void
+worker_fork(struct worker *w)
+{
+    for (size_t page = 0; w->child != NULL && page < SHARE; page += 5) {
+        if (peek(w->world->sim, w->child, w->first + page) != w->then[page])
+            atomic_fetch_add(&w->world->wrong, 1);
+    }
+    if (w->child != NULL)
+        qr_space_put(w->child);
+    w->child = NULL;
+    if (w->first / SHARE == WORKERS - 1) /* shared memory: no child has its own */
+        return;
+    memcpy(w->then, w->value, sizeof(w->then));
+    if (qr_space_fork(w->world->space, &w->child) != QR_OK)
+        w->child = NULL;
+}
 
 static void
 worker_body(void *context)
@@ -270,13 +369,9 @@ worker_body(void *context)
             if (w->first / SHARE != WORKERS - 1) /* shared memory stays */
                 w->value[page] = 0;
             break;
-        case 1: {
-            struct qr_space *child;
-
-            if (qr_space_fork(w->world->space, &child) == QR_OK)
-                qr_space_put(child);
+        case 1:
+            worker_fork(w);
             break;
-        }
         case 2:
         case 3:
         case 4:
@@ -292,7 +387,24 @@ worker_body(void *context)
     }
 }
 
-/* Any frame of the machine, whatever it is at the moment. */
+/* Any frame of the machine, whatever it is at the moment; or one of the workers' pages. */
+static struct qr_frame *
+mover_pick(struct world *world)
+{
+    struct qr_frames *frames = sim_frames(world->sim);
+    struct qr_frame *frame;
+    uint64_t random = test_random(&world->random);
+    size_t page = (size_t)(random >> 8) % (SHARE * (WORKERS - 1));
+
+    if (random % 2 == 0)
+        return qr_frame_find(frames,
+                             qr_pfn_of((16u << (20 - QR_PAGE_SHIFT)) + (random >> 8) % 1024));
+    if (qr_space_get_frame(world->space, sim_page(page), QR_ACCESS_READ, false, &frame) != QR_OK)
+        return NULL;
+    qr_frame_put(frames, frame);
+    return frame;
+}
+
 static void
 mover_body(void *context)
 {
@@ -301,14 +413,16 @@ mover_body(void *context)
     struct qr_compact_result result;
 
     for (unsigned i = 0; i < world->rounds; i++) {
-        size_t pfn = (16u << (20 - QR_PAGE_SHIFT)) + test_random(&world->random) % 1024;
-        struct qr_frame *frame = qr_frame_find(frames, qr_pfn_of(pfn));
+        struct qr_frame *frame = mover_pick(world);
         struct qr_frame *target = qr_frame_alloc(frames, QR_ALLOC_MOVABLE | QR_ALLOC_NO_REPORT);
 
-        if (frame != NULL && target != NULL && frame != target &&
-            qr_frame_migrate(sim_vm(world->sim), frame, target) == QR_OK)
+        enum qr_status status = QR_ERR_BUSY;
+
+        if (frame != NULL && target != NULL && frame != target)
+            status = qr_frame_migrate(sim_vm(world->sim), frame, target);
+        if (status == QR_OK)
             atomic_fetch_add(&world->moved, 1);
-        else if (target != NULL)
+        else if (target != NULL && status == QR_ERR_BUSY)
             qr_frame_put(frames, target);
         if (i % 32 == 31)
             qr_compact(sim_vm(world->sim), &(struct qr_compact_request){.node = -1, .min_free = 1},
@@ -347,6 +461,10 @@ world_run(struct sim_options options, enum sim_run_mode mode, unsigned rounds)
     sim_spawn(world.sim, mode == SIM_RUN_THREADS ? WORKERS : SIM_ANY_CPU, "mover", mover_body,
               &world);
     sim_run(world.sim, mode);
+    for (unsigned i = 0; i < WORKERS; i++) {
+        if (world.workers[i].child != NULL)
+            qr_space_put(world.workers[i].child);
+    }
     EXPECT_EQ(atomic_load(&world.wrong), 0);
     sim_validate(world.sim);
     size_t moved = atomic_load(&world.moved);
