@@ -238,6 +238,7 @@ shared_copy(const struct shared *shared)
     atomic_store_explicit(&target->owner, atomic_load(&frame->owner), memory_order_relaxed);
     atomic_store_explicit(&target->index, shared->va.v >> QR_PAGE_SHIFT, memory_order_relaxed);
     atomic_store_explicit(&target->maps, 0, memory_order_relaxed);
+    qr_group_move_frame(frame, target);
     return true;
 }
 
