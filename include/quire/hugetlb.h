@@ -101,6 +101,14 @@ void qr_hugetlb_pool_set_overcommit(struct qr_hugetlb_pool *pool, size_t pages);
 QR_MUST_USE enum qr_status qr_object_create_hugetlb(struct qr_objects *objects,
                                                     struct qr_hugetlb_pool *pool, uint64_t bytes,
                                                     struct qr_object **out_object);
+/**
+ * Promise pages [@p first, @p last) of @p object, counted in huge ones, to whoever shares it, as
+ * every shared mapping does for its part.  A promise stays until the page goes with truncation
+ * or the object.  Context: thread, may sleep.
+ * @return QR_OK; QR_ERR_NO_MEMORY the pool has not so many: none is promised
+ */
+QR_MUST_USE enum qr_status qr_object_hugetlb_reserve(struct qr_object *object, size_t first,
+                                                     size_t last);
 /** The pool behind @p object; NULL for an object of ordinary pages. */
 struct qr_hugetlb_pool *qr_object_hugetlb_pool(const struct qr_object *object);
 

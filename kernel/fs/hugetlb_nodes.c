@@ -5,6 +5,7 @@
  *      /sys/kernel/mm/hugepages/hugepages-2048kB/{nr,free,resv,surplus,nr_overcommit}_hugepages
  *      /sys/devices/system/node/node0/hugepages/hugepages-2048kB/{nr,free,surplus}_hugepages
  *      /proc/sys/vm/nr_hugepages, nr_overcommit_hugepages      of the default size
+ *      /proc/sys/vm/hugetlb_shm_group
  *
  * An inode's key says which pool, and which node where it is about one.
  */
@@ -14,6 +15,8 @@
 
 #include "memory.h"
 #include "text.h"
+
+atomic_uint hugetlb_shm_group;
 
 /* ---- Keys ------------------------------------------------------------------------------ */
 
@@ -208,7 +211,31 @@ store_nr_overcommit(const struct text_target *target, const char *text, size_t l
     return pool == NULL ? -EOPNOTSUPP : pool_store_overcommit(pool, text, length);
 }
 
+static void
+show_shm_group(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_writer_printf(writer, "%u\n", atomic_load(&hugetlb_shm_group));
+}
+
+static int64_t
+store_shm_group(const struct text_target *target, const char *text, size_t length)
+{
+    size_t group;
+    int64_t error = number_parse(text, length, &group);
+
+    (void)target;
+    if (error == 0 && group > INT32_MAX) {
+        error = -EINVAL;
+    }
+    if (error == 0) {
+        atomic_store(&hugetlb_shm_group, (unsigned)group);
+    }
+    return error;
+}
+
 static const struct text_node sysctls[] = {
+    {.name = "hugetlb_shm_group", .mode = 0644, .show = show_shm_group, .store = store_shm_group},
     {.name = "nr_hugepages", .mode = 0644, .show = show_nr_hugepages, .store = store_nr_hugepages},
     {.name = "nr_overcommit_hugepages",
      .mode = 0644,

@@ -7,6 +7,7 @@
  * files whose pages are huge.
  */
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,6 +41,9 @@ uint64_t hugetlb_round_up(const struct qr_hugetlb_pool *pool, uint64_t bytes);
  */
 int64_t hugetlb_file_create(const char *label, struct qr_hugetlb_pool *pool, uint64_t bytes,
                             struct file **out_file);
+
+/** Whose members may make shared memory of huge pages without CAP_IPC_LOCK: vm.hugetlb_shm_group. */
+extern atomic_uint hugetlb_shm_group;
 
 /** Bytes of one page of @p inode's: st_blksize; 0 where its pages are not huge. */
 uint64_t hugetlb_inode_page_bytes(const struct inode *inode);

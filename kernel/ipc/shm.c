@@ -2,7 +2,7 @@
 /*
  * System V shared memory.
  *
- * A segment is a nameless tmpfs file with an identifier, an owner and permissions.
+ * A segment is a nameless tmpfs file, or one of huge pages, with an identifier, an owner and permissions.
  * Each shmat() opens that file once more and maps it:
  *
  *   table -- segment -- inode -- object of pages
@@ -25,10 +25,12 @@
 #include "shm.h"
 
 #include <quire/assert.h>
+#include <quire/hugetlb.h>
 #include <quire/space.h>
 #include <quire/writer.h>
 
 #include "fs/fs.h"
+#include "hugetlb.h"
 #include "memory.h"
 #include "proc.h"
 #include "syscall.h"
@@ -72,14 +74,16 @@ enum {
 enum { CAP_IPC_LOCK = 14, CAP_IPC_OWNER = 15, CAP_SYS_ADMIN = 21 };
 
 struct shm_segment {
-    atomic_uint refs;    /* the table and each open file */
-    int32_t id;          /* constant once in the table */
-    int32_t key;         /* T; IPC_PRIVATE: found by its identifier only */
-    uint32_t mode;       /* T: permissions, SHM_DEST, SHM_LOCKED */
-    uint32_t uid, gid;   /* T */
-    uint32_t cuid, cgid; /* constant */
-    uint64_t bytes;      /* constant, as asked for */
-    struct file *file;   /* constant: the memory */
+    atomic_uint refs;             /* the table and each open file */
+    int32_t id;                   /* constant once in the table */
+    int32_t key;                  /* T; IPC_PRIVATE: found by its identifier only */
+    uint32_t mode;                /* T: permissions, SHM_DEST, SHM_LOCKED */
+    uint32_t uid, gid;            /* T */
+    uint32_t cuid, cgid;          /* constant */
+    uint64_t bytes;               /* constant, as asked for */
+    struct qr_hugetlb_pool *pool; /* constant: of its huge pages, or NULL */
+    bool no_reserve;              /* constant: these were not promised */
+    struct file *file;            /* constant: the memory */
     struct qr_spin lock;
     uint32_t attached;                             /* S: regions, and attaches in progress */
     int32_t creator, last_pid;                     /* S */
@@ -102,6 +106,14 @@ static uint64_t
 pages_of(uint64_t bytes)
 {
     return bytes / QR_PAGE_SIZE + (bytes % QR_PAGE_SIZE != 0);
+}
+
+/* Of the memory itself. */
+static uint64_t
+segment_file_bytes(const struct shm_segment *segment)
+{
+    return segment->pool != NULL ? hugetlb_round_up(segment->pool, segment->bytes)
+                                 : pages_of(segment->bytes) * QR_PAGE_SIZE;
 }
 
 static int64_t
@@ -334,6 +346,51 @@ segment_promise(struct qr_object *object, uint64_t pages, uint32_t flags)
     return true;
 }
 
+/* Huge pages are for those who may lock memory, and for one group. */
+static bool
+may_share_huge_pages(void)
+{
+    return process_has_capability(CAP_IPC_LOCK) ||
+           in_group(&process_current()->credentials, atomic_load(&hugetlb_shm_group));
+}
+
+/* The memory of a segment of huge pages, all of them promised at once. */
+static int64_t
+segment_create_huge(struct shm_segment *segment, const char *name, uint32_t flags)
+{
+    segment->pool = hugetlb_pool_of_flags(flags);
+    segment->no_reserve = (flags & SHM_NORESERVE) != 0;
+    if (segment->pool == NULL)
+        return -EINVAL;
+    uint64_t bytes = segment_file_bytes(segment);
+
+    if (bytes < segment->bytes)
+        return -EINVAL;
+    if (!may_share_huge_pages())
+        return -EPERM;
+    int64_t error = hugetlb_file_create(name, segment->pool, bytes, &segment->file);
+
+    if (error != 0 || segment->no_reserve)
+        return error;
+    if (qr_object_hugetlb_reserve(segment->file->inode->object, 0,
+                                  (size_t)(bytes >> qr_hugetlb_pool_shift(segment->pool))) == QR_OK)
+        return 0;
+    file_put(segment->file);
+    return -ENOMEM;
+}
+
+static int64_t
+segment_create_small(struct shm_segment *segment, const char *name, uint32_t flags)
+{
+    uint64_t pages = pages_of(segment->bytes);
+    int64_t error = vfs_create_memory_file(name, pages * QR_PAGE_SIZE, &segment->file);
+
+    if (error != 0 || segment_promise(segment->file->inode->object, pages, flags))
+        return error;
+    file_put(segment->file);
+    return -ENOMEM;
+}
+
 static int64_t
 segment_create(int32_t key, uint64_t bytes, uint32_t flags, struct shm_segment **out)
 {
@@ -344,11 +401,9 @@ segment_create(int32_t key, uint64_t bytes, uint32_t flags, struct shm_segment *
     if (segment == NULL)
         return -ENOMEM;
     snprintf(name, sizeof(name), "/SYSV%08x (deleted)", (unsigned)key);
-    int64_t error = vfs_create_memory_file(name, pages_of(bytes) * QR_PAGE_SIZE, &segment->file);
-    if (error == 0 && !segment_promise(segment->file->inode->object, pages_of(bytes), flags)) {
-        file_put(segment->file);
-        error = -ENOMEM;
-    }
+    segment->bytes = bytes;
+    int64_t error = flags & SHM_HUGETLB ? segment_create_huge(segment, name, flags)
+                                        : segment_create_small(segment, name, flags);
     if (error != 0) {
         kmem_free(segment);
         return error;
@@ -359,7 +414,6 @@ segment_create(int32_t key, uint64_t bytes, uint32_t flags, struct shm_segment *
     segment->mode = flags & 0777;
     segment->uid = segment->cuid = who->euid;
     segment->gid = segment->cgid = who->egid;
-    segment->bytes = bytes;
     segment->creator = process_current()->id;
     segment->change_time = seconds_now();
     *out = segment;
@@ -417,8 +471,6 @@ sys_shmget(const struct syscall_args *args)
 {
     uint32_t flags = (uint32_t)args->arg[2];
 
-    if (flags & SHM_HUGETLB)
-        return -EINVAL; /* no pool of huge pages */
     qr_mutex_lock(&table.lock);
     int64_t result = get_locked((int32_t)args->arg[0], args->arg[1], flags);
     qr_mutex_unlock(&table.lock);
@@ -516,6 +568,10 @@ attach(struct shm_segment *segment, struct qr_map_request *request, uint32_t fla
     request->object = segment->file->inode->object;
     request->file = file;
     request->region_flags = QR_REGION_SHARED;
+    if (segment->pool != NULL)
+        request->align_bytes = qr_hugetlb_pool_bytes(segment->pool);
+    if (segment->no_reserve)
+        request->region_flags |= QR_REGION_NO_RESERVE;
     int64_t error = map_error(qr_space_map(thread_current()->space, request, &va));
     file_put(file);
     return error != 0 ? error : (int64_t)va.v;
@@ -557,7 +613,7 @@ sys_shmat(const struct syscall_args *args)
     qr_mutex_unlock(&table.lock);
     if (result != 0)
         return result;
-    request.bytes = (size_t)(pages_of(segment->bytes) * QR_PAGE_SIZE);
+    request.bytes = (size_t)segment_file_bytes(segment);
     result = attach_place(args->arg[1], flags, &request); /* again, now that the size is known */
     if (result == 0)
         result = attach(segment, &request, flags);
@@ -595,7 +651,7 @@ find_attached(uint64_t from, uint64_t base, uint64_t end, const struct file **fi
         found = true;
         *file = region->file;
         *out = (struct qr_va_range){region->start, region->end};
-        *out_bytes = ((struct shm_segment *)((struct file *)region->file)->context)->bytes;
+        *out_bytes = segment_file_bytes(((struct file *)region->file)->context);
     }
     qr_rw_read_unlock(&space->lock);
     return found;
@@ -617,7 +673,7 @@ sys_shmdt(const struct syscall_args *args)
             QR_OK)
             return -ENOMEM;
         result = 0;
-        end = base + pages_of(bytes) * QR_PAGE_SIZE;
+        end = base + bytes;
         range.start = range.end;
     }
     return result;
@@ -802,7 +858,9 @@ control_lock(int32_t id, int command)
         else if (command == SHM_LOCK && segment->bytes > process_limit(RLIMIT_MEMLOCK))
             result = -ENOMEM;
     }
-    if (result == 0 && command == SHM_LOCK)
+    if (result == 0 && segment->pool != NULL)
+        ; /* as in Linux: they are always there */
+    else if (result == 0 && command == SHM_LOCK)
         segment->mode |= SHM_LOCKED;
     else if (result == 0)
         segment->mode &= ~SHM_LOCKED;

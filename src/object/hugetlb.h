@@ -106,9 +106,6 @@ struct qr_mutex *qr_object_fault_lock(struct qr_object *object, size_t index);
  */
 QR_MUST_USE enum qr_status qr_object_hugetlb_page(struct qr_object *object, size_t index, bool make,
                                                   struct qr_frame **out_head);
-/* Promise pages [first, last) to whoever shares the object.  All or nothing.  May sleep. */
-QR_MUST_USE enum qr_status qr_object_hugetlb_reserve(struct qr_object *object, size_t first,
-                                                     size_t last);
 /* Make the object at least that long. */
 void qr_object_hugetlb_grow(struct qr_object *object, uint64_t bytes);
 

@@ -27,9 +27,10 @@
 #define MFD_HUGETLB 4u
 #endif
 
-#define ANON (MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB)
-#define RW   (PROT_READ | PROT_WRITE)
-#define POOL 6
+#define SHM_HUGE 04000 /* SHM_HUGETLB */
+#define ANON     (MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB)
+#define RW       (PROT_READ | PROT_WRITE)
+#define POOL     6
 
 static size_t huge; /* bytes of a page */
 static unsigned huge_shift;
@@ -340,6 +341,68 @@ test_memfd(void)
     EXPECT_POOL(POOL, POOL, 0, 0);
 }
 
+/* System V: promised when it is made, whoever attaches it; for root and one group. */
+static void
+test_shm(void)
+{
+    int id = shmget(IPC_PRIVATE, 2 * huge - 1, 0600 | IPC_CREAT | SHM_HUGE);
+    struct shmid_ds status;
+
+    CHECK(id >= 0);
+    EXPECT_POOL(POOL, POOL, 2, 0);
+    CHECK_EQ(shmctl(id, IPC_STAT, &status), 0);
+    CHECK_EQ(status.shm_segsz, 2 * huge - 1);
+    char *at = shmat(id, NULL, 0), *again = shmat(id, NULL, SHM_RDONLY);
+    CHECK((long)at != -1 && (long)again != -1);
+    CHECK_EQ((uintptr_t)at % huge, 0);
+    EXPECT_POOL(POOL, POOL, 2, 0);
+    at[2 * huge - 1] = 7;
+    CHECK_EQ(again[2 * huge - 1], 7);
+    CHECK_EQ(smaps_field(at, "KernelPageSize"), huge >> 10);
+    EXPECT_POOL(POOL, POOL - 1, 1, 0);
+    CHECK_EQ(in_child(touch, again), SIGSEGV);
+    CHECK_EQ(in_child(touch, at), 0);
+    CHECK_EQ(again[0], 1);
+    CHECK_ERRNO((long)shmat(id, (char *)(64 * huge) + sysconf(_SC_PAGESIZE), 0), EINVAL);
+    CHECK_EQ(shmdt(again), 0);
+    CHECK_EQ(shmctl(id, IPC_RMID, NULL), 0);
+    CHECK_EQ(at[2 * huge - 1], 7);
+    CHECK_EQ(shmdt(at), 0);
+    EXPECT_POOL(POOL, POOL, 0, 0);
+
+    CHECK_ERRNO(shmget(IPC_PRIVATE, (POOL + 1) * huge, 0600 | SHM_HUGE), ENOMEM);
+    CHECK_ERRNO(shmget(IPC_PRIVATE, huge, 0600 | SHM_HUGE | 13 << MAP_HUGE_SHIFT), EINVAL);
+    id = shmget(IPC_PRIVATE, huge, 0600 | SHM_HUGE | (int)(huge_shift << MAP_HUGE_SHIFT));
+    CHECK(id >= 0);
+    CHECK_EQ(shmctl(id, IPC_RMID, NULL), 0);
+    EXPECT_POOL(POOL, POOL, 0, 0);
+}
+
+static void
+shm_as_somebody(char *at)
+{
+    (void)at;
+    if (setgid(77) != 0 || setuid(77) != 0)
+        _exit(98);
+    int id = shmget(IPC_PRIVATE, huge, 0600 | SHM_HUGE);
+
+    if (id < 0)
+        _exit(errno == EPERM ? 1 : 99);
+    _exit(shmctl(id, IPC_RMID, NULL) == 0 ? 0 : 97);
+}
+
+static void
+test_shm_group(void)
+{
+    const char *group = "/proc/sys/vm/hugetlb_shm_group";
+
+    CHECK_EQ(file_number(group), 0);
+    CHECK_EQ(in_child(shm_as_somebody, NULL), 1);
+    CHECK(file_set(group, 77));
+    CHECK_EQ(in_child(shm_as_somebody, NULL), 0);
+    CHECK(file_set(group, 0));
+}
+
 static void
 test_reports(void)
 {
@@ -513,6 +576,8 @@ main(void)
     test_shared();
     test_fork();
     test_memfd();
+    test_shm();
+    test_shm_group();
     test_reports();
     test_other_calls();
     test_surplus();
