@@ -16,6 +16,20 @@ gauge(const struct qr_report *report, enum qr_counter which)
     return (size_t)qr_counter_read(qr_frames_counters(report->frames), which);
 }
 
+/* So many transparent huge pages are @pages. */
+static inline size_t
+pages_in_huge(const struct qr_report *report, size_t pages)
+{
+#ifdef CONFIG_PAGING
+    size_t bytes = report->vm == NULL ? 0 : qr_vm_huge_bytes(report->vm);
+
+    return bytes == 0 ? 0 : pages / (bytes / QR_PAGE_SIZE);
+#else
+    (void)report, (void)pages;
+    return 0;
+#endif
+}
+
 /* The default pool of huge pages, on one node or (-1) all; zeroes where there is none. */
 static inline struct qr_hugetlb_stats
 hugetlb_stats(const struct qr_report *report, int node)

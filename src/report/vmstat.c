@@ -13,7 +13,7 @@ enum stat {
     STAT_FREE,
     STAT_CACHED, /* file pages and shared ones */
     STAT_ACTIVE, /* anonymous and shared pages */
-    STAT_HUGE,   /* in units of 2 MiB */
+    STAT_HUGE,   /* in huge pages */
     STAT_STACK_KB,
     STAT_NUMA, /* + enum qr_numa_event: over all nodes */
     STAT_COUNT = STAT_NUMA + QR_NUMA_EVENTS,
@@ -245,7 +245,7 @@ stat_value(const struct qr_report *report, unsigned stat)
     case STAT_ACTIVE:
         return gauge(report, QR_PAGES_ANON) + gauge(report, QR_PAGES_SHMEM);
     case STAT_HUGE:
-        return gauge(report, QR_PAGES_HUGE_ANON) >> 9;
+        return pages_in_huge(report, gauge(report, QR_PAGES_HUGE_ANON));
     case STAT_STACK_KB:
         return pages_to_kb(gauge(report, QR_PAGES_STACK));
     default:
@@ -266,7 +266,7 @@ qr_report_vmstat(const struct qr_report *report, struct qr_writer *writer)
 
 /* One node's part of a line, by its frames. */
 static size_t
-node_value(const struct node_gauges *node, unsigned stat)
+node_value(const struct qr_report *report, const struct node_gauges *node, unsigned stat)
 {
     switch (stat) {
     case QR_PAGES_ANON:
@@ -292,7 +292,7 @@ node_value(const struct node_gauges *node, unsigned stat)
     case STAT_ACTIVE:
         return node->anon + node->shmem;
     case STAT_HUGE:
-        return node->huge >> 9;
+        return pages_in_huge(report, node->huge);
     case STAT_STACK_KB:
         return pages_to_kb(node->stacks);
     default:
@@ -309,7 +309,7 @@ qr_report_node_stats(const struct qr_report *report, unsigned node, struct qr_wr
     qr_writer_printf(writer, "  per-node stats\n");
     for (size_t i = NODE_FIRST; i < NODE_FIRST + NODE_COUNT; i++)
         qr_writer_printf(writer, "      %-12s %zu\n", stat_lines[i].name,
-                         node_value(&gauges, stat_lines[i].stat));
+                         node_value(report, &gauges, stat_lines[i].stat));
 }
 
 void

@@ -73,20 +73,27 @@ smaps(const void *address, const char *name)
     return value;
 }
 
+/* The number behind the word @name. */
 static long
-vmstat(const char *name)
+file_field(const char *path, const char *name)
 {
-    FILE *file = fopen("/proc/vmstat", "r");
+    FILE *file = fopen(path, "r");
     char word[64];
     long value, found = -1;
 
-    while (file != NULL && fscanf(file, "%63s %ld", word, &value) == 2) {
+    while (file != NULL && fscanf(file, "%63s %ld%*[^\n]", word, &value) == 2) {
         if (strcmp(word, name) == 0)
             found = value;
     }
     if (file != NULL)
         fclose(file);
     return found;
+}
+
+static long
+vmstat(const char *name)
+{
+    return file_field("/proc/vmstat", name);
 }
 
 static uint64_t
@@ -157,6 +164,18 @@ is_zero(const char *at, size_t bytes)
     return 1;
 }
 
+/* vmstat counts huge pages, meminfo KiB. On Linux they may come and go between two looks. */
+static int
+counts_agree(void)
+{
+    for (int tries = 0; tries < 100; tries++) {
+        if ((unsigned long)vmstat("nr_anon_transparent_hugepages") * (huge >> 10) ==
+            (unsigned long)file_field("/proc/meminfo", "AnonHugePages:"))
+            return 1;
+    }
+    return 0;
+}
+
 /* ---- tests ----------------------------------------------------------------------------------- */
 
 static void
@@ -175,6 +194,8 @@ test_fault(void)
     CHECK_EQ(smaps(block.at, "Pss"), (long)huge);
     CHECK_EQ(smaps(block.at, "Private_Dirty"), (long)huge);
     CHECK(vmstat("thp_fault_alloc") > faults);
+    CHECK(vmstat("nr_anon_transparent_hugepages") > 0);
+    CHECK(counts_agree());
     CHECK_EQ(block.at[5 * page + 1], 1);
     block.at[5 * page + 1] = 0;
     CHECK(is_zero(block.at, 2 * huge));
