@@ -16,6 +16,7 @@
  */
 
 #ifndef __cplusplus
+#include <quire/heap.h>
 #include <quire/object.h>
 #include <quire/table.h>
 
@@ -94,6 +95,25 @@ void qr_hugetlb_pool_resize(struct qr_hugetlb_pool *pool, int node, size_t pages
 void qr_hugetlb_pool_set_overcommit(struct qr_hugetlb_pool *pool, size_t pages);
 
 /**
+ * A part of a pool for several objects, as a mounted hugetlbfs is one: they have at most @p limit
+ * pages together, promised ones included, and @p minimum (at most @p limit) are promised to them
+ * whether they exist or not.  Private copies of their pages do not count.
+ * Owns: one reference, the caller's; each object has one more.  Context: thread, may sleep.
+ * @return QR_OK; QR_ERR_NO_MEMORY, also where the pool has no @p minimum pages to promise
+ */
+struct qr_hugetlb_budget;
+QR_MUST_USE enum qr_status qr_hugetlb_budget_create(struct qr_heap *heap,
+                                                    struct qr_hugetlb_pool *pool, size_t limit,
+                                                    size_t minimum,
+                                                    struct qr_hugetlb_budget **out_budget);
+/** Drop a reference; NULL is none. */
+void qr_hugetlb_budget_put(struct qr_hugetlb_budget *budget);
+/** Pages that its objects have or were promised.  Context: any. */
+size_t qr_hugetlb_budget_used(struct qr_hugetlb_budget *budget);
+/** From now on @p object, which is new and empty, takes its pages from @p budget's part. */
+void qr_object_hugetlb_set_budget(struct qr_object *object, struct qr_hugetlb_budget *budget);
+
+/**
  * A memory object whose pages are huge: absent pages are zero, and come from @p pool.  @p bytes
  * and every later size are multiples of the page size; what maps it is, too.
  * @return QR_OK; QR_ERR_RANGE misaligned or too long; QR_ERR_NO_MEMORY
@@ -105,7 +125,7 @@ QR_MUST_USE enum qr_status qr_object_create_hugetlb(struct qr_objects *objects,
  * Promise pages [@p first, @p last) of @p object, counted in huge ones, to whoever shares it, as
  * every shared mapping does for its part.  A promise stays until the page goes with truncation
  * or the object.  Context: thread, may sleep.
- * @return QR_OK; QR_ERR_NO_MEMORY the pool has not so many: none is promised
+ * @return QR_OK; QR_ERR_NO_MEMORY the pool or the budget has not so many: none is promised
  */
 QR_MUST_USE enum qr_status qr_object_hugetlb_reserve(struct qr_object *object, size_t first,
                                                      size_t last);

@@ -247,14 +247,15 @@ struct superblock {
     uint32_t device;                    /* constant: st_dev */
     uint32_t mount_flags;               /* T */
     atomic_ullong next_inode;
-    atomic_long inodes;     /* alive */
-    atomic_long files;      /* open files and directory contexts: busy */
-    _Atomic int64_t pages;  /* counted data pages */
-    uint64_t page_limit;    /* constant; 0: none */
-    struct dentry *root;    /* constant; the superblock's reference */
-    struct dentry *covered; /* T: where it is mounted; NULL for the first root */
-    struct qr_list mounts;  /* T: in mount order */
-    char source[32];        /* constant */
+    atomic_long inodes;           /* alive */
+    atomic_long files;            /* open files and directory contexts: busy */
+    _Atomic int64_t pages;        /* counted data pages */
+    uint64_t page_limit;          /* constant; 0: none */
+    struct dentry *root;          /* constant; the superblock's reference */
+    struct dentry *covered;       /* T: where it is mounted; NULL for the first root */
+    struct qr_list mounts;        /* T: in mount order */
+    char source[32];              /* constant */
+    struct hugetlbfs_mount *huge; /* constant; of a hugetlbfs */
 };
 
 struct superblock *superblock_create(const struct superblock_type *type);
@@ -281,6 +282,7 @@ extern const struct superblock_type sysfs_type;
 unsigned sysfs_node_count(void);
 extern const struct superblock_type debugfs_type;
 extern const struct superblock_type cgroup2_type;
+extern const struct superblock_type hugetlbfs_type;
 extern struct superblock *anonymous_superblock; /* pipes, eventfds, memfds; set by fs_init() */
 extern struct dentry *fs_root;                  /* the first root; set by fs_init() */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files of huge pages: memfd_create(MFD_HUGETLB), and what stands behind
- * mmap(MAP_HUGETLB) and shmget(SHM_HUGETLB).
+ * Files of huge pages: of a mounted hugetlbfs (hugetlbfs_mount.c), of memfd_create(MFD_HUGETLB),
+ * and what stands behind mmap(MAP_HUGETLB) and shmget(SHM_HUGETLB).
  *
  * As Linux's hugetlbfs, such a file is there to be mapped.  It can be read, cut and
  * grown in whole pages, punched and filled; it cannot be written.  Its size is its
@@ -249,22 +249,34 @@ hugetlb_pool_of_file(const struct file *file)
     return qr_object_hugetlb_pool(file->inode->object);
 }
 
-int64_t
-hugetlb_file_create(const char *label, struct qr_hugetlb_pool *pool, uint64_t bytes,
-                    struct file **out_file)
+struct inode *
+hugetlb_inode_create(struct superblock *superblock, struct qr_hugetlb_pool *pool, uint32_t mode,
+                     uint64_t bytes)
 {
-    struct inode *inode = inode_create(anonymous_superblock, &hugetlbfs_inode_ops, S_IFREG | 0777u);
+    struct inode *inode = inode_create(superblock, &hugetlbfs_inode_ops, mode);
 
     if (inode == NULL) {
-        return -ENOMEM;
+        return NULL;
     }
-    inode->links = 0;
     inode->file_ops = &hugetlbfs_file_ops;
     inode->seals = F_SEAL_SEAL;
     atomic_store(&inode->size, bytes);
     if (qr_object_create_hugetlb(memory.objects, pool, bytes, &inode->object) != QR_OK) {
         inode_put(inode);
+        return NULL;
+    }
+    return inode;
+}
+
+int64_t
+hugetlb_file_create(const char *label, struct qr_hugetlb_pool *pool, uint64_t bytes,
+                    struct file **out_file)
+{
+    struct inode *inode = hugetlb_inode_create(anonymous_superblock, pool, S_IFREG | 0777u, bytes);
+
+    if (inode == NULL) {
         return -ENOMEM;
     }
+    inode->links = 0;
     return nameless_open(inode, label, out_file);
 }

@@ -20,6 +20,7 @@
 #include <quire/writer.h>
 
 #include "fs.h"
+#include "hugetlb.h"
 #include "proc.h"
 #include "syscall.h"
 
@@ -31,7 +32,7 @@ static atomic_uint next_device = 1;
 
 static const struct superblock_type *const types[] = {
     &rootfs_type, &tmpfs_type,   &devtmpfs_type, &procfs_type,
-    &sysfs_type,  &debugfs_type, &cgroup2_type,
+    &sysfs_type,  &debugfs_type, &cgroup2_type,  &hugetlbfs_type,
 };
 
 const struct superblock_type *
@@ -66,6 +67,7 @@ void
 superblock_inode_gone(struct superblock *superblock)
 {
     if (atomic_fetch_sub(&superblock->inodes, 1) == 1) {
+        hugetlbfs_mount_free(superblock->huge);
         kmem_free(superblock);
     }
 }
@@ -310,12 +312,17 @@ mount_path(struct superblock *superblock, struct dentry *root, char *buffer, siz
 }
 
 static void
-mount_options_write(struct qr_writer *writer, uint32_t flags)
+mount_options_write(struct qr_writer *writer, const struct superblock *superblock)
 {
+    uint32_t flags = superblock->mount_flags;
+
     qr_writer_printf(writer, "%s%s%s%s%s%s", flags & MS_RDONLY ? "ro" : "rw",
                      flags & MS_NOSUID ? ",nosuid" : "", flags & MS_NODEV ? ",nodev" : "",
                      flags & MS_NOEXEC ? ",noexec" : "", flags & MS_NOATIME ? ",noatime" : "",
                      flags & MS_RELATIME ? ",relatime" : "");
+    if (superblock->huge != NULL) {
+        hugetlbfs_options_write(superblock, writer);
+    }
 }
 
 /* Blanks and backslashes in names are written in octal, as getmntent() expects. */
@@ -359,7 +366,7 @@ table_write(struct qr_writer *writer, enum mount_table table)
                              DEV_MAJOR(superblock->device), DEV_MINOR(superblock->device));
             octal_write(writer, path);
             qr_writer_printf(writer, " ");
-            mount_options_write(writer, superblock->mount_flags);
+            mount_options_write(writer, superblock);
             qr_writer_printf(writer, " - %s ", superblock->type->name);
             octal_write(writer, superblock->source);
             qr_writer_printf(writer, " %s\n", superblock->mount_flags & MS_RDONLY ? "ro" : "rw");
@@ -368,7 +375,7 @@ table_write(struct qr_writer *writer, enum mount_table table)
             qr_writer_printf(writer, " ");
             octal_write(writer, path);
             qr_writer_printf(writer, " %s ", superblock->type->name);
-            mount_options_write(writer, superblock->mount_flags);
+            mount_options_write(writer, superblock);
             qr_writer_printf(writer, " 0 0\n");
         }
     }

@@ -10,6 +10,7 @@
 #include <quire/assert.h>
 
 #include "fs.h"
+#include "hugetlb.h"
 #include "proc.h"
 
 enum { RENAME_NOREPLACE = 1, RENAME_EXCHANGE = 2 };
@@ -134,7 +135,7 @@ make_inode(struct walk *walk, uint32_t mode, uint32_t rdev, struct dentry **out)
     struct inode *inode = tmpfs_inode_create(walk->at->superblock, mode, rdev);
 
     if (inode == NULL) {
-        return -ENOMEM;
+        return hugetlbfs_has_room(walk->at->superblock) ? -ENOMEM : -ENOSPC;
     }
     owner_set(inode, walk->at->inode);
     int64_t error = child_add(walk, inode, out);

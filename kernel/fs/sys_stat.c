@@ -507,7 +507,16 @@ statfs_write(struct superblock *superblock, uint64_t user)
         .f_frsize = FS_PAGE_BYTES,
         .f_flags = (int64_t)(superblock->mount_flags & 0xfu) | ST_VALID,
     };
-    if (superblock->type->writable_tree) {
+    if (superblock->huge != NULL) {
+        struct hugetlbfs_usage usage;
+
+        hugetlbfs_usage(superblock, &usage);
+        statfs.f_bsize = statfs.f_frsize = (int64_t)usage.page_bytes;
+        statfs.f_blocks = usage.pages;
+        statfs.f_bfree = statfs.f_bavail = usage.free_pages;
+        statfs.f_files = usage.inodes;
+        statfs.f_ffree = usage.free_inodes;
+    } else if (superblock->type->writable_tree) {
         int64_t used = atomic_load(&superblock->pages);
         uint64_t taken = used > 0 ? (uint64_t)used : 0;
         uint64_t spare = fs_free_pages();

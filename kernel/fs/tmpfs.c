@@ -549,6 +549,12 @@ static const struct inode_ops tmpfs_inode_ops = {
 struct inode *
 tmpfs_inode_create(struct superblock *superblock, uint32_t mode, uint32_t rdev)
 {
+    if (superblock->huge != NULL && !hugetlbfs_has_room(superblock)) {
+        return NULL;
+    }
+    if (superblock->huge != NULL && S_ISTYPE(mode, S_IFREG)) {
+        return hugetlbfs_file_inode(superblock, mode);
+    }
     struct inode *inode = inode_create(superblock, &tmpfs_inode_ops, mode);
 
     if (inode != NULL) {

@@ -16,6 +16,8 @@ struct dentry;
 struct file;
 struct inode;
 struct qr_hugetlb_pool;
+struct qr_writer;
+struct superblock;
 
 /** Make a pool of each size that the CPUs have; once, when memory works. */
 void hugetlb_init(void);
@@ -44,6 +46,29 @@ int64_t hugetlb_file_create(const char *label, struct qr_hugetlb_pool *pool, uin
 
 /** Whose members may make shared memory of huge pages without CAP_IPC_LOCK: vm.hugetlb_shm_group. */
 extern atomic_uint hugetlb_shm_group;
+
+/** An empty file without a name, for a file system; takes no reference. NULL without memory. */
+struct inode *hugetlb_inode_create(struct superblock *superblock, struct qr_hugetlb_pool *pool,
+                                   uint32_t mode, uint64_t bytes);
+
+/* ---- A mounted hugetlbfs (superblock.huge) ------------------------------------- */
+
+struct hugetlbfs_mount;
+
+/** Of its statfs(); zeroes: no limit. */
+struct hugetlbfs_usage {
+    uint64_t page_bytes, pages, free_pages, inodes, free_inodes;
+};
+
+/** Whether nr_inodes= lets one more inode be; any other file system lets it. */
+bool hugetlbfs_has_room(const struct superblock *superblock);
+/** A regular file of the mount. NULL without memory */
+struct inode *hugetlbfs_file_inode(struct superblock *superblock, uint32_t mode);
+void hugetlbfs_usage(const struct superblock *superblock, struct hugetlbfs_usage *out);
+/** As the words behind "rw" in /proc/mounts. */
+void hugetlbfs_options_write(const struct superblock *superblock, struct qr_writer *writer);
+/** The superblock's last inode is gone; NULL is none. */
+void hugetlbfs_mount_free(struct hugetlbfs_mount *mount);
 
 /** Bytes of one page of @p inode's: st_blksize; 0 where its pages are not huge. */
 uint64_t hugetlb_inode_page_bytes(const struct inode *inode);

@@ -71,6 +71,21 @@ qr_object_create_hugetlb(struct qr_objects *objects, struct qr_hugetlb_pool *poo
     return QR_OK;
 }
 
+void
+qr_object_hugetlb_set_budget(struct qr_object *object, struct qr_hugetlb_budget *budget)
+{
+    qr_assert(object->budget == NULL && object->resident == 0);
+    qr_hugetlb_budget_get(budget);
+    object->budget = budget;
+}
+
+/* So many places are empty again, of which @promises held a promise. */
+static void
+huge_give(struct qr_object *object, size_t places, size_t promises)
+{
+    qr_hugetlb_budget_give(object->budget, object->hugetlb, places, promises);
+}
+
 struct qr_hugetlb_pool *
 qr_object_hugetlb_pool(const struct qr_object *object)
 {
@@ -124,7 +139,7 @@ huge_try_insert(struct qr_object *object, size_t index, struct qr_frame *head,
     }
     qr_spin_unlock(&object->lock);
     if (promise && !promised)
-        qr_hugetlb_unreserve(object->hugetlb, 1); /* it came meanwhile, and is not needed */
+        huge_give(object, 1, 1); /* it came meanwhile, and is not needed */
     return status;
 }
 
@@ -141,14 +156,15 @@ huge_take(struct qr_object *object, size_t index, size_t *reserved)
     return head;
 }
 
-/* A new page for @index, with the caller's use and the object's. */
+/* Make and insert a page for @index; *@reserved, if not 0, is a promise for it. */
 static enum qr_status
-huge_make_page(struct qr_object *object, size_t index, bool promised, struct qr_frame **out_head)
+huge_add_page(struct qr_object *object, size_t index, bool promised, size_t *reserved,
+              struct qr_frame **out_head)
 {
     struct radix_spares spares = {.count = 0};
     struct qr_hugetlb_pool *pool = object->hugetlb;
-    size_t reserved = promised;
-    struct qr_frame *head = huge_take(object, index, &reserved);
+    bool keep = *reserved > 0;
+    struct qr_frame *head = huge_take(object, index, reserved);
     enum qr_status status;
 
     if (head == NULL)
@@ -163,8 +179,26 @@ huge_make_page(struct qr_object *object, size_t index, bool promised, struct qr_
     qr_radix_spares_release(&spares, object->machine->nodes);
     if (status == QR_OK)
         *out_head = head;
-    else /* a promise is still in the index: keep it true */
-        qr_hugetlb_page_put(pool, head, promised ? &reserved : NULL);
+    else
+        qr_hugetlb_page_put(pool, head, keep ? reserved : NULL);
+    return status;
+}
+
+/*
+ * A new page for @index, with the caller's use and the object's.  Where it was @promised and does
+ * not come, the promise is still in the index, and true.
+ */
+static enum qr_status
+huge_make_page(struct qr_object *object, size_t index, bool promised, struct qr_frame **out_head)
+{
+    size_t reserved = 1;
+
+    if (!promised && !qr_hugetlb_budget_take(object->budget, 1, &reserved))
+        return QR_ERR_LIMIT;
+    enum qr_status status = huge_add_page(object, index, promised, &reserved, out_head);
+
+    if (status != QR_OK && !promised)
+        huge_give(object, 1, reserved);
     return status;
 }
 
@@ -240,8 +274,9 @@ huge_next(struct qr_object *object, size_t *index)
     return found;
 }
 
-/* Empty the place @index, or with @pages_only leave a promise there. */
-static void
+/* Empty the place @index, or with @pages_only leave a promise there.  @return whether a page went,
+ * which is to be given back once nobody maps it */
+static bool
 huge_empty_place(struct qr_object *object, size_t index, bool pages_only)
 {
     struct qr_mutex *fault_lock = qr_object_fault_lock(object, index);
@@ -261,25 +296,29 @@ huge_empty_place(struct qr_object *object, size_t index, bool pages_only)
     }
     qr_spin_unlock(&object->lock);
     qr_mutex_unlock(fault_lock);
-    if (item == NULL)
-        return;
-    if (promise)
-        qr_hugetlb_unreserve(object->hugetlb, 1);
-    else
+    if (item != NULL && promise)
+        huge_give(object, 1, 1);
+    else if (item != NULL)
         qr_hugetlb_page_put(object->hugetlb, item, NULL);
+    return item != NULL && !promise;
 }
 
-static void
+/* @return how many pages went */
+static size_t
 huge_empty_range(struct qr_object *object, size_t first, size_t last, bool pages_only)
 {
+    size_t gone = 0;
+
     for (size_t index = first; huge_next(object, &index) && index < last; index++)
-        huge_empty_place(object, index, pages_only);
+        gone += huge_empty_place(object, index, pages_only);
+    return gone;
 }
 
 void
 qr_hugetlb_detach_all(struct qr_object *object)
 {
-    huge_empty_range(object, 0, SIZE_MAX, false);
+    huge_give(object, huge_empty_range(object, 0, SIZE_MAX, false), 0);
+    qr_hugetlb_budget_put(object->budget);
 }
 
 void
@@ -293,8 +332,10 @@ qr_hugetlb_set_bytes(struct qr_object *object, uint64_t bytes)
     qr_spin_unlock(&object->lock);
     if (bytes >= before)
         return;
-    huge_empty_range(object, (size_t)(bytes >> pool->shift), SIZE_MAX, false);
+    size_t gone = huge_empty_range(object, (size_t)(bytes >> pool->shift), SIZE_MAX, false);
+
     qr_object_unmap(object, object_pages(bytes), SIZE_MAX, true);
+    huge_give(object, gone, 0);
 }
 
 void
@@ -306,8 +347,10 @@ qr_hugetlb_punch(struct qr_object *object, size_t first, size_t last)
     last >>= order;
     if (first >= last)
         return;
-    huge_empty_range(object, first, last, true);
+    size_t gone = huge_empty_range(object, first, last, true);
+
     qr_object_unmap(object, first << order, last << order, false);
+    huge_give(object, gone, 0);
 }
 
 /* First small page at or after @page that is there. */
@@ -405,6 +448,21 @@ place_promises(struct qr_object *object, size_t first, size_t last, size_t *left
     return status;
 }
 
+/* Promises for @places empty places. */
+static enum qr_status
+huge_promise(struct qr_object *object, size_t places)
+{
+    size_t promised;
+
+    if (!qr_hugetlb_budget_take(object->budget, places, &promised))
+        return QR_ERR_NO_MEMORY;
+    enum qr_status status = qr_hugetlb_reserve(object->hugetlb, places - promised);
+
+    if (status != QR_OK)
+        huge_give(object, places, promised);
+    return status;
+}
+
 enum qr_status
 qr_object_hugetlb_reserve(struct qr_object *object, size_t first, size_t last)
 {
@@ -419,7 +477,7 @@ qr_object_hugetlb_reserve(struct qr_object *object, size_t first, size_t last)
     size_t left = count_empty(object, first, last);
 
     if (left > 0)
-        status = qr_hugetlb_reserve(object->hugetlb, left);
+        status = huge_promise(object, left);
     if (status == QR_OK) {
         status = place_promises(object, first, last, &left);
         if (status != QR_OK)
@@ -427,7 +485,7 @@ qr_object_hugetlb_reserve(struct qr_object *object, size_t first, size_t last)
         else
             (void)settle_promises(object, first, last, true);
         /* Places that were filled meanwhile need none. */
-        qr_hugetlb_unreserve(object->hugetlb, left);
+        huge_give(object, left, left);
     }
     qr_mutex_unlock(&object->reserve_lock);
     return status;

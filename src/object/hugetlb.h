@@ -95,6 +95,15 @@ qr_hugetlb_is_shared(const struct qr_frame *head)
     return (atomic_load_explicit(&head->flags, memory_order_relaxed) & QR_FRAME_SHMEM) != 0;
 }
 
+/* ---- Budgets (hugetlb_budget.c); NULL: the whole pool ---------------------------- */
+
+void qr_hugetlb_budget_get(struct qr_hugetlb_budget *budget);
+/* Room for @places; of these *@out_promised are promised to the caller now.  false: no room. */
+bool qr_hugetlb_budget_take(struct qr_hugetlb_budget *budget, size_t places, size_t *out_promised);
+/* @places are empty again, and @promises of the pool are not needed any more.  May sleep. */
+void qr_hugetlb_budget_give(struct qr_hugetlb_budget *budget, struct qr_hugetlb_pool *pool,
+                            size_t places, size_t promises);
+
 /* ---- Pages of objects (hugetlb.c); indexes count huge pages --------------------- */
 
 /* The lock that a fault on page @index holds from its first look to its last store.  Sleeping. */

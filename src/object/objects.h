@@ -42,6 +42,7 @@ struct qr_object {
     struct qr_tree policies;           /* L: see policy.c */
     size_t promised_pages;             /* fixed once it can be mapped */
     struct qr_hugetlb_pool *hugetlb;   /* fixed; NULL: of ordinary pages */
+    struct qr_hugetlb_budget *budget;  /* fixed; of hugetlb's pages; NULL: all that there are */
     struct qr_mutex reserve_lock;      /* hugetlb: one call at a time adds promises */
     _Atomic size_t dirty;              /* pages marked dirty */
     _Atomic uint32_t write_errors;     /* writes that failed, ever */

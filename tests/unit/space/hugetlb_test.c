@@ -574,6 +574,59 @@ BOTH(pages_come_from_the_nodes_of_the_policy)
     rig_shutdown(&rig);
 }
 
+/* ---- Budgets ----------------------------------------------------------------------------------- */
+
+/* A part of the pool: a limit for its objects together, and a minimum that nobody else gets. */
+BOTH(a_budget_has_a_limit_and_a_minimum)
+{
+    struct rig rig;
+    struct qr_hugetlb_budget *budget, *none;
+    struct qr_object *object, *other;
+
+    if (!rig_boot(&rig, kind, 6))
+        TEST_SKIP("no small huge page");
+    EXPECT_STATUS(qr_hugetlb_budget_create(sim_heap(rig.sim), rig.pool, 9, 7, &none),
+                  QR_ERR_NO_MEMORY);
+    ASSERT_EQ(qr_hugetlb_budget_create(sim_heap(rig.sim), rig.pool, 4, 2, &budget), QR_OK);
+    expect_pool(&rig, 6, 6, 2, 0);
+    EXPECT_STATUS(map(&rig, 32, 5, 0), QR_ERR_NO_MEMORY);
+    ASSERT_EQ(qr_object_create_hugetlb(sim_objects(rig.sim), rig.pool, 8 * rig.bytes, &object),
+              QR_OK);
+    ASSERT_EQ(qr_object_create_hugetlb(sim_objects(rig.sim), rig.pool, 8 * rig.bytes, &other),
+              QR_OK);
+    qr_object_hugetlb_set_budget(object, budget);
+    qr_object_hugetlb_set_budget(other, budget);
+    ASSERT_EQ(map_object(&rig, 0, 3, object, QR_REGION_SHARED), QR_OK);
+    EXPECT_EQ(qr_hugetlb_budget_used(budget), 3u);
+    expect_pool(&rig, 6, 6, 3, 0); /* two of them from the minimum */
+    EXPECT_STATUS(map_object(&rig, 8, 2, other, QR_REGION_SHARED), QR_ERR_NO_MEMORY);
+    ASSERT_EQ(map_object(&rig, 8, 2, other, QR_REGION_SHARED | QR_REGION_NO_RESERVE), QR_OK);
+    EXPECT_EQ(store(&rig, 8, 5), SIM_OK);
+    EXPECT_EQ(store(&rig, 9, 5), SIM_BUS_ADRERR); /* over the limit, though the pool has pages */
+    EXPECT_EQ(store(&rig, 0, 6), SIM_OK);
+    EXPECT_EQ(store(&rig, 0, 7), SIM_OK);
+    expect_pool(&rig, 6, 4, 2, 0);
+    sim_validate(rig.sim);
+
+    /* What goes leaves the minimum behind: promises first, then pages. */
+    qr_object_set_bytes(object, rig.bytes);
+    EXPECT_EQ(qr_hugetlb_budget_used(budget), 2u);
+    expect_pool(&rig, 6, 4, 0, 0);
+    qr_object_punch(object, 0, rig.bytes >> QR_PAGE_SHIFT);
+    EXPECT_EQ(qr_hugetlb_budget_used(budget), 1u);
+    expect_pool(&rig, 6, 5, 1, 0);
+    EXPECT_EQ(store(&rig, 0, 8), SIM_OK);
+    expect_pool(&rig, 6, 4, 0, 0);
+    EXPECT_STATUS(unmap(&rig, 0, 16), QR_OK);
+    qr_object_put(object);
+    qr_object_put(other);
+    EXPECT_EQ(qr_hugetlb_budget_used(budget), 0u);
+    expect_pool(&rig, 6, 6, 2, 0);
+    qr_hugetlb_budget_put(budget);
+    expect_pool(&rig, 6, 6, 0, 0);
+    rig_shutdown(&rig);
+}
+
 /* ---- Refusal ---------------------------------------------------------------------------------------- */
 
 static void
@@ -584,6 +637,10 @@ everything_once(struct rig *rig)
     struct qr_space *parent = sim_space(rig->sim);
     bool made = qr_object_create_hugetlb(sim_objects(rig->sim), rig->pool, 3 * rig->bytes,
                                          &object) == QR_OK;
+    struct qr_hugetlb_budget *budget = NULL;
+
+    if (qr_hugetlb_budget_create(sim_heap(rig->sim), rig->pool, 4, 1, &budget) == QR_OK && made)
+        qr_object_hugetlb_set_budget(object, budget);
 
     (void)!map(rig, 0, 3, 0);
     if (made)
@@ -610,6 +667,7 @@ everything_once(struct rig *rig)
     sim_validate(rig->sim);
     (void)!unmap(rig, 0, 16);
     qr_space_clear(parent);
+    qr_hugetlb_budget_put(budget);
 }
 
 BOTH(refused_allocations_leave_nothing_behind)
