@@ -439,11 +439,11 @@ kernel_tables_init(void)
     memory_cpu_online();
 }
 
-/** @p wanted bits of pages, or as many as leave 2^-@p share of the user's half as their range. */
+/** @p wanted bits of pages, or as many as leave 2^-@p share of the user's window as their range. */
 static unsigned
 random_bits(unsigned wanted, unsigned share)
 {
-    unsigned half = 63u - (unsigned)__builtin_clzll(qr_port_user_end());
+    unsigned half = 63u - (unsigned)__builtin_clzll(platform_user_window());
     unsigned most = half - QR_PAGE_SHIFT - share;
 
     return wanted < most ? wanted : most;
@@ -464,7 +464,7 @@ vm_init(void)
             {
                 .user_start = qr_va_of(CONFIG_USER_START),
                 .user_end = qr_va_of(qr_port_user_end()),
-                .stack_top = qr_va_of(qr_port_user_end()),
+                .stack_top = qr_va_of(platform_user_window()),
                 .stack_gap_bytes = USER_STACK_GAP,
                 .mmap_random_bits = random_bits(28, 2),
                 .stack_random_bits = random_bits(22, 4),

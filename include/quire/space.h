@@ -25,7 +25,8 @@ struct qr_vm;       /* what all spaces of a machine share; src/space/vm.h */
 struct qr_layout {
     qr_va user_start;           /**< lowest address that a hint or FIXED may name (mmap_min_addr) */
     qr_va user_end;             /**< one past the highest user address */
-    qr_va stack_top;            /**< before randomisation */
+    qr_va stack_top;            /**< before randomisation.  What no hint asks to be above
+                                     it is placed below; FIXED may go anywhere. */
     size_t stack_gap_bytes;     /**< kept free below stack_top for the stack's growth */
     unsigned mmap_random_bits;  /**< pages; 28 on 64-bit Linux */
     unsigned stack_random_bits; /**< pages; 22 */

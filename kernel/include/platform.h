@@ -45,6 +45,12 @@ uint64_t platform_direct_limit(void);
 /** How many address-space identifiers a CPU has; 1: none. */
 unsigned platform_asid_count(void);
 
+/**
+ * Below it go stacks, and mappings that no hint asks to be above it; at most
+ * qr_port_user_end().  Programs may use the bits of ordinary pointers beyond it.
+ */
+uintptr_t platform_user_window(void);
+
 /** The format of the kernel's and of user tables. */
 const struct qr_format *platform_format(void);
 

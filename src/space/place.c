@@ -2,12 +2,14 @@
 /*
  * Where things go.
  *
- *   user_start                                                   user_end
+ *   user_start                                                            user_end
  *   |  program  brk-> ...  <-mmap | random |    stack gap    | stack |
  *                              mmap_base                   stack_top
  *
  * Mappings are placed below mmap_base, the highest address first, so that they
- * grow towards the break; should that fill up, from user_start upwards.  The
+ * grow towards the break; should that fill up, from user_start upwards.  What lies
+ * above stack_top is for those who ask by a hint there: programs may count on pointers
+ * of fewer bits than the hardware has.  The
  * distance from the stack's top to mmap_base keeps the stack's growth, its
  * randomisation and its guard gap free.
  *
@@ -129,6 +131,8 @@ place_hint(const struct qr_space *space, const struct qr_map_request *request, s
         return false;
     if (start < space->layout.user_start.v)
         start = space->layout.user_start.v;
+    if (start < space->layout.stack_top.v && bytes > space->layout.stack_top.v - start)
+        return false;
     if ((start & (align - 1)) != 0 || !place_is_inside(space, start, bytes) ||
         !place_is_free(space, start, bytes))
         return false;
@@ -144,13 +148,15 @@ place_anywhere(const struct qr_space *space, const struct qr_map_request *reques
                qr_va *out_start)
 {
     const struct qr_layout *layout = &space->layout;
+    bool above = layout->stack_top.v < layout->user_end.v && request->hint.v > layout->stack_top.v;
     struct qr_gap_request gap = {
         .bytes = bytes,
         .align = qr_max_size(request->align_bytes, QR_PAGE_SIZE),
         .low = layout->user_start.v,
-        .high = layout->user_end.v,
+        .high = above ? layout->user_end.v : layout->stack_top.v,
         .bottom_up = true,
     };
+    uintptr_t high = gap.high;
 
     if ((request->flags & QR_MAP_LOW) != 0) {
         gap.high = qr_min_size(gap.high, LOW_END);
@@ -162,11 +168,11 @@ place_anywhere(const struct qr_space *space, const struct qr_map_request *reques
     }
     if ((request->flags & QR_MAP_BOTTOM_UP) == 0) {
         gap.bottom_up = false;
-        gap.high = space->mmap_base.v;
+        gap.high = above ? high : space->mmap_base.v;
         if (qr_gap_find(&space->regions, &gap, out_start))
             return true;
         gap.bottom_up = true;
-        gap.high = layout->user_end.v;
+        gap.high = high;
     }
     return qr_gap_find(&space->regions, &gap, out_start);
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# limit: 300
+# limit: 900
 #
 # Another emulator, another opinion: Bochs models what QEMU's TCG does not, such as PCID
 # and INVPCID, and faults of SYSRET and IRETQ in kernel mode.  Skipped where Bochs is not

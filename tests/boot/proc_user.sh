@@ -48,4 +48,12 @@ run 4 x86_64
 if [ -e build/x86_64-debug/quire-kernel.elf ]; then
     run 4 x86_64-debug
 fi
+# Five levels of page tables: QEMU's `max` has them.
+if tools/quire-run --cpu max --smp 2 --timeout 120 --add $build/wide-gcc -- ./wide-gcc 2>&1 |
+    grep '^wide: more than 48 bits, .* 0 failed'; then
+    echo "ok   wide, 2 CPUs, max"
+else
+    echo "FAIL wide, 2 CPUs, max"
+    failures=$((failures + 1))
+fi
 [ $failures -eq 0 ]

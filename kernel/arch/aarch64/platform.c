@@ -125,6 +125,12 @@ platform_asid_count(void)
     return 1u << cpu_features.asid_bits;
 }
 
+uintptr_t
+platform_user_window(void)
+{
+    return USER_LIMIT;
+}
+
 const struct qr_format *
 platform_format(void)
 {

@@ -9,6 +9,12 @@
 /* 32-bit CPUs with PAE address 64 GiB; descriptors of more would not fit the direct map. */
 #define PAE_BITS 36u
 
+uintptr_t
+platform_user_window(void)
+{
+    return USER_LIMIT;
+}
+
 const struct qr_format *
 platform_format(void)
 {

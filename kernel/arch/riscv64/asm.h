@@ -22,6 +22,8 @@
  *  fffffffc00000000 .. fffffffc3fffffff  fixed mappings
  *  ffffffff80000000 .. ffffffffbfffffff  kernel image
  */
+/** Programs get what is above by asking for it. */
+#define USER_WINDOW_END   0x00007ffffffff000
 #define BOOT_WINDOW_BASE  0xffffffc000000000 /* the boot tables' direct map */
 #define BOOT_WINDOW_BYTES 0x0000002000000000
 #define HEAP_BASE         0xffffffe000000000

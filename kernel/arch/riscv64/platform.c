@@ -71,6 +71,12 @@ platform_boot_alloc(size_t bytes)
     return direct_map(boot_pages_alloc((bytes + QR_PAGE_MASK) >> QR_PAGE_SHIFT));
 }
 
+uintptr_t
+platform_user_window(void)
+{
+    return user_limit < USER_WINDOW_END ? user_limit : USER_WINDOW_END;
+}
+
 const struct qr_format *
 platform_format(void)
 {

@@ -143,7 +143,7 @@ frame_restart_syscall(struct trap_frame *frame)
 static inline bool
 frame_can_return(const struct trap_frame *frame)
 {
-    return frame->rip < (uint64_t)1 << 47;
+    return frame->rip < user_limit + QR_PAGE_SIZE;
 }
 
 static inline struct trap_frame *

@@ -13,6 +13,11 @@
 
 struct qr_cpu;
 
+/** One past the highest user address. */
+extern uintptr_t user_limit;
+
+#define USER_LIMIT user_limit
+
 static inline struct qr_cpu *
 qr_port_this_cpu(void)
 {

@@ -10,7 +10,8 @@
 /* ---- Address layout ------------------------------------------------------ */
 
 /*
- *  0000000000000000 .. 00007fffffffefff  user
+ *  0000000000000000 .. user_limit - 1    user: 2^47 bytes less a page; 2^56 with 5 levels, of
+ *                                        which programs get what is above 2^47 by asking for it
  *  ffff800000000000 .. ffff8fffffffffff  direct map of physical memory (16 TiB)
  *  ffffc00000000000 .. ffffcfffffffffff  kernel heap: blocks above the slab classes
  *  ffffe00000000000 .. ffffefffffffffff  kernel stacks
@@ -19,14 +20,15 @@
  *
  * Of each mapped area the first 512 GiB, one top-level entry, are in use.
  */
-#define USER_LIMIT       0x00007ffffffff000
-#define DIRECT_MAP_BASE  0xffff800000000000
-#define DIRECT_MAP_BYTES 0x0000100000000000
-#define HEAP_BASE        0xffffc00000000000
-#define STACKS_BASE      0xffffe00000000000
-#define DEVICES_BASE     0xfffff00000000000
-#define AREA_BYTES       0x0000008000000000
-#define KERNEL_BASE      0xffffffff80000000
+#define USER_WINDOW_END     0x00007ffffffff000
+#define USER_LIMIT_5_LEVELS 0x00fffffffffff000
+#define DIRECT_MAP_BASE     0xffff800000000000
+#define DIRECT_MAP_BYTES    0x0000100000000000
+#define HEAP_BASE           0xffffc00000000000
+#define STACKS_BASE         0xffffe00000000000
+#define DEVICES_BASE        0xfffff00000000000
+#define AREA_BYTES          0x0000008000000000
+#define KERNEL_BASE         0xffffffff80000000
 
 /** Where the start-up code of the other CPUs is copied: a page below 1 MiB. */
 #define TRAMPOLINE_PA 0x8000

@@ -9,7 +9,7 @@
 const struct qr_format *
 platform_format(void)
 {
-    return &qr_format_x86_64;
+    return cr4_read() & CR4_LA57 ? &qr_format_x86_64_la57 : &qr_format_x86_64;
 }
 
 uint64_t
@@ -18,6 +18,12 @@ platform_physical_limit(void)
     uint64_t limit = (uint64_t)1 << cpu_features.physical_bits;
 
     return limit < DIRECT_MAP_BYTES ? limit : DIRECT_MAP_BYTES;
+}
+
+uintptr_t
+platform_user_window(void)
+{
+    return USER_WINDOW_END;
 }
 
 unsigned

@@ -27,7 +27,7 @@
 #define ENTRY_NX      ((uint64_t)1 << 63)
 #define ENTRY_ADDRESS 0x000ffffffffff000u
 
-#define LEVELS_MAX 4u
+#define LEVELS_MAX 5u
 
 extern char text_start[], text_end[], rodata_start[], rodata_end[], data_start[], data_end[];
 extern char boot_stack_guard[];
@@ -286,7 +286,9 @@ audit_va(const struct audit_level *path, unsigned level)
 
     for (unsigned l = level; l < shape.levels; l++)
         va |= (uint64_t)path[l].index << level_shift(l);
-    return va >> 47 ? va | 0xffff000000000000u : va;
+    if (shape.levels >= 4 && va >> (level_shift(shape.levels) - 1))
+        va |= ~(uint64_t)0 << level_shift(shape.levels);
+    return va;
 }
 
 unsigned

@@ -11,7 +11,10 @@
  *      DIRECT_MAP_BASE + 0 .. 4 GiB    the same memory, so that C finds it
  *      KERNEL_BASE + 0 .. 1 GiB        the kernel image
  *
- * all of it writable and executable in 2 MiB pages; paging.c replaces them by
+ * A CPU with 57-bit addresses gets a fifth level on top, whose first and last entry
+ * lead to the same four: what has 48 bits is mapped alike under both.
+ *
+ * All of it is writable and executable in 2 MiB pages; paging.c replaces them by
  * the real ones at once, and they live on only for the other CPUs' first steps.
  *
  * There is no Multiboot1 header: QEMU refuses a 64-bit ELF file that has one.
@@ -22,6 +25,9 @@
 
 #define PAGE_PRESENT_WRITE 0x003
 #define PAGE_LARGE         0x083
+
+#define CR4_PAE  0x0020
+#define CR4_LA57 0x1000
 
 /* ---- 32 bits --------------------------------------------------------------- */
 
@@ -64,6 +70,22 @@
     movl $boot_pdpt + PAGE_PRESENT_WRITE, boot_pml4 + 256 * 8
     movl $boot_pdpt_image + PAGE_PRESENT_WRITE, boot_pml4 + 511 * 8
 
+    /* A fifth level?  It can be turned on only now, while paging is off. */
+    xorl %eax, %eax
+    cpuid
+    cmpl $7, %eax
+    jb 6f
+    movl $7, %eax
+    xorl %ecx, %ecx
+    cpuid
+    btl $16, %ecx               /* LA57 */
+    jnc 6f
+    movl $boot_pml4 + PAGE_PRESENT_WRITE, boot_pml5
+    movl $boot_pml4 + PAGE_PRESENT_WRITE, boot_pml5 + 511 * 8
+    movl $boot_pml5, boot_root
+    orl $CR4_LA57, boot_cr4
+6:
+
     movl $start_boot_cpu, %edi
     jmp enter_long_mode
 
@@ -81,9 +103,9 @@ no_long_mode:
 /* Turn paging and long mode on; continue at the address in boot code that %edi holds. */
 enter_long_mode:
     movl %cr4, %eax
-    orl $0x20, %eax             /* PAE */
+    orl boot_cr4, %eax
     movl %eax, %cr4
-    movl $boot_pml4, %eax
+    movl boot_root, %eax
     movl %eax, %cr3
     movl $0xc0000080, %ecx
     movl boot_efer, %eax
@@ -180,6 +202,10 @@ boot_pointer:
     .long 0
 boot_efer:
     .long 0
+boot_root:
+    .long boot_pml4
+boot_cr4:
+    .long CR4_PAE
 no_long_mode_text:
     .asciz "quire: this CPU has no 64-bit mode\r\n"
 
@@ -198,6 +224,8 @@ boot_pa_ap_block:
 
     .section .boot.bss, "aw", @nobits
     .align 4096
+boot_pml5:
+    .skip 4096
 boot_pml4:
     .skip 4096
 boot_pdpt:

@@ -19,6 +19,8 @@ QR_NORETURN void kernel_main(void);
 /* The boot tables show the first 4 GiB where the direct map will be. */
 #define BOOT_WINDOW_BYTES ((uint64_t)4 << 30)
 
+uintptr_t user_limit = USER_WINDOW_END;
+
 const void *
 boot_window(uint64_t pa, uint64_t bytes)
 {
@@ -30,7 +32,7 @@ boot_window(uint64_t pa, uint64_t bytes)
 void
 boot_main(uint32_t magic, const void *information)
 {
-    static const struct paging_geometry geometry = {
+    struct paging_geometry geometry = {
         .levels = 4, .index_bits = 9, .nx = true, .boot_window = BOOT_WINDOW_BYTES};
     uint64_t pa = (uintptr_t)information - DIRECT_MAP_BASE;
 
@@ -40,6 +42,10 @@ boot_main(uint32_t magic, const void *information)
     if (!cpu_features.nx)
         panic("this CPU cannot forbid execution (NX): Quire's page tables need it");
     features_enable();
+    if (cr4_read() & CR4_LA57) {
+        geometry.levels = 5;
+        user_limit = USER_LIMIT_5_LEVELS;
+    }
     qr_x86_smap = cpu_features.smap;
     qr_x86_pcid = cpu_features.pcid;
     qr_x86_invpcid = cpu_features.invpcid;

@@ -177,6 +177,35 @@ TEST(space, pages_without_rights_keep_their_contents)
     sim_shutdown(sim);
 }
 
+static uintptr_t
+placed_near(struct qr_space *space, uintptr_t hint, size_t pages)
+{
+    struct qr_map_request request = {
+        .hint = qr_va_of(hint), .bytes = pages * QR_PAGE_SIZE, .prot = SIM_W};
+    qr_va va = qr_va_of(0);
+
+    EXPECT_EQ(qr_space_map(space, &request, &va), QR_OK);
+    return va.v;
+}
+
+/* Programs may keep something in the pointer bits that are above the stack's. */
+TEST(space, only_a_hint_leads_above_the_stack)
+{
+    struct sim *sim = boot();
+    struct qr_space *space = sim_space(sim);
+    uintptr_t window = qr_va_page_down(space->layout.user_end.v / 2);
+    uintptr_t high = window + 64 * QR_PAGE_SIZE;
+
+    space->layout.stack_top = qr_va_of(window);
+    space->mmap_base = qr_va_of(window - 16 * QR_PAGE_SIZE);
+    EXPECT_LT(placed_near(space, 0, 1), window);
+    EXPECT_EQ(placed_near(space, high, 2), high);
+    EXPECT_GE(placed_near(space, high, 1), window);
+    EXPECT_GE(placed_near(space, ~QR_PAGE_MASK, 1), window);
+    EXPECT_LT(placed_near(space, window - QR_PAGE_SIZE, 2), window - QR_PAGE_SIZE);
+    sim_shutdown(sim);
+}
+
 /* ---- Arguments ------------------------------------------------------------------ */
 
 TEST(space, hostile_ranges_are_refused)
