@@ -157,7 +157,7 @@ machine_start(void)
     memset(heap, 0, qr_heap_size(1));
     expect(qr_heap_init(heap, frames, 1) == QR_OK, "heap");
     qr_epoch_init(&epoch);
-    tlb = calloc(1, qr_tlb_size(1));
+    tlb = calloc(1, qr_tlb_size(1, 8));
     qr_tlb_init(tlb, frames, 1, 8);
     expect(qr_tables_init(&kernel, &qr_format_x86_64, frames, &epoch, NULL) == QR_OK, "tables");
     qr_tlb_space_init(&kernel_space, tlb, &kernel);

@@ -283,7 +283,7 @@ boot(void)
     frames = aligned_alloc(64, (qr_frames_size(&config) + 63) & ~(size_t)63);
     memset(frames, 0, qr_frames_size(&config));
     epoch = aligned_alloc(64, sizeof(*epoch));
-    tlb = aligned_alloc(64, (qr_tlb_size(1) + 63) & ~(size_t)63);
+    tlb = aligned_alloc(64, (qr_tlb_size(1, 8) + 63) & ~(size_t)63);
     qr_epoch_init(epoch);
     if (qr_frames_init(frames, &config) != QR_OK ||
         qr_tables_init(&tables, &qr_format_x86_64, frames, epoch, NULL) != QR_OK)

@@ -428,7 +428,7 @@ kernel_tables_init(void)
          "kernel tables");
     must(qr_tables_fill_upper_half(&memory.kernel_tables), "upper half");
 
-    memory.tlb = instance_alloc(qr_tlb_size(possible_cpus()), "shootdown");
+    memory.tlb = instance_alloc(qr_tlb_size(possible_cpus(), platform_asid_count()), "shootdown");
     qr_tlb_init(memory.tlb, memory.frames, possible_cpus(), platform_asid_count());
     qr_tlb_space_init(&memory.kernel_space, memory.tlb, &memory.kernel_tables);
     memory.kernel_space.global = true;

@@ -228,7 +228,7 @@ sim_start_tables(struct sim *sim)
     sim->format = format_of(&sim->options);
     sim->epoch = sim_host_alloc(sizeof(*sim->epoch));
     qr_epoch_init(sim->epoch);
-    sim->tlb = sim_host_alloc(qr_tlb_size(sim->cpu_count));
+    sim->tlb = sim_host_alloc(qr_tlb_size(sim->cpu_count, sim->options.asids));
     qr_tlb_init(sim->tlb, sim->frames, sim->cpu_count, sim->options.asids);
     qr_tlb_set_observer(sim->tlb, &observer);
     sim->hooks.interrupt = qr_tlb_interrupt;

@@ -339,7 +339,7 @@ sim_boot_ram(struct sim_options options)
     if (sim->mmu->no_asids)
         sim->options.asids = 1;
     else if (sim->options.asids == 0)
-        sim->options.asids = 8;
+        sim->options.asids = 2 * sim->cpu_count + 8;
     sim->user_end = mmu_user_end(sim->mmu);
     pthread_mutex_init(&sim->wait_lock, NULL);
     pthread_cond_init(&sim->wait_changed, NULL);

@@ -120,7 +120,7 @@ struct sim_options {
     unsigned cpus;             /**< 0: 1 */
     const unsigned *cpu_nodes; /**< node of each CPU; NULL: all 0 */
     enum sim_mmu mmu;
-    unsigned asids;    /**< identifiers a CPU has; 0: 8; 1: none */
+    unsigned asids;    /**< identifiers a CPU has; 0: enough, and few; 1: none */
     unsigned features; /**< enum sim_feature bits */
     uint64_t seed;
 };

@@ -22,7 +22,7 @@ struct qr_tlb_space {
     struct qr_tables *tables;    /* fixed */
     uint64_t id;                 /* fixed; never reused (64 bits) */
     _Atomic uint64_t generation; /* grows with each change of which no hardware tells the CPUs */
-    _Atomic uint32_t asid;       /* its identifier; 0: never had one (src/tlb/asid.c) */
+    _Atomic uint64_t context;    /* its identifier; 0: never had one (src/tlb/asid.c) */
     _Atomic uint32_t pending;    /* batches that hold notes which nobody flushed yet */
     struct qr_cpu_set active;    /* CPUs that have it loaded and must be told */
     struct qr_cpu_set held;      /* where hardware broadcasts: CPUs that may hold entries */

@@ -59,6 +59,7 @@ enum qr_counter {
     QR_EVENT_FLUSH_ALL,       /**< full flushes, global entries included */
     QR_EVENT_SWITCH,          /**< root switches */
     QR_EVENT_SWITCH_NO_FLUSH, /**< of these, with the entries kept (PCID/ASID) */
+    QR_EVENT_ASID_ROUND,      /**< roll-overs of the identifiers */
     QR_EVENT_OOM_KILL,        /**< processes that the host ended for their memory */
     QR_COUNTER_COUNT,
 };

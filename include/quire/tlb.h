@@ -18,8 +18,11 @@
 
 struct qr_tlb; /* one machine's shootdown state; src/tlb/tlb.h */
 
-size_t qr_tlb_size(unsigned cpu_count);
-/** @p asid_count: identifiers that the hardware offers a CPU; 1 where it has none. */
+/**
+ * @p asid_count: identifiers that the hardware offers a CPU, at most 65,536; 1 where it has none.
+ * All are used; where there are not more than two for each CPU, none.
+ */
+size_t qr_tlb_size(unsigned cpu_count, unsigned asid_count);
 void qr_tlb_init(struct qr_tlb *tlb, struct qr_frames *frames, unsigned cpu_count,
                  unsigned asid_count);
 /** The space of the kernel's tables: where a CPU goes when the user space it borrows dies. */

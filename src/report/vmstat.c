@@ -206,6 +206,7 @@ static const struct stat_line own_lines[] = {
     {"quire_flush_all", QR_EVENT_FLUSH_ALL},
     {"quire_switch", QR_EVENT_SWITCH},
     {"quire_switch_no_flush", QR_EVENT_SWITCH_NO_FLUSH},
+    {"quire_asid_rollover", QR_EVENT_ASID_ROUND},
 };
 
 /* The per-node lines in stat_lines: from nr_inactive_anon to pgpromote_candidate. */

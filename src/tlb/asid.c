@@ -1,102 +1,164 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Address-space identifiers: one number a space, the same on every CPU.
+ * Address-space identifiers: one a space, the same on every CPU, in rounds.
  *
- * AArch64 wants that: its flushes are broadcast and name an identifier.  Elsewhere
- * it costs nothing, and a CPU finds what it holds of a space by indexing.  A space
- * gets its number when it runs for the first time and keeps it while numbers last.
- * Then one is taken from a space that runs nowhere, in turn.
+ *   context = | round (48 bits) | number (16 bits) |      number: what hardware knows
  *
- *   taker, under the lock                    CPU C switches to the victim V
- *   V.asid |= TAKEN               <- SB ->   V.active += C
- *   V.active is not empty? take it back      V.asid is TAKEN? under the lock:
- *   else owner[asid] = the new one           taken back meanwhile? else another number
+ * A space that comes to a CPU without a number of this round gets the next one.
+ * When all are given out a new round begins: the numbers of spaces that some CPU has
+ * loaded, lazily too, or is coming to, are carried over with their spaces; all others
+ * are free again, and their spaces get new ones when they run.  A CPU that comes to a
+ * space in a round that is new to it first drops everything.  So a number means one
+ * space from a CPU's flush on to the round's end, and nobody flushes when a space ends,
+ * nor when its number is another's in the next round.
  *
- * Either the taker sees C, or C sees TAKEN; both are harmless.  So a space that some
- * CPU has loaded, lazily too, has the number under which that CPU runs it.
+ * Linux on AArch64 goes about it in this way, and it suits the others: their numbers
+ * are as many (4,096 on x86-64, what satp keeps on RISC-V).
  *
- * A number's entries.  Nobody flushes all CPUs when a number changes hands.  Each
- * CPU knows whose entries it holds under which number, by the space's 64-bit
- * identity, which is never given out again, and up to which generation they are
- * true.  The switch drops them unless both agree.  So a taken number costs one local flush
- * on each CPU that then uses it, when it does; there is no roll-over.  A space that
- * gets a number starts a new generation: entries that it left behind under this very
- * number, when it had it before, were not looked after where hardware broadcasts.
+ * Who runs what.  A CPU says where it goes before it asks whether the round is still
+ * the space's; who begins a round says so before it asks who runs what:
  *
- * Unmapping meanwhile.  Where hardware broadcasts, the flusher reads the number
- * after it has cleared the entries.  Is it another space's by then, too much is
- * flushed, which harms nobody.  Gets the space a new one just now, then whoever runs
- * it under that number walks the tables after our change:
+ *   beginner, under the lock                 CPU C comes to V, of the old round
+ *   round += 1                    <- SB ->   C.coming = V
+ *   read C.coming, then C.loaded             round is V's? else under the lock
+ *   V.context = (round, its number)          use the number
  *
- *   clear entries                 <- SB ->   V.asid = new
- *   read V.asid                              walk the tables (qr_arch_root_switch)
+ * Either the beginner sees C coming, and V has its number for good; or C sees the new
+ * round, waits for the lock, and takes what V has then.  C.loaded stays what it was
+ * until hardware translates by V's tables, so the space that C leaves keeps its number
+ * until then as well: hardware fills ahead under it, and a flush must still find it.
  *
- * More spaces loaded than numbers: two share one.  TLBs belong to one CPU each, and
- * every CPU asks for the identity, so that is right, and only a little slow.  It takes
- * more than asid_count / 2 CPUs (one in a switch has two spaces loaded).
+ * Invariants: 1 a space's number changes only while no CPU has it loaded or, having
+ * asked, comes to it; 2 in one round no number is two spaces'; 3 a CPU whose round
+ * is r has no entries from before its flush for r, but of spaces carried into r that
+ * it had loaded, under their numbers.
  *
- * Invariants: 1 owner[n] is NULL or a space whose asid is n; 2 a space's asid changes
- * only while no CPU has it loaded.
+ * Unmapping meanwhile.  Where hardware broadcasts, the flusher reads the number after
+ * it has cleared the entries:
+ *
+ *   clear entries                 <- SB ->   V.context = new
+ *   read V.context                           walk the tables (qr_arch_root_switch)
+ *
+ * Is it of a round gone by, then no CPU had the space loaded when that ended (1), and what
+ * CPUs hold under it they drop before they use it (3): too much is flushed, which harms
+ * nobody.  Gets the space a new one just now, whoever runs it under that walks the tables
+ * after our change.  Where requests tell, generations do not care for numbers: a slot
+ * names the whole identifier, and another than its own finds nothing that it trusts.
+ *
+ * Enough of them: a CPU has one space loaded and is coming to another, so two numbers
+ * a CPU are carried over at most, the one that is asked for not among them.  Where there are not
+ * more than that, none are used and each switch flushes (128 CPUs with 8-bit ASIDs).
+ *
+ * Ended spaces.  The beginner reads spaces that CPUs point at.  One that ends is loaded
+ * nowhere, and then takes the lock once: whoever still looks at it has it.
  */
+#include <quire/arch.h>
 #include <quire/assert.h>
 
 #include "tlb/tlb.h"
 
-/* Take its number from @space, unless some CPU runs it. */
-static bool
-asid_take(struct qr_tlb_space *space)
+size_t
+qr_asid_words(unsigned asid_count)
 {
-    atomic_fetch_or(&space->asid, TLB_ASID_TAKEN);
-    if (tlb_set_is_empty(&space->active))
-        return true;
-    atomic_fetch_and(&space->asid, ~TLB_ASID_TAKEN);
-    return false;
+    return (asid_count + 63) / 64;
 }
 
-/* The next number that nobody runs under. */
-static unsigned
-asid_find(struct qr_tlb *tlb)
+/* A round's numbers before any is given out: 0 is the kernel's, and there are no more than there are. */
+static void
+numbers_reset(struct qr_tlb *tlb)
 {
-    unsigned asid = tlb->asid_hand;
+    size_t words = qr_asid_words(tlb->asid_count);
 
-    for (unsigned tries = 1; tries < tlb->asid_count; tries++) {
-        asid = asid + 1 < tlb->asid_count ? asid + 1 : 1;
-        if (tlb->owner[asid] == NULL || asid_take(tlb->owner[asid]))
-            break;
+    __builtin_memset(tlb->numbers, 0, words * sizeof(uint64_t));
+    tlb->numbers[0] = 1;
+    if (tlb->asid_count % 64 != 0)
+        tlb->numbers[words - 1] |= ~(uint64_t)0 << tlb->asid_count % 64;
+    tlb->asid_word = 0;
+}
+
+void
+qr_asid_init(struct qr_tlb *tlb)
+{
+    qr_spin_init(&tlb->asid_lock, QR_RANK_TLB);
+    numbers_reset(tlb);
+    atomic_init(&tlb->round, tlb->tagged);
+}
+
+/* @space, if it has a number of the round before @round, keeps it. */
+static void
+asid_carry(struct qr_tlb *tlb, struct qr_tlb_space *space, uint64_t round)
+{
+    if (space == NULL)
+        return;
+
+    uint64_t context = atomic_load(&space->context);
+    uint64_t number = context & TLB_NUMBER_MASK;
+
+    if (context >> TLB_NUMBER_BITS != round - 1)
+        return; /* it is coming, and has none; or another CPU runs it, too */
+    tlb->numbers[number / 64] |= (uint64_t)1 << number % 64;
+    atomic_store(&space->context, round << TLB_NUMBER_BITS | number);
+}
+
+static void
+round_begin(struct qr_tlb *tlb)
+{
+    uint64_t round = atomic_fetch_add(&tlb->round, 1) + 1;
+
+    numbers_reset(tlb);
+    for (unsigned cpu = 0; cpu < tlb->cpu_count; cpu++) {
+        asid_carry(tlb, atomic_load(&tlb->cpus[cpu].coming), round);
+        asid_carry(tlb, atomic_load(&tlb->cpus[cpu].loaded), round);
     }
-    tlb->asid_hand = asid;
-    return asid;
+    tlb_count(tlb, QR_EVENT_ASID_ROUND, 1);
 }
 
-unsigned
+/* A number that this round has not given out yet; 0 where none is left. */
+static unsigned
+number_take(struct qr_tlb *tlb)
+{
+    size_t words = qr_asid_words(tlb->asid_count);
+
+    for (; tlb->asid_word < words; tlb->asid_word++) {
+        uint64_t free = ~tlb->numbers[tlb->asid_word];
+
+        if (free == 0)
+            continue;
+        tlb->numbers[tlb->asid_word] |= free & -free;
+        return tlb->asid_word * 64 + (unsigned)__builtin_ctzll(free);
+    }
+    return 0;
+}
+
+uint64_t
 qr_asid_assign(struct qr_tlb *tlb, struct qr_tlb_space *space)
 {
     qr_spin_lock(&tlb->asid_lock);
-    unsigned asid = atomic_load(&space->asid);
+    uint64_t context = atomic_load(&space->context);
 
-    if (asid == 0 || (asid & TLB_ASID_TAKEN) != 0) {
-        asid = asid_find(tlb);
-        tlb->owner[asid] = space;
+    if (context >> TLB_NUMBER_BITS != atomic_load(&tlb->round)) {
+        unsigned number = number_take(tlb);
+
+        if (number == 0) {
+            round_begin(tlb);
+            number = number_take(tlb);
+        }
+        qr_assert(number != 0);
         for (unsigned word = 0; word < QR_CPU_WORDS; word++)
             atomic_store(&space->held.bits[word], 0);
-        atomic_fetch_add(&space->generation, 1);
-        atomic_store(&space->asid, asid);
+        context = atomic_load(&tlb->round) << TLB_NUMBER_BITS | number;
+        atomic_store(&space->context, context);
     }
     qr_spin_unlock(&tlb->asid_lock);
-    return asid;
+    return context;
 }
 
 void
 qr_asid_release(struct qr_tlb *tlb, struct qr_tlb_space *space)
 {
-    unsigned asid = qr_asid_of(space);
-
-    if (asid == 0)
+    if (atomic_load(&space->context) == 0)
         return;
-    /* Even where it was taken: the taker may still be looking at the space. */
     qr_spin_lock(&tlb->asid_lock);
-    if (tlb->owner[asid] == space)
-        tlb->owner[asid] = NULL;
-    atomic_store(&space->asid, 0);
+    atomic_store(&space->context, 0);
     qr_spin_unlock(&tlb->asid_lock);
 }

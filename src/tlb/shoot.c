@@ -77,7 +77,7 @@ flush_all(struct qr_tlb *tlb, enum qr_flush_reach reach)
 static void
 catch_up(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_request *request)
 {
-    struct tlb_slot *slot = &me->slots[me->asid];
+    struct tlb_slot *slot = me->slot;
 
     if (slot->generation >= request->generation)
         return;
@@ -102,7 +102,7 @@ serve(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_request *request)
         flush_all(tlb, QR_FLUSH_HERE);
     } else if (change->space->global) {
         flush_pages(tlb, change, me->asid, QR_FLUSH_HERE);
-    } else if (me->loaded == change->space) {
+    } else if (tlb_loaded(me) == change->space) {
         if (change->evict)
             qr_tlb_load_kernel(tlb, me);
         else
@@ -125,7 +125,7 @@ qr_tlb_poll(struct qr_cpu *cpu)
             unsigned from = word * 64 + (unsigned)__builtin_ctzll(bits);
             struct tlb_request *request = &tlb->cpus[from].request;
 
-            qr_assert(!request->change->evict || me->loaded != request->change->space ||
+            qr_assert(!request->change->evict || tlb_loaded(me) != request->change->space ||
                       atomic_load_explicit(&me->lazy, memory_order_relaxed));
             serve(tlb, me, request);
             qr_cpu_set_remove(&request->waiting, cpu->index);

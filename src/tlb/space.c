@@ -19,23 +19,52 @@
 
 #include "tlb/tlb.h"
 
-size_t
-qr_tlb_size(unsigned cpu_count)
+/* Numbers that are used, 0 included: all of them, or none where there are too few. */
+static unsigned
+numbers_used(unsigned cpu_count, unsigned asid_count)
 {
-    return sizeof(struct qr_tlb) + cpu_count * sizeof(struct tlb_cpu);
+    return asid_count > 2 * cpu_count ? asid_count : 1;
+}
+
+/* Slots of one CPU, a power of two.  Where hardware broadcasts, nobody has to compare. */
+static unsigned
+slots_per_cpu(unsigned asid_count)
+{
+    unsigned slots = 1;
+
+    while (slots < asid_count && slots < TLB_SLOTS && !qr_arch_flush_broadcasts())
+        slots *= 2;
+    return slots;
+}
+
+size_t
+qr_tlb_size(unsigned cpu_count, unsigned asid_count)
+{
+    asid_count = numbers_used(cpu_count, asid_count);
+    return sizeof(struct qr_tlb) + cpu_count * sizeof(struct tlb_cpu) +
+           cpu_count * slots_per_cpu(asid_count) * sizeof(struct tlb_slot) +
+           qr_asid_words(asid_count) * sizeof(uint64_t);
 }
 
 void
 qr_tlb_init(struct qr_tlb *tlb, struct qr_frames *frames, unsigned cpu_count, unsigned asid_count)
 {
-    qr_assert(cpu_count > 0 && cpu_count <= CONFIG_MAX_CPUS);
-    __builtin_memset(tlb, 0, qr_tlb_size(cpu_count));
+    qr_assert(cpu_count > 0 && cpu_count <= CONFIG_MAX_CPUS && asid_count <= TLB_NUMBER_MASK + 1);
+    __builtin_memset(tlb, 0, qr_tlb_size(cpu_count, asid_count));
     tlb->frames = frames;
     tlb->cpu_count = cpu_count;
-    tlb->asid_count = asid_count < TLB_ASIDS ? asid_count : TLB_ASIDS;
-    tlb->tagged = asid_count > 1;
+    tlb->asid_count = numbers_used(cpu_count, asid_count);
+    tlb->tagged = tlb->asid_count > 1;
     tlb->broadcast = qr_arch_flush_broadcasts();
-    qr_spin_init(&tlb->asid_lock, QR_RANK_TLB);
+
+    unsigned slots = slots_per_cpu(tlb->asid_count);
+    struct tlb_slot *slot = (struct tlb_slot *)(void *)&tlb->cpus[cpu_count];
+
+    tlb->slot_mask = slots - 1;
+    for (unsigned cpu = 0; cpu < cpu_count; cpu++, slot += slots)
+        tlb->cpus[cpu].slots = slot;
+    tlb->numbers = (uint64_t *)(void *)slot;
+    qr_asid_init(tlb);
     atomic_init(&tlb->next_id, 1);
 }
 
@@ -56,6 +85,7 @@ qr_tlb_cpu_online(struct qr_tlb *tlb)
     cpu->poll_context = tlb;
     cpu->poll = qr_tlb_poll;
     qr_cpu_set_add(&tlb->online, cpu->index);
+    tlb->cpus[cpu->index].round = atomic_load(&tlb->round);
     /* Kernel mappings may have changed before we could be told. */
     qr_arch_flush_all(QR_FLUSH_HERE);
     qr_cpu_leave(cpu);
@@ -82,7 +112,7 @@ qr_tlb_space_init(struct qr_tlb_space *space, struct qr_tlb *tlb, struct qr_tabl
     space->tables = tables;
     space->id = tlb == NULL ? 0 : atomic_fetch_add(&tlb->next_id, 1);
     atomic_init(&space->generation, 1);
-    atomic_init(&space->asid, 0);
+    atomic_init(&space->context, 0);
     atomic_init(&space->pending, 0);
     for (unsigned word = 0; word < QR_CPU_WORDS; word++) {
         atomic_init(&space->active.bits[word], 0);
@@ -119,36 +149,52 @@ tlb_me(struct qr_tlb *tlb, struct qr_cpu *cpu)
     return &tlb->cpus[cpu->index];
 }
 
-/* From now on entries under @asid are those of @space; whether the ones held are true. */
-static bool
-slot_enter(struct qr_tlb *tlb, struct tlb_cpu *me, struct qr_tlb_space *space, unsigned asid)
+/* A new round: what is left of the one before goes, before any number of this one is used. */
+static void
+round_enter(struct qr_tlb *tlb, struct tlb_cpu *me, uint64_t round)
 {
-    struct tlb_slot *slot = &me->slots[asid];
-    uint64_t generation = atomic_load(&space->generation);
+    qr_arch_flush_all(QR_FLUSH_HERE);
+    tlb_count(tlb, QR_EVENT_FLUSH_ALL, 1);
+    me->round = round;
+}
 
-    me->asid = asid;
-    if (qr_likely(slot->space_id == space->id && slot->generation == generation))
-        return tlb->tagged;
-    slot->space_id = space->id;
+/* From now on entries under the number of @context are those of @space; are the ones held true? */
+static bool
+slot_enter(struct qr_tlb *tlb, struct tlb_cpu *me, struct qr_tlb_space *space, uint64_t context)
+{
+    struct tlb_slot *slot = &me->slots[context & tlb->slot_mask];
+    unsigned self = (unsigned)(me - tlb->cpus);
+    uint64_t generation = atomic_load(&space->generation);
+    bool known = slot->context == context && slot->generation == generation;
+
+    if (qr_unlikely(me->round != context >> TLB_NUMBER_BITS))
+        round_enter(tlb, me, context >> TLB_NUMBER_BITS);
+    me->asid = (unsigned)(context & TLB_NUMBER_MASK);
+    me->slot = slot;
+    slot->context = context;
     slot->generation = generation;
-    if (tlb->broadcast)
-        qr_cpu_set_add(&space->held, (unsigned)(me - tlb->cpus));
-    return false;
+    if (tlb->broadcast && !qr_cpu_set_has(&space->held, self))
+        qr_cpu_set_add(&space->held, self);
+    /* What is broadcast keeps a number's entries true on every CPU from the round's beginning on. */
+    return tlb->tagged && (known || tlb->broadcast);
 }
 
 void
 qr_tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me)
 {
-    struct qr_tlb_space *previous = me->loaded;
+    struct qr_tlb_space *previous = tlb_loaded(me);
     unsigned self = (unsigned)(me - tlb->cpus);
 
     qr_assert(tlb->kernel != NULL);
     if (previous == NULL)
         return;
-    me->loaded = NULL;
-    me->asid = 0;
-    atomic_store(&me->lazy, false);
     qr_arch_root_switch(tlb->kernel->tables->root_pa, 0, tlb->tagged);
+    me->asid = 0;
+    atomic_store_explicit(&me->loaded, NULL, memory_order_release);
+    /* Evicted while we wait for another's number, we are still coming to that. */
+    if (atomic_load_explicit(&me->coming, memory_order_relaxed) == previous)
+        atomic_store_explicit(&me->coming, NULL, memory_order_release);
+    atomic_store(&me->lazy, false);
     qr_cpu_set_remove(&previous->active, self);
     tlb_count(tlb, QR_EVENT_SWITCH, 1);
 }
@@ -157,17 +203,38 @@ qr_tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me)
 static void
 stop_being_lazy(struct qr_tlb *tlb, struct tlb_cpu *me)
 {
-    struct tlb_slot *slot = &me->slots[me->asid];
-
     atomic_store(&me->lazy, false);
 
-    uint64_t generation = atomic_load(&me->loaded->generation);
+    uint64_t generation = atomic_load(&tlb_loaded(me)->generation);
 
-    if (slot->generation == generation)
+    if (me->slot->generation == generation)
         return;
     qr_arch_flush_asid(me->asid, QR_FLUSH_HERE);
     tlb_count(tlb, QR_EVENT_FLUSH_SPACE, 1);
-    slot->generation = generation;
+    me->slot->generation = generation;
+}
+
+static void
+switch_space(struct qr_tlb *tlb, struct tlb_cpu *me, struct qr_tlb_space *next)
+{
+    unsigned self = (unsigned)(me - tlb->cpus);
+    uint64_t context = tlb->tagged ? qr_asid_get(tlb, me, next) : 0;
+
+    /* Whoever finds us in next->active has to tell us. */
+    if (atomic_load_explicit(&me->lazy, memory_order_relaxed))
+        atomic_store(&me->lazy, false);
+    qr_cpu_set_add(&next->active, self);
+
+    bool keep = slot_enter(tlb, me, next, context);
+    struct qr_tlb_space *previous =
+        tlb_loaded(me); /* waiting for a number, we may have been evicted */
+
+    qr_arch_root_switch(next->tables->root_pa, me->asid, keep);
+    atomic_store_explicit(&me->loaded, next, memory_order_release);
+    if (previous != NULL)
+        qr_cpu_set_remove(&previous->active, self);
+    tlb_count(tlb, QR_EVENT_SWITCH, 1);
+    tlb_count(tlb, QR_EVENT_SWITCH_NO_FLUSH, keep);
 }
 
 void
@@ -176,28 +243,13 @@ qr_tlb_switch(struct qr_tlb_space *next)
     struct qr_tlb *tlb = next->tlb;
     struct qr_cpu *cpu = qr_cpu_enter();
     struct tlb_cpu *me = tlb_me(tlb, cpu);
-    struct qr_tlb_space *previous = me->loaded;
 
-    if (next == tlb->kernel) {
+    if (next == tlb->kernel)
         qr_tlb_load_kernel(tlb, me);
-    } else if (next == previous) {
-        if (atomic_load_explicit(&me->lazy, memory_order_relaxed))
-            stop_being_lazy(tlb, me);
-    } else {
-        qr_cpu_set_add(&next->active, cpu->index);
-
-        unsigned asid = tlb->tagged ? qr_asid_get(tlb, next) : 0;
-        bool keep = slot_enter(tlb, me, next, asid);
-
-        previous = me->loaded; /* again: waiting for a number, we may have been evicted */
-        me->loaded = next;
-        atomic_store(&me->lazy, false);
-        qr_arch_root_switch(next->tables->root_pa, me->asid, keep);
-        if (previous != NULL)
-            qr_cpu_set_remove(&previous->active, cpu->index);
-        tlb_count(tlb, QR_EVENT_SWITCH, 1);
-        tlb_count(tlb, QR_EVENT_SWITCH_NO_FLUSH, keep);
-    }
+    else if (next != tlb_loaded(me))
+        switch_space(tlb, me, next);
+    else if (atomic_load_explicit(&me->lazy, memory_order_relaxed))
+        stop_being_lazy(tlb, me);
     qr_cpu_leave(cpu);
 }
 
@@ -208,7 +260,7 @@ qr_tlb_enter_lazy(void)
     struct qr_tlb *tlb = cpu->poll_context;
     struct tlb_cpu *me = &tlb->cpus[cpu->index];
 
-    if (me->loaded != NULL)
+    if (tlb_loaded(me) != NULL)
         atomic_store_explicit(&me->lazy, true, memory_order_release);
     qr_cpu_leave(cpu);
 }
@@ -220,7 +272,7 @@ qr_tlb_leave_lazy(void)
     struct qr_tlb *tlb = cpu->poll_context;
     struct tlb_cpu *me = &tlb->cpus[cpu->index];
 
-    if (me->loaded != NULL && atomic_load_explicit(&me->lazy, memory_order_relaxed))
+    if (tlb_loaded(me) != NULL && atomic_load_explicit(&me->lazy, memory_order_relaxed))
         stop_being_lazy(tlb, me);
     qr_cpu_leave(cpu);
 }

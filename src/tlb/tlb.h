@@ -5,8 +5,15 @@
 #include <quire/lock.h>
 #include <quire/tlb.h>
 
-/* Identifiers that are used, 0 (the kernel's tables alone) included, if hardware has so many. */
-#define TLB_ASIDS 256
+/*
+ * A space's identifier: the round in which it was given out, and the number that hardware knows
+ * (asid.c).  It is never given out again.  0: none.
+ */
+#define TLB_NUMBER_BITS 16
+#define TLB_NUMBER_MASK (((uint64_t)1 << TLB_NUMBER_BITS) - 1)
+
+/* Of how many spaces a CPU knows how true its entries are: more than a TLB holds entries of. */
+#define TLB_SLOTS 512
 
 /* What a flush does on a CPU, cheapest first. */
 enum tlb_mode {
@@ -34,9 +41,9 @@ struct tlb_request {
     struct qr_cpu_set waiting; /* CPUs that have not acknowledged */
 };
 
-/* What the entries are that this CPU holds under one identifier. */
+/* What this CPU knows of the entries that it holds under one number. */
 struct tlb_slot {
-    uint64_t space_id;   /* whose; 0: none */
+    uint64_t context;    /* whose: the space's identifier; 0: nobody's */
     uint64_t generation; /* up to which they are true */
 };
 
@@ -45,28 +52,34 @@ struct tlb_cpu {
     struct qr_cpu_set incoming;
     struct tlb_request request; /* ours; one at a time */
 
-    /* This CPU alone, interrupts off; `lazy` is read by others. */
-    struct qr_tlb_space *loaded; /* NULL: the kernel's tables */
+    /* This CPU alone, interrupts off; the first three are read by others. */
+    _Atomic(struct qr_tlb_space *) loaded; /* NULL: the kernel's tables */
+    _Atomic(struct qr_tlb_space *) coming; /* the same, but while it switches: where to */
     _Atomic bool lazy;
-    unsigned asid; /* of `loaded`; 0 for the kernel's tables */
-    struct tlb_slot slots[TLB_ASIDS];
+    unsigned asid;         /* the number of `loaded`; 0 for the kernel's tables */
+    uint64_t round;        /* no entries are left of an earlier one, but those of carried numbers */
+    struct tlb_slot *slot; /* of `loaded` */
+    struct tlb_slot *slots; /* fixed; that of a number: its remainder */
 } QR_CACHE_ALIGNED;
 
 struct qr_tlb {
     struct qr_frames *frames; /* fixed */
     unsigned cpu_count;       /* fixed */
-    unsigned asid_count;      /* fixed; identifiers that are used, 0 included */
-    bool tagged;              /* fixed; hardware has identifiers */
+    unsigned asid_count;      /* fixed; numbers that are used, 0 included */
+    unsigned slot_mask;       /* fixed */
+    bool tagged;              /* fixed; hardware has identifiers, and enough */
     bool broadcast;           /* fixed; its flushes reach every CPU */
     _Atomic bool naive;
     struct qr_tlb_observer observer; /* fixed once CPUs run */
     struct qr_tlb_space *kernel;     /* fixed once set */
-    _Atomic uint64_t next_id;
     struct qr_cpu_set online;
+    _Atomic uint64_t round; /* A; of identifiers; 0: there are none */
+    uint64_t *numbers;      /* pointer fixed; A: bits of those that this round has given out */
 
-    struct qr_spin asid_lock;              /* A: the two below, and every change of space->asid */
-    unsigned asid_hand;                    /* A: the identifier given out last */
-    struct qr_tlb_space *owner[TLB_ASIDS]; /* A: who has it; NULL: nobody */
+    /* A: every change of a space's identifier, and of the two above. */
+    struct qr_spin asid_lock QR_CACHE_ALIGNED;
+    unsigned asid_word; /* A: below this word all numbers are given out */
+    _Atomic uint64_t next_id;
     struct tlb_cpu cpus[];
 };
 
@@ -84,31 +97,41 @@ void qr_tlb_shoot(struct qr_tlb *tlb, const struct tlb_change *change);
 void qr_tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me);
 /* Serve what other CPUs ask of this one. */
 void qr_tlb_poll(struct qr_cpu *cpu);
-/* In a space's asid: taken away; somebody else may have the number by now. */
-#define TLB_ASID_TAKEN (1u << 31)
-/* Give @space, in whose `active` this CPU is, a number, unless it has one after all. */
-unsigned qr_asid_assign(struct qr_tlb *tlb, struct qr_tlb_space *space);
+/* An identifier of this round for @space, which has none; this CPU is coming to it. */
+uint64_t qr_asid_assign(struct qr_tlb *tlb, struct qr_tlb_space *space);
 
-/* The number of @space, in whose `active` this CPU is. */
-static inline unsigned
-qr_asid_get(struct qr_tlb *tlb, struct qr_tlb_space *space)
+/* This CPU, @me, is coming to @space: the identifier under which it runs it.  May wait, serving. */
+static inline uint64_t
+qr_asid_get(struct qr_tlb *tlb, struct tlb_cpu *me, struct qr_tlb_space *space)
 {
-    unsigned asid = atomic_load(&space->asid);
+    atomic_store(&me->coming, space);
 
-    if (qr_unlikely(asid == 0 || (asid & TLB_ASID_TAKEN) != 0))
+    uint64_t context = atomic_load(&space->context);
+
+    if (qr_unlikely(context >> TLB_NUMBER_BITS != atomic_load(&tlb->round)))
         return qr_asid_assign(tlb, space);
-    return asid;
+    return context;
 }
 
 /* The number under which hardware may hold entries of @space; 0: none. */
 static inline unsigned
 qr_asid_of(const struct qr_tlb_space *space)
 {
-    return atomic_load(&space->asid) & ~TLB_ASID_TAKEN;
+    return (unsigned)(atomic_load(&space->context) & TLB_NUMBER_MASK);
 }
 
-/* @space ends. */
+/* @space ends, and no CPU has it loaded. */
 void qr_asid_release(struct qr_tlb *tlb, struct qr_tlb_space *space);
+/* Words of qr_tlb.numbers; qr_asid_init() makes them. */
+size_t qr_asid_words(unsigned asid_count);
+void qr_asid_init(struct qr_tlb *tlb);
+
+/* What @me, this CPU, has loaded. */
+static inline struct qr_tlb_space *
+tlb_loaded(const struct tlb_cpu *me)
+{
+    return atomic_load_explicit(&me->loaded, memory_order_relaxed);
+}
 
 static inline bool
 tlb_set_is_empty(const struct qr_cpu_set *set)

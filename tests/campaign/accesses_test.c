@@ -251,16 +251,17 @@ thread_body(void *context)
 static void
 world_boot(struct world *world, uint64_t seed)
 {
-    static const unsigned asids[] = {8, 2, 3, 1};
+    static const unsigned more[] = {3, 1, 2, 0}; /* 0: identifiers are not used */
+    unsigned cpus = 2 + (unsigned)(seed % 3);
     struct qr_format_info info;
     uintptr_t start;
 
     world->sim = sim_boot(
         (struct sim_options){.frames = 8192,
-                             .cpus = 2 + (unsigned)(seed % 3),
+                             .cpus = cpus,
                              .seed = seed,
                              .mmu = sim_mmu_by_seed(seed),
-                             .asids = asids[seed / 5 % 4],
+                             .asids = 2 * cpus + more[seed / 5 % 4],
                              .features = SIM_NO_VALIDATE | SIM_SPECULATE | SIM_KERNEL_HALF |
                                          (seed / 7 % 3 == 0 ? (unsigned)SIM_NO_BROADCAST : 0u) |
                                          (seed / 11 % 4 == 0 ? (unsigned)SIM_NO_AD : 0u)});

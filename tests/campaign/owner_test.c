@@ -241,7 +241,7 @@ one_seed(void *context)
     struct owner owners[THREADS];
     struct sim *sim = sim_boot((struct sim_options){
         .cpus = 2 + (unsigned)(seed % 3),
-        .asids = seed % 2 == 0 ? 8 : 2,
+        .asids = seed % 2 == 0 ? 0 : 5 + 2 * (unsigned)(seed % 3), /* enough, or just so */
         .mmu = sim_mmu_by_seed(seed / 2),
         .features = SIM_NO_VALIDATE | (seed % 4 < 2 ? (unsigned)SIM_SPECULATE : 0u),
         .seed = seed,

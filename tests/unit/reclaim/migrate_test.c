@@ -485,7 +485,7 @@ TEST(migrate, threads_see_their_memory_under_every_seed)
         moved += world_run(
             (struct sim_options){.seed = seed,
                                  .cpus = 2 + (unsigned)(seed % 3),
-                                 .asids = seed % 2 != 0 ? 2 : 8,
+                                 .asids = seed % 2 != 0 ? 5 + 2 * (unsigned)(seed % 3) : 0,
                                  .features = SIM_NO_VALIDATE |
                                              (seed % 4 == 0 ? (unsigned)SIM_SPECULATE : 0)},
             SIM_RUN_SEEDED, 80);

@@ -45,13 +45,14 @@ struct world {
 static struct sim_options
 world_options(uint64_t seed)
 {
-    static const unsigned asids[] = {8, 2, 1, 3};
+    static const unsigned more[] = {3, 1, 0, 2}; /* 0: identifiers are not used */
+    unsigned cpus = 2 + (unsigned)(seed % 11 % 3);
 
     return (struct sim_options){
-        .cpus = 2 + (unsigned)(seed % 11 % 3),
+        .cpus = cpus,
         .seed = seed,
         .mmu = sim_mmu_by_seed(seed),
-        .asids = asids[seed / 3 % 4],
+        .asids = 2 * cpus + more[seed / 3 % 4],
         .features = ((seed & 1) != 0 ? SIM_SPECULATE : 0u) |
                     ((seed & 6) == 6 ? SIM_LEAF_FLUSH : 0u) |
                     (seed / 12 % 3 == 1 ? SIM_BROADCAST : 0u),

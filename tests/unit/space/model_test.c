@@ -942,7 +942,7 @@ TEST(space, random_calls_agree_on_every_format)
     sim_for_each_mmu(mmu)
         run_campaign((struct sim_options){.seed = test_seed(),
                                           .mmu = mmu,
-                                          .asids = 2,
+                                          .asids = 3,
                                           .features = SIM_NO_VALIDATE | SIM_SPECULATE | SIM_EVICT},
                      50, PLAIN);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Identifiers and broadcast flushes (src/tlb/asid.c): who gets which number, how
- * far flushes go, and, under every seed, that with far too few numbers nobody
- * uses what another space left behind or what was unmapped.
+ * Identifiers and broadcast flushes (src/tlb/asid.c): who gets which number, what
+ * a roll-over carries, how far flushes go, and, under every seed, that with so few
+ * numbers that they roll over all the time nobody uses what another space left
+ * behind or what was unmapped.
  */
 #include "harness.h"
 #include "sim.h"
@@ -10,7 +11,8 @@
 
 #include <string.h>
 
-enum { CPUS = 3, SPACES = 5, PAGES = 4 };
+/* Fewer numbers are not used at all: a CPU may hold on to two. */
+enum { CPUS = 3, FEWEST = 2 * CPUS + 1, SPACES = 12, PAGES = 4 };
 
 #ifdef QUIRE_CAMPAIGN /* the core is interleaved at every atomic operation */
 #define SEEDS 5000
@@ -172,65 +174,219 @@ TEST(asid, a_space_has_one_number_on_every_cpu_from_its_first_run_on)
     world_end(&w);
 }
 
-TEST(asid, a_number_is_taken_only_from_a_space_that_runs_nowhere)
+/* Numbers 1 to 6: spaces 0 to 5 have them when space 6 wants one. */
+static void
+use_all_numbers(struct world *w, unsigned cpu)
+{
+    for (unsigned place = 3; place < 6; place++)
+        run_on(w, place, cpu);
+    EXPECT_EQ(number(w, 5), 6);
+    EXPECT_EQ(count(w, QR_EVENT_ASID_ROUND), 0);
+}
+
+TEST(asid, a_roll_over_carries_the_numbers_of_spaces_that_are_loaded)
 {
     struct world w;
 
-    world_boot(&w, (struct sim_options){.asids = 4});
-    run_on(&w, 0, 0);
+    world_boot(&w, (struct sim_options){.asids = FEWEST});
+    for (unsigned cpu = 0; cpu < CPUS; cpu++)
+        run_on(&w, cpu, cpu);
+    sim_enter(w.sim, 0);
     qr_tlb_enter_lazy(); /* still loaded */
-    run_on(&w, 1, 1);
-    run_on(&w, 2, 2);
-    run_on(&w, 3, 2); /* 2 was loaded while 3 looked for a number: all were in use */
+    use_all_numbers(&w, 2);
+    uint64_t old = w.places[3].space.context;
+
+    run_on(&w, 6, 2); /* where 5 was loaded, with number 6 */
+    EXPECT_EQ(count(&w, QR_EVENT_ASID_ROUND), 1);
     EXPECT_EQ(number(&w, 0), 1);
     EXPECT_EQ(number(&w, 1), 2);
-    EXPECT_EQ(number(&w, 2), 3);
-    EXPECT_EQ(number(&w, 3), 3);
-    run_on(&w, 4, 2);
-    EXPECT_EQ(number(&w, 4), 3);
+    EXPECT_EQ(number(&w, 5), 6);
+    EXPECT_EQ(number(&w, 6), 3);
+    EXPECT_EQ(w.places[3].space.context, old); /* of the round before: worth nothing */
+    for (unsigned place = 0; place < 2; place++)
+        EXPECT_EQ(w.places[place].space.context >> TLB_NUMBER_BITS, old / 65536 + 1);
+
+    /* They go on under it, and come back to it without another. */
     qr_tlb_switch(sim_tlb(w.sim)->kernel);
     run_on(&w, 1, 1);
     qr_tlb_switch(sim_tlb(w.sim)->kernel);
+    run_on(&w, 1, 1);
+    EXPECT_EQ(number(&w, 1), 2);
     run_on(&w, 3, 2);
-    EXPECT_EQ(number(&w, 0), 1);
-    EXPECT_EQ(number(&w, 1), 2);
+    EXPECT_EQ(number(&w, 3), 4);
+    EXPECT_EQ(count(&w, QR_EVENT_ASID_ROUND), 1);
     world_end(&w);
 }
 
-TEST(asid, a_space_that_ends_gives_its_number_back)
+/* Whoever had been carried may lose its number in the next round, like anybody else. */
+TEST(asid, numbers_roll_over_again_and_again)
+{
+    struct world w;
+
+    world_boot(&w, (struct sim_options){.asids = FEWEST});
+    for (unsigned i = 0; i < SPACES; i++)
+        map_page(&w, &w.places[i], i % PAGES);
+    run_on(&w, 0, 0);
+    for (unsigned i = 0; i < 20 * SPACES; i++) {
+        unsigned place = 1 + i % (SPACES - 1);
+
+        run_on(&w, place, 1);
+        for (size_t page = 0; page < PAGES; page++)
+            EXPECT_EQ(touch(&w, 1, page), page == place % PAGES);
+        EXPECT_TRUE(touch(&w, 0, 0));
+        EXPECT_FALSE(touch(&w, 0, 1));
+        EXPECT_EQ(number(&w, 0), 1);
+        EXPECT_NE(number(&w, place), 1);
+    }
+    EXPECT_LE(20 * SPACES / 6, count(&w, QR_EVENT_ASID_ROUND));
+    world_end(&w);
+}
+
+TEST(asid, each_cpu_flushes_once_before_it_uses_a_number_of_the_new_round)
+{
+    struct world w;
+
+    world_boot(&w, (struct sim_options){.asids = FEWEST});
+    map_page(&w, &w.places[1], 0);
+    map_page(&w, &w.places[3], 0);
+    for (unsigned cpu = 0; cpu < CPUS; cpu++)
+        run_on(&w, cpu, cpu);
+    use_all_numbers(&w, 1); /* CPU 1 has been in 3 */
+    run_on(&w, 3, 1);
+    EXPECT_TRUE(touch(&w, 1, 0));
+    run_on(&w, 1, 1);
+    EXPECT_TRUE(touch(&w, 1, 0));
+    run_on(&w, 6, 2);
+    EXPECT_EQ(count(&w, QR_EVENT_ASID_ROUND), 1);
+    EXPECT_EQ(count(&w, QR_EVENT_FLUSH_ALL), 1);
+    sim_enter(w.sim, 1);
+    EXPECT_TRUE(sim_tlb_has(sim_page(0))); /* 1 was carried over */
+    EXPECT_EQ(number(&w, 6), 4);
+    run_on(&w, 6, 1); /* 3 had left a page under that number */
+    EXPECT_EQ(count(&w, QR_EVENT_FLUSH_ALL), 2);
+    EXPECT_FALSE(touch(&w, 1, 0));
+    run_on(&w, 3, 1);
+    run_on(&w, 6, 1);
+    EXPECT_EQ(count(&w, QR_EVENT_FLUSH_ALL), 2);
+    world_end(&w);
+}
+
+/* What it left in TLBs is in nobody's way before the next round. */
+TEST(asid, the_number_of_a_space_that_ends_is_free_in_the_next_round)
 {
     struct world w;
     struct qr_tlb *tlb;
 
-    world_boot(&w, (struct sim_options){.asids = 8});
+    world_boot(&w, (struct sim_options){.asids = FEWEST});
     tlb = sim_tlb(w.sim);
     run_on(&w, 0, 0);
-    EXPECT_EQ((void *)tlb->owner[1], (void *)&w.places[0].space);
     qr_tlb_switch(tlb->kernel);
     qr_tlb_space_fini(&w.places[0].space);
-    EXPECT_NULL(tlb->owner[1]);
     qr_tlb_space_init(&w.places[0].space, tlb, &w.places[0].tables);
+    for (unsigned i = 1; i < 7; i++) {
+        run_on(&w, i, 0);
+        EXPECT_EQ(number(&w, i), i < 6 ? i + 1 : 1);
+    }
     world_end(&w);
 }
 
-/* Two spaces share the only number: each CPU drops what the other one left. */
-TEST(asid, with_one_number_spaces_share_it)
+TEST(asid, with_no_more_than_two_numbers_a_cpu_none_are_used)
 {
-    struct world w;
+    static const unsigned kinds[] = {0, SIM_BROADCAST};
 
-    world_boot(&w, (struct sim_options){.asids = 2});
-    map_page(&w, &w.places[0], 0);
-    for (unsigned i = 0; i < 3; i++)
-        run_on(&w, i, i);
-    EXPECT_EQ(number(&w, 0), 1);
-    EXPECT_EQ(number(&w, 2), 1);
-    EXPECT_TRUE(touch(&w, 0, 0));
-    EXPECT_FALSE(touch(&w, 1, 0));
-    run_on(&w, 0, 1);
-    EXPECT_TRUE(touch(&w, 1, 0));
-    run_on(&w, 1, 1);
-    EXPECT_FALSE(touch(&w, 1, 0));
-    world_end(&w);
+    for (unsigned kind = 0; kind < 2; kind++) {
+        struct world w;
+
+        world_boot(&w, (struct sim_options){.asids = FEWEST - 1, .features = kinds[kind]});
+        map_page(&w, &w.places[0], 0);
+        for (unsigned i = 0; i < 3; i++)
+            run_on(&w, i, i);
+        EXPECT_EQ(number(&w, 0), 0);
+        EXPECT_TRUE(touch(&w, 0, 0));
+        EXPECT_FALSE(touch(&w, 1, 0));
+        run_on(&w, 0, 1);
+        EXPECT_TRUE(touch(&w, 1, 0));
+        run_on(&w, 1, 1);
+        EXPECT_FALSE(touch(&w, 1, 0));
+        run_on(&w, 0, 1);
+        EXPECT_TRUE(touch(&w, 1, 0));
+        unmap_pages(&w.places[0], 0, 1);
+        EXPECT_FALSE(touch(&w, 0, 0));
+        EXPECT_FALSE(touch(&w, 1, 0));
+        EXPECT_EQ(count(&w, QR_EVENT_SWITCH_NO_FLUSH), 0);
+        world_end(&w);
+    }
+}
+
+/* ---- Many ------------------------------------------------------------------------- */
+
+enum { MANY = 300 };
+
+/* How many of MANY spaces in turn, on one CPU that knows all, are entered without a flush. */
+static long
+turns_without_flush(unsigned asids, unsigned features)
+{
+    static struct place places[MANY];
+    struct sim *sim = sim_boot_tables(
+        (struct sim_options){.cpus = 2, .frames = 2048, .asids = asids, .features = features});
+    const struct qr_counters *counters = qr_frames_counters(sim_frames(sim));
+    long before = 0;
+
+    for (unsigned i = 0; i < MANY; i++) {
+        ASSERT_STATUS(qr_tables_init(&places[i].tables, sim_format(sim), sim_frames(sim),
+                                     sim_epoch(sim), NULL),
+                      QR_OK);
+        qr_tlb_space_init(&places[i].space, sim_tlb(sim), &places[i].tables);
+    }
+    for (unsigned turn = 0; turn < 2; turn++) {
+        before = qr_counter_read(counters, QR_EVENT_SWITCH_NO_FLUSH);
+        for (unsigned i = 0; i < MANY; i++)
+            qr_tlb_switch(&places[i].space);
+    }
+    long kept = qr_counter_read(counters, QR_EVENT_SWITCH_NO_FLUSH) - before;
+
+    qr_tlb_enter_lazy();
+    for (unsigned i = 0; i < MANY; i++) {
+        qr_tlb_space_fini(&places[i].space);
+        qr_tables_fini(&places[i].tables);
+    }
+    sim_shutdown(sim);
+    return kept;
+}
+
+TEST(asid, three_hundred_spaces_in_turn_keep_their_entries)
+{
+    EXPECT_EQ(turns_without_flush(256, 0), 0); /* 8 bits: never the same number twice */
+    EXPECT_EQ(turns_without_flush(4096, 0), MANY);
+    EXPECT_EQ(turns_without_flush(65536, 0), MANY);
+    EXPECT_EQ(turns_without_flush(65536, SIM_BROADCAST), MANY);
+}
+
+TEST(asid, every_number_of_the_hardware_is_given_out_before_they_roll_over)
+{
+    static const unsigned widths[] = {256, 4096, 65536};
+
+    for (unsigned i = 0; i < QR_ARRAY_COUNT(widths); i++) {
+        struct world w;
+
+        world_boot(&w, (struct sim_options){.asids = widths[i]});
+        struct qr_tlb *tlb = sim_tlb(w.sim);
+        struct qr_tlb_space *space = &w.places[0].space;
+
+        sim_enter(w.sim, 0);
+        for (unsigned n = 1; n < widths[i]; n++) {
+            qr_tlb_switch(space);
+            ASSERT_EQ(qr_asid_of(space), n);
+            qr_tlb_switch(tlb->kernel);
+            qr_tlb_space_fini(space);
+            qr_tlb_space_init(space, tlb, &w.places[0].tables);
+        }
+        EXPECT_EQ(count(&w, QR_EVENT_ASID_ROUND), 0);
+        qr_tlb_switch(space);
+        EXPECT_EQ(count(&w, QR_EVENT_ASID_ROUND), 1);
+        EXPECT_EQ(qr_asid_of(space), 1);
+        world_end(&w);
+    }
 }
 
 /* ---- Broadcast ------------------------------------------------------------------ */
@@ -277,14 +433,14 @@ TEST(asid, a_flush_goes_no_further_than_the_space_has_been)
     EXPECT_TRUE(touch(&w, 1, 0));
 
     /* An entry that a local flush must miss, and a broadcast not: planted under 0's number. */
-    w.places[1].space.asid = number(&w, 0);
+    w.places[1].space.context = w.places[0].space.context;
     sim_tlb(w.sim)->cpus[1].asid = 1;
     qr_arch_root_switch(w.places[0].tables.root_pa, 1, true);
     map_page(&w, &w.places[0], 0);
     EXPECT_TRUE(touch(&w, 1, 0));
     sim_enter(w.sim, 0);
     EXPECT_TRUE(touch(&w, 0, 0));
-    w.places[1].space.asid = 2;
+    w.places[1].space.context++;
     struct qr_tlb_batch batch;
 
     qr_tlb_batch_init(&batch, &w.places[0].space);
@@ -459,7 +615,7 @@ one_ending(void *context)
     const uint8_t *bytes;
 
     world_boot(&e.w, (struct sim_options){.seed = seed,
-                                          .asids = 2 + (unsigned)(seed % 2),
+                                          .asids = FEWEST + (unsigned)(seed % 2),
                                           .features = seed % 3 == 0 ? SIM_BROADCAST : 0});
     e.ends = &e.w.places[0].space;
     e.next = &e.w.places[1].space;
@@ -547,7 +703,7 @@ one_seed(void *context)
     struct sim_options options = {
         .seed = seed,
         .mmu = sim_mmu_by_seed(seed),
-        .asids = 2 + (unsigned)(seed / 3 % 4),
+        .asids = FEWEST - 1 + (unsigned)(seed / 3 % 4), /* the first: none */
         .features = ((seed & 1) != 0 ? SIM_SPECULATE : 0u) | (seed % 3 != 0 ? SIM_BROADCAST : 0u),
     };
 
@@ -570,6 +726,87 @@ TEST(asid, numbers_that_change_hands_all_the_time_are_right_under_any_seed)
         char message[400] = "";
 
         if (sim_catch(one_seed, &seed, message, sizeof(message)))
+            TEST_FAIL("seed %llu: %s", (unsigned long long)seed, message);
+        if (message[0] != '\0')
+            break;
+    }
+}
+
+/* ---- A space that runs here and there while numbers roll over --------------------------- */
+
+static void
+resident(void *context)
+{
+    struct world *w = context;
+
+    for (unsigned i = 0; i < 60; i++)
+        visitor_use(w, &w->places[0]);
+}
+
+/* In the space itself, or from wherever it is. */
+static void
+unmapper(void *context)
+{
+    struct world *w = context;
+
+    for (unsigned i = 0; i < 40; i++) {
+        size_t page = (size_t)(sim_random(w->sim) % PAGES);
+
+        if (sim_random(w->sim) % 2 == 0)
+            unmap_pages(&w->places[0], page, page + 1 + (size_t)(sim_random(w->sim) % 2));
+        else
+            map_page(w, &w->places[0], page);
+    }
+}
+
+static void
+roller(void *context)
+{
+    struct world *w = context;
+
+    for (unsigned i = 0; i < 6 * SPACES; i++) {
+        struct place *place = &w->places[1 + i % (SPACES - 1)];
+
+        map_page(w, place, i % PAGES);
+        sim_use_tables(w->sim, &place->space);
+        visitor_use(w, place);
+    }
+}
+
+static void
+one_seed_of_rounds(void *context)
+{
+    uint64_t seed = *(uint64_t *)context;
+    struct world w;
+
+    world_boot(&w, (struct sim_options){
+                       .seed = seed,
+                       .mmu = sim_mmu_by_seed(seed),
+                       .asids = FEWEST + (unsigned)(seed / 3 % 3),
+                       .features = ((seed & 1) != 0 ? SIM_SPECULATE : 0u) |
+                                   (seed % 3 != 0 ? SIM_BROADCAST : 0u),
+                   });
+    sim_set_preemption(w.sim, 2u << (seed / 7 % 5));
+    sim_enter(w.sim, 0);
+    sim_use_tables(w.sim, &w.places[0].space);
+    sim_spawn(w.sim, 0, "resident", resident, &w);
+    sim_spawn(w.sim, 1, "resident", resident, &w);
+    sim_spawn(w.sim, SIM_ANY_CPU, "unmapper", unmapper, &w);
+    sim_use_tables(w.sim, &w.places[1].space);
+    sim_spawn(w.sim, SIM_ANY_CPU, "roller", roller, &w);
+    sim_run(w.sim, SIM_RUN_SEEDED);
+    EXPECT_EQ(w.wrong, 0);
+    if (sim_tlb(w.sim)->tagged)
+        EXPECT_LE(4, count(&w, QR_EVENT_ASID_ROUND));
+    world_end(&w);
+}
+
+TEST(asid, a_space_is_unmapped_on_several_cpus_while_numbers_roll_over)
+{
+    for (uint64_t seed = test_seed(); seed < test_seed() + sim_seeds(SEEDS); seed++) {
+        char message[400] = "";
+
+        if (sim_catch(one_seed_of_rounds, &seed, message, sizeof(message)))
             TEST_FAIL("seed %llu: %s", (unsigned long long)seed, message);
         if (message[0] != '\0')
             break;

@@ -140,7 +140,7 @@ TEST(tlb, nobody_is_interrupted_for_a_space_that_only_this_cpu_runs)
 {
     struct world w;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *space = world_space(&w);
 
     run_on(&w, space, 1);
@@ -157,7 +157,7 @@ TEST(tlb, only_cpus_that_run_the_space_are_told)
 {
     struct world w;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *space = world_space(&w), *other = world_space(&w);
 
     run_on(&w, space, 1);
@@ -179,7 +179,7 @@ TEST(tlb, a_lazy_cpu_is_left_alone_and_catches_up)
 {
     struct world w;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *space = world_space(&w);
 
     run_on(&w, space, 1);
@@ -206,7 +206,7 @@ TEST(tlb, a_lazy_cpu_is_told_when_tables_are_freed)
 {
     struct world w;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *space = world_space(&w);
 
     run_on(&w, space, 1);
@@ -228,7 +228,7 @@ TEST(tlb, a_table_is_flushed_with_its_last_page_or_by_an_address_of_its_own)
     struct qr_tlb_batch batch;
     struct qr_cursor c;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *space = world_space(&w);
 
     run_on(&w, space, 0);
@@ -263,7 +263,7 @@ TEST(tlb, many_pages_cost_one_flush_of_the_space)
 {
     struct world w;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *space = world_space(&w);
 
     run_on(&w, space, 0);
@@ -313,7 +313,7 @@ TEST(tlb, who_finds_an_entry_gone_flushes_what_the_other_has_not)
     struct qr_tlb_batch a;
     struct qr_cursor c;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *space = world_space(&w);
 
     map_pages(&w, space, 0, 1);
@@ -353,7 +353,7 @@ TEST(tlb, cover_counts_as_having_looked)
     struct world w;
     struct qr_tlb_batch a, b;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *space = world_space(&w);
 
     run_on(&w, space, 0);
@@ -373,7 +373,7 @@ TEST(tlb, a_cpu_that_missed_one_change_flushes_everything)
 {
     struct world w;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *space = world_space(&w);
 
     map_pages(&w, space, 0, 2);
@@ -396,7 +396,7 @@ TEST(tlb, returning_to_a_space_keeps_its_entries)
 {
     struct world w;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *a = world_space(&w), *b = world_space(&w);
 
     map_pages(&w, a, 0, 1);
@@ -441,35 +441,6 @@ TEST(tlb, without_identifiers_every_switch_flushes)
     world_end(&w);
 }
 
-TEST(tlb, more_spaces_than_identifiers_take_turns)
-{
-    struct world w;
-
-    world_boot(&w, 4);
-    for (unsigned i = 0; i < 4; i++) {
-        struct space *space = world_space(&w);
-
-        map_pages(&w, space, i, i + 1);
-        run_on(&w, space, 1);
-        EXPECT_TRUE(touch(&w, 1, i));
-    }
-    /* The last took the first one's identifier; neither sees the other's page. */
-    EXPECT_EQ(qr_asid_of(&w.spaces[3].tlb), 1);
-    EXPECT_FALSE(touch(&w, 1, 0));
-    run_on(&w, &w.spaces[0], 1);
-    EXPECT_EQ(qr_asid_of(&w.spaces[0].tlb), 2);
-    EXPECT_FALSE(sim_tlb_has(sim_page(0)));
-    EXPECT_TRUE(touch(&w, 1, 0));
-    EXPECT_FALSE(touch(&w, 1, 3));
-    EXPECT_EQ(count(&w, QR_EVENT_SWITCH_NO_FLUSH), 0);
-
-    /* Who has kept his finds his entries. */
-    run_on(&w, &w.spaces[2], 1);
-    EXPECT_TRUE(sim_tlb_has(sim_page(2)));
-    EXPECT_EQ(count(&w, QR_EVENT_SWITCH_NO_FLUSH), 1);
-    world_end(&w);
-}
-
 TEST(tlb, identities_are_never_given_out_twice)
 {
     struct world w;
@@ -490,7 +461,7 @@ TEST(tlb, a_space_that_ends_sends_lazy_cpus_away)
 {
     struct world w;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *space = world_space(&w);
     struct qr_tlb *tlb = sim_tlb(w.sim);
 
@@ -513,7 +484,7 @@ end_a_running_space(void *context)
     struct world w;
 
     (void)context;
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *space = world_space(&w);
 
     run_on(&w, space, 1);
@@ -533,7 +504,7 @@ TEST(tlb, kernel_mappings_concern_every_cpu)
 {
     struct world w;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct qr_tlb *tlb = sim_tlb(w.sim);
     struct qr_tlb_batch batch;
 
@@ -555,7 +526,7 @@ TEST(tlb, naive_mode_flushes_everything_everywhere_at_each_note)
 {
     struct world w;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *space = world_space(&w);
 
     run_on(&w, space, 0);
@@ -574,7 +545,7 @@ TEST(tlb, frames_are_given_back_after_the_flush)
     struct world w;
     struct qr_tlb_batch batch;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *space = world_space(&w);
     struct qr_frame *frame = qr_frame_alloc(sim_frames(w.sim), 0);
 
@@ -593,7 +564,7 @@ TEST(tlb, notes_become_runs_and_then_the_whole_space)
     struct world w;
     struct qr_tlb_batch b;
 
-    world_boot(&w, 8);
+    world_boot(&w, 16);
     struct space *space = world_space(&w);
 
     qr_tlb_batch_init(&b, &space->tlb);
