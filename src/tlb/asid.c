@@ -7,31 +7,35 @@
  * A space that comes to a CPU without a number of this round gets the next one.
  * When all are given out a new round begins: the numbers of spaces that some CPU has
  * loaded, lazily too, or is coming to, are carried over with their spaces; all others
- * are free again, and their spaces get new ones when they run.  A CPU that comes to a
- * space in a round that is new to it first drops everything.  So a number means one
- * space from a CPU's flush on to the round's end, and nobody flushes when a space ends,
- * nor when its number is another's in the next round.
+ * are free again, and their spaces get new ones when they run.  So nobody flushes when
+ * a space ends, and a whole identifier is never given out again.
  *
- * Linux on AArch64 goes about it in this way, and it suits the others: their numbers
- * are as many (4,096 on x86-64, what satp keeps on RISC-V).
+ * What a CPU holds of rounds gone by.  Where hardware broadcasts, nobody counts what
+ * a CPU has missed, so one that comes to a space in a round that is new to it first drops
+ * everything; then each number's entries are true there to the round's end.  Elsewhere a CPU
+ * has slots that say under which number it holds whose entries, by the whole identifier, and up
+ * to which change they are true (shoot.c): it drops a number's entries when it comes
+ * to use it, and nothing else.  There are fewer slots than numbers: one whose slot was
+ * taken over by another is taken for unknown, and dropped.
  *
  * Who runs what.  A CPU says where it goes before it asks whether the round is still
  * the space's; who begins a round says so before it asks who runs what:
  *
  *   beginner, under the lock                 CPU C comes to V, of the old round
  *   round += 1                    <- SB ->   C.coming = V
- *   read C.coming, then C.loaded             round is V's? else under the lock
+ *   read C.coming, then C.loaded             round is V's, and C's? else under the lock
  *   V.context = (round, its number)          use the number
  *
  * Either the beginner sees C coming, and V has its number for good; or C sees the new
- * round, waits for the lock, and takes what V has then.  C.loaded stays what it was
- * until hardware translates by V's tables, so the space that C leaves keeps its number
- * until then as well: hardware fills ahead under it, and a flush must still find it.
+ * round, waits for the lock, and takes what V has then.  It does so even where V has been
+ * carried by now: the beginner has perhaps not read C.loaded yet, and from the space that
+ * C leaves hardware fills ahead until it has left it, after C's flush too.  C.loaded stays
+ * what it was until then, so that space has kept its number.
  *
  * Invariants: 1 a space's number changes only while no CPU has it loaded or, having
- * asked, comes to it; 2 in one round no number is two spaces'; 3 a CPU whose round
- * is r has no entries from before its flush for r, but of spaces carried into r that
- * it had loaded, under their numbers.
+ * asked, comes to it; 2 in one round no number is two spaces'; 3 (broadcast) a CPU whose
+ * round is r has no entries of earlier ones, but those of a space carried into r that it had
+ * loaded.
  *
  * Unmapping meanwhile.  Where hardware broadcasts, the flusher reads the number after
  * it has cleared the entries:
@@ -39,11 +43,10 @@
  *   clear entries                 <- SB ->   V.context = new
  *   read V.context                           walk the tables (qr_arch_root_switch)
  *
- * Is it of a round gone by, then no CPU had the space loaded when that ended (1), and what
- * CPUs hold under it they drop before they use it (3): too much is flushed, which harms
- * nobody.  Gets the space a new one just now, whoever runs it under that walks the tables
- * after our change.  Where requests tell, generations do not care for numbers: a slot
- * names the whole identifier, and another than its own finds nothing that it trusts.
+ * Is it of a round gone by, then too much is flushed, which harms nobody: no CPU had the space
+ * loaded when that round ended (1), and what it left is dropped before it is used (3).  But it may
+ * be about to be carried, so it is flushed all the same.  Gets the space a new one just now, whoever
+ * runs it under that walks the tables after our change.
  *
  * Enough of them: a CPU has one space loaded and is coming to another, so two numbers
  * a CPU are carried over at most, the one that is asked for not among them.  Where there are not
@@ -130,26 +133,48 @@ number_take(struct qr_tlb *tlb)
     return 0;
 }
 
+/* A new identifier for @space, which no CPU has loaded. */
+static void
+asid_assign(struct qr_tlb *tlb, struct qr_tlb_space *space)
+{
+    uint64_t number = number_take(tlb);
+
+    if (number == 0) {
+        round_begin(tlb);
+        number = number_take(tlb);
+    }
+    qr_assert(number != 0);
+    for (unsigned word = 0; word < QR_CPU_WORDS; word++)
+        atomic_store(&space->held.bits[word], 0);
+    atomic_store(&space->context, atomic_load(&tlb->round) << TLB_NUMBER_BITS | number);
+}
+
+/*
+ * A round that is new to this CPU.  Where hardware keeps entries true, what is left of the
+ * rounds before goes, before any number of this one is used; else slots say whose it is.
+ */
+static void
+round_enter(struct qr_tlb *tlb, struct tlb_cpu *me, uint64_t round)
+{
+    me->round = round;
+    if (!tlb->broadcast)
+        return;
+    qr_arch_flush_all(QR_FLUSH_HERE);
+    tlb_count(tlb, QR_EVENT_FLUSH_ALL, 1);
+}
+
 uint64_t
-qr_asid_assign(struct qr_tlb *tlb, struct qr_tlb_space *space)
+qr_asid_renew(struct qr_tlb *tlb, struct tlb_cpu *me, struct qr_tlb_space *space)
 {
     qr_spin_lock(&tlb->asid_lock);
+    if (atomic_load(&space->context) >> TLB_NUMBER_BITS != atomic_load(&tlb->round))
+        asid_assign(tlb, space);
+
     uint64_t context = atomic_load(&space->context);
 
-    if (context >> TLB_NUMBER_BITS != atomic_load(&tlb->round)) {
-        unsigned number = number_take(tlb);
-
-        if (number == 0) {
-            round_begin(tlb);
-            number = number_take(tlb);
-        }
-        qr_assert(number != 0);
-        for (unsigned word = 0; word < QR_CPU_WORDS; word++)
-            atomic_store(&space->held.bits[word], 0);
-        context = atomic_load(&tlb->round) << TLB_NUMBER_BITS | number;
-        atomic_store(&space->context, context);
-    }
     qr_spin_unlock(&tlb->asid_lock);
+    if (me->round != context >> TLB_NUMBER_BITS)
+        round_enter(tlb, me, context >> TLB_NUMBER_BITS);
     return context;
 }
 

@@ -51,7 +51,7 @@ qr_tlb_init(struct qr_tlb *tlb, struct qr_frames *frames, unsigned cpu_count, un
 {
     qr_assert(cpu_count > 0 && cpu_count <= CONFIG_MAX_CPUS && asid_count <= TLB_NUMBER_MASK + 1);
     __builtin_memset(tlb, 0, qr_tlb_size(cpu_count, asid_count));
-    tlb->frames = frames;
+    tlb->counters = qr_frames_counters(frames);
     tlb->cpu_count = cpu_count;
     tlb->asid_count = numbers_used(cpu_count, asid_count);
     tlb->tagged = tlb->asid_count > 1;
@@ -145,17 +145,8 @@ qr_tlb_space_fini(struct qr_tlb_space *space)
 static struct tlb_cpu *
 tlb_me(struct qr_tlb *tlb, struct qr_cpu *cpu)
 {
-    qr_assert(cpu->poll_context == tlb);
+    qr_debug_assert(cpu->poll_context == tlb);
     return &tlb->cpus[cpu->index];
-}
-
-/* A new round: what is left of the one before goes, before any number of this one is used. */
-static void
-round_enter(struct qr_tlb *tlb, struct tlb_cpu *me, uint64_t round)
-{
-    qr_arch_flush_all(QR_FLUSH_HERE);
-    tlb_count(tlb, QR_EVENT_FLUSH_ALL, 1);
-    me->round = round;
 }
 
 /* From now on entries under the number of @context are those of @space; are the ones held true? */
@@ -163,20 +154,18 @@ static bool
 slot_enter(struct qr_tlb *tlb, struct tlb_cpu *me, struct qr_tlb_space *space, uint64_t context)
 {
     struct tlb_slot *slot = &me->slots[context & tlb->slot_mask];
-    unsigned self = (unsigned)(me - tlb->cpus);
     uint64_t generation = atomic_load(&space->generation);
-    bool known = slot->context == context && slot->generation == generation;
+    unsigned self = (unsigned)(me - tlb->cpus);
 
-    if (qr_unlikely(me->round != context >> TLB_NUMBER_BITS))
-        round_enter(tlb, me, context >> TLB_NUMBER_BITS);
-    me->asid = (unsigned)(context & TLB_NUMBER_MASK);
     me->slot = slot;
+    if (slot->context == context && slot->generation == generation)
+        return tlb->tagged;
     slot->context = context;
     slot->generation = generation;
     if (tlb->broadcast && !qr_cpu_set_has(&space->held, self))
         qr_cpu_set_add(&space->held, self);
     /* What is broadcast keeps a number's entries true on every CPU from the round's beginning on. */
-    return tlb->tagged && (known || tlb->broadcast);
+    return tlb->tagged & tlb->broadcast;
 }
 
 void
@@ -214,11 +203,11 @@ stop_being_lazy(struct qr_tlb *tlb, struct tlb_cpu *me)
     me->slot->generation = generation;
 }
 
-static void
-switch_space(struct qr_tlb *tlb, struct tlb_cpu *me, struct qr_tlb_space *next)
+static inline void
+switch_space(struct qr_tlb *tlb, struct tlb_cpu *me, struct qr_tlb_space *next, unsigned self)
 {
-    unsigned self = (unsigned)(me - tlb->cpus);
-    uint64_t context = tlb->tagged ? qr_asid_get(tlb, me, next) : 0;
+    /* Without identifiers: number 0, and somebody whom the slot does not know. */
+    uint64_t context = tlb->tagged ? qr_asid_get(tlb, me, next) : next->id << TLB_NUMBER_BITS;
 
     /* Whoever finds us in next->active has to tell us. */
     if (atomic_load_explicit(&me->lazy, memory_order_relaxed))
@@ -229,12 +218,14 @@ switch_space(struct qr_tlb *tlb, struct tlb_cpu *me, struct qr_tlb_space *next)
     struct qr_tlb_space *previous =
         tlb_loaded(me); /* waiting for a number, we may have been evicted */
 
-    qr_arch_root_switch(next->tables->root_pa, me->asid, keep);
+    me->asid = (unsigned)(context & TLB_NUMBER_MASK);
+    qr_arch_root_switch(next->tables->root_pa, (unsigned)(context & TLB_NUMBER_MASK), keep);
     atomic_store_explicit(&me->loaded, next, memory_order_release);
     if (previous != NULL)
         qr_cpu_set_remove(&previous->active, self);
     tlb_count(tlb, QR_EVENT_SWITCH, 1);
-    tlb_count(tlb, QR_EVENT_SWITCH_NO_FLUSH, keep);
+    if (keep)
+        tlb_count(tlb, QR_EVENT_SWITCH_NO_FLUSH, 1);
 }
 
 void
@@ -247,7 +238,7 @@ qr_tlb_switch(struct qr_tlb_space *next)
     if (next == tlb->kernel)
         qr_tlb_load_kernel(tlb, me);
     else if (next != tlb_loaded(me))
-        switch_space(tlb, me, next);
+        switch_space(tlb, me, next, cpu->index);
     else if (atomic_load_explicit(&me->lazy, memory_order_relaxed))
         stop_being_lazy(tlb, me);
     qr_cpu_leave(cpu);

@@ -63,12 +63,12 @@ struct tlb_cpu {
 } QR_CACHE_ALIGNED;
 
 struct qr_tlb {
-    struct qr_frames *frames; /* fixed */
-    unsigned cpu_count;       /* fixed */
-    unsigned asid_count;      /* fixed; numbers that are used, 0 included */
-    unsigned slot_mask;       /* fixed */
-    bool tagged;              /* fixed; hardware has identifiers, and enough */
-    bool broadcast;           /* fixed; its flushes reach every CPU */
+    struct qr_counters *counters; /* fixed */
+    unsigned cpu_count;           /* fixed */
+    unsigned asid_count;          /* fixed; numbers that are used, 0 included */
+    unsigned slot_mask;           /* fixed */
+    bool tagged;                  /* fixed; hardware has identifiers, and enough */
+    bool broadcast;               /* fixed; its flushes reach every CPU */
     _Atomic bool naive;
     struct qr_tlb_observer observer; /* fixed once CPUs run */
     struct qr_tlb_space *kernel;     /* fixed once set */
@@ -86,7 +86,7 @@ struct qr_tlb {
 static inline void
 tlb_count(struct qr_tlb *tlb, enum qr_counter which, long delta)
 {
-    qr_counter_add(qr_frames_counters(tlb->frames), which, delta);
+    qr_counter_add(tlb->counters, which, delta);
 }
 
 /* What a batch needs, from what it noted. */
@@ -97,8 +97,11 @@ void qr_tlb_shoot(struct qr_tlb *tlb, const struct tlb_change *change);
 void qr_tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me);
 /* Serve what other CPUs ask of this one. */
 void qr_tlb_poll(struct qr_cpu *cpu);
-/* An identifier of this round for @space, which has none; this CPU is coming to it. */
-uint64_t qr_asid_assign(struct qr_tlb *tlb, struct qr_tlb_space *space);
+/*
+ * This round's identifier of @space, to which this CPU is coming: one of the two is not of this
+ * round yet.
+ */
+uint64_t qr_asid_renew(struct qr_tlb *tlb, struct tlb_cpu *me, struct qr_tlb_space *space);
 
 /* This CPU, @me, is coming to @space: the identifier under which it runs it.  May wait, serving. */
 static inline uint64_t
@@ -107,9 +110,10 @@ qr_asid_get(struct qr_tlb *tlb, struct tlb_cpu *me, struct qr_tlb_space *space)
     atomic_store(&me->coming, space);
 
     uint64_t context = atomic_load(&space->context);
+    uint64_t round = atomic_load(&tlb->round);
 
-    if (qr_unlikely(context >> TLB_NUMBER_BITS != atomic_load(&tlb->round)))
-        return qr_asid_assign(tlb, space);
+    if (qr_unlikely(context >> TLB_NUMBER_BITS != round || me->round != round))
+        return qr_asid_renew(tlb, me, space);
     return context;
 }
 

@@ -54,19 +54,23 @@ for bug in NOT_MARKED_DEAD LAZY_IS_SKIPPED FREE_BEFORE_FLUSH ACKNOWLEDGE_FIRST \
     check tables fails -DBUG_$bug
 done
 
-# Identifiers: how often CPUs 0 and 1 switch, and what CPU 2 does, bound what is looked at.
-few="-DSWITCHES_0=1 -DSWITCHES_1=2" many="-DSWITCHES_0=1 -DSWITCHES_1=4"
-alone="-DSWITCHES_0=4 -DSWITCHES_1=0" ends="-DSWITCHES_0=4 -DSWITCHES_1=0 -DUNMAPPER_RUNS -DENDS"
+# Identifiers: how often CPUs 0 and 1 switch, how often the numbers roll over, and what CPU 2 does
+# bound what is looked at.
+few="-DSWITCHES_0=1 -DSWITCHES_1=1 -DROUNDS=1" some="-DSWITCHES_0=1 -DSWITCHES_1=2 -DROUNDS=1"
+many="-DSWITCHES_0=1 -DSWITCHES_1=3 -DROUNDS=1" twice="-DSWITCHES_0=1 -DSWITCHES_1=2 -DROUNDS=2"
+first="-DSWITCHES_0=2 -DSWITCHES_1=1 -DROUNDS=1"
 check asid holds $few -DUNMAPPER_RUNS
-check asid holds $ends
-check asid holds $few -DUNMAPPER_RUNS -DBROADCAST
+check asid holds $first -DLAZY
+check asid holds $first -DENDS
+check asid holds $some -DUNMAPPER_RUNS -DBROADCAST
 check asid holds $many -DBROADCAST
-for bug in KEPT_UNDER_ANOTHERS_NUMBER KEPT_WHEN_BEHIND IDENTITY_USED_AGAIN; do
-    check asid fails $ends -DBUG_$bug
+check asid holds $twice -DBROADCAST
+check asid fails $few -DUNMAPPER_RUNS -DBUG_KEPT_WHEN_BEHIND
+check asid fails $first -DLAZY -DBUG_LAZY_WHEN_SEEN
+check asid fails $first -DENDS -DBUG_END_WITHOUT_LOCK
+for bug in COMING_IS_NOT_CARRIED LOADED_IS_NOT_CARRIED LOADED_READ_FIRST LOADED_TOO_EARLY \
+    ROUND_READ_FIRST LOOK_BEFORE_ROUND OWN_ROUND_IS_NOT_ASKED NO_FLUSH_IN_A_NEW_ROUND \
+    NUMBER_READ_FIRST HELD_READ_FIRST OLD_ROUND_IS_NOBODYS; do
+    check asid fails $many -DBROADCAST -DBUG_$bug
 done
-for bug in LOOK_BEFORE_TAKING TAKEN_WHILE_RUNNING TAKEN_IS_NOBODYS HELD_READ_FIRST; do
-    check asid fails $few -DUNMAPPER_RUNS -DBROADCAST -DBUG_$bug
-done
-check asid fails $many -DBROADCAST -DBUG_NO_NEW_GENERATION
-check asid fails $alone -DBROADCAST -DBUG_NUMBER_READ_FIRST
 exit $failed

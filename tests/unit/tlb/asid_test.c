@@ -242,11 +242,11 @@ TEST(asid, numbers_roll_over_again_and_again)
     world_end(&w);
 }
 
-TEST(asid, each_cpu_flushes_once_before_it_uses_a_number_of_the_new_round)
+TEST(asid, where_hardware_broadcasts_each_cpu_flushes_once_a_round)
 {
     struct world w;
 
-    world_boot(&w, (struct sim_options){.asids = FEWEST});
+    world_boot(&w, (struct sim_options){.asids = FEWEST, .features = SIM_BROADCAST});
     map_page(&w, &w.places[1], 0);
     map_page(&w, &w.places[3], 0);
     for (unsigned cpu = 0; cpu < CPUS; cpu++)
