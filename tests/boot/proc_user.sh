@@ -23,14 +23,18 @@ for compiler in gcc musl-gcc; do
     done
 done
 
-# run CPUS KERNEL: each program once
+# run CPUS KERNEL COMPILER...: each program once
 run() {
     for source in tests/user/*.c; do
         name=$(basename "$source" .c)
         log=$build/$name.$1.$2.log
-        tools/quire-run --smp $1 --kernel build/$2/quire-kernel.elf --timeout 120 \
-            --add $build/$name-gcc --add $build/$name-musl-gcc \
-            -- "./$name-gcc && ./$name-musl-gcc" >"$log" 2>"$log.kernel"
+        add=() command=true
+        for compiler in "${@:3}"; do
+            add+=(--add $build/$name-$compiler)
+            command="$command && ./$name-$compiler"
+        done
+        tools/quire-run --smp $1 --kernel build/$2/quire-kernel.elf --timeout 120 "${add[@]}" \
+            -- "$command" >"$log" 2>"$log.kernel"
         status=$?
         if [ $status -eq 0 ] && grep -q '^leak check: every' "$log.kernel"; then
             echo "ok   $name, $1 CPUs, $2"
@@ -42,11 +46,11 @@ run() {
     done
 }
 
-run 1 x86_64
-run 4 x86_64
+run 1 x86_64 gcc
+run 4 x86_64 gcc musl-gcc
 # The kernel that checks itself, where the tests have built it.
 if [ -e build/x86_64-debug/quire-kernel.elf ]; then
-    run 4 x86_64-debug
+    run 4 x86_64-debug gcc
 fi
 # Five levels of page tables: QEMU's `max` has them.
 if tools/quire-run --cpu max --smp 2 --timeout 120 --add $build/wide-gcc -- ./wide-gcc 2>&1 |
