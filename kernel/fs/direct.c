@@ -95,7 +95,7 @@ pin_some(struct pinned *pinned, struct block_request *request, unsigned segments
 
 /* Addresses and lengths of every piece, as far as @bytes reach. */
 static bool
-is_aligned(const struct io *io, size_t bytes)
+pieces_are_aligned(const struct io *io, size_t bytes)
 {
     const struct io_piece *piece = io->pieces;
     size_t offset = io->piece_offset;
@@ -110,6 +110,13 @@ is_aligned(const struct io *io, size_t bytes)
         offset = 0;
     }
     return true;
+}
+
+bool
+direct_is_aligned(const struct io *io, uint64_t offset, size_t bytes)
+{
+    return io->memory == IO_USER && ((offset | bytes) & (SECTOR_BYTES - 1)) == 0 &&
+           pieces_are_aligned(io, bytes);
 }
 
 static int64_t
@@ -154,8 +161,7 @@ direct_transfer(const struct direct_target *target, enum block_op op, struct io 
     size_t last = (size_t)((offset + bytes + QR_PAGE_MASK) >> QR_PAGE_SHIFT);
     size_t total = 0;
 
-    if (io->memory != IO_USER || ((offset | bytes) & (SECTOR_BYTES - 1)) != 0 ||
-        !is_aligned(io, bytes))
+    if (!direct_is_aligned(io, offset, bytes))
         return -EINVAL;
     int64_t result = errno_of(qr_object_sync(target->object, first, last));
 

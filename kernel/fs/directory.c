@@ -107,6 +107,11 @@ directory_read(struct file *file, struct io *io)
     if (packer.buffer == NULL) {
         return -ENOMEM;
     }
+    int64_t loaded = dentry_load(file->dentry);
+    if (loaded != 0) {
+        kmem_free(packer.buffer);
+        return loaded;
+    }
     tree_lock_read();
     bool removed = !file->dentry->linked && !file->dentry->generated;
     if (!removed) {
@@ -145,9 +150,21 @@ directory_read_bytes(struct file *file, struct io *io, uint64_t *position)
     return -EISDIR;
 }
 
+static int64_t
+directory_sync(struct file *file, uint64_t first, uint64_t last, enum file_sync how)
+{
+    struct superblock *superblock = file->inode->superblock;
+
+    (void)first;
+    (void)last;
+    (void)how;
+    return superblock->type->sync == NULL ? 0 : superblock->type->sync(superblock);
+}
+
 const struct file_ops directory_file_ops = {
     .name = "directory",
     .read = directory_read_bytes,
     .seek = directory_seek,
     .read_directory = directory_read,
+    .sync = directory_sync,
 };

@@ -30,6 +30,9 @@ struct direct_target {
     void *context;
 };
 
+/** Whether address, offset and length are multiples of SECTOR_BYTES. */
+bool direct_is_aligned(const struct io *io, uint64_t offset, size_t bytes);
+
 /**
  * Move all of @p io between user memory and the disk without the page cache, whose pages over
  * the same bytes are written before and dropped after.

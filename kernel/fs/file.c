@@ -226,7 +226,7 @@ open_check(const struct inode *inode, uint32_t flags)
     if (S_ISTYPE(inode->mode, S_IFDIR) && writes) {
         return -EISDIR;
     }
-    if ((inode->superblock->mount_flags & MS_RDONLY) && writes &&
+    if (superblock_is_read_only(inode->superblock) && writes &&
         (S_ISTYPE(inode->mode, S_IFREG) || S_ISTYPE(inode->mode, S_IFDIR))) {
         return -EROFS;
     }

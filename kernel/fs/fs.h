@@ -117,6 +117,8 @@ struct inode_ops {
     void (*refresh)(struct inode *inode);
     /** The last reference is gone: free what hangs on it. Cannot fail. */
     void (*evict)(struct inode *inode);
+    /** Units of 512 bytes that it takes up; NULL: as tmpfs counts. */
+    uint64_t (*blocks)(struct inode *inode);
 };
 
 enum { LIST_GENERATED = 1 << 20 }; /**< first directory position of generated children */
@@ -135,7 +137,9 @@ struct inode {
     _Atomic uint64_t size;                       /* I to write */
     struct timespec accessed, modified, changed; /* I; a torn read shows a mixed time at worst */
     _Atomic int32_t write_count; /* opens for writing; negative: opens for execution */
+    atomic_bool dirty;           /* attributes have changed since they were last stored */
     struct qr_mutex lock;
+    void *data;                /* the file system's own; constant */
     size_t counted_pages;      /* I: what the superblock was told, see tmpfs.c */
     struct flock_state *locks; /* flock.c */
     union {
@@ -178,6 +182,7 @@ struct dentry {
     uint32_t name_length;          /* T */
     uint32_t hash;                 /* T */
     bool linked;                   /* T: reachable by its name */
+    bool unloaded;                 /* T: a directory whose children are on disk still */
     bool generated;                /* constant: made on look-up, in no list */
     uint64_t cookie;               /* T: directory position */
     uint64_t next_cookie;          /* T: of a directory, for its next child */
@@ -231,6 +236,28 @@ const char *dentry_path(struct dentry *dentry, struct dentry *root, char *buffer
 
 /* ---- mounted file systems ----------------------------------------------------------- */
 
+/**
+ * What a file system does about names beyond the tree in memory.  NULL: nothing, the tree is all.
+ * But for load(), T is held for writing, over whatever the disk takes.
+ */
+struct name_ops {
+    /** Have all children of an unloaded @directory in the tree. T not held. @return 0 or -errno */
+    int64_t (*load)(struct dentry *directory);
+    /** A new inode below @directory, without a name; @target for symbolic links. */
+    int64_t (*make)(struct inode *directory, uint32_t mode, uint32_t rdev, const char *target,
+                    struct inode **out);
+    /** Have @name in @directory lead to @inode, whether there is such a name or not. */
+    int64_t (*enter)(struct inode *directory, const char *name, size_t length, struct inode *inode);
+    int64_t (*leave)(struct inode *directory, const char *name, size_t length);
+    /** Directory @inode has another parent. */
+    int64_t (*reparent)(struct inode *inode, struct inode *parent);
+};
+
+/** For statfs(). */
+struct superblock_room {
+    uint64_t block_bytes, blocks, free, available, files, free_files;
+};
+
 struct superblock_type {
     const char *name;
     uint32_t magic;
@@ -240,6 +267,17 @@ struct superblock_type {
     /** Build a file system. @param options  mount data, never NULL. @return 0 or -errno */
     int64_t (*create)(const struct superblock_type *type, const char *options,
                       struct superblock **out);
+    /** In place of create() for a file system on a device: @source is a path. */
+    int64_t (*create_on)(const struct superblock_type *type, const char *source, uint32_t flags,
+                         const char *options, struct superblock **out);
+    const struct name_ops *names;
+    /** Have everything on the disk; T not held. NULL: there is none. @return 0 or -errno */
+    int64_t (*sync)(struct superblock *superblock);
+    /** Before it becomes read-only (@read_only) or writable; T not held. @return 0 or -errno */
+    int64_t (*remount)(struct superblock *superblock, bool read_only);
+    void (*room)(struct superblock *superblock, struct superblock_room *out);
+    /** Its last inode is gone: free `data`. Cannot fail. */
+    void (*destroy)(struct superblock *superblock);
 };
 
 struct superblock {
@@ -254,9 +292,18 @@ struct superblock {
     struct dentry *root;          /* constant; the superblock's reference */
     struct dentry *covered;       /* T: where it is mounted; NULL for the first root */
     struct qr_list mounts;        /* T: in mount order */
+    void *data;                   /* the file system's own; constant */
+    atomic_bool failed;           /* its disk or its structures are damaged: as if read-only */
     char source[32];              /* constant */
     struct hugetlbfs_mount *huge; /* constant; of a hugetlbfs */
 };
+
+/** Whether nothing may be changed there. */
+static inline bool
+superblock_is_read_only(const struct superblock *superblock)
+{
+    return (superblock->mount_flags & MS_RDONLY) != 0 || atomic_load(&superblock->failed);
+}
 
 struct superblock *superblock_create(const struct superblock_type *type);
 void superblock_destroy(struct superblock *superblock);
@@ -264,6 +311,8 @@ void superblock_destroy(struct superblock *superblock);
 void superblock_inode_gone(struct superblock *superblock);
 /** Make it the root of all. At start-up only. */
 void mount_first(struct superblock *superblock);
+/** sync(): every file system that is mounted. */
+void mounts_sync(void);
 /** Hang @superblock over @at (takes references). T held for writing. */
 void mount_attach(struct superblock *superblock, struct dentry *at);
 const struct superblock_type *superblock_type_find(const char *name);
@@ -274,6 +323,7 @@ void mountinfo_write(struct qr_writer *writer);
 void filesystems_write(struct qr_writer *writer);
 
 extern const struct superblock_type tmpfs_type;
+extern const struct superblock_type ext2_type;
 extern const struct superblock_type rootfs_type;
 extern const struct superblock_type devtmpfs_type;
 extern const struct superblock_type procfs_type;
@@ -325,12 +375,21 @@ struct walk {
     size_t name_length;
     bool must_be_directory; /* a slash followed the last component */
     unsigned links;
-    char *buffer; /* rest lives here once a link was met; owned */
+    struct dentry *unloaded; /* set with WALK_AGAIN: a directory to load first; a reference */
+    char *buffer;            /* rest lives here once a link was met; owned */
 };
 
 /** Start at @dirfd (AT_FDCWD, a descriptor) for @path. @return 0, -EBADF, -ENOTDIR, -ENOENT */
 int64_t walk_begin(struct walk *walk, int dirfd, const char *path);
 void walk_end(struct walk *walk);
+/** A directory on the way is not in memory: walk_finish() loads it, then the walk starts anew. */
+enum { WALK_AGAIN = 1 };
+/** Say that @directory is needed. @return WALK_AGAIN */
+int64_t walk_needs(struct walk *walk, struct dentry *directory);
+/** walk_end(), and what @error asks for. T not held. @return @error; WALK_AGAIN: start anew */
+int64_t walk_finish(struct walk *walk, int64_t error);
+/** Have the children of @dentry in memory, if it is a directory. T not held. @return 0 or -errno */
+int64_t dentry_load(struct dentry *dentry);
 /** Go to the directory of the last component. T held. */
 int64_t walk_parent(struct walk *walk);
 /** Look the last component up; a mounted root in its place. T held. -ENOENT when there is none. */
@@ -383,6 +442,8 @@ int64_t name_rename(int old_dirfd, const char *old_path, int new_dirfd, const ch
 /** New inode for @mode by the rules of the superblock of @directory. */
 struct inode *tmpfs_inode_create(struct superblock *superblock, uint32_t mode, uint32_t rdev);
 int64_t tmpfs_truncate(struct inode *inode, uint64_t bytes);
+/** How much of @want may be written at @at: RLIMIT_FSIZE and the largest offset; or -EFBIG. */
+int64_t write_clip(uint64_t at, size_t want);
 extern const struct file_ops tmpfs_file_ops;
 
 /* ---- open files --------------------------------------------------------------------------------- */

@@ -68,6 +68,7 @@ inode_touch(struct inode *inode, bool modified)
 {
     struct timespec now = time_now();
 
+    atomic_store_explicit(&inode->dirty, true, memory_order_relaxed);
     inode->changed = now;
     if (modified) {
         inode->modified = now;

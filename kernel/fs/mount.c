@@ -26,13 +26,15 @@
 
 enum { MOUNTS_MAX = 4096, MNT_FORCE = 1, MNT_DETACH = 2, MNT_EXPIRE = 4, UMOUNT_NOFOLLOW = 8 };
 
+enum { MOUNT_FLAGS_KEPT = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_RELATIME };
+
 static struct qr_list mounts = QR_LIST_INIT(mounts);
 static unsigned mount_count;
 static atomic_uint next_device = 1;
 
 static const struct superblock_type *const types[] = {
-    &rootfs_type, &tmpfs_type,   &devtmpfs_type, &procfs_type,
-    &sysfs_type,  &debugfs_type, &cgroup2_type,  &hugetlbfs_type,
+    &rootfs_type,  &tmpfs_type,   &devtmpfs_type,  &procfs_type, &sysfs_type,
+    &debugfs_type, &cgroup2_type, &hugetlbfs_type, &ext2_type,
 };
 
 const struct superblock_type *
@@ -68,6 +70,9 @@ superblock_inode_gone(struct superblock *superblock)
 {
     if (atomic_fetch_sub(&superblock->inodes, 1) == 1) {
         hugetlbfs_mount_free(superblock->huge);
+        if (superblock->type->destroy != NULL && superblock->data != NULL) {
+            superblock->type->destroy(superblock);
+        }
         kmem_free(superblock);
     }
 }
@@ -121,13 +126,14 @@ mount_new(const struct superblock_type *type, const char *source, struct dentry 
           const char *options)
 {
     struct superblock *superblock = NULL;
-    int64_t error = type->create(type, options, &superblock);
+    int64_t error = type->create_on != NULL
+                        ? type->create_on(type, source, flags, options, &superblock)
+                        : type->create(type, options, &superblock);
 
     if (error != 0) {
         return error;
     }
-    superblock->mount_flags =
-        flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_RELATIME);
+    superblock->mount_flags = (flags & MOUNT_FLAGS_KEPT) | (superblock->mount_flags & MS_RDONLY);
     if (source[0] != '\0') {
         strlcpy(superblock->source, source, sizeof superblock->source);
     }
@@ -158,12 +164,22 @@ mount_new(const struct superblock_type *type, const char *source, struct dentry 
 static int64_t
 mount_change(struct dentry *at, uint32_t flags)
 {
-    if (at != at->superblock->root) {
+    struct superblock *superblock = at->superblock;
+    bool read_only = (flags & MS_RDONLY) != 0;
+    bool changes = read_only != ((superblock->mount_flags & MS_RDONLY) != 0);
+
+    if (at != superblock->root) {
         return -EINVAL;
     }
+    if (changes && superblock->type->remount != NULL) {
+        int64_t error = superblock->type->remount(superblock, read_only);
+
+        if (error != 0) {
+            return error;
+        }
+    }
     tree_lock_write();
-    at->superblock->mount_flags =
-        flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_RELATIME);
+    superblock->mount_flags = flags & MOUNT_FLAGS_KEPT;
     tree_unlock_write();
     return 0;
 }
@@ -285,6 +301,10 @@ sys_umount2(const struct syscall_args *args)
     }
     struct superblock *superblock = at->superblock;
 
+    /* What can wait for the disk does so before names are locked. */
+    if (at == superblock->root && superblock->type->sync != NULL) {
+        (void)superblock->type->sync(superblock);
+    }
     tree_lock_write();
     if (at != superblock->root || superblock->covered == NULL) {
         error = -EINVAL;
@@ -298,6 +318,71 @@ sys_umount2(const struct syscall_args *args)
     tree_unlock_write();
     dentry_put(at);
     return error;
+}
+
+/* The superblock behind @after in the order of mounts that has a disk, held; NULL: no more. */
+static struct superblock *
+mount_next_on_disk(struct superblock *after)
+{
+    struct superblock *found = NULL;
+    bool passed = after == NULL;
+
+    tree_lock_read();
+    qr_list_for_each(node, &mounts)
+    {
+        struct superblock *superblock = qr_list_entry(node, struct superblock, mounts);
+
+        if (passed && superblock->type->sync != NULL) {
+            atomic_fetch_add(&superblock->inodes, 1);
+            found = superblock;
+            break;
+        }
+        passed = passed || superblock == after;
+    }
+    tree_unlock_read();
+    return found;
+}
+
+/* One that is unmounted meanwhile ends the round: the next one finds the others. */
+static void
+mounts_each_on_disk(void (*fn)(struct superblock *superblock))
+{
+    struct superblock *superblock = mount_next_on_disk(NULL);
+
+    while (superblock != NULL) {
+        fn(superblock);
+        struct superblock *next = mount_next_on_disk(superblock);
+
+        superblock_inode_gone(superblock);
+        superblock = next;
+    }
+}
+
+static void
+sync_one(struct superblock *superblock)
+{
+    (void)superblock->type->sync(superblock); /* errors are the descriptors' */
+}
+
+void
+mounts_sync(void)
+{
+    mounts_each_on_disk(sync_one);
+}
+
+static void
+close_one(struct superblock *superblock)
+{
+    if (!(superblock->mount_flags & MS_RDONLY) &&
+        superblock->type->remount(superblock, true) == 0) {
+        superblock->mount_flags |= MS_RDONLY;
+    }
+}
+
+void
+vfs_close_disks(void)
+{
+    mounts_each_on_disk(close_one);
 }
 
 /* ---- what is mounted ---------------------------------------------------------------- */

@@ -13,7 +13,7 @@
 #include "hugetlb.h"
 #include "proc.h"
 
-enum { RENAME_NOREPLACE = 1, RENAME_EXCHANGE = 2 };
+enum { RENAME_NOREPLACE = 1, RENAME_EXCHANGE = 2, LINKS_MAX = 32000 /* ext2's */ };
 
 static bool
 component_is_dots(const struct walk *walk)
@@ -31,7 +31,7 @@ directory_check(const struct dentry *directory)
     if (!directory->linked && !makes) {
         return -ENOENT; /* removed, but somebody still stands in it */
     }
-    if (directory->superblock->mount_flags & MS_RDONLY) {
+    if (superblock_is_read_only(directory->superblock)) {
         return -EROFS;
     }
     if (!directory->superblock->type->writable_tree && !makes) {
@@ -42,10 +42,13 @@ directory_check(const struct dentry *directory)
 
 /* The last component's dentry as it stands in its directory, mounts not entered. */
 static int64_t
-child_find(const struct walk *walk, struct dentry **out)
+child_find(struct walk *walk, struct dentry **out)
 {
     struct dentry *child = dentry_child(walk->at, walk->name, walk->name_length);
 
+    if (child == NULL && walk->at->unloaded) {
+        return walk_needs(walk, walk->at);
+    }
     if (child == NULL && walk->at->inode->ops->lookup != NULL) {
         int64_t error =
             walk->at->inode->ops->lookup(walk->at, walk->name, walk->name_length, &child);
@@ -62,6 +65,58 @@ child_find(const struct walk *walk, struct dentry **out)
 
 /* ---- making ---------------------------------------------------------------------- */
 
+static const struct name_ops *
+names_of(const struct dentry *directory)
+{
+    return directory->superblock->type->names;
+}
+
+/* What the file system itself keeps of names. */
+static int64_t
+name_enter(struct dentry *directory, const char *name, size_t length, struct inode *inode)
+{
+    const struct name_ops *names = names_of(directory);
+
+    return names == NULL ? 0 : names->enter(directory->inode, name, length, inode);
+}
+
+static int64_t
+name_leave(const struct dentry *child)
+{
+    const struct name_ops *names = names_of(child);
+
+    return names == NULL ? 0 : names->leave(child->parent->inode, child->name, child->name_length);
+}
+
+static int64_t
+inode_make(struct dentry *directory, uint32_t mode, uint32_t rdev, const char *target,
+           struct inode **out)
+{
+    const struct name_ops *names = names_of(directory);
+    struct inode *inode;
+
+    if (names != NULL) {
+        return names->make(directory->inode, mode, rdev, target, out);
+    }
+    inode = tmpfs_inode_create(directory->superblock, mode, rdev);
+    if (inode == NULL && !hugetlbfs_has_room(directory->superblock)) {
+        return -ENOSPC;
+    }
+    if (inode != NULL && target != NULL) {
+        inode->target = dentry_name_copy(target, strlen(target));
+        inode->size = strlen(target);
+        if (inode->target == NULL) {
+            inode_put(inode);
+            inode = NULL;
+        }
+    }
+    if (inode == NULL) {
+        return -ENOMEM;
+    }
+    *out = inode;
+    return 0;
+}
+
 /* Enter @inode under the walk's last component. Adopts nothing. */
 static int64_t
 child_add(struct walk *walk, struct inode *inode, struct dentry **out)
@@ -70,6 +125,11 @@ child_add(struct walk *walk, struct inode *inode, struct dentry **out)
 
     if (child == NULL) {
         return -ENOMEM;
+    }
+    int64_t error = name_enter(walk->at, walk->name, walk->name_length, inode);
+    if (error != 0) {
+        dentry_put(child);
+        return error;
     }
     if (S_ISTYPE(inode->mode, S_IFDIR)) {
         walk->at->inode->links++;
@@ -125,72 +185,84 @@ owner_set(struct inode *inode, const struct inode *directory)
 }
 
 static int64_t
-make_inode(struct walk *walk, uint32_t mode, uint32_t rdev, struct dentry **out)
+make_inode(struct walk *walk, uint32_t mode, uint32_t rdev, const char *target, struct dentry **out)
 {
     const struct inode_ops *ops = walk->at->inode->ops;
+    struct inode *inode;
 
     if (ops->make != NULL) {
         return ops->make(walk->at->inode, walk->name, walk->name_length, mode);
     }
-    struct inode *inode = tmpfs_inode_create(walk->at->superblock, mode, rdev);
+    int64_t error = inode_make(walk->at, mode, rdev, target, &inode);
 
-    if (inode == NULL) {
-        return hugetlbfs_has_room(walk->at->superblock) ? -ENOMEM : -ENOSPC;
+    if (error != 0) {
+        return error;
     }
     owner_set(inode, walk->at->inode);
-    int64_t error = child_add(walk, inode, out);
+    error = child_add(walk, inode, out);
+    if (error != 0) {
+        inode->links = 0; /* nothing leads to it */
+    }
     inode_put(inode);
+    return error;
+}
+
+/* Of name_create() and name_symlink(). */
+static int64_t
+name_make(int dirfd, const char *path, uint32_t mode, uint32_t rdev, const char *target)
+{
+    struct walk walk;
+    int64_t error;
+
+    do {
+        error = walk_begin(&walk, dirfd, path);
+        if (error != 0) {
+            return error;
+        }
+        tree_lock_write();
+        error = make_prepare(&walk, S_ISTYPE(mode, S_IFDIR));
+        if (error == 0) {
+            error = make_inode(&walk, mode, rdev, target, NULL);
+        }
+        tree_unlock_write();
+        error = walk_finish(&walk, error);
+    } while (error == WALK_AGAIN);
     return error;
 }
 
 int64_t
 name_create(int dirfd, const char *path, uint32_t mode, uint32_t rdev)
 {
-    struct walk walk;
-    int64_t error = walk_begin(&walk, dirfd, path);
-
-    if (error != 0) {
-        return error;
-    }
-    tree_lock_write();
-    error = make_prepare(&walk, S_ISTYPE(mode, S_IFDIR));
-    if (error == 0) {
-        error = make_inode(&walk, mode, rdev, NULL);
-    }
-    tree_unlock_write();
-    walk_end(&walk);
-    return error;
+    return name_make(dirfd, path, mode, rdev, NULL);
 }
 
 int64_t
 name_symlink(const char *target, int dirfd, const char *path)
 {
-    struct walk walk;
-    struct dentry *made = NULL;
-    char *copy = dentry_name_copy(target, strlen(target));
+    return name_make(dirfd, path, S_IFLNK | 0777u, 0, target);
+}
 
-    if (copy == NULL) {
-        return -ENOMEM;
+static int64_t
+link_locked(struct walk *walk, struct inode *inode)
+{
+    int64_t error = make_prepare(walk, false);
+
+    if (error == 0 && walk->at->superblock != inode->superblock) {
+        error = -EXDEV;
     }
-    int64_t error = walk_begin(&walk, dirfd, path);
-    if (error != 0) {
-        kmem_free(copy);
-        return error;
+    if (error == 0 && S_ISTYPE(inode->mode, S_IFDIR)) {
+        error = -EPERM;
     }
-    tree_lock_write();
-    error = make_prepare(&walk, false);
+    if (error == 0 && inode->links >= LINKS_MAX) {
+        error = -EMLINK;
+    }
     if (error == 0) {
-        error = make_inode(&walk, S_IFLNK | 0777u, 0, &made);
+        error = child_add(walk, inode, NULL);
     }
     if (error == 0) {
-        made->inode->target = copy;
-        made->inode->size = strlen(copy);
-        copy = NULL;
-        dentry_put(made);
+        inode->links++;
+        inode_touch(inode, false);
     }
-    tree_unlock_write();
-    walk_end(&walk);
-    kmem_free(copy);
     return error;
 }
 
@@ -198,31 +270,18 @@ int64_t
 name_link(struct inode *inode, int dirfd, const char *path)
 {
     struct walk walk;
-    int64_t error = walk_begin(&walk, dirfd, path);
+    int64_t error;
 
-    if (error != 0) {
-        return error;
-    }
-    tree_lock_write();
-    error = make_prepare(&walk, false);
-    if (error == 0 && walk.at->superblock != inode->superblock) {
-        error = -EXDEV;
-    }
-    if (error == 0 && S_ISTYPE(inode->mode, S_IFDIR)) {
-        error = -EPERM;
-    }
-    if (error == 0 && inode->links >= 65000) {
-        error = -EMLINK;
-    }
-    if (error == 0) {
-        error = child_add(&walk, inode, NULL);
-    }
-    if (error == 0) {
-        inode->links++;
-        inode_touch(inode, false);
-    }
-    tree_unlock_write();
-    walk_end(&walk);
+    do {
+        error = walk_begin(&walk, dirfd, path);
+        if (error != 0) {
+            return error;
+        }
+        tree_lock_write();
+        error = link_locked(&walk, inode);
+        tree_unlock_write();
+        error = walk_finish(&walk, error);
+    } while (error == WALK_AGAIN);
     return error;
 }
 
@@ -256,7 +315,7 @@ may_remove(const struct dentry *directory, const struct dentry *child)
 }
 
 static int64_t
-remove_check(const struct walk *walk, struct dentry *child, bool directory)
+remove_check(struct walk *walk, struct dentry *child, bool directory)
 {
     int64_t error = directory_check(walk->at);
 
@@ -274,6 +333,9 @@ remove_check(const struct walk *walk, struct dentry *child, bool directory)
     }
     if (child->mounted != NULL) {
         return -EBUSY;
+    }
+    if (child->unloaded) {
+        return walk_needs(walk, child);
     }
     return child->child_count > 0 ? -ENOTEMPTY : 0;
 }
@@ -301,7 +363,10 @@ remove_locked(struct walk *walk, bool directory)
     if (error == 0 && walk->at->inode->ops->remove != NULL) {
         error = walk->at->inode->ops->remove(walk->at->inode, child->inode);
     } else if (error == 0) {
-        child_remove(child);
+        error = name_leave(child);
+        if (error == 0) {
+            child_remove(child);
+        }
     }
     dentry_put(child);
     return error;
@@ -311,15 +376,18 @@ int64_t
 name_remove(int dirfd, const char *path, bool directory)
 {
     struct walk walk;
-    int64_t error = walk_begin(&walk, dirfd, path);
+    int64_t error;
 
-    if (error != 0) {
-        return error;
-    }
-    tree_lock_write();
-    error = remove_locked(&walk, directory);
-    tree_unlock_write();
-    walk_end(&walk);
+    do {
+        error = walk_begin(&walk, dirfd, path);
+        if (error != 0) {
+            return error;
+        }
+        tree_lock_write();
+        error = remove_locked(&walk, directory);
+        tree_unlock_write();
+        error = walk_finish(&walk, error);
+    } while (error == WALK_AGAIN);
     return error;
 }
 
@@ -339,9 +407,10 @@ open_unnamed(struct dentry *directory, uint32_t mode, struct dentry **out)
     if (error != 0) {
         return error;
     }
-    struct inode *inode = tmpfs_inode_create(directory->superblock, S_IFREG | mode, 0);
-    if (inode == NULL) {
-        return -ENOMEM;
+    struct inode *inode;
+    error = inode_make(directory, S_IFREG | mode, 0, NULL, &inode);
+    if (error != 0) {
+        return error;
     }
     char name[24];
     owner_set(inode, directory->inode);
@@ -356,7 +425,9 @@ open_unnamed(struct dentry *directory, uint32_t mode, struct dentry **out)
     return 0;
 }
 
-/* What open() found must be fit for @flags. @return 0, or 1 to follow a link, or -errno */
+enum { FOLLOW_LINK = 1 };
+
+/* What open() found must be fit for @flags. @return 0, FOLLOW_LINK or -errno */
 static int64_t
 open_found_check(const struct walk *walk, const struct dentry *found, uint32_t flags)
 {
@@ -367,7 +438,7 @@ open_found_check(const struct walk *walk, const struct dentry *found, uint32_t f
     }
     if (S_ISTYPE(found->inode->mode, S_IFLNK)) {
         if (!(flags & O_NOFOLLOW) || walk->must_be_directory) {
-            return 1;
+            return FOLLOW_LINK;
         }
         return wants_directory ? -ENOTDIR : flags & O_PATH ? 0 : -ELOOP;
     }
@@ -385,7 +456,7 @@ open_make(struct walk *walk, uint32_t mode, struct dentry **out)
     if (error == -EPERM) {
         error = -EACCES;
     }
-    return error != 0 ? error : make_inode(walk, S_IFREG | mode, 0, out);
+    return error != 0 ? error : make_inode(walk, S_IFREG | mode, 0, NULL, out);
 }
 
 static int64_t
@@ -415,7 +486,7 @@ open_locked(struct walk *walk, uint32_t flags, uint32_t mode, struct dentry **ou
             *out = found;
             return 0;
         }
-        if (error == 1) {
+        if (error == FOLLOW_LINK) {
             error = walk_follow(walk, found);
             if (error == 0 && walk->name_length == 0) {
                 walk->rest = ""; /* a magic link: `at` is the thing itself */
@@ -428,25 +499,20 @@ open_locked(struct walk *walk, uint32_t flags, uint32_t mode, struct dentry **ou
     }
 }
 
-int64_t
-name_open(int dirfd, const char *path, uint32_t flags, uint32_t mode, struct dentry **out,
-          bool *out_created)
+/* One attempt of name_open(). */
+static int64_t
+open_attempt(struct walk *walk, uint32_t flags, uint32_t mode, struct dentry **out,
+             bool *out_created)
 {
-    struct walk walk;
     bool unnamed = (flags & O_TMPFILE) == O_TMPFILE;
     bool changes = (flags & O_CREAT) || unnamed;
-    int64_t error = walk_begin(&walk, dirfd, path);
 
-    *out_created = false;
-    if (error != 0) {
-        return error;
-    }
     if (changes) {
         tree_lock_write();
     } else {
         tree_lock_read();
     }
-    error = open_locked(&walk, unnamed ? flags & ~O_CREAT : flags, mode, out, out_created);
+    int64_t error = open_locked(walk, unnamed ? flags & ~O_CREAT : flags, mode, out, out_created);
     if (error == 0 && unnamed) {
         struct dentry *directory = *out;
 
@@ -459,7 +525,25 @@ name_open(int dirfd, const char *path, uint32_t flags, uint32_t mode, struct den
     } else {
         tree_unlock_read();
     }
-    walk_end(&walk);
+    return error;
+}
+
+int64_t
+name_open(int dirfd, const char *path, uint32_t flags, uint32_t mode, struct dentry **out,
+          bool *out_created)
+{
+    struct walk walk;
+    int64_t error;
+
+    do {
+        *out_created = false;
+        error = walk_begin(&walk, dirfd, path);
+        if (error != 0) {
+            return error;
+        }
+        error = open_attempt(&walk, flags, mode, out, out_created);
+        error = walk_finish(&walk, error);
+    } while (error == WALK_AGAIN);
     return error;
 }
 
@@ -515,9 +599,9 @@ rename_walk(struct rename *rename)
 }
 
 static int64_t
-rename_check_target(const struct rename *rename)
+rename_check_target(struct rename *rename)
 {
-    const struct dentry *target = rename->target;
+    struct dentry *target = rename->target;
 
     if (target == NULL) {
         return rename->flags & RENAME_EXCHANGE ? -ENOENT : 0;
@@ -540,11 +624,14 @@ rename_check_target(const struct rename *rename)
     if (!may_remove(rename->to.at, target)) {
         return -EPERM;
     }
+    if (target->unloaded) {
+        return walk_needs(&rename->to, target);
+    }
     return target->child_count > 0 ? -ENOTEMPTY : 0;
 }
 
 static int64_t
-rename_check(const struct rename *rename)
+rename_check(struct rename *rename)
 {
     if (!dentry_is_directory(rename->old) &&
         (rename->from.must_be_directory || rename->to.must_be_directory)) {
@@ -581,6 +668,41 @@ parent_links_move(const struct dentry *moved, struct dentry *from, struct dentry
     }
 }
 
+/* A directory that has moved says who is above it. */
+static int64_t
+parent_store(struct dentry *moved, struct dentry *from, struct dentry *to)
+{
+    const struct name_ops *names = names_of(moved);
+
+    return from == to || !dentry_is_directory(moved) ? 0 : names->reparent(moved->inode, to->inode);
+}
+
+/* What the file system keeps: the new name first, so that no crash loses both. */
+static int64_t
+rename_store(struct rename *rename)
+{
+    struct dentry *from = rename->from.at, *to = rename->to.at;
+    bool exchange = (rename->flags & RENAME_EXCHANGE) != 0;
+
+    if (names_of(from) == NULL) {
+        return 0;
+    }
+    int64_t error = name_enter(to, rename->to.name, rename->to.name_length, rename->old->inode);
+    if (error == 0 && exchange) {
+        error =
+            name_enter(from, rename->from.name, rename->from.name_length, rename->target->inode);
+    } else if (error == 0) {
+        error = name_leave(rename->old);
+    }
+    if (error == 0) {
+        error = parent_store(rename->old, from, to);
+    }
+    if (error == 0 && exchange) {
+        error = parent_store(rename->target, to, from);
+    }
+    return error;
+}
+
 static int64_t
 rename_commit(struct rename *rename)
 {
@@ -592,6 +714,12 @@ rename_commit(struct rename *rename)
         kmem_free(name);
         kmem_free(back);
         return -ENOMEM;
+    }
+    int64_t error = rename_store(rename);
+    if (error != 0) {
+        kmem_free(name);
+        kmem_free(back);
+        return error;
     }
     if (rename->flags & RENAME_EXCHANGE) {
         parent_links_move(rename->target, to, from);
@@ -628,35 +756,48 @@ rename_locked(struct rename *rename)
     return error;
 }
 
+/* One attempt of name_rename(). */
+static int64_t
+rename_attempt(struct rename *rename, int old_dirfd, const char *old_path, int new_dirfd,
+               const char *new_path)
+{
+    int64_t error = walk_begin(&rename->from, old_dirfd, old_path);
+
+    if (error != 0) {
+        return error;
+    }
+    error = walk_begin(&rename->to, new_dirfd, new_path);
+    if (error != 0) {
+        walk_end(&rename->from);
+        return error;
+    }
+    tree_lock_write();
+    error = rename_locked(rename);
+    if (rename->old != NULL) {
+        dentry_put(rename->old);
+    }
+    if (rename->target != NULL) {
+        dentry_put(rename->target);
+    }
+    tree_unlock_write();
+    error = walk_finish(&rename->to, error);
+    return walk_finish(&rename->from, error);
+}
+
 int64_t
 name_rename(int old_dirfd, const char *old_path, int new_dirfd, const char *new_path,
             uint32_t flags)
 {
-    struct rename rename = {.flags = flags};
+    int64_t error;
 
     if ((flags & ~(uint32_t)(RENAME_NOREPLACE | RENAME_EXCHANGE)) ||
         flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)) {
         return -EINVAL;
     }
-    int64_t error = walk_begin(&rename.from, old_dirfd, old_path);
-    if (error != 0) {
-        return error;
-    }
-    error = walk_begin(&rename.to, new_dirfd, new_path);
-    if (error != 0) {
-        walk_end(&rename.from);
-        return error;
-    }
-    tree_lock_write();
-    error = rename_locked(&rename);
-    if (rename.old != NULL) {
-        dentry_put(rename.old);
-    }
-    if (rename.target != NULL) {
-        dentry_put(rename.target);
-    }
-    tree_unlock_write();
-    walk_end(&rename.to);
-    walk_end(&rename.from);
+    do {
+        struct rename rename = {.flags = flags};
+
+        error = rename_attempt(&rename, old_dirfd, old_path, new_dirfd, new_path);
+    } while (error == WALK_AGAIN);
     return error;
 }

@@ -126,6 +126,37 @@ walk_end(struct walk *walk)
     walk->buffer = NULL;
 }
 
+int64_t
+dentry_load(struct dentry *dentry)
+{
+    const struct name_ops *names = dentry->superblock->type->names;
+
+    return names == NULL || !dentry->unloaded ? 0 : names->load(dentry);
+}
+
+int64_t
+walk_needs(struct walk *walk, struct dentry *directory)
+{
+    qr_assert(walk->unloaded == NULL);
+    dentry_ref(directory);
+    walk->unloaded = directory;
+    return WALK_AGAIN;
+}
+
+int64_t
+walk_finish(struct walk *walk, int64_t error)
+{
+    struct dentry *unloaded = walk->unloaded;
+
+    walk_end(walk);
+    if (unloaded != NULL) {
+        error = dentry_load(unloaded);
+        dentry_put(unloaded);
+        return error == 0 ? WALK_AGAIN : error;
+    }
+    return error;
+}
+
 /* ---- steps ------------------------------------------------------------------------ */
 
 static void
@@ -166,10 +197,16 @@ walk_up(struct walk *walk)
 }
 
 static int64_t
-directory_lookup(struct dentry *directory, const char *name, size_t length, struct dentry **out)
+directory_lookup(struct walk *walk, struct dentry **out)
 {
+    struct dentry *directory = walk->at;
+    const char *name = walk->name;
+    size_t length = walk->name_length;
     struct dentry *child = dentry_child(directory, name, length);
 
+    if (child == NULL && directory->unloaded) {
+        return walk_needs(walk, directory);
+    }
     if (child == NULL) {
         const struct inode_ops *ops = directory->inode->ops;
 
@@ -271,7 +308,7 @@ walk_step(struct walk *walk)
         walk_up(walk);
         return 0;
     }
-    int64_t error = directory_lookup(walk->at, walk->name, walk->name_length, &child);
+    int64_t error = directory_lookup(walk, &child);
     if (error != 0) {
         return error;
     }
@@ -324,7 +361,7 @@ walk_last(struct walk *walk, struct dentry **out)
         found = walk->at;
         dentry_ref(found);
     } else {
-        int64_t error = directory_lookup(walk->at, walk->name, walk->name_length, &found);
+        int64_t error = directory_lookup(walk, &found);
 
         if (error != 0) {
             return error;
@@ -382,15 +419,18 @@ int64_t
 path_lookup(int dirfd, const char *path, enum walk_links links, struct dentry **out)
 {
     struct walk walk;
-    int64_t error = walk_begin(&walk, dirfd, path);
+    int64_t error;
 
-    if (error != 0) {
-        return error;
-    }
-    tree_lock_read();
-    error = lookup_locked(&walk, links, out);
-    tree_unlock_read();
-    walk_end(&walk);
+    do {
+        error = walk_begin(&walk, dirfd, path);
+        if (error != 0) {
+            return error;
+        }
+        tree_lock_read();
+        error = lookup_locked(&walk, links, out);
+        tree_unlock_read();
+        error = walk_finish(&walk, error);
+    } while (error == WALK_AGAIN);
     return error;
 }
 

@@ -315,7 +315,7 @@ sys_truncate(const struct syscall_args *args)
         error = -EISDIR;
     } else if (inode->ops->truncate == NULL) {
         error = -EINVAL;
-    } else if (inode->superblock->mount_flags & MS_RDONLY) {
+    } else if (superblock_is_read_only(inode->superblock)) {
         error = -EROFS;
     } else if (!inode_allows(inode, ACCESS_WRITE)) {
         error = -EACCES;

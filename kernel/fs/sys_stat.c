@@ -25,6 +25,9 @@ device_encode(uint32_t device)
 static uint64_t
 blocks_of(const struct inode *inode)
 {
+    if (inode->ops->blocks != NULL) {
+        return inode->ops->blocks((struct inode *)(uintptr_t)inode);
+    }
     return tmpfs_has_seals(inode) ? tmpfs_inode_pages(inode) * (FS_PAGE_BYTES / 512) : 0;
 }
 
@@ -39,7 +42,9 @@ block_bytes_of(const struct inode *inode)
 static uint64_t
 size_of(const struct inode *inode)
 {
-    return S_ISTYPE(inode->mode, S_IFDIR) ? 0 : atomic_load(&inode->size);
+    bool is_stored = inode->superblock->type->needs_device;
+
+    return S_ISTYPE(inode->mode, S_IFDIR) && !is_stored ? 0 : atomic_load(&inode->size);
 }
 
 static void
@@ -197,7 +202,7 @@ access_call(int dirfd, uint64_t user_path, uint32_t wish, uint32_t at_flags)
     if (!inode_allows_user(inode, wish, effective ? who->fsuid : who->uid,
                            effective ? who->fsgid : who->gid)) {
         error = -EACCES;
-    } else if ((wish & ACCESS_WRITE) && (inode->superblock->mount_flags & MS_RDONLY) &&
+    } else if ((wish & ACCESS_WRITE) && superblock_is_read_only(inode->superblock) &&
                (S_ISTYPE(inode->mode, S_IFREG) || S_ISTYPE(inode->mode, S_IFDIR))) {
         error = -EROFS;
     } else if ((wish & ACCESS_EXECUTE) && (inode->superblock->mount_flags & MS_NOEXEC) &&
@@ -239,7 +244,7 @@ struct change {
 static int64_t
 change_inode(struct inode *inode, const struct change *change)
 {
-    if (inode->superblock->mount_flags & MS_RDONLY) {
+    if (superblock_is_read_only(inode->superblock)) {
         return -EROFS;
     }
     qr_mutex_lock(&inode->lock);
@@ -516,6 +521,16 @@ statfs_write(struct superblock *superblock, uint64_t user)
         statfs.f_bfree = statfs.f_bavail = usage.free_pages;
         statfs.f_files = usage.inodes;
         statfs.f_ffree = usage.free_inodes;
+    } else if (superblock->type->room != NULL) {
+        struct superblock_room room;
+
+        superblock->type->room(superblock, &room);
+        statfs.f_bsize = statfs.f_frsize = (int64_t)room.block_bytes;
+        statfs.f_blocks = room.blocks;
+        statfs.f_bfree = room.free;
+        statfs.f_bavail = room.available;
+        statfs.f_files = room.files;
+        statfs.f_ffree = room.free_files;
     } else if (superblock->type->writable_tree) {
         int64_t used = atomic_load(&superblock->pages);
         uint64_t taken = used > 0 ? (uint64_t)used : 0;

@@ -39,6 +39,7 @@ int64_t
 sys_sync(const struct syscall_args *args)
 {
     (void)args;
+    mounts_sync();
     for (size_t i = 0; disk_at(i) != NULL; i++) {
         (void)disk_object_sync(disk_at(i), disk_at(i)->object, 0, SIZE_MAX);
     }
@@ -53,8 +54,10 @@ sys_syncfs(const struct syscall_args *args)
     if (file == NULL) {
         return -EBADF;
     }
+    struct superblock *superblock = file->inode->superblock;
+    int64_t error = superblock->type->sync == NULL ? 0 : superblock->type->sync(superblock);
     file_put(file);
-    return 0;
+    return error;
 }
 
 /* ---- parts of files ----------------------------------------------------------------------- */

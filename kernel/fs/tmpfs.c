@@ -172,8 +172,7 @@ tmpfs_read(struct file *file, struct io *io, uint64_t *position)
 
 /* ---- writing -------------------------------------------------------------------------- */
 
-/* How much of @want may be written at @at: RLIMIT_FSIZE and the largest offset. */
-static int64_t
+int64_t
 write_clip(uint64_t at, size_t want)
 {
     uint64_t limit = process_limit(RLIMIT_FSIZE);

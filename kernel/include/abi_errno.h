@@ -60,6 +60,7 @@
 #define ETIMEDOUT    110
 #define EALREADY     114
 #define EINPROGRESS  115
+#define EUCLEAN      117
 #define ECANCELED    125
 #define EHWPOISON    133
 

@@ -31,6 +31,9 @@ enum {
  */
 void fs_init(const void *archive, size_t bytes);
 
+/** The machine stops: what is mounted from disks is brought in order and becomes read-only. */
+void vfs_close_disks(void);
+
 /* ---- what a process holds ----------------------------------------------- */
 
 /** Root, current directory, umask: shared by CLONE_FS. */

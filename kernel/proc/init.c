@@ -261,6 +261,7 @@ process_shutdown(int code)
     if (alive > 0)
         printk("shutdown: %u processes do not end\n", alive);
     (void)process_leak_check();
+    vfs_close_disks();
     platform_audit();
     kernel_exit(code);
 }
