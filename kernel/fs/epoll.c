@@ -33,7 +33,8 @@ enum {
     EPOLL_CTL_DEL = 2,
     EPOLL_CTL_MOD = 3,
     ITEM_QUEUES = 2,
-    EVENTS_MAX = 4096
+    EVENTS_MAX = 4096,
+    EVENTS_INLINE = 16
 };
 
 /* As programs see it. */
@@ -46,7 +47,7 @@ struct epoll {
     struct wait_queue wait;
     _Atomic uint32_t wakes; /* events so far: what a sleeper compares */
     struct qr_list items;
-    size_t count;
+    _Atomic size_t count; /* of items */
 };
 
 struct epoll_item {
@@ -319,48 +320,15 @@ collect(struct epoll *epoll, struct epoll_event *events, unsigned limit)
     return found;
 }
 
-static bool
-any_ready(struct epoll *epoll)
-{
-    bool ready = false;
-
-    qr_list_for_each(node, &epoll->items)
-    {
-        struct epoll_item *item = qr_list_entry(node, struct epoll_item, link);
-
-        if (!item->disabled && (atomic_load(&item->marked) || !(item->event.events & EPOLLET)) &&
-            (file_poll(item->file, NULL) & (item->event.events | POLLERR | POLLHUP))) {
-            ready = true;
-            break;
-        }
-    }
-    return ready;
-}
-
-/* Wait until something may be ready. @return 0, -ETIMEDOUT, -ERESTARTSYS */
-static int64_t
-epoll_sleep(struct epoll *epoll, uint64_t deadline)
-{
-    uint32_t seen = atomic_load(&epoll->wakes);
-    int64_t result;
-
-    qr_mutex_lock(&epoll_lock);
-    bool ready = any_ready(epoll);
-    qr_mutex_unlock(&epoll_lock);
-    if (ready) {
-        return 0;
-    }
-    WAIT_EVENT_UNTIL(result, &epoll->wait, atomic_load(&epoll->wakes) != seen, WAIT_INTERRUPTIBLE,
-                     deadline);
-    return result;
-}
-
 static int64_t
 epoll_collect(struct epoll *epoll, struct epoll_event *events, unsigned limit, uint64_t deadline)
 {
     int64_t result = 0;
 
     for (;;) {
+        /* First: what becomes ready after it was looked at ends the sleep. */
+        uint32_t seen = atomic_load(&epoll->wakes);
+
         qr_mutex_lock(&epoll_lock);
         unsigned found = collect(epoll, events, limit);
         qr_mutex_unlock(&epoll_lock);
@@ -373,8 +341,21 @@ epoll_collect(struct epoll *epoll, struct epoll_event *events, unsigned limit, u
         if (result != 0) {
             return result == -ERESTARTSYS ? -EINTR : result;
         }
-        result = epoll_sleep(epoll, deadline);
+        WAIT_EVENT_UNTIL(result, &epoll->wait, atomic_load(&epoll->wakes) != seen,
+                         WAIT_INTERRUPTIBLE, deadline);
     }
+}
+
+/* Room for as many events as there are items, whatever room the program has. */
+static unsigned
+events_limit(struct epoll *epoll, unsigned maximum)
+{
+    size_t count = atomic_load(&epoll->count);
+    unsigned limit = maximum < EVENTS_MAX ? maximum : EVENTS_MAX;
+
+    return limit <= EVENTS_INLINE || count >= limit ? limit
+           : count < EVENTS_INLINE                  ? EVENTS_INLINE
+                                                    : (unsigned)count;
 }
 
 static int64_t
@@ -387,14 +368,19 @@ epoll_wait_user(int fd, uint64_t user_events, int32_t maximum, uint64_t deadline
         return -EBADF;
     }
     if (file->ops == &epoll_file_ops && maximum > 0) {
-        unsigned limit = maximum < EVENTS_MAX ? (unsigned)maximum : EVENTS_MAX;
-        struct epoll_event *events = kmem_calloc(limit, sizeof *events);
+        struct epoll_event few[EVENTS_INLINE], *events = few;
+        unsigned limit = events_limit(file->context, (unsigned)maximum);
 
+        if (limit > EVENTS_INLINE) {
+            events = kmem_calloc(limit, sizeof *events);
+        }
         result = events == NULL ? -ENOMEM : epoll_collect(file->context, events, limit, deadline);
         if (result > 0 && user_write(user_events, events, (size_t)result * sizeof *events) != 0) {
             result = -EFAULT;
         }
-        kmem_free(events);
+        if (events != few) {
+            kmem_free(events);
+        }
     }
     file_put(file);
     return result;

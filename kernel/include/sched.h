@@ -112,5 +112,11 @@ bool timer_cancel(struct timer *timer);
 void clock_init_wall(void);
 uint64_t clock_wall_ns(void);
 void clock_wall_set(uint64_t ns);
+/** A wall-clock time as a monotonic one. */
+uint64_t wall_to_monotonic(uint64_t wall);
+
+/** A program's itimerspec: the interval and the value, in nanoseconds. @return 0, -EFAULT, -EINVAL */
+int64_t itimerspec_read(uint64_t address, uint64_t out[2]);
+int64_t itimerspec_write(uint64_t address, const uint64_t value[2]);
 
 #endif

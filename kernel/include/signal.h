@@ -16,6 +16,7 @@
  */
 
 struct process;
+struct wait_queue;
 struct signal_timer;
 struct thread;
 struct trap_frame;
@@ -228,6 +229,12 @@ bool signal_is_fatal_pending(void);
 
 /** Whether @number is blocked or ignored by the current thread (SIGTTIN, SIGTTOU rules). */
 bool signal_is_blocked_or_ignored(int number);
+
+/** Signals that are pending for the current thread or its process, blocked or not. */
+signal_set signal_pending_set(void);
+
+/** Woken at every signal, for those who wait for blocked ones (signalfd). */
+extern struct wait_queue signal_arrived;
 
 /* ---- masks for ppoll, pselect, epoll_pwait, sigsuspend ------------------------ */
 

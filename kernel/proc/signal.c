@@ -271,6 +271,8 @@ tell_process(struct process *process, int number)
 
 /* ---- sending ---------------------------------------------------------------------------- */
 
+struct wait_queue signal_arrived = WAIT_QUEUE_INIT(signal_arrived);
+
 static void
 remove_everywhere(struct process *process, signal_set which)
 {
@@ -380,6 +382,7 @@ post(struct process *process, struct thread *thread, int number, const struct si
         return -EAGAIN;
     else
         pending->set |= signal_bit(number);
+    wait_wake_all(&signal_arrived);
     if (thread == NULL)
         tell_process(process, number);
     else if (number == SIGKILL)
@@ -477,6 +480,7 @@ signal_post_timer(struct process *process, struct signal_queued *slot, int32_t t
                                          slot->info.number)) {
             slot->in_use = true;
             pending_add(thread != NULL ? &thread->pending : &process->pending, slot);
+            wait_wake_all(&signal_arrived);
             if (thread == NULL)
                 tell_process(process, slot->info.number);
             else if (wants(thread, slot->info.number))
@@ -950,6 +954,17 @@ signal_deliver_pending(struct trap_frame *frame)
 }
 
 /* For sigtimedwait: take a pending signal of @set without delivering it. */
+signal_set
+signal_pending_set(void)
+{
+    struct thread *thread = thread_current();
+
+    qr_spin_lock(&thread->process->signal_lock);
+    signal_set set = thread->pending.set | thread->process->pending.set;
+    qr_spin_unlock(&thread->process->signal_lock);
+    return set;
+}
+
 int
 signal_take(signal_set set, struct signal_info *out)
 {

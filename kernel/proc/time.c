@@ -189,8 +189,7 @@ deadline_from_user(uint64_t address, uint64_t *out_deadline)
     return error;
 }
 
-/* A wall-clock time as a monotonic one. */
-static uint64_t
+uint64_t
 wall_to_monotonic(uint64_t wall)
 {
     uint64_t offset = atomic_load_explicit(&wall_offset, memory_order_relaxed);
@@ -736,7 +735,7 @@ posix_report(const struct signal_timer *posix, uint64_t out[2])
     out[1] = posix->deadline == 0 ? 0 : posix->deadline > now ? posix->deadline - now : 1;
 }
 
-static int64_t
+int64_t
 itimerspec_write(uint64_t address, const uint64_t value[2])
 {
     struct timespec64 raw[2] = {timespec_of(value[0]), timespec_of(value[1])};
@@ -745,17 +744,27 @@ itimerspec_write(uint64_t address, const uint64_t value[2])
 }
 
 int64_t
+itimerspec_read(uint64_t address, uint64_t out[2])
+{
+    struct timespec64 raw[2];
+
+    if (user_read(raw, address, sizeof(raw)) != 0)
+        return -EFAULT;
+    if (timespec_to_ns(&raw[0], &out[0]) != 0 || timespec_to_ns(&raw[1], &out[1]) != 0)
+        return -EINVAL;
+    return 0;
+}
+
+int64_t
 sys_timer_settime(const struct syscall_args *args)
 {
     struct process *process = process_current();
-    struct timespec64 raw[2];
-    uint64_t interval, value, old[2];
+    uint64_t wanted[2], old[2];
     struct signal_timer *posix;
+    int64_t error = itimerspec_read(args->arg[2], wanted);
 
-    if (user_read(raw, args->arg[2], sizeof(raw)) != 0)
-        return -EFAULT;
-    if (timespec_to_ns(&raw[0], &interval) != 0 || timespec_to_ns(&raw[1], &value) != 0)
-        return -EINVAL;
+    if (error != 0)
+        return error;
     qr_spin_lock(&process->timer_lock);
     posix = posix_find(process, (int32_t)args->arg[0]);
     if (posix == NULL) {
@@ -763,14 +772,14 @@ sys_timer_settime(const struct syscall_args *args)
         return -EINVAL;
     }
     posix_report(posix, old);
-    posix->interval = interval;
-    if (value == 0) {
+    posix->interval = wanted[0];
+    if (wanted[1] == 0) {
         posix->deadline = 0;
     } else if (args->arg[1] & TIMER_ABSTIME) {
-        posix->deadline = clock_is_wall(posix->clock) ? wall_to_monotonic(value) : value;
+        posix->deadline = clock_is_wall(posix->clock) ? wall_to_monotonic(wanted[1]) : wanted[1];
         posix->deadline = posix->deadline == 0 ? 1 : posix->deadline;
     } else {
-        posix->deadline = clock_monotonic_ns() + value;
+        posix->deadline = clock_monotonic_ns() + wanted[1];
     }
     timer_set_locked(&posix->timer, posix->deadline);
     qr_spin_unlock(&process->timer_lock);

@@ -252,6 +252,18 @@ abi_timer_gettime(const struct syscall_args *args)
     return call_for_times(sys_timer_gettime, args, 1, 2);
 }
 
+int64_t
+abi_timerfd_settime(const struct syscall_args *args)
+{
+    return call_timer(sys_timerfd_settime, args, 2);
+}
+
+int64_t
+abi_timerfd_gettime(const struct syscall_args *args)
+{
+    return call_for_times(sys_timerfd_gettime, args, 1, 2);
+}
+
 /* ---- Waiting ------------------------------------------------------------------------- */
 
 enum {
