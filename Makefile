@@ -90,6 +90,17 @@ bench-frames: setup
 	@bench/frames-scale
 	@bench/frames-colour
 
+# What compaction makes of memory after a long random load: whole blocks, and how much of the free
+# memory is too scattered for one.
+.PHONY: bench-compact
+
+STEPS ?= 300000
+
+bench-compact: setup-run
+	@cmake --preset hosted >/dev/null
+	@cmake --build --preset hosted --target test_reclaim
+	@COMPACT_STEPS=$(STEPS) build/hosted/test_reclaim --limit 0 compact.
+
 # Random memory calls on this machine's Linux and on the reference kernel.
 .PHONY: differential
 

@@ -73,6 +73,8 @@ MUTANTS = [
      "        ctx->page == NULL)"),
     ("map neighbours that were truncated meanwhile", "src/fault/object.c",
      "            !qr_object_page_is_current(ctx->region->object, first + i, frame) ||\n", ""),
+    ("move a shared frame without a reference for each entry", "src/reclaim/migrate.c",
+     "    qr_frame_get(shared->target);\n", ""),
     ("install the copy before the old page is flushed", "src/fault/cow.c",
      "    cow_retire(ctx, shared);\n    qr_fault_install_private(ctx, copy);",
      "    qr_tlb_batch_init(&ctx->batch, &ctx->space->tlb);\n"
@@ -275,10 +277,10 @@ def configure(where, config):
             if line.startswith("CONFIG_")}
 
 
-def compile_one(cc, where, source, target, instrument, beside=None):
-    """@beside: the directory whose headers the source includes by bare name."""
+def compile_one(cc, where, source, target, instrument, first=()):
+    """@first: directories where headers are looked for before all others."""
     extra = ["-fsanitize=thread"] if instrument else []
-    extra += ["-iquote", str(beside)] if beside else []
+    extra += [f"-iquote{directory}" for directory in first]
     subprocess.run([cc, *FLAGS, f"-I{where / 'include'}", *INCLUDES, *extra, "-c", str(source),
                     "-o", str(target)], check=True)
 
@@ -307,7 +309,7 @@ def build_sound(cc, where, group):
 
 
 def build_broken(cc, where, objects, mutant):
-    """The objects with those of the mutant; of a header, all sources of its directory."""
+    """The objects with those of the mutant; of a header, all sources below its directory."""
     name, path, before, after = mutant
     text = (ROOT / path).read_text()
     if text.count(before) != 1:
@@ -315,16 +317,21 @@ def build_broken(cc, where, objects, mutant):
     broken = dict(objects)
     folder = (ROOT / path).parent
     affected = [path]
-    (where / pathlib.Path(path).name).write_text(text.replace(before, after))
     if path.endswith(".h"):
-        affected = [p for p in objects if (ROOT / p).parent == folder]
+        affected = [p for p in objects if folder in (ROOT / p).parents]
+    with tempfile.TemporaryDirectory() as directory:
+        # As it is included: beside what includes it, or below src/.
+        tree = pathlib.Path(directory)
+        named = tree / path.removeprefix("src/")
+        named.parent.mkdir(parents=True, exist_ok=True)
+        for copy in (named, tree / named.name):
+            copy.write_text(text.replace(before, after))
         for p in affected:
-            (where / pathlib.Path(p).name).write_text((ROOT / p).read_text())
-    for p in affected:
-        broken[p] = where / (p.replace("/", "_") + ".broken.o")
-        compile_one(cc, where, where / pathlib.Path(p).name, broken[p], True, folder)
-    for p in [path, *affected]:
-        (where / pathlib.Path(p).name).unlink(missing_ok=True)
+            source = tree / pathlib.Path(p).name
+            if p != path:
+                source.write_text((ROOT / p).read_text())
+            broken[p] = where / (p.replace("/", "_") + ".broken.o")
+            compile_one(cc, where, source, broken[p], True, (tree, (ROOT / p).parent))
     return broken
 
 

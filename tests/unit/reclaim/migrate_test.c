@@ -267,31 +267,16 @@ zone_figures(struct sim *sim, size_t *out_large, size_t *out_free, unsigned *out
     }
 }
 
-/*
- * Nearly all memory is touched, then three pages of four are dropped at random: hardly a
- * block is whole.  Compaction makes as many blocks as the free memory has room for.
- */
-TEST(compact, blocks_come_back_after_a_random_load)
+enum { LOADED_FRAMES = 16 * 512, LOADED_PAGES = 13 * 512 };
+
+/* Compact, say what came of it, and expect nearly as many blocks as the free memory could be. */
+static void
+compact_measured(struct sim *sim)
 {
-    enum { FRAMES = 16 * 512, PAGES = 13 * 512 };
-    struct sim *sim = sim_boot(
-        (struct sim_options){.frames = FRAMES, .seed = test_seed(), .features = SIM_NO_VALIDATE});
-    unsigned char *kept = calloc(PAGES, 1);
-    uint64_t random = test_seed();
     struct qr_compact_result result;
     size_t large, free_frames, large_after, free_after;
     unsigned unusable, unusable_after;
 
-    ASSERT_EQ(sim_map(sim, 0, PAGES, SIM_W), QR_OK);
-    for (size_t i = 0; i < PAGES; i++)
-        store(i, i + 1);
-    for (size_t i = 0; i < PAGES; i++) {
-        kept[i] = test_random(&random) % 4 == 0;
-        if (!kept[i])
-            ASSERT_EQ(
-                qr_space_advise(sim_space(sim), sim_page(i), QR_PAGE_SIZE, QR_ADVICE_DONT_NEED),
-                QR_OK);
-    }
     qr_frames_drain(sim_frames(sim));
     zone_figures(sim, &large, &free_frames, &unusable);
     qr_compact(sim_vm(sim), &(struct qr_compact_request){.node = -1, .min_free = 1}, &result);
@@ -304,12 +289,92 @@ TEST(compact, blocks_come_back_after_a_random_load)
     EXPECT_GT(unusable, 500);
     EXPECT_LT(unusable_after, 150);
     EXPECT_GE(large_after + 1, free_after / 512);
-    for (size_t i = 0; i < PAGES; i++) {
+}
+
+/*
+ * Nearly all memory is touched, then three pages of four are dropped at random: hardly a
+ * block is whole.  Compaction makes as many blocks as the free memory has room for.
+ */
+TEST(compact, blocks_come_back_after_a_random_load)
+{
+    struct sim *sim = sim_boot((struct sim_options){
+        .frames = LOADED_FRAMES, .seed = test_seed(), .features = SIM_NO_VALIDATE});
+    unsigned char *kept = calloc(LOADED_PAGES, 1);
+    uint64_t random = test_seed();
+
+    ASSERT_EQ(sim_map(sim, 0, LOADED_PAGES, SIM_W), QR_OK);
+    for (size_t i = 0; i < LOADED_PAGES; i++)
+        store(i, i + 1);
+    for (size_t i = 0; i < LOADED_PAGES; i++) {
+        kept[i] = test_random(&random) % 4 == 0;
+        if (!kept[i])
+            ASSERT_EQ(
+                qr_space_advise(sim_space(sim), sim_page(i), QR_PAGE_SIZE, QR_ADVICE_DONT_NEED),
+                QR_OK);
+    }
+    compact_measured(sim);
+    for (size_t i = 0; i < LOADED_PAGES; i++) {
         if (kept[i])
             ASSERT_EQ(load(i), i + 1);
     }
     free(kept);
     sim_validate(sim);
+    sim_shutdown(sim);
+}
+
+/*
+ * Pages and runs of pages come and go at random for COMPACT_STEPS steps, with kernel memory in
+ * between; then two of three that are left are dropped, and a child shares the rest.
+ */
+TEST(compact, blocks_come_back_after_a_long_random_load)
+{
+    const char *setting = getenv("COMPACT_STEPS");
+    size_t steps = setting != NULL ? strtoul(setting, NULL, 10) : 20000;
+    struct sim *sim = sim_boot((struct sim_options){
+        .frames = LOADED_FRAMES, .seed = test_seed(), .features = SIM_NO_VALIDATE});
+    struct qr_space *child = NULL;
+    uint64_t *value = calloc(LOADED_PAGES, sizeof(*value));
+    void *block[64] = {NULL};
+    uint64_t random = test_seed();
+
+    ASSERT_EQ(sim_map(sim, 0, LOADED_PAGES, SIM_W), QR_OK);
+    for (size_t i = 0; i < steps; i++) {
+        uint64_t draw = test_random(&random);
+        size_t page = (size_t)(draw >> 8) % LOADED_PAGES;
+        size_t pages = draw % 8 == 0 ? 1 + (size_t)(draw >> 40) % 64 : 1;
+        bool drop = (draw >> 32) % 3 == 0;
+
+        pages = pages < LOADED_PAGES - page ? pages : LOADED_PAGES - page;
+        if (drop)
+            ASSERT_EQ(qr_space_advise(sim_space(sim), sim_page(page), pages << QR_PAGE_SHIFT,
+                                      QR_ADVICE_DONT_NEED),
+                      QR_OK);
+        for (size_t at = page; at < page + pages; at++) {
+            value[at] = drop ? 0 : i + 1;
+            if (!drop)
+                store(at, i + 1);
+        }
+        void **slot = &block[draw >> 50 & 63];
+
+        qr_kfree(sim_heap(sim), *slot);
+        *slot = qr_kmalloc(sim_heap(sim), 64u << (draw >> 45 & 7), 0);
+    }
+    for (size_t i = 0; i < LOADED_PAGES; i++) {
+        if (test_random(&random) % 3 == 0)
+            continue;
+        ASSERT_EQ(qr_space_advise(sim_space(sim), sim_page(i), QR_PAGE_SIZE, QR_ADVICE_DONT_NEED),
+                  QR_OK);
+        value[i] = 0;
+    }
+    ASSERT_EQ(qr_space_fork(sim_space(sim), &child), QR_OK); /* everything is shared now */
+    compact_measured(sim);
+    for (size_t i = 0; i < LOADED_PAGES; i++)
+        ASSERT_EQ(load(i), value[i]);
+    sim_validate(sim);
+    qr_space_put(child);
+    for (size_t i = 0; i < QR_ARRAY_COUNT(block); i++)
+        qr_kfree(sim_heap(sim), block[i]);
+    free(value);
     sim_shutdown(sim);
 }
 
