@@ -110,7 +110,7 @@ QR_MUST_USE enum qr_status qr_space_unwatch(struct qr_space *space, qr_va start,
 /** Undo it for every region of @p listener, which is closed.  Cannot fail. */
 void qr_space_unwatch_all(struct qr_space *space, struct qr_listener *listener);
 /**
- * Protect the pages of [start, start+bytes) from writes, or end that.  All of it lies in regions
+ * Protect the pages of [start, start+bytes) from writes, or end that.  All regions there are
  * watched for WRITE.  Only pages that are there are protected, and in memory objects absent ones.
  * Wakes nobody.
  * @return QR_OK; QR_ERR_RANGE; QR_ERR_NOT_FOUND; QR_ERR_NO_MEMORY (what lies before is done)
@@ -130,7 +130,14 @@ enum qr_fill_flag {
  */
 QR_MUST_USE enum qr_status qr_space_fill(struct qr_space *space, qr_va va, struct qr_frame *frame,
                                          unsigned flags);
-/** The same with a page of zeroes. */
+/**
+ * Would pages of the whole range be taken: does it lie in one watched region?  Takes the space's lock
+ * for reading.
+ * @return QR_OK; QR_ERR_NOT_FOUND; QR_ERR_INVALID protected, but not watched for WRITE
+ */
+QR_MUST_USE enum qr_status qr_space_fill_check(struct qr_space *space, qr_va start, size_t bytes,
+                                               unsigned flags);
+/** As qr_space_fill(), with a page of zeroes. */
 QR_MUST_USE enum qr_status qr_space_fill_zero(struct qr_space *space, qr_va va);
 /** Map the page that the object has.  QR_ERR_FAULT where it has none; else as above, and
  *  QR_ERR_INVALID where the region has no object. */

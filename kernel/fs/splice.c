@@ -64,8 +64,15 @@ slot_from_object(struct file *file, uint64_t position, size_t want, struct pipe_
     if (want > size - position) {
         want = (size_t)(size - position);
     }
-    enum qr_status status = qr_object_get_page(
-        file->inode->object, (size_t)(position / FS_PAGE_BYTES), QR_PAGE_FILL, &out->frame);
+    size_t index = (size_t)(position / FS_PAGE_BYTES), present;
+    enum qr_status status = QR_OK;
+
+    if (qr_object_next_present(file->inode->object, index, &present) && present == index) {
+        status = qr_object_get_page(file->inode->object, index, QR_PAGE_FILL, &out->frame);
+    } else { /* a hole stays one */
+        out->frame = qr_frame_alloc(memory.frames, QR_ALLOC_ZERO);
+        status = out->frame == NULL ? QR_ERR_NO_MEMORY : QR_OK;
+    }
     if (status != QR_OK) {
         return status == QR_ERR_RANGE ? 0 : errno_of(status);
     }
@@ -107,6 +114,8 @@ fill_slot(struct pipe *pipe, struct file *file, uint64_t *position, size_t want)
     if (file->ops == &tmpfs_file_ops && file->inode->object != NULL) {
         got = slot_from_object(file, *position, want, &slot);
         *position += got > 0 ? (uint64_t)got : 0;
+    } else if (S_ISTYPE(file->inode->mode, S_IFDIR)) {
+        got = -EINVAL;
     } else {
         got = slot_from_read(file, position, want, &slot);
     }
@@ -553,6 +562,14 @@ memory_to_pipe(struct pipe *pipe, const struct io_piece *pieces, size_t count, e
 }
 
 /* The caller's pieces, copied once; freed by kmem_free(). */
+static bool
+is_user_piece(const struct io_piece *piece)
+{
+    uint64_t limit = mm_user_limit();
+
+    return piece->length <= limit && piece->base <= limit - piece->length;
+}
+
 static int64_t
 pieces_read(uint64_t user, uint64_t count, struct io_piece **out, size_t *out_total)
 {
@@ -572,6 +589,8 @@ pieces_read(uint64_t user, uint64_t count, struct io_piece **out, size_t *out_to
     for (size_t i = 0; error == 0 && i < count; i++) {
         if ((intptr_t)pieces[i].length < 0) {
             error = -EINVAL;
+        } else if (!is_user_piece(&pieces[i])) {
+            error = -EFAULT;
         } else if (pieces[i].length > RW_LIMIT - *out_total) {
             pieces[i].length = RW_LIMIT - *out_total;
         }

@@ -447,8 +447,9 @@ sys_memfd_create(const struct syscall_args *args)
     uint32_t flags = (uint32_t)args->arg[1];
     struct file *file;
 
-    if (flags & ~(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB |
-                  (flags & MFD_HUGETLB ? MFD_HUGE_SIZE : 0))) {
+    if ((flags & ~(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_NOEXEC_SEAL | MFD_EXEC |
+                   (flags & MFD_HUGETLB ? MFD_HUGE_SIZE : 0))) ||
+        (flags & (MFD_NOEXEC_SEAL | MFD_EXEC)) == (MFD_NOEXEC_SEAL | MFD_EXEC)) {
         return -EINVAL;
     }
     int64_t length = user_read_string(name, args->arg[0], sizeof name);

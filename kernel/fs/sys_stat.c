@@ -299,6 +299,9 @@ mode_apply(struct inode *inode, const struct change *change)
     if (S_ISTYPE(inode->mode, S_IFLNK)) {
         return -EOPNOTSUPP;
     }
+    if (!tmpfs_may_change_mode(inode, change->mode)) {
+        return -EPERM;
+    }
     inode->mode = (inode->mode & S_IFMT) | (change->mode & 07777u);
     return 0;
 }

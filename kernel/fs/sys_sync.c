@@ -205,7 +205,7 @@ sys_readahead(const struct syscall_args *args)
     }
     if (!(file->mode & FILE_READ)) {
         error = -EBADF;
-    } else if (!has_pages(file)) {
+    } else if (!has_pages(file) || (int64_t)args->arg[2] < 0) {
         error = -EINVAL;
     } else if (args->arg[2] > 0) {
         advise_pages(file, pages_of(args->arg[1], args->arg[2]), ADVICE_WILLNEED);

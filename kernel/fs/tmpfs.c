@@ -189,16 +189,19 @@ write_clip(uint64_t at, size_t want)
     return want < limit - at ? (int64_t)want : (int64_t)(limit - at);
 }
 
+/* How much of a write the seals let through: what would grow the file, from the page it is in on, not. */
 static int64_t
 write_seals(const struct inode *inode, uint64_t at, uint64_t bytes)
 {
+    uint64_t size = atomic_load(&inode->size), whole = size / FS_PAGE_BYTES * FS_PAGE_BYTES;
+
     if (inode->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) {
         return -EPERM;
     }
-    if ((inode->seals & F_SEAL_GROW) && at + bytes > atomic_load(&inode->size)) {
-        return -EPERM;
+    if ((inode->seals & F_SEAL_GROW) == 0 || at + bytes <= size) {
+        return (int64_t)bytes;
     }
-    return 0;
+    return whole > at ? (int64_t)(whole - at) : -EPERM;
 }
 
 /* Write one chunk. I held. @return bytes or -errno; nothing but those bytes has changed */
@@ -242,7 +245,7 @@ write_locked(struct file *file, struct io *io, uint64_t *position)
     if (allowed <= 0) {
         return allowed;
     }
-    int64_t result = write_seals(inode, at, (uint64_t)allowed);
+    int64_t result = allowed = write_seals(inode, at, (uint64_t)allowed);
     while (result >= 0 && total < (size_t)allowed) {
         size_t left = (size_t)allowed - total;
         size_t want = left < CHUNK_BYTES ? left : CHUNK_BYTES;
@@ -571,6 +574,13 @@ tmpfs_has_seals(const struct inode *inode)
            (inode->file_ops == &tmpfs_file_ops || hugetlb_inode_page_bytes(inode) != 0);
 }
 
+bool
+tmpfs_may_change_mode(const struct inode *inode, uint32_t mode)
+{
+    return !tmpfs_has_seals(inode) || (inode->seals & F_SEAL_EXEC) == 0 ||
+           ((inode->mode ^ mode) & 0111u) == 0;
+}
+
 int64_t
 tmpfs_seal(struct inode *inode, uint32_t seals)
 {
@@ -580,6 +590,10 @@ tmpfs_seal(struct inode *inode, uint32_t seals)
         return -EINVAL;
     }
     qr_mutex_lock(&inode->lock);
+    /* What stays executable stays as it is. */
+    if ((seals & F_SEAL_EXEC) && (inode->mode & 0111u)) {
+        seals |= F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
+    }
     if (inode->seals & F_SEAL_SEAL) {
         result = -EPERM;
     } else if ((seals & F_SEAL_WRITE) && !(inode->seals & F_SEAL_WRITE) && inode->object != NULL &&
@@ -742,6 +756,10 @@ vfs_create_memfd(const char *name, uint32_t flags, struct file **out_file)
     }
     if (error == 0) {
         (*out_file)->inode->seals = flags & MFD_ALLOW_SEALING ? 0 : F_SEAL_SEAL;
+        if (flags & MFD_NOEXEC_SEAL) {
+            (*out_file)->inode->mode &= ~0111u;
+            (*out_file)->inode->seals = F_SEAL_EXEC;
+        }
     }
     return error;
 }

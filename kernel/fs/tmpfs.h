@@ -11,11 +11,14 @@
 #define F_SEAL_GROW         0x04u
 #define F_SEAL_WRITE        0x08u
 #define F_SEAL_FUTURE_WRITE 0x10u
-#define F_SEALS_ALL         0x1fu
+#define F_SEAL_EXEC         0x20u
+#define F_SEALS_ALL         0x3fu
 
 #define MFD_CLOEXEC       1u
 #define MFD_ALLOW_SEALING 2u
 #define MFD_HUGETLB       4u
+#define MFD_NOEXEC_SEAL   8u
+#define MFD_EXEC          16u
 #define MFD_HUGE_SIZE     (63u << 26)
 
 /** Open @inode, which has no name, as @label for its owner; takes over the caller's reference. */
@@ -27,6 +30,8 @@ int64_t tmpfs_create(const struct superblock_type *type, const char *options,
 bool tmpfs_has_seals(const struct inode *inode);
 /** F_ADD_SEALS. @return 0, -EINVAL, -EPERM (sealed), -EBUSY (mapped for writing) */
 int64_t tmpfs_seal(struct inode *inode, uint32_t seals);
+/** Whether the seals let the mode become @mode. */
+bool tmpfs_may_change_mode(const struct inode *inode, uint32_t mode);
 /** Whether the seals let a file of @old bytes become one of @bytes. I held. */
 bool tmpfs_may_resize(const struct inode *inode, uint64_t old, uint64_t bytes);
 /**

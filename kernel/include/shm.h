@@ -2,12 +2,14 @@
 #ifndef KERNEL_SHM_H
 #define KERNEL_SHM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
  * System V shared memory: what the rest of the kernel may ask of it.
  */
 
+struct file;
 struct qr_writer;
 
 enum shm_limit {
@@ -19,6 +21,9 @@ enum shm_limit {
 uint64_t shm_limit(enum shm_limit which);
 /** Segments that exist stay. @return 0 or -EINVAL */
 int64_t shm_set_limit(enum shm_limit which, uint64_t value);
+
+/** Whether @file is a segment's. */
+bool shm_is_file(const struct file *file);
 
 /** The rows of /proc/sysvipc/shm. */
 void shm_write_table(struct qr_writer *writer);

@@ -517,6 +517,12 @@ static const struct file_ops shm_file_ops = {
     .release = shm_release,
 };
 
+bool
+shm_is_file(const struct file *file)
+{
+    return file != NULL && file->ops == &shm_file_ops;
+}
+
 /* Where to attach. @return 0 or -EINVAL */
 static int64_t
 attach_place(uint64_t address, uint32_t flags, struct qr_map_request *request)
@@ -530,9 +536,10 @@ attach_place(uint64_t address, uint32_t flags, struct qr_map_request *request)
         if (address == 0 && (flags & SHM_REMAP))
             return -EINVAL;
     }
-    if (address + request->bytes < address || address > mm_user_limit() ||
-        request->bytes > mm_user_limit() - address)
-        return flags & SHM_REMAP ? -ENOMEM : -EINVAL;
+    if (address + request->bytes < address && !(flags & SHM_REMAP))
+        return -EINVAL;
+    if (address > mm_user_limit() || request->bytes > mm_user_limit() - address)
+        return -ENOMEM;
     request->hint = qr_va_of((uintptr_t)address);
     request->flags = flags & SHM_REMAP ? QR_MAP_FIXED : QR_MAP_FIXED_NOREPLACE;
     return 0;
@@ -549,6 +556,8 @@ map_error(enum qr_status status)
         return -EINVAL;
     case QR_ERR_AGAIN:
         return -EAGAIN;
+    case QR_ERR_SEALED:
+        return -EPERM;
     default:
         return -ENOMEM;
     }
@@ -628,7 +637,7 @@ is_attached_at(const struct qr_region *region, uint64_t base)
 {
     const struct file *file = region->file;
 
-    return file != NULL && file->ops == &shm_file_ops && region->start.v >= base &&
+    return shm_is_file(file) && region->start.v >= base &&
            (region->start.v - base) >> QR_PAGE_SHIFT == region->object_page;
 }
 

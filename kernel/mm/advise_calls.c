@@ -90,11 +90,27 @@ sys_madvise(const struct syscall_args *args)
     return advise(current_space(), args->arg[0], args->arg[1], (int)args->arg[2]);
 }
 
-/* Advice that another process may give: it drops nothing. */
+/* Advice that another process may give: it drops nothing.  To itself, since Linux 6.13, all. */
 static bool
 is_for_others(int number)
 {
     return number == 3 || number == 20 || number == 21 || number == 25; /* WILLNEED, COLD, ... */
+}
+
+/* As Linux takes them from the user: where they may lie, and how much is advised at once at most. */
+static int64_t
+pieces_check(struct user_piece *pieces, uint64_t count)
+{
+    size_t left = 0x7ffff000;
+
+    for (uint64_t i = 0; i < count; i++) {
+        if (pieces[i].length > left)
+            pieces[i].length = left;
+        left -= pieces[i].length;
+        if (!is_in_user_half(pieces[i].base, pieces[i].length))
+            return -EFAULT;
+    }
+    return 0;
 }
 
 /* @return bytes advised, or the first error where that is none */
@@ -104,7 +120,8 @@ advise_pieces(struct qr_space *space, const struct user_piece *pieces, uint64_t 
     int64_t done = 0, error = 0;
 
     for (uint64_t i = 0; i < count && error == 0; i++) {
-        error = advise(space, pieces[i].base, pieces[i].length, number);
+        if (pieces[i].length > 0)
+            error = advise(space, pieces[i].base, pieces[i].length, number);
         if (error == 0)
             done += (int64_t)pieces[i].length;
     }
@@ -120,23 +137,27 @@ sys_process_madvise(const struct syscall_args *args)
     struct mm *mm = NULL;
     uint32_t flags;
     int64_t result;
+    bool own = false;
 
     if (args->arg[4] != 0)
         return -EINVAL;
     result = read_pieces(args->arg[1], args->arg[2], &pieces);
     if (result != 0)
         return result;
-    result = pidfd_process((int)args->arg[0], &process, &flags);
+    result = pieces_check(pieces, args->arg[2]);
+    if (result == 0)
+        result = pidfd_process((int)args->arg[0], &process, &flags);
     if (result == 0) {
-        if (!is_for_others(number))
-            result = -EINVAL;
-        else if (may_access(process) != 0)
+        own = process == process_current();
+        if (may_access(process) != 0)
             result = -EACCES;
+        else if (!own && !is_for_others(number))
+            result = -EINVAL;
         if (result == 0 && (mm = mm_of_process(process)) == NULL)
             result = -ESRCH;
         process_put(process);
     }
-    if (result == 0 && !process_has_capability(CAP_SYS_NICE))
+    if (result == 0 && !own && !process_has_capability(CAP_SYS_NICE))
         result = -EPERM;
     if (result == 0)
         result = advise_pieces(mm->space, pieces, args->arg[2], number);

@@ -535,14 +535,15 @@ sys_remap_file_pages(const struct syscall_args *args)
     if (args->arg[2] != 0 || length == 0 || range_wraps(start, length) ||
         first > UINTPTR_MAX - (length >> QR_PAGE_SHIFT))
         return -EINVAL;
-    if (first > file_bytes_limit() >> QR_PAGE_SHIFT)
-        return -EOVERFLOW;
     request.bytes = length;
     request.object_offset = first << QR_PAGE_SHIFT;
     if (!remap_file_find((struct qr_va_range){qr_va_of(start), qr_va_of(start + length)}, &request))
         return -EINVAL;
-    request.flags |= QR_MAP_POPULATE;
-    error = mapped_error_of(qr_space_map(current_space(), &request, &va));
+    if (!(args->arg[4] & MAP_NONBLOCK))
+        request.flags |= QR_MAP_POPULATE;
+    error = first > file_bytes_limit() >> QR_PAGE_SHIFT
+                ? -EOVERFLOW
+                : mapped_error_of(qr_space_map(current_space(), &request, &va));
     qr_object_put(request.object);
     if (request.file != NULL)
         file_put(request.file);

@@ -187,7 +187,8 @@ policy_read(uint64_t mode, uint64_t nodes, uint64_t bits_plus_one, struct policy
         return -EINVAL;
     if ((out->flags & MPOL_F_STATIC_NODES) && (out->flags & MPOL_F_RELATIVE_NODES))
         return -EINVAL;
-    if ((out->flags & MPOL_F_NUMA_BALANCING) && out->mode != MPOL_BIND)
+    if ((out->flags & MPOL_F_NUMA_BALANCING) && out->mode != MPOL_BIND &&
+        out->mode != MPOL_PREFERRED_MANY)
         return -EINVAL;
     return nodes_from_user(nodes, bits_plus_one, &out->named);
 }

@@ -26,6 +26,7 @@
 #include "fs/fs.h"
 #include "memory.h"
 #include "proc.h"
+#include "shm.h"
 #include "syscall.h"
 
 #define UFFD_USER_MODE_ONLY 1u
@@ -52,7 +53,7 @@ enum {
 enum { COPY_DONT_WAKE = 1, COPY_WRITE_PROTECT = 2 };
 enum { ZERO_DONT_WAKE = 1 };
 enum { PROTECT_ON = 1, PROTECT_DONT_WAKE = 2 };
-enum { CONTINUE_DONT_WAKE = 1 };
+enum { CONTINUE_DONT_WAKE = 1, CONTINUE_WRITE_PROTECT = 2 };
 
 /* Numbers of the operations; the commands hold their structures' sizes, too. */
 enum {
@@ -231,18 +232,21 @@ uffd_poll(struct file *file, struct poll_table *table)
 
 /* ---- operations ------------------------------------------------------------------------------ */
 
-/* Linux's validate_range(). */
-static int64_t
-check_range(const struct uffd *uffd, const struct uffd_range *range)
+static bool
+is_user_range(uint64_t start, uint64_t bytes)
 {
     uint64_t limit = mm_user_limit();
 
+    return start < limit && bytes <= limit - start;
+}
+
+/* Linux's validate_range(). */
+static int64_t
+check_range(const struct uffd_range *range)
+{
     if ((range->start & QR_PAGE_MASK) || (range->bytes & QR_PAGE_MASK) || range->bytes == 0)
         return -EINVAL;
-    if (range->start < uffd->mm->space->layout.user_start.v || range->start >= limit ||
-        range->bytes > limit - range->start)
-        return -EINVAL;
-    return 0;
+    return is_user_range(range->start, range->bytes) ? 0 : -EINVAL;
 }
 
 static void
@@ -307,6 +311,21 @@ op_api(struct uffd *uffd, uint64_t user)
     return error;
 }
 
+/* Linux does not watch segments of System V. */
+static bool
+has_segment(struct qr_space *space, const struct uffd_range *range)
+{
+    bool found = false;
+
+    qr_rw_read_lock(&space->lock);
+    for (const struct qr_region *region = qr_space_find(space, qr_va_of((uintptr_t)range->start));
+         region != NULL && region->start.v < range->start + range->bytes && !found;
+         region = qr_region_next(region))
+        found = shm_is_file(region->file);
+    qr_rw_read_unlock(&space->lock);
+    return found;
+}
+
 static int64_t
 op_register(struct uffd *uffd, uint64_t user)
 {
@@ -321,9 +340,11 @@ op_register(struct uffd *uffd, uint64_t user)
     if (request.mode == 0 ||
         (request.mode & ~(uint64_t)(REGISTER_MISSING | REGISTER_WRITE | REGISTER_MINOR)))
         return -EINVAL;
-    int64_t error = check_range(uffd, &request.range);
+    int64_t error = check_range(&request.range);
     if (error != 0)
         return error;
+    if (has_segment(uffd->mm->space, &request.range))
+        return -EINVAL;
     kinds = (request.mode & REGISTER_MISSING ? (unsigned)QR_WATCH_MISSING : 0) |
             (request.mode & REGISTER_WRITE ? (unsigned)QR_WATCH_WRITE : 0) |
             (request.mode & REGISTER_MINOR ? (unsigned)QR_WATCH_MINOR : 0);
@@ -347,9 +368,11 @@ op_unregister(struct uffd *uffd, uint64_t user)
 
     if (user_read(&range, user, sizeof(range)) != 0)
         return -EFAULT;
-    int64_t error = check_range(uffd, &range);
+    int64_t error = check_range(&range);
     if (error != 0)
         return error;
+    if (has_segment(uffd->mm->space, &range))
+        return -EINVAL;
     enum qr_status status =
         qr_space_unwatch(uffd->mm->space, qr_va_of((uintptr_t)range.start), (size_t)range.bytes);
     return status == QR_ERR_NOT_FOUND ? -ENOMEM : error_of(status);
@@ -362,7 +385,7 @@ op_wake(struct uffd *uffd, uint64_t user)
 
     if (user_read(&range, user, sizeof(range)) != 0)
         return -EFAULT;
-    int64_t error = check_range(uffd, &range);
+    int64_t error = check_range(&range);
     if (error == 0)
         wake_range(uffd, range.start, range.bytes);
     return error;
@@ -413,12 +436,14 @@ struct fill_request {
     uint64_t result; /* where the user wants to know how many bytes, or which error */
 };
 
-/* Page by page: what is done stays done. */
+/* Page by page: what is done stays done.  All of the range is one region's, or nothing is done. */
 static int64_t
 fill_range(struct uffd *uffd, const struct fill_request *request)
 {
     uint64_t done = 0;
-    int64_t error = 0;
+    int64_t error =
+        error_of(qr_space_fill_check(uffd->mm->space, qr_va_of((uintptr_t)request->range.start),
+                                     (size_t)request->range.bytes, request->flags));
 
     while (done < request->range.bytes && error == 0) {
         error = request->fill(uffd, request->range.start + done, request->source + done,
@@ -451,10 +476,10 @@ op_copy(struct uffd *uffd, uint64_t user)
     if (user_read(&copy, user, offsetof(__typeof__(copy), copied)) != 0)
         return -EFAULT;
     request.range = (struct uffd_range){copy.to, copy.bytes};
-    int64_t error = check_range(uffd, &request.range);
+    int64_t error = check_range(&request.range);
     if (error != 0)
         return error;
-    if (copy.from + copy.bytes <= copy.from ||
+    if (copy.from + copy.bytes <= copy.from || !is_user_range(copy.from, copy.bytes) ||
         (copy.mode & ~(uint64_t)(COPY_DONT_WAKE | COPY_WRITE_PROTECT)))
         return -EINVAL;
     request.source = copy.from;
@@ -464,9 +489,9 @@ op_copy(struct uffd *uffd, uint64_t user)
     return fill_range(uffd, &request);
 }
 
-/* ZEROPAGE and CONTINUE: a range, a mode with one bit, a result. */
+/* ZEROPAGE and CONTINUE: a range, a mode that may not wake or (@protect) protects, a result. */
 static int64_t
-op_fill(struct uffd *uffd, uint64_t user, fill_fn fill, uint64_t dont_wake)
+op_fill(struct uffd *uffd, uint64_t user, fill_fn fill, uint64_t dont_wake, uint64_t protect)
 {
     struct {
         struct uffd_range range;
@@ -478,11 +503,12 @@ op_fill(struct uffd *uffd, uint64_t user, fill_fn fill, uint64_t dont_wake)
     if (user_read(&zero, user, offsetof(__typeof__(zero), done)) != 0)
         return -EFAULT;
     request.range = zero.range;
-    int64_t error = check_range(uffd, &request.range);
+    int64_t error = check_range(&request.range);
     if (error != 0)
         return error;
-    if (zero.mode & ~dont_wake)
+    if (zero.mode & ~(dont_wake | protect))
         return -EINVAL;
+    request.flags = zero.mode & protect ? QR_FILL_WRITE_PROTECT : 0;
     request.wake = !(zero.mode & dont_wake);
     request.result = user + offsetof(__typeof__(zero), done);
     return fill_range(uffd, &request);
@@ -498,7 +524,7 @@ op_protect(struct uffd *uffd, uint64_t user)
 
     if (user_read(&protect, user, sizeof(protect)) != 0)
         return -EFAULT;
-    int64_t error = check_range(uffd, &protect.range);
+    int64_t error = check_range(&protect.range);
     if (error != 0)
         return error;
     if ((protect.mode & ~(uint64_t)(PROTECT_ON | PROTECT_DONT_WAKE)) ||
@@ -525,11 +551,11 @@ operate(struct uffd *uffd, uint32_t command, uint64_t argument)
     case COMMAND_COPY:
         return op_copy(uffd, argument);
     case COMMAND_ZERO:
-        return op_fill(uffd, argument, fill_zero, ZERO_DONT_WAKE);
+        return op_fill(uffd, argument, fill_zero, ZERO_DONT_WAKE, 0);
     case COMMAND_PROTECT:
         return op_protect(uffd, argument);
     case COMMAND_CONTINUE:
-        return op_fill(uffd, argument, fill_cached, CONTINUE_DONT_WAKE);
+        return op_fill(uffd, argument, fill_cached, CONTINUE_DONT_WAKE, CONTINUE_WRITE_PROTECT);
     default:
         return -EINVAL;
     }

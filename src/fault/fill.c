@@ -23,16 +23,43 @@ struct fill {
     struct qr_frame *frame; /* FRAME, ZERO: with one reference */
 };
 
+/* Is that a watched region that holds [start, end) and takes pages so? */
+static enum qr_status
+fill_check(const struct qr_region *region, uintptr_t start, uintptr_t end, unsigned flags)
+{
+    if (region == NULL || region->start.v > start || region->end.v < end ||
+        region->listener == NULL)
+        return QR_ERR_NOT_FOUND;
+    if ((flags & QR_FILL_WRITE_PROTECT) != 0 && (region->flags & QR_REGION_WATCH_WRITE) == 0)
+        return QR_ERR_INVALID;
+    return QR_OK;
+}
+
+enum qr_status
+qr_space_fill_check(struct qr_space *space, qr_va start, size_t bytes, unsigned flags)
+{
+    struct qr_va_range range;
+
+    if (!qr_va_range_make(start.v, bytes, space->layout.user_end.v, &range))
+        return QR_ERR_NOT_FOUND;
+    qr_rw_read_lock(&space->lock);
+    enum qr_status status =
+        fill_check(qr_space_find(space, start), range.start.v, range.end.v, flags);
+
+    qr_rw_read_unlock(&space->lock);
+    return status;
+}
+
 /* The watched region at the address.  Lock held for reading. */
 static enum qr_status
 fill_find(struct fill *fill)
 {
     struct qr_region *region = qr_space_find(fill->ctx.space, fill->ctx.va);
+    enum qr_status status =
+        fill_check(region, fill->ctx.va.v, fill->ctx.va.v + QR_PAGE_SIZE, fill->flags);
 
-    if (region == NULL || region->start.v > fill->ctx.va.v || region->listener == NULL)
-        return QR_ERR_NOT_FOUND;
-    if ((fill->flags & QR_FILL_WRITE_PROTECT) != 0 && (region->flags & QR_REGION_WATCH_WRITE) == 0)
-        return QR_ERR_INVALID;
+    if (status != QR_OK)
+        return status;
     if (fill->kind == FILL_CACHED && region->object == NULL)
         return QR_ERR_INVALID;
     fill->ctx.region = region;

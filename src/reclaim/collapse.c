@@ -315,12 +315,26 @@ collapse_block(struct qr_space *space, struct qr_va_range block,
 
 /* ---- On request ---------------------------------------------------------------------- */
 
-/* Whether all regions of @range may have huge pages, and whether there are holes. */
+/* The first block at or after @at that lies in @region. */
+static bool
+region_block(const struct qr_region *region, qr_va at, struct qr_va_range *out_block)
+{
+    uintptr_t bytes = region->space->vm->huge_bytes;
+    uintptr_t start = (qr_max_size(region->start.v, at.v) + bytes - 1) & ~(bytes - 1);
+
+    if (start < region->start.v || start >= region->end.v || region->end.v - start < bytes)
+        return false;
+    *out_block = qr_range_of(start, start + bytes);
+    return true;
+}
+
+/* Whether all regions of @range may and can have huge pages, and whether there are holes. */
 static enum qr_status
 request_check(struct qr_space *space, struct qr_va_range range, bool *out_hole)
 {
     enum qr_status status = QR_OK;
     uintptr_t at = range.start.v;
+    struct qr_va_range block;
 
     *out_hole = false;
     qr_rw_read_lock(&space->lock);
@@ -328,7 +342,7 @@ request_check(struct qr_space *space, struct qr_va_range range, bool *out_hole)
          region != NULL && region->start.v < range.end.v; region = qr_region_next(region)) {
         *out_hole = *out_hole || region->start.v > at;
         at = region->end.v;
-        if (!qr_region_may_be_huge(region))
+        if (!qr_region_may_be_huge(region) || !region_block(region, region->start, &block))
             status = QR_ERR_INVALID;
     }
     *out_hole = *out_hole || at < range.end.v;
@@ -407,20 +421,12 @@ space_after(struct qr_vm *vm, uint64_t id)
 static bool
 next_block(struct qr_space *space, qr_va at, struct qr_va_range *out_block)
 {
-    uintptr_t bytes = space->vm->huge_bytes;
     bool found = false;
 
     qr_rw_read_lock(&space->lock);
     for (const struct qr_region *region = qr_space_find(space, at); region != NULL && !found;
-         region = qr_region_next(region)) {
-        uintptr_t start = (qr_max_size(region->start.v, at.v) + bytes - 1) & ~(bytes - 1);
-
-        if (qr_region_is_huge_eligible(region) && start >= region->start.v &&
-            start < region->end.v && region->end.v - start >= bytes) {
-            *out_block = qr_range_of(start, start + bytes);
-            found = true;
-        }
-    }
+         region = qr_region_next(region))
+        found = qr_region_is_huge_eligible(region) && region_block(region, at, out_block);
     qr_rw_read_unlock(&space->lock);
     return found;
 }

@@ -236,17 +236,18 @@ write_usage(struct qr_writer *writer, const struct usage *usage)
     kb_line(writer, "Locked", usage->locked);
 }
 
+/* In the order of Linux's bits. */
 static const struct {
     unsigned bit;
     char name[3];
 } flag_names[] = {
-    {QR_REGION_GROWS_DOWN, "gd"},  {QR_REGION_LOCKED, "lo"},        {QR_REGION_SEQUENTIAL, "sr"},
-    {QR_REGION_RANDOM, "rr"},      {QR_REGION_DONT_FORK, "dc"},     {QR_REGION_HUGETLB, "de"},
-    {QR_REGION_ACCOUNTED, "ac"},   {QR_REGION_NO_RESERVE, "nr"},    {QR_REGION_HUGETLB, "ht"},
-    {QR_REGION_DEVICE, "pf"},      {QR_REGION_WIPE_ON_FORK, "wf"},  {QR_REGION_DONT_DUMP, "dd"},
-    {QR_REGION_HUGE, "hg"},        {QR_REGION_NO_HUGE, "nh"},       {QR_REGION_MERGEABLE, "mg"},
-    {QR_REGION_SEALED, "sl"},      {QR_REGION_WATCH_MISSING, "um"}, {QR_REGION_WATCH_WRITE, "uw"},
-    {QR_REGION_WATCH_MINOR, "ui"},
+    {QR_REGION_GROWS_DOWN, "gd"},   {QR_REGION_WATCH_MISSING, "um"}, {QR_REGION_DEVICE, "pf"},
+    {QR_REGION_WATCH_WRITE, "uw"},  {QR_REGION_LOCKED, "lo"},        {QR_REGION_SEQUENTIAL, "sr"},
+    {QR_REGION_RANDOM, "rr"},       {QR_REGION_DONT_FORK, "dc"},     {QR_REGION_HUGETLB, "de"},
+    {QR_REGION_ACCOUNTED, "ac"},    {QR_REGION_NO_RESERVE, "nr"},    {QR_REGION_HUGETLB, "ht"},
+    {QR_REGION_WIPE_ON_FORK, "wf"}, {QR_REGION_DONT_DUMP, "dd"},     {QR_REGION_HUGE, "hg"},
+    {QR_REGION_NO_HUGE, "nh"},      {QR_REGION_MERGEABLE, "mg"},     {QR_REGION_WATCH_MINOR, "ui"},
+    {QR_REGION_SEALED, "sl"},
 };
 
 static void

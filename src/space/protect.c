@@ -107,6 +107,8 @@ protect_piece(struct qr_change *change, struct qr_region *region, struct qr_va_r
 
     if ((protect->prot & ~region->max_prot) != 0)
         return QR_ERR_ACCESS;
+    if ((region->flags & QR_REGION_SEALED) != 0)
+        return QR_ERR_SEALED;
     if (qr_region_is_hugetlb(region) && !qr_hugetlb_may_cut(region, piece))
         return QR_ERR_INVALID;
     if (!qr_region_is_data(region->prot, region->flags) &&
@@ -170,8 +172,7 @@ qr_space_protect(struct qr_space *space, qr_va start, size_t bytes, unsigned pro
     qr_change_begin(&change, space);
     qr_tlb_batch_init(&batch, &space->tlb);
     qr_rw_write_lock(&space->lock);
-    status =
-        qr_space_is_sealed(space, range) ? QR_ERR_SEALED : qr_change_reserve_cuts(&change, range);
+    status = qr_change_reserve_cuts(&change, range);
     if (status == QR_OK)
         status = qr_change_each(&change, range, QR_HOLES_STOP, protect_piece, &protect);
     qr_tlb_batch_finish(&batch);

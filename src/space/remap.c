@@ -321,7 +321,7 @@ remap_fixed(struct remap *remap, const struct qr_region *region)
         return QR_ERR_RANGE;
     if (remap->old.end.v > target.start.v && target.end.v > remap->old.start.v)
         return QR_ERR_RANGE;
-    if (qr_space_is_sealed(remap->change.space, target))
+    if ((region->flags & QR_REGION_SEALED) != 0)
         return QR_ERR_SEALED;
     if (qr_va_range_bytes(kept) > remap->new_bytes)
         kept.end = qr_va_of(kept.start.v + remap->new_bytes);
@@ -330,6 +330,9 @@ remap_fixed(struct remap *remap, const struct qr_region *region)
 
     remap->old = kept;
     status = remap_check_move(remap, region);
+    if (status == QR_OK && (qr_space_is_sealed(remap->change.space, target) ||
+                            qr_space_is_sealed(remap->change.space, dropped)))
+        status = QR_ERR_SEALED;
     if (status == QR_OK)
         status = remap_reserve(remap);
     if (status == QR_OK && !qr_hugetlb_may_unmap(remap->change.space, target))
@@ -413,7 +416,7 @@ remap_locked(struct remap *remap)
 
     if (region == NULL)
         return QR_ERR_FAULT;
-    if (qr_space_is_sealed(remap->change.space, remap->old))
+    if ((region->flags & QR_REGION_SEALED) != 0)
         return QR_ERR_SEALED;
     if (qr_region_is_hugetlb(region) && !remap_check_hugetlb(remap, region))
         return QR_ERR_INVALID;

@@ -98,27 +98,23 @@ protect_range(struct qr_region *region, struct qr_va_range rest, bool protect,
 enum qr_status
 qr_space_write_protect(struct qr_space *space, qr_va start, size_t bytes, bool protect)
 {
-    enum qr_status status = QR_OK;
+    enum qr_status status = QR_ERR_NOT_FOUND;
     struct qr_tlb_batch batch;
     struct qr_va_range range;
+    struct qr_region *region;
 
     if (!qr_va_range_make(start.v, bytes, space->layout.user_end.v, &range))
         return QR_ERR_RANGE;
     qr_tlb_batch_init(&batch, &space->tlb);
     qr_rw_read_lock(&space->lock);
-    while (status == QR_OK && range.start.v < range.end.v) {
-        struct qr_region *region = qr_space_find(space, range.start);
-
-        if (region == NULL || region->start.v > range.start.v ||
-            (region->flags & QR_REGION_WATCH_WRITE) == 0) {
-            status = QR_ERR_NOT_FOUND;
-            break;
-        }
-        struct qr_va_range piece = qr_region_clip(region, range);
-
-        if (!protect_range(region, piece, protect, &batch))
+    for (region = qr_space_find(space, range.start);
+         region != NULL && region->start.v < range.end.v; region = qr_region_next(region)) {
+        status = (region->flags & QR_REGION_WATCH_WRITE) == 0 ? QR_ERR_NOT_FOUND : QR_OK;
+        if (status == QR_OK &&
+            !protect_range(region, qr_region_clip(region, range), protect, &batch))
             status = QR_ERR_NO_MEMORY;
-        range.start = piece.end;
+        if (status != QR_OK)
+            break;
     }
     qr_tlb_batch_finish(&batch);
     qr_rw_read_unlock(&space->lock);
@@ -161,12 +157,15 @@ watch_check_all(const struct qr_space *space, struct qr_va_range range, const st
     return status;
 }
 
-/* The attributes of @region once it is watched so. */
+/* The attributes of @region once it is watched so: as it is where the listener is told that much. */
 static struct qr_attributes
 watch_attributes(const struct qr_region *region, const struct watch *watch)
 {
     struct qr_attributes attributes = qr_region_attributes(region);
 
+    if (watch->listener != NULL && region->listener == watch->listener &&
+        (region->flags & watch->flags) == watch->flags)
+        return attributes;
     attributes.listener = watch->listener;
     attributes.flags = (attributes.flags & ~QR_REGION_WATCH_FLAGS) | watch->flags;
     return attributes;

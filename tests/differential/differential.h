@@ -22,11 +22,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 
 #define PAGE_BYTES 4096ul
 
 /* The arena straddles a boundary of the tables of every level but the topmost. */
 enum { ARENA_PAGES = 64, BREAK_PAGES = 16, FILE_PAGES = 8, PROCESSES = 4, ARGS = 6 };
+enum { SEGMENTS = 4 };
 #define ARENA_BYTES (ARENA_PAGES * PAGE_BYTES)
 #define BREAK_BYTES (BREAK_PAGES * PAGE_BYTES)
 
@@ -78,6 +81,29 @@ enum op_kind {
     OP_EXIT,
     OP_LIMIT,
     OP_DROP,
+    OP_MSEAL,
+    OP_REMAP_FILE,
+    OP_ADVISE_OTHER,
+    OP_MBIND,
+    OP_SET_POLICY,
+    OP_GET_POLICY,
+    OP_HOME_NODE,
+    OP_MOVE_PAGES,
+    OP_MIGRATE,
+    OP_SHMGET,
+    OP_SHMAT,
+    OP_SHMDT,
+    OP_SHMCTL,
+    OP_SEAL,
+    OP_FADVISE,
+    OP_READAHEAD,
+    OP_CACHESTAT,
+    OP_VMSPLICE,
+    OP_SPLICE,
+    OP_TEE,
+    OP_WATCH,
+    OP_UNWATCH,
+    OP_RESOLVE,
     /* Looking on; these are not counted as calls. */
     OP_PROBE,
     OP_RESIDENT,
@@ -141,6 +167,7 @@ struct shared {
     size_t next;   /* index of the call to execute */
     int pids[PROCESSES];
     uintptr_t break_start;
+    int segments[SEGMENTS]; /* of System V shared memory, + 1; 0: none */
     struct program program;
     size_t report_bytes;
     char report[1 << 20];
@@ -164,6 +191,9 @@ void process_prepare(void);
 /** The process that has the next call, if one that lives has; else PROCESSES. */
 unsigned step_process(void);
 
+/** After the last process ended, by whoever is left: what would outlive the program. */
+void program_finish(void);
+
 /** Do the next call, which is the current process's. */
 void process_step(void);
 
@@ -185,6 +215,11 @@ long keep_capabilities(uint32_t keep);
 /** Do the call and say what came of it. */
 void op_execute(const struct op *op);
 
+/** What op_execute() leaves to others, by subject. */
+void policy_execute(enum op_kind kind, const uintptr_t *arg);
+void share_execute(enum op_kind kind, const uintptr_t *arg, int fd);
+void watch_execute(enum op_kind kind, const uintptr_t *arg);
+
 /** Looks: op_execute() passes them on. */
 void look(const struct op *op);
 
@@ -203,6 +238,12 @@ void machine_run(void);
 long machine_call(long number, const uint64_t args[6]);
 #define call(number, ...) machine_call(number, (const uint64_t[6]){__VA_ARGS__})
 
+#ifdef SYS_fcntl64
+#define CALL_FCNTL SYS_fcntl64
+#else
+#define CALL_FCNTL SYS_fcntl
+#endif
+
 /** The current process ends; returns where another one is current then. */
 void machine_exit(void);
 
@@ -214,6 +255,26 @@ void scratch_get(void *to, size_t offset, size_t bytes);
 
 /** Instructions were written there: from now on they may be executed. */
 void machine_code_written(uintptr_t address, size_t bytes);
+
+/** Inode, size and blocks of a file, or zeroes. */
+bool file_stat(int fd, struct statx *out);
+
+/** Whether a system call answered an error. */
+static inline bool
+is_error(long result)
+{
+    return (unsigned long)result > -4096ul;
+}
+
+/** Put an array of @count pieces of memory, start and length each, into scratch memory.
+ *  @return its address */
+uintptr_t pieces_put(size_t offset, const uintptr_t *pieces, unsigned count);
+
+/** A pipe that does not block; says why where there is none. */
+bool pipe_open(int ends[2]);
+void pipe_close(const int ends[2]);
+/** Read what is left in a pipe: a hash. */
+uint32_t pipe_drain(int fd);
 
 /* A fault in user code. */
 struct fault {

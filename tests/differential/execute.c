@@ -23,7 +23,8 @@ struct shared *shared;
 unsigned self;
 
 /* Descriptors 100 to 103 are read-write A and B, read-only A, write-only A. */
-enum { FD_A = 100, FD_B, FD_A_READ, FD_A_WRITE, FD_DIRECTORY, FD_BAD };
+/* 104: a directory, 105: nothing, 106: a memfd that takes seals. */
+enum { FD_A = 100, FD_B, FD_A_READ, FD_A_WRITE, FD_DIRECTORY, FD_BAD, FD_MEMORY };
 
 /* ---- the report --------------------------------------------------------------- */
 
@@ -109,7 +110,7 @@ process_id(unsigned index)
 int
 descriptor(uint64_t value)
 {
-    return value == 0 ? -1 : FD_A + (int)((value - 1) % (FD_BAD - FD_A + 1));
+    return value == 0 ? -1 : FD_A + (int)((value - 1) % (FD_MEMORY - FD_A + 1));
 }
 
 /* ---- the beginning ------------------------------------------------------------------ */
@@ -137,9 +138,21 @@ open_as(const char *path, int flags, int fd)
 }
 
 static void
-file_create(const char *name, int fd)
+file_fill(int fd)
 {
     static uint64_t page[PAGE_BYTES / sizeof(uint64_t)];
+
+    for (unsigned i = 0; i < FILE_PAGES; i++) {
+        for (size_t word = 0; word < PAGE_BYTES / sizeof(uint64_t); word++)
+            page[word] = ((uint64_t)(unsigned)fd << 32 | i << 16 | word) * 0x9e3779b97f4a7c15u;
+        scratch_put(0, page, sizeof(page));
+        must(call(SYS_pwrite64, (uint64_t)fd, machine_scratch(), sizeof(page), i * sizeof(page)));
+    }
+}
+
+static void
+file_create(const char *name, int fd)
+{
     char path[64];
 
     snprintf(path, sizeof(path), "/dev/shm/quire-%s-%d", name, process_id(0));
@@ -149,12 +162,20 @@ file_create(const char *name, int fd)
         open_as(path, O_WRONLY, FD_A_WRITE);
     }
     must(call(SYS_unlinkat, (uint64_t)AT_FDCWD, machine_scratch(), 0));
-    for (unsigned i = 0; i < FILE_PAGES; i++) {
-        for (size_t word = 0; word < PAGE_BYTES / sizeof(uint64_t); word++)
-            page[word] = ((uint64_t)(unsigned)fd << 32 | i << 16 | word) * 0x9e3779b97f4a7c15u;
-        scratch_put(0, page, sizeof(page));
-        must(call(SYS_pwrite64, (uint64_t)fd, machine_scratch(), sizeof(page), i * sizeof(page)));
-    }
+    file_fill(fd);
+}
+
+static void
+memory_file_create(int fd)
+{
+    long made;
+
+    scratch_put(0, "quire-M", sizeof("quire-M"));
+    made = call(SYS_memfd_create, machine_scratch(), 2 /* MFD_ALLOW_SEALING */);
+    must(made);
+    must(call(SYS_dup3, (uint64_t)made, (uint64_t)fd, 0));
+    call(SYS_close, (uint64_t)made);
+    file_fill(fd);
 }
 
 long
@@ -178,6 +199,7 @@ process_prepare(void)
 
     file_create("A", FD_A);
     file_create("B", FD_B);
+    memory_file_create(FD_MEMORY);
     open_as("/dev/shm", O_RDONLY | O_DIRECTORY, FD_DIRECTORY);
     scratch_put(0, locked, sizeof(locked));
     must(call(SYS_prlimit64, 0, RLIMIT_MEMLOCK, machine_scratch(), 0));
@@ -186,6 +208,16 @@ process_prepare(void)
     start = (start + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
     call(SYS_brk, start);
     shared->break_start = start;
+}
+
+void
+program_finish(void)
+{
+    for (unsigned i = 0; i < SEGMENTS; i++) {
+        if (shared->segments[i] != 0)
+            call(SYS_shmctl, (uint64_t)shared->segments[i] - 1, 0 /* IPC_RMID */, 0);
+        shared->segments[i] = 0;
+    }
 }
 
 /* ---- steps ------------------------------------------------------------------------------ */

@@ -6,21 +6,12 @@
  *
  * Never made: poisoning of frames, huge lengths that could succeed, MAP_HUGETLB.
  */
-#include "differential.h"
+#include "generate.h"
 
 #include <string.h>
 #include <sys/mman.h>
 
-struct generator {
-    uint64_t state;
-    struct program *program;
-    bool mapped[ARENA_PAGES];
-    bool alive[PROCESSES];
-    unsigned hostile; /* one argument in that many */
-    bool no_resident; /* Linux says of a page that fallocate() made that it is not there */
-};
-
-static uint64_t
+uint64_t
 rnd(struct generator *g, uint64_t limit)
 {
     uint64_t z = g->state += 0x9e3779b97f4a7c15u;
@@ -31,13 +22,11 @@ rnd(struct generator *g, uint64_t limit)
     return z % limit;
 }
 
-static bool
+bool
 one_in(struct generator *g, unsigned n)
 {
     return rnd(g, n) == 0;
 }
-
-#define PICK(g, array) ((array)[rnd(g, sizeof(array) / sizeof((array)[0]))])
 
 /* ---- arguments ------------------------------------------------------------------- */
 
@@ -51,7 +40,7 @@ static const uint64_t bad_addresses[] = {
     -(uint64_t)PAGE_BYTES * 3,
 };
 
-static const uint64_t bad_lengths[] = {
+const uint64_t bad_lengths[BAD_LENGTHS] = {
     0,
     1,
     PAGE_BYTES - 1,
@@ -64,7 +53,7 @@ static const uint64_t bad_lengths[] = {
     -(uint64_t)PAGE_BYTES * 2 + 1,
 };
 
-static unsigned
+unsigned
 some_pages(struct generator *g)
 {
     static const unsigned most[] = {1, 2, 4, 4, 8, 32};
@@ -73,7 +62,7 @@ some_pages(struct generator *g)
 }
 
 /* A page that is probably mapped, or (@mapped false) probably free. */
-static unsigned
+unsigned
 some_page(struct generator *g, bool mapped)
 {
     unsigned page = 0;
@@ -86,7 +75,7 @@ some_page(struct generator *g, bool mapped)
     return page;
 }
 
-static uint64_t
+uint64_t
 address(struct generator *g, bool mapped)
 {
     if (one_in(g, g->hostile))
@@ -99,7 +88,7 @@ address(struct generator *g, bool mapped)
 }
 
 /* A length that stays in the arena from @start on, or a hostile one. */
-static uint64_t
+uint64_t
 length(struct generator *g, uint64_t start)
 {
     uint64_t bytes = some_pages(g) * PAGE_BYTES;
@@ -116,7 +105,7 @@ length(struct generator *g, uint64_t start)
 }
 
 /* For accesses: any byte of a page, most often near its ends. */
-static uint64_t
+uint64_t
 byte_address(struct generator *g)
 {
     uint64_t page = address(g, true);
@@ -132,7 +121,7 @@ byte_address(struct generator *g)
 }
 
 /* Of buffers: across page ends, so that a part of them may not be there. */
-static uint64_t
+uint64_t
 byte_count(struct generator *g)
 {
     static const uint64_t most[] = {16, 64, 2 * PAGE_BYTES, 4 * PAGE_BYTES};
@@ -140,12 +129,19 @@ byte_count(struct generator *g)
     return one_in(g, g->hostile) ? 0 : 1 + rnd(g, PICK(g, most));
 }
 
-static uint64_t
+uint64_t
 file_offset(struct generator *g)
 {
     uint64_t pages = rnd(g, FILE_PAGES + 3) * PAGE_BYTES;
 
     return one_in(g, 3) ? pages + rnd(g, PAGE_BYTES) : pages;
+}
+
+/* As descriptor() has them. */
+uint64_t
+some_file(struct generator *g)
+{
+    return one_in(g, 4) ? 7 : 1 + rnd(g, one_in(g, 4) ? 6 : 2);
 }
 
 static uint64_t
@@ -167,7 +163,7 @@ protection(struct generator *g)
 
 /* ---- calls ------------------------------------------------------------------------ */
 
-static struct op *
+struct op *
 emit(struct generator *g, enum op_kind kind)
 {
     static struct op spare;
@@ -182,7 +178,7 @@ emit(struct generator *g, enum op_kind kind)
     return op;
 }
 
-static void
+void
 note_mapped(struct generator *g, uint64_t start, uint64_t bytes, bool mapped)
 {
     if (VALUE_TAG(start) != VALUE_ARENA || bytes > ARENA_BYTES)
@@ -226,7 +222,7 @@ emit_mmap(struct generator *g)
         op->arg[3] |= PICK(g, extra);
     if (one_in(g, g->hostile * 4))
         op->arg[3] &= ~(uint64_t)0xf;
-    op->arg[4] = file ? 1 + rnd(g, one_in(g, 3) ? 6 : 2) : 0;
+    op->arg[4] = file ? 1 + rnd(g, one_in(g, 2) ? 7 : 2) : 0;
     op->arg[5] = file ? file_offset(g) / PAGE_BYTES * PAGE_BYTES : 0;
     if (one_in(g, g->hostile * 4))
         op->arg[5] = one_in(g, 2) ? 17 : 0x7ffffffffffff000u;
@@ -295,6 +291,8 @@ emit_range(struct generator *g, enum op_kind kind)
 
     op->arg[0] = address(g, true);
     op->arg[1] = length(g, op->arg[0]);
+    if (kind == OP_MINCORE && g->no_resident)
+        op->kind = OP_MSYNC;
     switch (kind) {
     case OP_MUNMAP:
         note_mapped(g, op->arg[0], op->arg[1], false);
@@ -307,6 +305,7 @@ emit_range(struct generator *g, enum op_kind kind)
         break;
     case OP_MINCORE:
         op->arg[2] = byte_address(g);
+        op->process = 0; /* whether a child has the page of zeroes is nobody's business */
         break;
     case OP_MSYNC:
         op->arg[2] = one_in(g, 2) ? rnd(g, 8) : MS_SYNC;
@@ -322,7 +321,7 @@ emit_file(struct generator *g, enum op_kind kind)
     static const uint64_t modes[] = {0, 0, 3, 3, 3, 2, 8, 0x10, 0x11, 0x20};
     struct op *op = emit(g, kind);
 
-    op->arg[0] = 1 + rnd(g, one_in(g, 4) ? 6 : 2);
+    op->arg[0] = some_file(g);
     switch (kind) {
     case OP_FTRUNCATE:
         op->arg[1] = one_in(g, g->hostile * 2) ? PICK(g, bad_lengths) : file_offset(g);
@@ -452,7 +451,7 @@ static const struct {
     {OP_PREAD, 4},      {OP_PWRITE, 4},  {OP_READV, 1},    {OP_PIPE, 3},      {OP_VM_READ, 2},
     {OP_VM_WRITE, 2},   {OP_PEEK, 1},    {OP_POKE, 2},     {OP_LOAD, 6},      {OP_STORE, 8},
     {OP_FILL, 6},       {OP_CODE, 1},    {OP_CALL, 2},     {OP_FORK, 2},      {OP_EXIT, 1},
-    {OP_LIMIT, 1},      {OP_MAPS, 3},
+    {OP_LIMIT, 1},      {OP_MAPS, 3},    {OP_KINDS, 22}, /* the calls of generate_more.c */
 };
 
 static enum op_kind
@@ -476,6 +475,9 @@ emit_call(struct generator *g)
     enum op_kind kind = some_kind(g);
 
     switch (kind) {
+    case OP_KINDS:
+        emit_other(g);
+        break;
     case OP_MMAP:
         emit_mmap(g);
         break;

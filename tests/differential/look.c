@@ -138,8 +138,9 @@ text_read(const char *path)
 static const char *
 file_label(const char *name)
 {
-    static const char *const known[][2] = {
-        {"/quire-A", "A"}, {"/quire-B", "B"}, {"/dev/zero", "shared"}, {"[heap]", "-"}};
+    static const char *const known[][2] = {{"/quire-A", "A"},       {"/quire-B", "B"},
+                                           {"/memfd:quire-M", "M"}, {"/dev/zero", "shared"},
+                                           {"[heap]", "-"},         {"/SYSV", "sysv"}};
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (strstr(name, known[i][0]) != NULL)
@@ -205,19 +206,24 @@ look_maps(void)
 static void
 flags_label(const char *line, char *out)
 {
+    bool writes = false, shows = false;
     size_t at = 0;
 
     for (const char *word = line; word[0] > ' ' && word[1] > ' ' && at + 3 < NOTE_BYTES;
          word += 3) {
-        if (memcmp(word, "sd", 2) != 0 && memcmp(word, "ac", 2) != 0 &&
-            memcmp(word, "lf", 2) != 0 && memcmp(word, "sf", 2) != 0) {
+        writes |= memcmp(word, "mw", 2) == 0;
+        shows |= memcmp(word, "sh", 2) == 0;
+        if (memcmp(word, "sh", 2) != 0 && memcmp(word, "sd", 2) != 0 &&
+            memcmp(word, "ac", 2) != 0 && memcmp(word, "lf", 2) != 0 &&
+            memcmp(word, "sf", 2) != 0) {
             memcpy(out + at, word, 2);
             at += 2;
         }
         if (word[2] != ' ')
             break;
     }
-    out[at] = '\0';
+    /* Which of the two a mapping has that may not be written depends on why. */
+    snprintf(out + at, NOTE_BYTES - at, "%s", shows && writes ? "sh" : "");
 }
 
 static void
@@ -244,7 +250,7 @@ look_flags(void)
 static void
 look_pagemap(void)
 {
-    const uint64_t present = 1ull << 63, swapped = 1ull << 62, file = 1ull << 61;
+    const uint64_t present = 1ull << 63, file = 1ull << 61;
     long fd = path_open("/proc/self/pagemap", O_RDONLY);
 
     for (unsigned page = 0; page < LOOK_PAGES; page++) {
@@ -258,8 +264,6 @@ look_pagemap(void)
             snprintf(notes[page].text, NOTE_BYTES, "short");
         else if ((bits & present) && !(bits & file))
             snprintf(notes[page].text, NOTE_BYTES, "there");
-        else if (bits & swapped)
-            snprintf(notes[page].text, NOTE_BYTES, "swapped");
     }
     call(SYS_close, (uint64_t)fd);
     notes_say();
@@ -273,11 +277,7 @@ file_say(int fd)
     uint64_t sum = 0, at = 0;
     long n;
 
-    memset(&stat, 0, sizeof(stat));
-    scratch_put(0, "", 1);
-    call(SYS_statx, (uint64_t)fd, machine_scratch(), AT_EMPTY_PATH, STATX_SIZE | STATX_BLOCKS,
-         machine_scratch() + 256);
-    scratch_get(&stat, 256, sizeof(stat));
+    file_stat(fd, &stat);
     say(" size 0x%lx blocks %ld", (unsigned long)stat.stx_size, (long)stat.stx_blocks);
     while ((n = call(SYS_pread64, (uint64_t)fd, machine_scratch(), sizeof(page), at)) > 0) {
         memset(page, 0, sizeof(page));
@@ -294,6 +294,7 @@ look_files(void)
 {
     file_say(descriptor(1));
     file_say(descriptor(2));
+    file_say(descriptor(7));
 }
 
 void

@@ -51,6 +51,11 @@ call_raw(long number, const uint64_t args[6])
     case SYS_fallocate:
         return syscall(number, a[0], a[1], a[2], (uintptr_t)(args[2] >> 32), a[3],
                        (uintptr_t)(args[3] >> 32));
+    case SYS_readahead:
+        return syscall(number, a[0], a[1], (uintptr_t)(args[1] >> 32), a[2]);
+    case SYS_fadvise64_64:
+        return syscall(number, a[0], a[1], (uintptr_t)(args[1] >> 32), a[2],
+                       (uintptr_t)(args[2] >> 32), a[3]);
     default:
         break;
     }
@@ -290,6 +295,7 @@ machine_run(void)
             process_died((int)pid, status);
     }
     alarm(0);
+    program_finish();
     if (expired) {
         totals.timeouts++;
         say(" timeout\n");

@@ -22,17 +22,16 @@ enum { MMAP_UNIT = PAGE_BYTES };
 #define CALL_MMAP SYS_mmap
 enum { MMAP_UNIT = 1 };
 #endif
+#ifdef SYS_mseal
+#define CALL_MSEAL SYS_mseal
+#else
+#define CALL_MSEAL 462
+#endif
 #ifdef SYS_ftruncate64
 #define CALL_FTRUNCATE SYS_ftruncate64
 #else
 #define CALL_FTRUNCATE SYS_ftruncate
 #endif
-
-static bool
-is_error(long result)
-{
-    return (unsigned long)result > -4096ul;
-}
 
 static void
 mmap_execute(const uintptr_t *arg, int fd)
@@ -63,8 +62,11 @@ mremap_execute(const uintptr_t *arg)
 {
     long result, moved;
 
-    if (arg[3] == (MREMAP_MAYMOVE | 4) || arg[3] == (MREMAP_MAYMOVE | MREMAP_FIXED | 4))
-        call(SYS_munlock, arg[0], arg[1]);
+    for (uintptr_t at = arg[0] & -PAGE_BYTES;
+         (arg[3] & ~(uintptr_t)MREMAP_FIXED) == (MREMAP_MAYMOVE | 4) && is_ours(at) &&
+         at - arg[0] < arg[1];
+         at += PAGE_BYTES)
+        call(SYS_munlock, at, PAGE_BYTES);
     result = call(SYS_mremap, arg[0], arg[1], arg[2], arg[3], arg[4]);
 
     if (is_error(result)) {
@@ -86,17 +88,26 @@ mremap_execute(const uintptr_t *arg)
     }
 }
 
-/* The size of a file. */
+bool
+file_stat(int fd, struct statx *out)
+{
+    long result;
+
+    scratch_put(0, "", 1);
+    result = call(SYS_statx, (uint64_t)fd, machine_scratch(), AT_EMPTY_PATH,
+                  STATX_INO | STATX_SIZE | STATX_BLOCKS, machine_scratch() + 256);
+    memset(out, 0, sizeof(*out));
+    if (result == 0)
+        scratch_get(out, 256, sizeof(*out));
+    return result == 0;
+}
+
 static uint64_t
 file_size(int fd)
 {
     struct statx stat;
 
-    memset(&stat, 0, sizeof(stat));
-    scratch_put(0, "", 1);
-    call(SYS_statx, (uint64_t)fd, machine_scratch(), AT_EMPTY_PATH, STATX_SIZE,
-         machine_scratch() + 256);
-    scratch_get(&stat, 256, sizeof(stat));
+    file_stat(fd, &stat);
     return stat.stx_size;
 }
 
@@ -108,7 +119,13 @@ static void
 pwrite_execute(const uintptr_t *arg, int fd)
 {
     uint64_t before = file_size(fd);
-    long done = call(SYS_pwrite64, (uint64_t)fd, arg[1], arg[2], arg[3]);
+    long seals = call(CALL_FCNTL, (uint64_t)fd, 1034 /* F_GET_SEALS */, 0), done;
+
+    if (seals > 0 && (seals & 2) != 0 && arg[3] + arg[2] > before) {
+        say(" may not shrink");
+        return;
+    }
+    done = call(SYS_pwrite64, (uint64_t)fd, arg[1], arg[2], arg[3]);
 
     if (done != (long)arg[2]) {
         if (done >= 0)
@@ -118,8 +135,7 @@ pwrite_execute(const uintptr_t *arg, int fd)
     say_result(done);
 }
 
-/* Read what is left in a pipe: a hash. */
-static uint32_t
+uint32_t
 pipe_drain(int fd)
 {
     static uint8_t rest[PAGE_BYTES];
@@ -134,7 +150,7 @@ pipe_drain(int fd)
     return sum;
 }
 
-static bool
+bool
 pipe_open(int ends[2])
 {
     long result = call(SYS_pipe2, machine_scratch(), O_NONBLOCK);
@@ -145,7 +161,7 @@ pipe_open(int ends[2])
     return result == 0;
 }
 
-static void
+void
 pipe_close(const int ends[2])
 {
     call(SYS_close, (uint64_t)ends[0]);
@@ -166,11 +182,10 @@ pipe_execute(const uintptr_t *arg)
     pipe_close(ends);
 }
 
-/* Put an array of one or two pieces into scratch memory. */
-static uintptr_t
-pieces_put(size_t offset, const uintptr_t *piece, unsigned count)
+uintptr_t
+pieces_put(size_t offset, const uintptr_t *pieces, unsigned count)
 {
-    scratch_put(offset, piece, count * 2 * sizeof(*piece));
+    scratch_put(offset, pieces, count * 2 * sizeof(*pieces));
     return machine_scratch() + offset;
 }
 
@@ -180,29 +195,36 @@ vm_copy(long number, int pid, const uintptr_t *local, const uintptr_t *remote)
     return call(number, (uint64_t)pid, pieces_put(0, local, 1), 1, pieces_put(64, remote, 1), 1, 0);
 }
 
+/*
+ * Not asked for: what comes of it where both sides are the same memory, by whatever mappings, and
+ * which side is looked at first, and so brought in.
+ */
 static void
 vm_execute(bool write, const uintptr_t *arg)
 {
     uintptr_t local[] = {arg[1], arg[2]}, remote[] = {arg[3], arg[2]};
-    uintptr_t first[] = {machine_scratch() + PAGE_BYTES, arg[2]};
-    int pid = process_id((unsigned)arg[0]);
+    uintptr_t bounce[] = {machine_scratch() + PAGE_BYTES, arg[2]};
+    int pid = process_id((unsigned)arg[0]), own = process_id(self);
     struct fault fault;
-    bool there = true, overlap = arg[1] < arg[3] + arg[2] && arg[3] < arg[1] + arg[2];
+    bool there = true, fits = arg[2] <= SCRATCH_BYTES - PAGE_BYTES;
     uint8_t byte;
 
-    /* Which side is looked at first, and so brought in, is nobody's business. */
     for (uintptr_t at = arg[1]; write && at - arg[1] < arg[2]; at = (at | (PAGE_BYTES - 1)) + 1)
         there = there && touch(at, ACCESS_LOAD, &byte, &fault);
-    /* All of it is there before a part of it is copied. */
-    if (!write && pid != 0 && arg[2] <= SCRATCH_BYTES - PAGE_BYTES)
-        vm_copy(SYS_process_vm_readv, pid, first, remote);
-    if (pid == 0 || !there)
+    if (pid == 0 || !there) {
         say(there ? " nobody" : " unreadable");
-    else if (pid == process_id(self) && overlap)
-        say(" overlap");
-    else
-        say_result(
-            vm_copy(write ? SYS_process_vm_writev : SYS_process_vm_readv, pid, local, remote));
+    } else if (write) {
+        if (fits)
+            vm_copy(SYS_process_vm_readv, own, bounce, local);
+        say_result(vm_copy(SYS_process_vm_writev, pid, fits ? bounce : local, remote));
+    } else {
+        long got = fits ? vm_copy(SYS_process_vm_readv, pid, bounce, remote) : 0;
+
+        say_result(got);
+        bounce[1] = got > 0 ? (uintptr_t)got : 0;
+        if (got > 0)
+            say_result(vm_copy(SYS_process_vm_writev, own, bounce, local));
+    }
 }
 
 /* /proc/PID/mem, which reads and writes through protections. */
@@ -412,10 +434,37 @@ memory_execute(enum op_kind kind, const uintptr_t *arg)
     case OP_MINCORE:
         say_result(call(SYS_mincore, arg[0], arg[1], arg[2]));
         break;
+    case OP_MSEAL:
+        say_result(call(CALL_MSEAL, arg[0], arg[1], arg[2]));
+        break;
+    case OP_REMAP_FILE:
+        say_result(call(SYS_remap_file_pages, arg[0], arg[1], arg[2], arg[3], arg[4]));
+        break;
     default:
         say_result(call(SYS_msync, arg[0], arg[1], arg[2]));
         break;
     }
+}
+
+/* Advice to a process, by a descriptor of it. */
+static void
+advise_other_execute(const uintptr_t *arg)
+{
+    const uintptr_t piece[] = {arg[1], arg[2]};
+    int pid = process_id((unsigned)arg[0]);
+    long fd;
+
+    if (pid == 0) {
+        say(" nobody");
+        return;
+    }
+    fd = call(SYS_pidfd_open, (uint64_t)pid, 0);
+    if (is_error(fd)) {
+        say_result(fd);
+        return;
+    }
+    say_result(call(SYS_process_madvise, (uint64_t)fd, pieces_put(0, piece, 1), 1, arg[3], arg[4]));
+    call(SYS_close, (uint64_t)fd);
 }
 
 void
@@ -468,6 +517,35 @@ op_execute(const struct op *op)
         break;
     case OP_DROP:
         say_result(keep_capabilities(0));
+        break;
+    case OP_ADVISE_OTHER:
+        advise_other_execute(arg);
+        break;
+    case OP_MBIND:
+    case OP_SET_POLICY:
+    case OP_GET_POLICY:
+    case OP_HOME_NODE:
+    case OP_MOVE_PAGES:
+    case OP_MIGRATE:
+        policy_execute(op->kind, arg);
+        break;
+    case OP_SHMGET:
+    case OP_SHMAT:
+    case OP_SHMDT:
+    case OP_SHMCTL:
+    case OP_SEAL:
+    case OP_FADVISE:
+    case OP_READAHEAD:
+    case OP_CACHESTAT:
+    case OP_VMSPLICE:
+    case OP_SPLICE:
+    case OP_TEE:
+        share_execute(op->kind, arg, descriptor(op->arg[0]));
+        break;
+    case OP_WATCH:
+    case OP_UNWATCH:
+    case OP_RESOLVE:
+        watch_execute(op->kind, arg);
         break;
     default:
         if (op->kind >= OP_PROBE)

@@ -82,6 +82,12 @@ frame_result(const struct trap_frame *frame)
     return (long)frame->result;
 }
 
+static inline void
+frame_begin_call(struct trap_frame *frame)
+{
+    (void)frame;
+}
+
 static inline bool
 frame_is_syscall(const struct trap_frame *frame)
 {

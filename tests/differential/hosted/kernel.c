@@ -181,6 +181,13 @@ memory_domain_of_node(unsigned node, uint32_t *out_domain)
     return false;
 }
 
+/* Nor of leaves in groups. */
+bool
+platform_groups(void)
+{
+    return false;
+}
+
 /* ---- the scheduler ---------------------------------------------------------------------- */
 
 void
@@ -274,6 +281,11 @@ hosted_start(const struct hosted_library *library)
     memory.objects = library->objects;
     memory.vm = library->vm;
     boot_machine.cpu_count = 1;
+    memory.groups =
+        qr_kmalloc_aligned(memory.heap, qr_groups_size(1), QR_CACHE_LINE, QR_ALLOC_ZERO);
+    if (memory.groups == NULL ||
+        qr_groups_init(memory.groups, memory.frames, memory.heap, 1) != QR_OK)
+        qr_port_panic("no memory for groups");
     hugetlb_init();
     proc_init();
     fs_init(NULL, 0);

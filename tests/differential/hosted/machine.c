@@ -22,11 +22,11 @@
 #define SCRATCH_BASE 0x7f0000000000u
 #define BALLAST_BASE 0x7e0000000000u
 
-enum { FRAMES = 16384, BALLAST_BYTES = 1 << 20, VALIDATE_EVERY = 64 };
+enum { FRAMES = 16384, BALLAST_BYTES = 1 << 20, VALIDATE_EVERY = 64, GROWTHS = 16 };
 
 static struct sim *sim;
-static struct sim_usage idle; /* before the first program */
-static unsigned programs;
+static struct sim_usage most; /* of what is in use between programs */
+static unsigned programs, growths;
 
 /* ---- calls ---------------------------------------------------------------------- */
 
@@ -169,6 +169,7 @@ memory_prepare(void)
     call(SYS_brk, (uint64_t)call(SYS_brk, 0) + PAGE_BYTES);
 }
 
+/* Tables that grow once and stay are no leak: what is left behind again and again is. */
 static void
 check_idle(void)
 {
@@ -176,12 +177,12 @@ check_idle(void)
 
     if (hosted_alive() != 0)
         sim_fail("after a program %u processes or spaces are left", hosted_alive());
-    if (programs++ == 0)
-        idle = now;
-    if (now.frames > idle.frames || now.heap_bytes > idle.heap_bytes)
-        sim_fail("a program leaks: %zu frames, %zu bytes of heap, where %zu, %zu were", now.frames,
-                 now.heap_bytes, idle.frames, idle.heap_bytes);
-    if (programs % VALIDATE_EVERY == 0)
+    if (now.frames > most.frames || now.heap_bytes > most.heap_bytes) {
+        most = now;
+        if (++growths > GROWTHS)
+            sim_fail("programs leak: %zu frames, %zu bytes of heap", now.frames, now.heap_bytes);
+    }
+    if (++programs % VALIDATE_EVERY == 0)
         sim_validate(sim);
 }
 
@@ -210,6 +211,7 @@ machine_run(void)
             machine_exit();
         }
     }
+    program_finish();
     check_idle();
 }
 

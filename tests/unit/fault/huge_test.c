@@ -453,7 +453,7 @@ TEST(huge, what_collapse_leaves_alone)
     EXPECT_EQ(collapse(&scene, 0, scene.pages), QR_ERR_INVALID);
     sim_write(scene.sim, 0, 1);
     ASSERT_EQ(sim_protect(scene.sim, 0, 1, SIM_R), QR_OK);
-    EXPECT_EQ(collapse(&scene, 0, scene.pages), QR_OK); /* no whole block in one region */
+    EXPECT_EQ(collapse(&scene, 0, scene.pages), QR_ERR_INVALID); /* no region has a whole block */
     EXPECT_EQ(level_of(scene.space, 1), -1);
     scene_end(&scene);
 }

@@ -24,6 +24,14 @@ map(int fd, long pages, int prot, int flags)
     return mmap(NULL, (size_t)(pages * page), prot, flags, fd, 0);
 }
 
+static unsigned
+mode(int fd)
+{
+    struct stat stat;
+
+    return fstat(fd, &stat) == 0 ? stat.st_mode & 07777u : 0;
+}
+
 static int
 sized(const char *name, unsigned flags, long pages)
 {
@@ -124,6 +132,28 @@ test_create(void)
     CHECK_ERRNO(fcntl(fd, F_GET_SEALS), EINVAL);
     CHECK_ERRNO(fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL), EINVAL);
     close(fd);
+}
+
+/* As of Linux 6.3; the headers may be older. */
+enum { NOEXEC_SEAL = 8, EXEC = 16, SEAL_EXEC = 0x20 };
+
+static void
+test_exec_seal(void)
+{
+    int fd = memfd_create("noexec", NOEXEC_SEAL);
+
+    CHECK_EQ(fcntl(fd, F_GET_SEALS), SEAL_EXEC);
+    CHECK_EQ(mode(fd), 0666);
+    CHECK_ERRNO(fchmod(fd, 0777), EPERM);
+    CHECK_EQ(fchmod(fd, 0600), 0);
+    close(fd);
+    fd = memfd_create("exec", EXEC | MFD_ALLOW_SEALING);
+    CHECK_EQ(mode(fd), 0777);
+    CHECK_EQ(fcntl(fd, F_ADD_SEALS, SEAL_EXEC), 0); /* what may be executed does not change */
+    CHECK_EQ(fcntl(fd, F_GET_SEALS),
+             SEAL_EXEC | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+    close(fd);
+    CHECK_ERRNO(memfd_create("both", NOEXEC_SEAL | EXEC), EINVAL);
 }
 
 /* ---- seals ----------------------------------------------------------------------------------- */
@@ -400,6 +430,7 @@ main(int argc, char **argv)
     CHECK_EQ(sigaction(SIGBUS, &action, NULL), 0);
     CHECK_EQ(sigaction(SIGSEGV, &action, NULL), 0);
     test_create();
+    test_exec_seal();
     test_size_seals();
     test_write_seal();
     test_future_write_seal();

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The calls that come less often: sealed mappings, advice to others, policies, System V segments,
+ * seals and advice on files, pipes that hold pages, userfaultfd.
+ */
+#include "generate.h"
+
+#include <fcntl.h>
+#include <sys/ipc.h>
+#include <sys/shm.h>
+
+static void
+emit_mapping(struct generator *g, enum op_kind kind)
+{
+    struct op *op = emit(g, kind);
+
+    op->arg[0] = address(g, true);
+    op->arg[1] = length(g, op->arg[0]);
+    if (kind == OP_MSEAL) {
+        op->arg[1] = op->arg[1] > PAGE_BYTES && op->arg[1] >> 40 == 0 ? PAGE_BYTES : op->arg[1];
+        op->arg[2] = one_in(g, g->hostile);
+    } else {
+        op->arg[2] = one_in(g, g->hostile);
+        op->arg[3] = one_in(g, g->hostile) ? PICK(g, bad_lengths) : rnd(g, 10);
+        op->arg[4] = rnd(g, 2) << 16;
+    }
+}
+
+static void
+emit_advice_other(struct generator *g)
+{
+    static const uint64_t advice[] = {3, 20, 25, 3, 20, 4, 0, 14, 99};
+    struct op *op = emit(g, OP_ADVISE_OTHER);
+
+    op->arg[0] = rnd(g, PROCESSES);
+    op->arg[1] = address(g, true);
+    op->arg[2] = length(g, op->arg[1]);
+    op->arg[3] = PICK(g, advice);
+    op->arg[4] = one_in(g, g->hostile);
+}
+
+static void
+emit_policy(struct generator *g)
+{
+    static const enum op_kind kinds[] = {OP_MBIND,     OP_MBIND,      OP_SET_POLICY, OP_GET_POLICY,
+                                         OP_HOME_NODE, OP_MOVE_PAGES, OP_MIGRATE};
+    static const uint64_t sets[] = {0, 1, 1, 1, 2, 3};
+    static const uint64_t widths[] = {0, 1, 2, 64, 64, 64, 64, 65, 1024};
+    struct op *op = emit(g, PICK(g, kinds));
+    uint64_t mode = rnd(g, 8) | (one_in(g, 4) ? rnd(g, 16) << 12 : 0);
+
+    switch (op->kind) {
+    case OP_MBIND:
+        op->arg[0] = address(g, true);
+        op->arg[1] = length(g, op->arg[0]);
+        op->arg[2] = mode;
+        op->arg[3] = PICK(g, sets);
+        op->arg[4] = PICK(g, widths);
+        op->arg[5] = one_in(g, 2) ? rnd(g, 8) : 0;
+        break;
+    case OP_SET_POLICY:
+        op->arg[0] = mode;
+        op->arg[1] = PICK(g, sets);
+        op->arg[2] = PICK(g, widths);
+        break;
+    case OP_GET_POLICY:
+        op->arg[0] = one_in(g, 3) ? 0 : address(g, true);
+        op->arg[1] = one_in(g, 6) ? rnd(g, 16) : op->arg[0] == 0 ? rnd(g, 2) * 4 : 2 + rnd(g, 2);
+        op->arg[2] = PICK(g, widths);
+        break;
+    case OP_HOME_NODE:
+        op->arg[0] = address(g, true);
+        op->arg[1] = length(g, op->arg[0]);
+        op->arg[2] = rnd(g, one_in(g, 4) ? 3 : 1);
+        op->arg[3] = one_in(g, g->hostile);
+        break;
+    case OP_MOVE_PAGES:
+        op->arg[0] = rnd(g, PROCESSES);
+        op->arg[1] = byte_address(g);
+        op->arg[2] = rnd(g, 4);
+        op->arg[3] = rnd(g, 8);
+        break;
+    default:
+        op->arg[0] = rnd(g, PROCESSES);
+        op->arg[1] = PICK(g, widths);
+        op->arg[2] = PICK(g, sets);
+        op->arg[3] = PICK(g, sets);
+        break;
+    }
+}
+
+static void
+emit_segment(struct generator *g)
+{
+    static const enum op_kind kinds[] = {OP_SHMGET, OP_SHMAT, OP_SHMAT,
+                                         OP_SHMAT,  OP_SHMDT, OP_SHMCTL};
+    struct op *op = emit(g, PICK(g, kinds));
+
+    op->arg[0] = rnd(g, SEGMENTS);
+    switch (op->kind) {
+    case OP_SHMGET:
+        op->arg[1] = one_in(g, g->hostile) ? 0 : some_pages(g) * PAGE_BYTES - rnd(g, PAGE_BYTES);
+        op->arg[2] = 0600 | IPC_CREAT | (one_in(g, 8) ? SHM_NORESERVE : 0);
+        break;
+    case OP_SHMAT:
+        op->arg[1] = one_in(g, 16) ? 0 : address(g, one_in(g, 2));
+        op->arg[2] = (one_in(g, 2) ? SHM_REMAP : 0) | (one_in(g, 4) ? SHM_RND : 0) |
+                     (one_in(g, 5) ? SHM_RDONLY : 0) | (one_in(g, 8) ? SHM_EXEC : 0);
+        break;
+    case OP_SHMDT:
+        op->arg[0] = address(g, true);
+        break;
+    default:
+        op->arg[1] = one_in(g, 3) ? IPC_RMID : IPC_STAT;
+        break;
+    }
+}
+
+static void
+emit_file_advice(struct generator *g)
+{
+    static const enum op_kind kinds[] = {OP_SEAL, OP_FADVISE, OP_READAHEAD, OP_CACHESTAT};
+    struct op *op = emit(g, PICK(g, kinds));
+
+    op->arg[0] = some_file(g);
+    op->arg[1] = one_in(g, g->hostile) ? PICK(g, bad_lengths) : file_offset(g);
+    op->arg[2] = one_in(g, g->hostile) ? PICK(g, bad_lengths) : file_offset(g);
+    op->arg[3] = op->kind == OP_FADVISE ? rnd(g, 8) : one_in(g, g->hostile);
+    if (op->kind == OP_SEAL) {
+        op->arg[0] = one_in(g, 6) ? op->arg[0] : 7;
+        op->arg[1] = one_in(g, 3) ? (uint64_t)1 << rnd(g, 6) : (uint64_t)2 << rnd(g, 2);
+    }
+}
+
+static void
+emit_pages(struct generator *g)
+{
+    static const enum op_kind kinds[] = {OP_VMSPLICE, OP_SPLICE, OP_TEE};
+    struct op *op = emit(g, PICK(g, kinds));
+
+    switch (op->kind) {
+    case OP_VMSPLICE:
+        op->arg[0] = byte_address(g);
+        op->arg[1] = byte_count(g);
+        op->arg[2] = one_in(g, 4) ? 8 : 0; /* GIFT */
+        op->arg[3] = byte_address(g);
+        op->arg[4] = byte_count(g);
+        break;
+    case OP_SPLICE:
+        op->arg[0] = some_file(g);
+        op->arg[1] = file_offset(g);
+        op->arg[2] = byte_count(g);
+        op->arg[3] = some_file(g);
+        op->arg[4] = file_offset(g);
+        break;
+    default:
+        op->arg[0] = byte_address(g);
+        op->arg[1] = byte_count(g);
+        op->arg[2] = byte_address(g);
+        op->arg[3] = byte_count(g);
+        break;
+    }
+}
+
+static void
+emit_watch(struct generator *g)
+{
+    static const enum op_kind kinds[] = {OP_WATCH,   OP_WATCH,   OP_UNWATCH,
+                                         OP_RESOLVE, OP_RESOLVE, OP_RESOLVE};
+    struct op *op = emit(g, PICK(g, kinds));
+    uint64_t start = address(g, true);
+
+    if (op->kind != OP_RESOLVE) {
+        op->arg[0] = start;
+        op->arg[1] = length(g, start);
+        op->arg[2] = op->kind == OP_UNWATCH ? 0 : rnd(g, one_in(g, 4) && !g->no_resident ? 9 : 4);
+        return;
+    }
+    op->arg[0] = rnd(g, 4);
+    op->arg[1] = start;
+    op->arg[2] = length(g, start);
+    op->arg[3] = op->arg[0] == 0 ? byte_address(g) : 0;
+    op->arg[4] = one_in(g, 2) ? rnd(g, 4) : op->arg[0] == 2;
+}
+
+void
+emit_other(struct generator *g)
+{
+    switch (rnd(g, 12)) {
+    case 0:
+        emit_mapping(g, one_in(g, 3) ? OP_MSEAL : OP_REMAP_FILE);
+        break;
+    case 1:
+        emit_advice_other(g);
+        break;
+    case 2:
+    case 3:
+        emit_policy(g);
+        break;
+    case 4:
+    case 5:
+    case 6:
+        emit_segment(g);
+        break;
+    case 7:
+        emit_file_advice(g);
+        break;
+    case 8:
+    case 9:
+        emit_pages(g);
+        break;
+    default:
+        emit_watch(g);
+        break;
+    }
+}
