@@ -60,5 +60,6 @@ kernel_main(void)
     process_start_init();
     memory_start_background();
     disks_start();
+    writeback_start();
     sched_run();
 }

@@ -61,6 +61,8 @@ enum qr_counter {
     QR_EVENT_SWITCH_NO_FLUSH, /**< of these, with the entries kept (PCID/ASID) */
     QR_EVENT_ASID_ROUND,      /**< roll-overs of the identifiers */
     QR_EVENT_OOM_KILL,        /**< processes that the host ended for their memory */
+    QR_EVENT_DISK_IN,         /**< KiB that the host's disks read */
+    QR_EVENT_DISK_OUT,        /**< KiB that they wrote */
     QR_COUNTER_COUNT,
 };
 

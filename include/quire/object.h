@@ -191,6 +191,17 @@ void qr_object_read_ahead(struct qr_object *object, size_t first, size_t count);
 size_t qr_object_drop_clean_range(struct qr_object *object, size_t first, size_t last);
 /** Drop clean, unmapped pages.  @return frames freed (drop_caches, reclaim) */
 size_t qr_object_drop_clean(struct qr_object *object);
+enum qr_shrink_which {
+    QR_SHRINK_UNMAPPED, /**< pages that nobody maps */
+    QR_SHRINK_ALL,      /**< mapped ones too, last: faults bring them back */
+};
+/**
+ * Free about @p pages clean pages of objects with a backing; @p group: only pages
+ * charged to it or below, NULL: any.  Waits for nothing.  Thread context, as a shrinker
+ * (<quire/reclaim.h>).  @return frames freed
+ */
+size_t qr_objects_shrink(struct qr_objects *objects, size_t pages, enum qr_shrink_which which,
+                         const struct qr_group *group);
 struct qr_object_cached {
     size_t pages, dirty, writeback;
 };

@@ -122,6 +122,10 @@ disk_complete(struct disk *disk, struct block_request *request, int64_t status)
         atomic_fetch_add(&disk->requests[request->op], 1);
         atomic_fetch_add(&disk->sectors_moved[request->op], bytes >> SECTOR_SHIFT);
     }
+    if (status == 0 && request->op != BLOCK_FLUSH)
+        qr_counter_add(qr_frames_counters(memory.frames),
+                       request->op == BLOCK_READ ? QR_EVENT_DISK_IN : QR_EVENT_DISK_OUT,
+                       (long)(bytes >> 10));
     atomic_fetch_sub(&disk->in_flight, 1);
     request->status = status;
     request->done(request);

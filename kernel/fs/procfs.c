@@ -23,6 +23,7 @@
 #include "proc_pid.h"
 #include "text.h"
 #include "tmpfs.h"
+#include "writeback.h"
 
 enum { PROC_MAGIC = 0x9fa0 };
 
@@ -301,13 +302,16 @@ show_boot_id(const struct text_target *target, struct qr_writer *writer)
                      (unsigned)b);
 }
 
-/* 1 and 3 drop unused file pages (there are none but tmpfs's own), 2 and 3 empty slabs. */
+/* 1 and 3 drop clean pages of files on disks, 2 and 3 empty slabs. */
 static int64_t
 store_drop_caches(const struct text_target *target, const char *text, size_t length)
 {
     (void)target;
     if (length == 0 || text[0] < '1' || text[0] > '4') {
         return -EINVAL;
+    }
+    if (text[0] == '1' || text[0] == '3') {
+        (void)qr_objects_shrink(memory.objects, SIZE_MAX, QR_SHRINK_UNMAPPED, NULL);
     }
     if (text[0] != '1') {
         (void)memory_give_back_idle();
@@ -557,6 +561,7 @@ sys_tree_add(struct dentry *root)
            subtree_add(root, "pressure", pressure_nodes, QR_ARRAY_COUNT(pressure_nodes)) &&
            subtree_add(kernel, "random", random_nodes, QR_ARRAY_COUNT(random_nodes)) &&
            vm != NULL && text_nodes_add(vm, vm_nodes, QR_ARRAY_COUNT(vm_nodes)) &&
+           text_nodes_add(vm, writeback_nodes, QR_ARRAY_COUNT(writeback_nodes)) &&
            hugetlb_sysctls_add(vm) && subtree_add(sys, "fs", fs_nodes, QR_ARRAY_COUNT(fs_nodes));
 }
 

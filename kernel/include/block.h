@@ -124,6 +124,9 @@ int64_t disk_flush(struct disk *disk);
 /** Look for disks on the machine's buses; boot CPU, after platform_init(). */
 void platform_find_disks(void);
 
+/** kernel/fs/writeback.c: the thread that writes back; likewise. */
+void writeback_start(void);
+
 /** The thread that notices requests without an answer; once the scheduler runs threads. */
 void disks_start(void);
 

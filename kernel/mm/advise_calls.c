@@ -217,6 +217,45 @@ sys_mincore(const struct syscall_args *args)
     return 0;
 }
 
+/* The file that is mapped shared at or above @at and below @end, with a reference; NULL: no more. */
+static struct file *
+next_shared_file(uint64_t *at, uint64_t end)
+{
+    struct qr_space *space = current_space();
+    struct file *file = NULL;
+
+    qr_rw_read_lock(&space->lock);
+    const struct qr_region *region = qr_space_find(space, qr_va_of((uintptr_t)*at));
+
+    while (region != NULL && region->start.v < end && file == NULL) {
+        if ((region->flags & QR_REGION_SHARED) != 0 && region->file != NULL) {
+            file = region->file;
+            file_ref(file);
+        }
+        *at = region->end.v;
+        region = qr_region_next(region);
+    }
+    qr_rw_read_unlock(&space->lock);
+    return file;
+}
+
+/* What leads to the pages that are written already: inodes and their like. */
+static int64_t
+sync_files(uint64_t start, uint64_t length)
+{
+    uint64_t at = start;
+    struct file *file;
+    int64_t error = 0;
+
+    while ((file = next_shared_file(&at, start + length)) != NULL) {
+        int64_t one = file->ops->sync == NULL ? 0 : file_sync(file, 0, 0, FILE_SYNC_DATA);
+
+        error = error != 0 ? error : one;
+        file_put(file);
+    }
+    return error;
+}
+
 int64_t
 sys_msync(const struct syscall_args *args)
 {
@@ -236,7 +275,9 @@ sys_msync(const struct syscall_args *args)
         return 0;
     status = qr_space_sync(current_space(), qr_va_of(start), length, (flags & MS_SYNC) != 0,
                            (flags & MS_INVALIDATE) != 0);
-    return mapped_error_of(status);
+    int64_t error = (flags & MS_SYNC) && status != QR_ERR_BUSY ? sync_files(start, length) : 0;
+
+    return status != QR_OK ? mapped_error_of(status) : error;
 }
 
 /* ---- files ------------------------------------------------------------------------------------------ */

@@ -556,6 +556,24 @@ qr_object_get_cached(struct qr_object *object, size_t first, size_t count,
 
 /* ---- Losing pages -------------------------------------------------------- */
 
+/* @frame at @index leaves the index, whose reference becomes the caller's.  P. */
+static void
+object_unlink(struct qr_object *object, size_t index, struct qr_frame *frame)
+{
+    (void)qr_radix_remove(&object->pages, index, object->machine->nodes);
+    atomic_store(&frame->owner, NULL); /* before the mark is cleared: see mark_dirty */
+    object->resident--;
+}
+
+/* What is left to do for a frame that has left the index. */
+static void
+object_forget(struct qr_object *object, struct qr_frame *frame)
+{
+    (void)qr_object_clear_dirty(object, frame);
+    object_count_page(object, -1);
+    qr_frame_put(object->machine->frames, frame);
+}
+
 /*
  * Take @frame out of the index if it is still at @index, and drop the index's
  * reference; the caller has one of its own.
@@ -563,22 +581,15 @@ qr_object_get_cached(struct qr_object *object, size_t first, size_t count,
 static bool
 object_detach(struct qr_object *object, size_t index, struct qr_frame *frame)
 {
-    bool found = false;
-
     qr_spin_lock(&object->lock);
-    if (qr_radix_get(&object->pages, index) == frame) {
-        (void)qr_radix_remove(&object->pages, index, object->machine->nodes);
-        atomic_store(&frame->owner, NULL); /* before the mark is cleared: see mark_dirty */
-        object->resident--;
-        found = true;
-    }
+    bool found = qr_radix_get(&object->pages, index) == frame;
+
+    if (found)
+        object_unlink(object, index, frame);
     qr_spin_unlock(&object->lock);
-    if (!found)
-        return false;
-    (void)qr_object_clear_dirty(object, frame);
-    object_count_page(object, -1);
-    qr_frame_put(object->machine->frames, frame);
-    return true;
+    if (found)
+        object_forget(object, frame);
+    return found;
 }
 
 struct qr_frame *
@@ -612,11 +623,10 @@ object_detach_range(struct qr_object *object, size_t first, size_t last)
 }
 
 void
-qr_object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies)
+qr_object_unmap_locked(struct qr_object *object, size_t first, size_t last, bool private_copies)
 {
     const struct qr_mapping_ops *ops = object->machine->mapping_ops;
 
-    qr_mutex_lock(&object->mappings_lock);
     qr_list_for_each(node, &object->mappings)
     {
         struct qr_mapping *mapping = qr_list_entry(node, struct qr_mapping, link);
@@ -626,6 +636,13 @@ qr_object_unmap(struct qr_object *object, size_t first, size_t last, bool privat
         if (mapping_overlap(mapping, &from, &to))
             ops->unmap(mapping, from, to, private_copies);
     }
+}
+
+void
+qr_object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies)
+{
+    qr_mutex_lock(&object->mappings_lock);
+    qr_object_unmap_locked(object, first, last, private_copies);
     qr_mutex_unlock(&object->mappings_lock);
 }
 
@@ -682,6 +699,29 @@ qr_object_punch(struct qr_object *object, size_t first, size_t last)
     qr_object_unmap(object, first, last, false);
 }
 
+/*
+ * Whoever reads or writes the page takes its reference under P, where a last look is taken: so a
+ * page that is about to be written to is not dropped.
+ */
+bool
+qr_object_drop_page(struct qr_object *object, size_t index, struct qr_frame *frame)
+{
+    const uint32_t busy = QR_FRAME_DIRTY | QR_FRAME_WRITEBACK;
+    bool idle = false;
+
+    qr_spin_lock(&object->lock);
+    /* Ours and the index's: nobody maps or copies it. */
+    if (qr_radix_get(&object->pages, index) == frame && atomic_load(&frame->refs) == 2 &&
+        (page_flags(frame) & busy) == 0) {
+        object_unlink(object, index, frame);
+        idle = true;
+    }
+    qr_spin_unlock(&object->lock);
+    if (idle)
+        object_forget(object, frame);
+    return idle;
+}
+
 size_t
 qr_object_drop_clean(struct qr_object *object)
 {
@@ -701,11 +741,7 @@ qr_object_drop_clean_range(struct qr_object *object, size_t first, size_t last)
         bool idle = index < last && qr_page_try_lock(frame);
 
         if (idle) {
-            uint32_t busy = QR_FRAME_DIRTY | QR_FRAME_WRITEBACK;
-            /* Ours and the index's: nobody maps or copies it.  New users need P or our lock. */
-            if (atomic_load(&frame->refs) == 2 && (page_flags(frame) & busy) == 0 &&
-                object_detach(object, index, frame))
-                dropped++;
+            dropped += qr_object_drop_page(object, index, frame);
             qr_page_unlock(frame);
         }
         qr_frame_put(object->machine->frames, frame);

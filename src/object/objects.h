@@ -152,6 +152,11 @@ void qr_object_drop_policies(struct qr_object *object);
 
 /* Take pages [first, last) out of every mapping.  Takes the mapping lock. */
 void qr_object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies);
+/* The same by who holds the mapping lock. */
+void qr_object_unmap_locked(struct qr_object *object, size_t first, size_t last,
+                            bool private_copies);
+/* Drop a page that is locked and referenced by the caller, if it is clean and nobody else's. */
+bool qr_object_drop_page(struct qr_object *object, size_t index, struct qr_frame *frame);
 
 /* The page lock: contents or identity in transition.  Sleeping; the holder has a reference. */
 void qr_page_lock(struct qr_frame *frame);

@@ -175,6 +175,16 @@ else
     failures=$((failures + 1))
 fi
 
+# A file larger than memory; what is dirty goes out by itself.
+image 4096 100M
+run "a file larger than memory" --mem 64M --disk "$work/image" -- "$mount &&
+    dd if=/dev/zero of=big bs=1M count=70 2>/dev/null && [ \$(wc -c <big) = 73400320 ] &&
+    echo 50 >/proc/sys/vm/dirty_writeback_centisecs && echo 100 >/proc/sys/vm/dirty_expire_centisecs &&
+    cat *.md >small && i=0 && while ! grep -q '^nr_dirty 0' /proc/vmstat && [ \$i -lt 300 ]; do
+        sleep 0.1; i=\$((i + 1)); done && [ \$i -lt 300 ] && echo 3 >/proc/sys/vm/drop_caches &&
+    [ \"\$(cat small | md5sum)\" = '$sum' ]"
+check "a file larger than memory" "$work/image"
+
 # Writes that fail: fsync says so, the next write-back tries again.
 cat >"$work/errors" <<END
 [inject-error]

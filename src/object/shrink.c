@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pages of files that can go: clean ones, without anybody's reference but the index's and those of
+ * table entries.
+ *
+ * Objects are asked in turn: each is moved to the end of the registry's list when its turn comes, so
+ * that one file does not pay for all.  First go pages that nobody maps; where that is too little,
+ * mapped ones are taken out of every mapping and come back by faults.
+ *
+ * Nothing here waits: a page or a list of mappings that is locked is left alone, since whoever asks for
+ * memory may hold the lock.
+ */
+#include "objects.h"
+
+static bool
+group_is_below(const struct qr_group *group, const struct qr_group *top)
+{
+    while (group != NULL && group != top)
+        group = qr_group_parent(group);
+    return group != NULL;
+}
+
+/* Locked, and the caller has a reference. */
+static bool
+page_may_go(struct qr_object *object, const struct qr_frame *frame, const struct qr_group *group,
+            bool mapped)
+{
+    uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
+
+    return (page_flags(frame) &
+            (QR_FRAME_DIRTY | QR_FRAME_WRITEBACK | QR_FRAME_PINNED | QR_FRAME_MLOCKED)) == 0 &&
+           (mapped || maps == 0) &&
+           atomic_load_explicit(&frame->refs, memory_order_relaxed) == 2 + maps &&
+           (group == NULL ||
+            group_is_below(qr_group_of_frame(object->machine->groups, frame), group));
+}
+
+static bool
+object_try_unmap(struct qr_object *object, size_t index)
+{
+    if (!qr_mutex_try_lock(&object->mappings_lock))
+        return false;
+    qr_object_unmap_locked(object, index, index + 1, false);
+    qr_mutex_unlock(&object->mappings_lock);
+    return true;
+}
+
+/* @return frames freed, @pages at most */
+static size_t
+object_shrink(struct qr_object *object, size_t pages, const struct qr_group *group, bool mapped)
+{
+    size_t index = 0;
+    size_t dropped = 0;
+    struct qr_frame *frame;
+
+    while (dropped < pages && (frame = qr_object_next_page(object, &index)) != NULL) {
+        if (qr_page_try_lock(frame)) {
+            if (page_may_go(object, frame, group, mapped) &&
+                (!mapped || object_try_unmap(object, index)))
+                dropped += qr_object_drop_page(object, index, frame);
+            qr_page_unlock(frame);
+        }
+        qr_frame_put(object->machine->frames, frame);
+        index++;
+    }
+    return dropped;
+}
+
+/* The object whose turn it is, with a reference; NULL: this one is on its way out. */
+static struct qr_object *
+objects_turn(struct qr_objects *objects)
+{
+    struct qr_object *found = NULL;
+
+    qr_spin_lock(&objects->lock);
+    if (!qr_list_is_empty(&objects->all)) {
+        struct qr_object *object = qr_list_entry(objects->all.next, struct qr_object, link);
+        uint32_t refs = atomic_load_explicit(&object->refs, memory_order_relaxed);
+
+        qr_list_remove(&object->link);
+        qr_list_push_back(&objects->all, &object->link);
+        while (refs != 0 &&
+               !atomic_compare_exchange_weak_explicit(&object->refs, &refs, refs + 1,
+                                                      memory_order_relaxed, memory_order_relaxed)) {
+        }
+        found = refs != 0 ? object : NULL;
+    }
+    qr_spin_unlock(&objects->lock);
+    return found;
+}
+
+static size_t
+objects_count(struct qr_objects *objects)
+{
+    size_t count = 0;
+
+    qr_spin_lock(&objects->lock);
+    qr_list_for_each(link, &objects->all) count++;
+    qr_spin_unlock(&objects->lock);
+    return count;
+}
+
+static bool
+has_backing(const struct qr_object *object)
+{
+    return object->pager->start_write != NULL || object->pager->read_page != NULL;
+}
+
+size_t
+qr_objects_shrink(struct qr_objects *objects, size_t pages, enum qr_shrink_which which,
+                  const struct qr_group *group)
+{
+    size_t count = objects_count(objects);
+    size_t dropped = 0;
+
+    for (unsigned mapped = 0; mapped <= (which == QR_SHRINK_ALL) && dropped < pages; mapped++) {
+        for (size_t i = 0; i < count && dropped < pages; i++) {
+            struct qr_object *object = objects_turn(objects);
+
+            if (object == NULL)
+                continue;
+            if (has_backing(object) && qr_object_resident(object) > 0)
+                dropped += object_shrink(object, pages - dropped, group, mapped != 0);
+            qr_object_put(object);
+        }
+    }
+    return dropped;
+}
