@@ -99,6 +99,19 @@ stream_send_packet(struct socket *socket, struct socket *peer, struct message *m
 }
 
 static int64_t
+stream_wait_room(struct socket *socket, const struct message *message)
+{
+    int64_t result;
+
+    if (!message->may_block) {
+        return -EAGAIN;
+    }
+    SOCKET_WAIT(result, &socket->writable, stream_has_room(socket) || stream_is_broken(socket),
+                message->deadline);
+    return result;
+}
+
+static int64_t
 stream_send_to(struct socket *socket, struct socket *peer, struct message *message)
 {
     size_t all = message->io.left, sent = 0;
@@ -110,11 +123,8 @@ stream_send_to(struct socket *socket, struct socket *peer, struct message *messa
         } else if (stream_has_room(socket)) {
             error = stream_send_packet(socket, peer, message);
             sent = error == 0 ? all - message->io.left : sent;
-        } else if (!message->may_block) {
-            error = -EAGAIN;
         } else {
-            SOCKET_WAIT(error, &socket->writable,
-                        stream_has_room(socket) || stream_is_broken(socket), message->deadline);
+            error = stream_wait_room(socket, message);
         }
         if (error != 0) {
             return sent > 0 ? (int64_t)sent : error;
@@ -348,6 +358,10 @@ receiver_has_room(struct socket *to)
 static bool
 datagram_has_room(struct socket *socket, struct socket *to)
 {
+    /* UDP never waits for a receiver, or one that does not read would stop the sender for all. */
+    if (to->kind == &udp_kind) {
+        return true;
+    }
     return atomic_load(&socket->charged) < socket_send_limit(socket) && receiver_has_room(to);
 }
 

@@ -387,6 +387,17 @@ datagram_rules(void)
     EXPECT(take(UDP_NEW, 10, 0), -EAGAIN);
     EXPECT(sendto(UDP_BOUND, "b", 1, 0, (struct sockaddr *)&source, 16), 1);
     EXPECT(take(UDP_NEW, 10, 0), -EAGAIN); /* not its peer's bytes */
+    /* Receivers that do not read lose what comes, and stop nobody. */
+    int other = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in third = udp_address;
+    third.sin_port = htons(FREE_PORT);
+    EXPECT(bind(other, (struct sockaddr *)&third, 16), 0);
+    for (int i = 0; i < 100; i++) {
+        EXPECT(sendto(UDP_BOUND, bytes_out, 20000, 0, (struct sockaddr *)&third, 16), 20000);
+        EXPECT(sendto(UDP_BOUND, bytes_out, 20000, 0, (struct sockaddr *)&source, 16), 20000);
+    }
+    EXPECT(take(other, 65536, 0), 20000);
+    close(other);
 }
 
 static void
