@@ -61,7 +61,7 @@ say_address(uintptr_t address)
     else if (address - start <= BREAK_BYTES)
         say(" b%lu+0x%lx", (address - start) / PAGE_BYTES, address % PAGE_BYTES);
     else if (address < 0x10000 || address > (uintptr_t)-0x10000)
-        say(" 0x%lx", address);
+        say(" 0x%lx", (unsigned long)address);
     else
         say(" elsewhere");
 }

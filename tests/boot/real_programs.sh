@@ -1,0 +1,60 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# limit: 600
+#
+# Large programs of Debian, as they are: python3 with its standard library, gcc compiling and
+# linking a program that is then run, sqlite3 with a mapped database, each of them (but gcc) over
+# mimalloc too.  On one and four CPUs, with the leak check.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+
+for file in /usr/bin/{python3,gcc,as,ld,sqlite3}; do
+    [ -x $file ] || { echo "no $file"; exit 77; }
+done
+/usr/bin/python3 -c 'import ctypes, mmap, multiprocessing, sqlite3' || exit 77
+mimalloc=$(ls /usr/lib/x86_64-linux-gnu/libmimalloc.so.[23] 2>/dev/null | head -1)
+[ -n "$mimalloc" ] || { echo "no libmimalloc"; exit 77; }
+
+work=build/programs/real
+rm -rf $work
+mkdir -p $work
+
+# The files, under their own names: programs, libraries that the dynamic linker finds for them.
+files=(/usr/bin/python3 /usr/bin/gcc /usr/bin/as /usr/bin/ld /usr/bin/sqlite3 "$mimalloc"
+    "$(gcc -print-prog-name=cc1)" "$(gcc -print-prog-name=collect2)"
+    "$(gcc -print-file-name=liblto_plugin.so)" /usr/include/stdc-predef.h)
+stdlib=$(/usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
+libraries=$(ldd "${files[@]}" "$stdlib"/lib-dynload/*.so 2>/dev/null | grep -oE '/[^ ]+ \(0x' | cut -d' ' -f1 | sort -u)
+gccs=$(dirname "$(gcc -print-libgcc-file-name)")
+for name in crtbegin.o crtbeginS.o crtend.o crtendS.o libgcc.a libgcc_s.so include; do
+    files+=("$gccs/$name")
+done
+for name in Scrt1.o crt1.o crti.o crtn.o libc.so libc_nonshared.a libgcc_s.so.1; do
+    files+=("$(gcc -print-file-name=$name)")
+done
+add=()
+for file in "${files[@]}" $libraries; do
+    path=$(realpath -s "$file")
+    [ -e "$path" ] && add+=(--add "$path:$path")
+done
+# Without its own tests and what is compiled for other ways to run it.
+mkdir $work/python
+tar -C "$stdlib" --exclude=test --exclude='*.opt-?.pyc' --exclude='config-*' -cf - . | tar -C $work/python -xf -
+add+=(--add "$work/python:$stdlib" --add tests/programs/compute.py --add tests/programs/compiled.c
+    --add tests/programs/mapped.sql --add tests/programs/real_programs.sh)
+
+failures=0
+for cpus in 1 4; do
+    log=$work/$cpus.log
+    tools/quire-run --smp $cpus --mem 1G --timeout 280 "${add[@]}" -- sh real_programs.sh "$mimalloc" >$log 2>$log.kernel
+    status=$?
+    if [ $status -eq 0 ] && cmp -s $log tests/programs/real_programs.out && grep -q '^leak check: every' $log.kernel; then
+        echo "ok   $cpus CPUs"
+    else
+        echo "FAIL $cpus CPUs: status $status"
+        diff $log tests/programs/real_programs.out | head -20 | sed 's/^/     | /'
+        tail -n 5 $log.kernel | sed 's/^/     | /'
+        failures=$((failures + 1))
+    fi
+done
+[ $failures -eq 0 ]

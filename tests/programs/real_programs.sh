@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: MIT
+# Runs on the reference kernel: tests/boot/real_programs.sh.
+set -e
+mimalloc=$1
+export PATH=/usr/bin:/bin
+
+gcc -O2 -o /tmp/compiled compiled.c
+/tmp/compiled
+sqlite3 /tmp/plain.db <mapped.sql
+LD_PRELOAD=$mimalloc sqlite3 /tmp/mimalloc.db <mapped.sql
+LD_PRELOAD=$mimalloc /tmp/compiled
+python3 compute.py
+LD_PRELOAD=$mimalloc python3 compute.py
