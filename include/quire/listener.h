@@ -54,6 +54,7 @@ struct qr_listener_ops {
 enum qr_listener_option {
     QR_LISTENER_NO_WAIT = 1 << 0,   /**< a fault that would wait fails (BEYOND_END) */
     QR_LISTENER_USER_ONLY = 1 << 1, /**< so does one that the kernel made for a program */
+    QR_LISTENER_MOVES = 1 << 2,     /**< a region that mremap moves keeps it */
 };
 
 /** Embedded in the host's own.  References: its owner's, one a region, one a waiter. */

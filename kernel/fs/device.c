@@ -10,8 +10,9 @@
 #include "fs.h"
 #include "proc.h"
 #include "tmpfs.h"
+#include "userfault_notice.h"
 
-enum { MEMORY_MAJOR = 1, TTY_MAJOR = 4, TTY_AUX_MAJOR = 5, SERIAL_MINOR = 64 };
+enum { MEMORY_MAJOR = 1, TTY_MAJOR = 4, TTY_AUX_MAJOR = 5, MISC_MAJOR = 10, SERIAL_MINOR = 64 };
 
 static int64_t
 null_read(struct file *file, struct io *io, uint64_t *position)
@@ -172,6 +173,7 @@ static const struct device devices[] = {
     {"full", MAKE_DEV(MEMORY_MAJOR, 7), 0666, &full_ops},
     {"random", MAKE_DEV(MEMORY_MAJOR, 8), 0666, &random_ops},
     {"urandom", MAKE_DEV(MEMORY_MAJOR, 9), 0666, &random_ops},
+    {"userfaultfd", MAKE_DEV(MISC_MAJOR, 126), 0600, &userfault_device_ops},
     {"kmsg", MAKE_DEV(MEMORY_MAJOR, 11), 0644, &kmsg_ops},
     {"tty", MAKE_DEV(TTY_AUX_MAJOR, 0), 0666, NULL},
     {"console", MAKE_DEV(TTY_AUX_MAJOR, 1), 0600, NULL},

@@ -491,13 +491,24 @@ sys_tee(const struct syscall_args *args)
 
 /* ---- vmsplice() ------------------------------------------------------------------------------------------ */
 
+/* May the running thread read at @address, as far as protection keys go?  A copy would find out. */
+static bool
+key_allows(uint64_t address)
+{
+    struct mm *mm = process_current()->mm;
+
+    if (__atomic_load_n(&mm->keys, __ATOMIC_RELAXED) <= 1) /* key 0 alone */
+        return true;
+    return (arch_pkey_rights(mm_key_at(mm, address)) & 1) == 0; /* PKEY_DISABLE_ACCESS */
+}
+
 /* The page at @address by reference, up to @want bytes of it. */
 static int64_t
 slot_from_memory(uint64_t address, size_t want, struct pipe_slot *out)
 {
     uint32_t offset = (uint32_t)(address % FS_PAGE_BYTES);
 
-    if (address >= mm_user_limit() ||
+    if (address >= mm_user_limit() || !key_allows(address) ||
         qr_space_get_frame(thread_current()->space, qr_va_of((uintptr_t)(address - offset)),
                            QR_ACCESS_READ, false, &out->frame) != QR_OK) {
         return -EFAULT;

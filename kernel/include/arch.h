@@ -329,6 +329,8 @@ enum page_fault_result mm_page_fault(struct trap_frame *frame, uintptr_t va, uns
 unsigned arch_pkey_count(void);
 /** Let the running thread access memory with @p key only as far as @p rights, PKEY_DISABLE_*. */
 void arch_pkey_set_rights(unsigned key, unsigned rights);
+/** What of PKEY_DISABLE_* the running thread has for @p key. */
+unsigned arch_pkey_rights(unsigned key);
 
 /** IPI_TLB arrived; interrupts off. */
 void mm_tlb_interrupt(void);

@@ -7,6 +7,7 @@
 #include <quire/reclaim.h>
 
 #include "file.h"
+#include "userfault_notice.h"
 
 #define MADV_COLLAPSE     25
 #define MADV_HWPOISON     100
@@ -60,6 +61,13 @@ retire(struct qr_space *space, uint64_t start, uint64_t length, enum qr_retire h
     return error_of(status);
 }
 
+/* DONTNEED, REMOVE, DONTNEED_LOCKED: never given to another process. */
+static bool
+is_dropping(int number)
+{
+    return number == 4 || number == 9 || number == 24;
+}
+
 static int64_t
 advise(struct qr_space *space, uint64_t start, uint64_t length, int number)
 {
@@ -77,6 +85,12 @@ advise(struct qr_space *space, uint64_t start, uint64_t length, int number)
     if (number == MADV_HWPOISON || number == MADV_SOFT_OFFLINE)
         return retire(space, start, rounded,
                       number == MADV_HWPOISON ? QR_RETIRE_LOSE : QR_RETIRE_KEEP);
+    if (is_dropping(number)) {
+        int64_t error = userfault_remove(process_current()->mm, start, rounded);
+
+        if (error != 0)
+            return error;
+    }
     enum qr_status status = number == MADV_COLLAPSE
                                 ? qr_space_collapse(space, qr_va_of(start), rounded)
                                 : qr_space_advise(space, qr_va_of(start), rounded, row->advice);

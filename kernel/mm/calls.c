@@ -14,6 +14,7 @@
 
 #include "file.h"
 #include "hugetlb.h"
+#include "userfault_notice.h"
 
 #define PROT_READ      1u
 #define PROT_WRITE     2u
@@ -340,7 +341,14 @@ sys_munmap(const struct syscall_args *args)
     if ((start & QR_PAGE_MASK) || length == 0 || !round_length(&length) ||
         !is_in_user_half(start, length))
         return -EINVAL;
-    return error_of(qr_space_unmap(current_space(), qr_va_of(start), length));
+    struct userfault_notices notices;
+    int64_t error = userfault_unmap_prepare(process_current()->mm, start, length, &notices);
+
+    if (error != 0)
+        return error;
+    error = error_of(qr_space_unmap(current_space(), qr_va_of(start), length));
+    userfault_unmap_finish(&notices, error == 0);
+    return error;
 }
 
 /* ---- mprotect and keys -------------------------------------------------------------- */
@@ -481,6 +489,8 @@ sys_mremap(const struct syscall_args *args)
     status = qr_space_remap(current_space(), &request, &va);
     if (status == QR_ERR_RANGE && (flags & 2) && target < current_space()->layout.user_start.v)
         return -EPERM;
+    if (status == QR_OK && va.v != old)
+        userfault_remap(process_current()->mm, old, va.v, new_length);
     return status == QR_OK ? (int64_t)va.v : error_of(status);
 }
 

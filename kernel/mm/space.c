@@ -25,6 +25,7 @@
 #include "oom.h"
 #include "proc.h"
 #include "signal.h"
+#include "userfault_notice.h"
 
 static atomic_uint mm_total;
 static bool randomise; /* constant after start-up */
@@ -143,6 +144,10 @@ mm_fork(struct mm *from, struct mm **out)
     if (from->exe != NULL) {
         file_ref(from->exe);
         mm->exe = from->exe;
+    }
+    if (userfault_fork(from, mm) != 0) {
+        mm_put(mm);
+        return -ENOMEM;
     }
     *out = mm;
     return 0;
@@ -280,6 +285,13 @@ mm_key_at(struct mm *mm, uint64_t address)
 __attribute__((weak)) unsigned
 arch_pkey_count(void)
 {
+    return 0;
+}
+
+__attribute__((weak)) unsigned
+arch_pkey_rights(unsigned key)
+{
+    (void)key;
     return 0;
 }
 

@@ -16,6 +16,8 @@
  * A thread that waits on behalf of user code leaves for any signal and faults again after its
  * handler; one inside the kernel leaves only to die, and its copy ends with EFAULT.
  *
+ * What else happens to the memory, and to whom, is told by userfault_events.c.
+ *
  * Pages are filled from a kernel buffer: the frame is written before anybody can see it, with no
  * lock held, since reading the source may itself fault.
  */
@@ -28,20 +30,18 @@
 #include "proc.h"
 #include "shm.h"
 #include "syscall.h"
+#include "userfault.h"
 
 #define UFFD_USER_MODE_ONLY 1u
 
 #define UFFD_API ((uint64_t)0xaa)
 
+/* What is offered; a program may ask for all that Linux 6.1 knows, and is told what it gets. */
 enum {
-    FEATURE_PAGEFAULT_FLAG_WP = 1 << 0,
-    FEATURE_MISSING_SHMEM = 1 << 5,
-    FEATURE_SIGBUS = 1 << 7,
-    FEATURE_THREAD_ID = 1 << 8,
-    FEATURE_MINOR_SHMEM = 1 << 10,
-    FEATURE_EXACT_ADDRESS = 1 << 11,
-    FEATURES = FEATURE_PAGEFAULT_FLAG_WP | FEATURE_MISSING_SHMEM | FEATURE_SIGBUS |
+    FEATURES = FEATURE_PAGEFAULT_FLAG_WP | FEATURE_EVENT_FORK | FEATURE_EVENT_REMAP |
+               FEATURE_EVENT_REMOVE | FEATURE_EVENT_UNMAP | FEATURE_MISSING_SHMEM | FEATURE_SIGBUS |
                FEATURE_THREAD_ID | FEATURE_MINOR_SHMEM | FEATURE_EXACT_ADDRESS,
+    FEATURES_KNOWN = (1 << 13) - 1
 };
 
 enum {
@@ -76,36 +76,13 @@ enum {
 #define COMMAND_PROTECT    0xc018aa06u
 #define COMMAND_CONTINUE   0xc020aa07u
 
-enum { EVENT_PAGEFAULT = 0x12 };
 enum { PAGEFAULT_WRITE = 1, PAGEFAULT_PROTECT = 2, PAGEFAULT_MINOR = 4 };
-
-struct uffd_message {
-    uint8_t event, pad[7];
-    uint64_t flags, address;
-    uint32_t thread, pad_too;
-};
-_Static_assert(sizeof(struct uffd_message) == 32, "Linux ABI");
 
 struct uffd_range {
     uint64_t start, bytes;
 };
 
 enum { CAP_SYS_PTRACE = 19 };
-
-struct uffd {
-    struct qr_listener listener;
-    struct mm *mm;              /* held */
-    atomic_bool ready;          /* UFFDIO_API was answered */
-    atomic_uint features;       /* constant once ready */
-    struct wait_queue readable; /* readers and pollers */
-    struct wait_queue sleepers; /* threads that faulted */
-};
-
-static struct uffd *
-uffd_of(struct qr_listener *listener)
-{
-    return qr_container_of(listener, struct uffd, listener);
-}
 
 /* ---- the listener ---------------------------------------------------------------------- */
 
@@ -162,32 +139,36 @@ message_of(const struct uffd *uffd, const struct qr_watch_event *event, struct u
 {
     unsigned features = atomic_load(&uffd->features);
 
-    *out = (struct uffd_message){.event = EVENT_PAGEFAULT, .address = event->va.v};
+    *out = (struct uffd_message){.event = EVENT_PAGEFAULT, .words[1] = event->va.v};
     if (!(features & FEATURE_EXACT_ADDRESS))
-        out->address &= ~(uint64_t)QR_PAGE_MASK;
+        out->words[1] &= ~(uint64_t)QR_PAGE_MASK;
     if (event->access & QR_ACCESS_WRITE)
-        out->flags |= PAGEFAULT_WRITE;
+        out->words[0] |= PAGEFAULT_WRITE;
     if (event->kind == QR_WATCH_WRITE)
-        out->flags |= PAGEFAULT_PROTECT;
+        out->words[0] |= PAGEFAULT_PROTECT;
     if (event->kind == QR_WATCH_MINOR)
-        out->flags |= PAGEFAULT_MINOR;
+        out->words[0] |= PAGEFAULT_MINOR;
     if (features & FEATURE_THREAD_ID)
-        out->thread = (uint32_t)event->tag;
+        out->words[2] = (uint32_t)event->tag;
 }
 
 /* Take one event, waiting for it unless @nonblock. */
 static int64_t
-read_event(struct uffd *uffd, bool nonblock, struct qr_watch_event *out)
+read_event(struct uffd *uffd, bool nonblock, struct uffd_message *out)
 {
+    struct qr_watch_event event;
     int64_t error;
 
-    while (!qr_listener_take(&uffd->listener, out)) {
-        if (nonblock)
-            return -EAGAIN;
-        WAIT_EVENT(error, &uffd->readable, qr_listener_has_events(&uffd->listener));
+    while (!qr_listener_take(&uffd->listener, &event)) {
+        error = uffd_event_take(uffd, out);
+        if (error != -EAGAIN || nonblock)
+            return error;
+        WAIT_EVENT(error, &uffd->readable,
+                   qr_listener_has_events(&uffd->listener) || uffd_has_events(uffd));
         if (error != 0)
             return error;
     }
+    message_of(uffd, &event, out);
     return 0;
 }
 
@@ -203,14 +184,12 @@ uffd_read(struct file *file, struct io *io, uint64_t *position)
         return -EINVAL;
     for (;;) {
         struct uffd_message message;
-        struct qr_watch_event event;
 
         if (io->left < sizeof(message))
             return total > 0 ? total : -EINVAL;
-        int64_t error = read_event(uffd, nonblock, &event);
+        int64_t error = read_event(uffd, nonblock, &message);
         if (error != 0)
             return total > 0 ? total : error;
-        message_of(uffd, &event, &message);
         if (io_put(io, &message, sizeof(message)) < sizeof(message))
             return total > 0 ? total : -EFAULT;
         total += (int64_t)sizeof(message);
@@ -227,7 +206,7 @@ uffd_poll(struct file *file, struct poll_table *table)
     /* A reader that polls is to use a descriptor that does not block. */
     if (!atomic_load(&uffd->ready) || !(atomic_load(&file->flags) & O_NONBLOCK))
         return POLLERR;
-    return qr_listener_has_events(&uffd->listener) ? POLLIN : 0;
+    return qr_listener_has_events(&uffd->listener) || uffd_has_events(uffd) ? POLLIN : 0;
 }
 
 /* ---- operations ------------------------------------------------------------------------------ */
@@ -291,8 +270,8 @@ op_api(struct uffd *uffd, uint64_t user)
 
     if (user_read(&api, user, sizeof(api)) != 0)
         return -EFAULT;
-    if (api.api == UFFD_API && !(api.features & ~(uint64_t)FEATURES)) {
-        unsigned wanted = (unsigned)api.features;
+    if (api.api == UFFD_API && !(api.features & ~(uint64_t)FEATURES_KNOWN)) {
+        unsigned wanted = (unsigned)api.features & FEATURES;
 
         api.features = FEATURES;
         api.ioctls = (uint64_t)1 << OP_API | 1 << OP_REGISTER | 1 << OP_UNREGISTER;
@@ -303,6 +282,9 @@ op_api(struct uffd *uffd, uint64_t user)
         atomic_store(&uffd->features, wanted);
         if (wanted & FEATURE_SIGBUS)
             atomic_fetch_or(&uffd->listener.options, QR_LISTENER_NO_WAIT);
+        if (wanted & FEATURE_EVENT_REMAP)
+            atomic_fetch_or(&uffd->listener.options, QR_LISTENER_MOVES);
+        uffd_events_want(uffd);
         return 0;
     }
     memset(&api, 0, sizeof(api));
@@ -464,13 +446,22 @@ fill_range(struct uffd *uffd, const struct fill_request *request)
     return done == request->range.bytes ? 0 : -EAGAIN;
 }
 
+struct uffd_copy {
+    uint64_t to, from, bytes, mode;
+    int64_t copied;
+};
+
+/* Of ZEROPAGE and CONTINUE. */
+struct uffd_zero {
+    struct uffd_range range;
+    uint64_t mode;
+    int64_t done;
+};
+
 static int64_t
 op_copy(struct uffd *uffd, uint64_t user)
 {
-    struct {
-        uint64_t to, from, bytes, mode;
-        int64_t copied;
-    } copy;
+    struct uffd_copy copy;
     struct fill_request request = {.fill = fill_copy};
 
     if (user_read(&copy, user, offsetof(__typeof__(copy), copied)) != 0)
@@ -493,11 +484,7 @@ op_copy(struct uffd *uffd, uint64_t user)
 static int64_t
 op_fill(struct uffd *uffd, uint64_t user, fill_fn fill, uint64_t dont_wake, uint64_t protect)
 {
-    struct {
-        struct uffd_range range;
-        uint64_t mode;
-        int64_t done;
-    } zero;
+    struct uffd_zero zero;
     struct fill_request request = {.fill = fill};
 
     if (user_read(&zero, user, offsetof(__typeof__(zero), done)) != 0)
@@ -538,6 +525,13 @@ op_protect(struct uffd *uffd, uint64_t user)
     return error;
 }
 
+/* Addresses are changing and nobody has read that yet: what was meant may be elsewhere. */
+static int64_t
+refuse_now(uint64_t result)
+{
+    return user_write_u64(result, (uint64_t)-EAGAIN) != 0 ? -EFAULT : -EAGAIN;
+}
+
 static int64_t
 operate(struct uffd *uffd, uint32_t command, uint64_t argument)
 {
@@ -549,12 +543,18 @@ operate(struct uffd *uffd, uint32_t command, uint64_t argument)
     case COMMAND_WAKE:
         return op_wake(uffd, argument);
     case COMMAND_COPY:
+        if (uffd_is_changing(uffd))
+            return refuse_now(argument + offsetof(struct uffd_copy, copied));
         return op_copy(uffd, argument);
     case COMMAND_ZERO:
+        if (uffd_is_changing(uffd))
+            return refuse_now(argument + offsetof(struct uffd_zero, done));
         return op_fill(uffd, argument, fill_zero, ZERO_DONT_WAKE, 0);
     case COMMAND_PROTECT:
         return op_protect(uffd, argument);
     case COMMAND_CONTINUE:
+        if (uffd_is_changing(uffd))
+            return refuse_now(argument + offsetof(struct uffd_zero, done));
         return op_fill(uffd, argument, fill_cached, CONTINUE_DONT_WAKE, CONTINUE_WRITE_PROTECT);
     default:
         return -EINVAL;
@@ -583,6 +583,7 @@ uffd_release(struct file *file)
     struct uffd *uffd = file->context;
 
     qr_listener_close(&uffd->listener);
+    uffd_events_end(uffd);
     if (mm_try_ref(uffd->mm)) {
         qr_space_unwatch_all(uffd->mm->space, &uffd->listener);
         mm_put(uffd->mm);
@@ -600,33 +601,74 @@ static const struct file_ops uffd_file_ops = {
 
 /* ---- making -------------------------------------------------------------------------------------- */
 
+struct uffd *
+uffd_create(struct mm *mm, unsigned options)
+{
+    struct uffd *uffd = kmem_zalloc(sizeof(*uffd));
+
+    if (uffd == NULL)
+        return NULL;
+    qr_listener_init(&uffd->listener, &listener_ops, options);
+    uffd->mm = mm;
+    mm_hold(mm);
+    wait_queue_init(&uffd->readable);
+    wait_queue_init(&uffd->sleepers);
+    qr_spin_init(&uffd->lock, QR_RANK_NONE);
+    qr_list_init(&uffd->events);
+    return uffd;
+}
+
+int64_t
+uffd_install(struct uffd *uffd, uint32_t flags)
+{
+    struct file *file = file_create_anonymous("anon_inode:[userfaultfd]", &uffd_file_ops,
+                                              O_RDONLY | (flags & O_NONBLOCK), uffd);
+
+    if (file == NULL)
+        return -ENOMEM;
+    int64_t fd = fd_install(file, 0, (flags & O_CLOEXEC) != 0);
+    if (fd < 0)
+        qr_listener_get(&uffd->listener); /* the caller's reference stays the caller's */
+    file_put(file);
+    return fd;
+}
+
+static int64_t
+uffd_open(uint32_t flags)
+{
+    if (flags & ~(uint32_t)(O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY))
+        return -EINVAL;
+    struct uffd *uffd = uffd_create(
+        process_current()->mm, flags & UFFD_USER_MODE_ONLY ? (unsigned)QR_LISTENER_USER_ONLY : 0);
+
+    if (uffd == NULL)
+        return -ENOMEM;
+    uffd->flags = flags;
+    int64_t fd = uffd_install(uffd, flags);
+    if (fd < 0)
+        qr_listener_put(&uffd->listener);
+    return fd;
+}
+
 int64_t
 sys_userfaultfd(const struct syscall_args *args)
 {
     uint32_t flags = (uint32_t)args->arg[0];
-    struct uffd *uffd;
 
-    if (flags & ~(uint32_t)(O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY))
-        return -EINVAL;
     /* As with vm.unprivileged_userfaultfd=0: who stops the kernel must be trusted. */
-    if (!(flags & UFFD_USER_MODE_ONLY) && !process_has_capability(CAP_SYS_PTRACE))
-        return -EPERM;
-    uffd = kmem_zalloc(sizeof(*uffd));
-    if (uffd == NULL)
-        return -ENOMEM;
-    qr_listener_init(&uffd->listener, &listener_ops,
-                     flags & UFFD_USER_MODE_ONLY ? QR_LISTENER_USER_ONLY : 0);
-    uffd->mm = process_current()->mm;
-    mm_hold(uffd->mm);
-    wait_queue_init(&uffd->readable);
-    wait_queue_init(&uffd->sleepers);
-    struct file *file = file_create_anonymous("anon_inode:[userfaultfd]", &uffd_file_ops,
-                                              O_RDONLY | (flags & O_NONBLOCK), uffd);
-    if (file == NULL) {
-        qr_listener_put(&uffd->listener);
-        return -ENOMEM;
-    }
-    int fd = fd_install(file, 0, (flags & O_CLOEXEC) != 0);
-    file_put(file);
-    return fd;
+    if (!(flags & ~(uint32_t)(O_CLOEXEC | O_NONBLOCK)) && !process_has_capability(CAP_SYS_PTRACE))
+        return -EPERM; /* other flags are wrong, or ask for less */
+    return uffd_open(flags);
 }
+
+/* /dev/userfaultfd: who may open it may have one. */
+static int64_t
+device_ioctl(struct file *file, uint32_t command, uint64_t argument)
+{
+    enum { COMMAND_NEW = 0xaa00 };
+
+    (void)file;
+    return command == COMMAND_NEW ? uffd_open((uint32_t)argument) : -ENOTTY;
+}
+
+const struct file_ops userfault_device_ops = {.name = "userfaultfd", .ioctl = device_ioctl};

@@ -49,13 +49,13 @@ qr_fault_take_frame(struct fault_ctx *ctx, unsigned alloc_flags)
     return qr_likely(group == NULL) ? frame : charge_frame(ctx, group, frame);
 }
 
-void
-qr_fault_install_private(struct fault_ctx *ctx, struct qr_frame *frame)
+static QR_ALWAYS_INLINE void
+install_private(struct fault_ctx *ctx, struct qr_frame *frame, unsigned prot, unsigned flags)
 {
     struct qr_leaf leaf = {
         .pa = qr_frame_pa(ctx->vm->config.frames, frame),
-        .prot = qr_region_leaf_prot(ctx->region),
-        .flags = QR_LEAF_ACCESSED | QR_LEAF_WRITTEN,
+        .prot = prot,
+        .flags = QR_LEAF_ACCESSED | QR_LEAF_WRITTEN | flags,
         .pkey = ctx->region->pkey,
     };
 
@@ -69,6 +69,19 @@ qr_fault_install_private(struct fault_ctx *ctx, struct qr_frame *frame)
     atomic_fetch_add_explicit(&ctx->space->resident[QR_RESIDENT_ANON], 1, memory_order_relaxed);
     qr_counter_add(ctx->vm->counters, QR_PAGES_ANON, 1);
     ctx->frame = frame;
+}
+
+void
+qr_fault_install_private(struct fault_ctx *ctx, struct qr_frame *frame)
+{
+    install_private(ctx, frame, qr_region_leaf_prot(ctx->region), 0);
+}
+
+void
+qr_fault_install_protected(struct fault_ctx *ctx, struct qr_frame *frame)
+{
+    install_private(ctx, frame, qr_region_leaf_prot(ctx->region) & ~(unsigned)QR_PROT_WRITE,
+                    QR_LEAF_SOFT_2);
 }
 
 void

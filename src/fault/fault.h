@@ -128,6 +128,8 @@ fault_place(const struct fault_ctx *ctx)
 struct qr_frame *qr_fault_take_frame(struct fault_ctx *ctx, unsigned alloc_flags);
 /* Set a leaf for the private frame @frame, which is ours alone; prepare succeeded. */
 void qr_fault_install_private(struct fault_ctx *ctx, struct qr_frame *frame);
+/* The same, protected from writes for the region's listener: never writable in between. */
+void qr_fault_install_protected(struct fault_ctx *ctx, struct qr_frame *frame);
 /* Set a read-only leaf for the frame of zeroes; prepare succeeded. */
 void qr_fault_install_zero(struct fault_ctx *ctx);
 

@@ -129,11 +129,10 @@ fill_set_private_leaf(struct fill *fill)
         return;
     }
     qr_frame_get(fill->frame);
-    qr_fault_install_private(ctx, fill->frame);
     if ((fill->flags & QR_FILL_WRITE_PROTECT) != 0)
-        qr_cursor_update(&ctx->cursor, ctx->va,
-                         qr_region_leaf_prot(ctx->region) & ~(unsigned)QR_PROT_WRITE,
-                         QR_LEAF_SOFT_2, 0);
+        qr_fault_install_protected(ctx, fill->frame);
+    else
+        qr_fault_install_private(ctx, fill->frame);
 }
 
 /* The frame is going to be the space's. */
@@ -146,6 +145,24 @@ fill_charge(struct fill *fill)
     return !fill->ctx.full;
 }
 
+/*
+ * Since the frame went into the object, a fault has mapped it, and may have written to it: that is
+ * what was wanted.  It is protected now where that was asked for.
+ */
+static bool
+fill_is_done(struct fill *fill, const struct qr_entry *entry)
+{
+    struct fault_ctx *ctx = &fill->ctx;
+
+    if (fill->kind == FILL_CACHED || entry->kind != QR_ENTRY_LEAF || ctx->page == NULL ||
+        qr_leaf_frame(ctx->region, &entry->leaf) != ctx->page)
+        return false;
+    if ((fill->flags & QR_FILL_WRITE_PROTECT) != 0)
+        qr_cursor_update(&ctx->cursor, ctx->va, entry->leaf.prot & ~(unsigned)QR_PROT_WRITE,
+                         QR_LEAF_SOFT_2, 0);
+    return true;
+}
+
 /* The cursor is open. */
 static enum qr_status
 fill_entry(struct fill *fill)
@@ -154,6 +171,8 @@ fill_entry(struct fill *fill)
     bool object = fill_is_object(fill);
     struct qr_entry entry = qr_cursor_query(&ctx->cursor, ctx->va);
 
+    if (object && fill_is_done(fill, &entry))
+        return QR_OK;
     if (entry.kind == QR_ENTRY_LEAF ||
         (entry.kind == QR_ENTRY_MARK && entry.mark.kind != QR_MARK_WRITE_PROTECT))
         return QR_ERR_EXISTS;

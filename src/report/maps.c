@@ -372,6 +372,7 @@ qr_report_status(struct qr_space *space, struct qr_writer *writer)
 
 #define PAGEMAP_SOFT_DIRTY ((uint64_t)1 << 55)
 #define PAGEMAP_EXCLUSIVE  ((uint64_t)1 << 56)
+#define PAGEMAP_WATCHED    ((uint64_t)1 << 57)
 #define PAGEMAP_FILE       ((uint64_t)1 << 61)
 #define PAGEMAP_SWAPPED    ((uint64_t)1 << 62)
 #define PAGEMAP_PRESENT    ((uint64_t)1 << 63)
@@ -418,15 +419,35 @@ pagemap_word(struct qr_space *space, const struct qr_entry *entry, qr_va va)
     return word;
 }
 
+/* Pages that a listener is to be told of when they are written; such regions have small pages. */
+static void
+pagemap_watched(const struct qr_region *region, uintptr_t from, uintptr_t to, uint64_t *out)
+{
+    struct qr_entry entry;
+
+    for (uintptr_t at = from; at < to; at = entry.start.v + QR_PAGE_SIZE) {
+        if (!qr_tables_next(&region->space->tables, qr_va_of(at), &entry) || entry.start.v < from ||
+            entry.start.v >= to)
+            return;
+        bool watched = entry.kind == QR_ENTRY_MARK ? entry.mark.kind == QR_MARK_WRITE_PROTECT
+                                                   : (entry.leaf.flags & QR_LEAF_SOFT_2) != 0;
+
+        if (watched)
+            out[(entry.start.v - from) >> QR_PAGE_SHIFT] |= PAGEMAP_WATCHED;
+    }
+}
+
 /* Pages of regions whose writes are not tracked count as written, mapped or not. */
 static void
-pagemap_untracked(struct qr_space *space, uintptr_t start, uintptr_t end, uint64_t *out)
+pagemap_regions(struct qr_space *space, uintptr_t start, uintptr_t end, uint64_t *out)
 {
     for (const struct qr_region *region = qr_space_find(space, qr_va_of(start));
          region != NULL && region->start.v < end; region = qr_region_next(region)) {
         uintptr_t from = region->start.v > start ? region->start.v : start;
         uintptr_t to = region->end.v < end ? region->end.v : end;
 
+        if ((region->flags & QR_REGION_WATCH_WRITE) != 0)
+            pagemap_watched(region, from, to, out + ((from - start) >> QR_PAGE_SHIFT));
         if ((region->flags & QR_REGION_TRACKED) != 0)
             continue;
         for (uintptr_t va = from; va < to; va += QR_PAGE_SIZE)
@@ -456,6 +477,6 @@ qr_report_pagemap(struct qr_space *space, size_t first_page, size_t count, uint6
             out[(va - start) >> QR_PAGE_SHIFT] = pagemap_word(space, &entry, qr_va_of(va));
         at = qr_va_of(stop);
     }
-    pagemap_untracked(space, start, end, out);
+    pagemap_regions(space, start, end, out);
     qr_rw_read_unlock(&space->lock);
 }

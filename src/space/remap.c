@@ -208,7 +208,12 @@ remap_template(const struct remap *remap, const struct qr_region *region, struct
     like->end = qr_va_of(remap->new_start.v + remap->new_bytes);
     if (region->object != NULL)
         like->object_page = qr_region_object_page(region, remap->old.start);
-    qr_region_unwatch_copy(like); /* it was told of addresses here, not there */
+    bool follows = like->listener != NULL &&
+                   (atomic_load_explicit(&like->listener->options, memory_order_relaxed) &
+                    QR_LISTENER_MOVES) != 0;
+
+    if (!follows)
+        qr_region_unwatch_copy(like); /* it was told of addresses here, not there */
 }
 
 /* The old place stays, empty and unlocked. */

@@ -218,6 +218,12 @@ pkru_read(void)
     return rights;
 }
 
+unsigned
+arch_pkey_rights(unsigned key)
+{
+    return cpu_features.pku ? pkru_read() >> (2 * key) & 3 : 0;
+}
+
 void
 arch_pkey_set_rights(unsigned key, unsigned rights)
 {
