@@ -62,12 +62,12 @@ def parser(description):
     return made
 
 
-def script(rows, shell, before, after):
-    """Every row in turn; marks that nothing else prints part the outputs."""
+def script(rows, shell, before, between, after):
+    """Every row in turn, and @p between after each; marks that nothing else prints part the outputs."""
     lines = [before]
     for number, row in enumerate(rows):
         lines.append(f"echo; echo '@@ {number}'; timeout -s KILL {row.seconds} {shell(row)} 2>&1; "
-                     's=$?; echo; echo "@= $s"')
+                     f's=$?; echo; echo "@= $s"; {between}')
     return "\n".join(lines) + "\n" + after
 
 
