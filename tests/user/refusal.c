@@ -313,11 +313,11 @@ pass_descriptor(int from, int to, int fd)
 static int
 do_sockets(void)
 {
-    static char bytes[100000];
+    static char bytes[20000];
     struct sockaddr_un address = {AF_UNIX, "/tmp/refusal-socket"};
     int pair[2], listener, client, server;
 
-    unlink(address.sun_path);
+    TRY(unlink(address.sun_path) == 0 || errno == ENOENT);
     listener = socket(AF_UNIX, SOCK_STREAM, 0);
     TRY(listener >= 0);
     TRY(bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0);
@@ -330,8 +330,8 @@ do_sockets(void)
     TRY(send(client, bytes, sizeof(bytes), MSG_DONTWAIT) > 0);
     TRY(recv(server, bytes, sizeof(bytes), MSG_DONTWAIT) > 0);
     TRY(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0);
-    TRY(send(pair[0], bytes, 50000, MSG_DONTWAIT) == 50000);
-    TRY(recv(pair[1], bytes, sizeof(bytes), MSG_DONTWAIT) == 50000);
+    TRY(send(pair[0], bytes, sizeof(bytes), MSG_DONTWAIT) == sizeof(bytes));
+    TRY(recv(pair[1], bytes, sizeof(bytes), MSG_DONTWAIT) == sizeof(bytes));
     return pass_descriptor(pair[0], pair[1], listener);
 }
 
@@ -443,8 +443,9 @@ main(int argc, char **argv)
     before = free_kib();
     run_all(only);
     after = free_kib();
-    if (after < before - 256)
+    /* Each CPU's caches fill a little more in the second round. */
+    if (after < before - 512)
         printf("free memory: %ld KiB before, %ld KiB after\n", before, after);
-    CHECK(after >= before - 256);
+    CHECK(after >= before - 512);
     return check_done("refusal");
 }
