@@ -15,6 +15,7 @@
 
 #include <quire/space.h>
 #include <quire/tlb.h>
+#include <quire/vmalloc.h>
 
 #include <stdio.h>
 #include <string.h>
@@ -24,7 +25,7 @@ enum { CPUS = 4, PROCESSES = 300 };
 struct mode {
     const char *name, *text;
     unsigned asids, features;
-    bool naive;
+    bool naive, prompt;
 };
 
 static const struct mode modes[] = {
@@ -33,6 +34,7 @@ static const struct mode modes[] = {
     {"untagged", "batches and generations, no identifiers", 1, 0, false},
     {"8 bits", "batches, generations, 256 identifiers", 256, 0, false},
     {"quire", "batches, generations, identifiers: 4,096, as with PCID", 4096, 0, false},
+    {"prompt", "the same, but no flush is put off", 4096, 0, false, true},
     {"broadcast", "the same, 65,536 of them, on hardware that broadcasts", 65536, SIM_BROADCAST,
      false},
 };
@@ -134,13 +136,53 @@ ping_pong(struct sim *sim)
         sim_space_destroy(sim, spaces[i]);
 }
 
+static bool prompt; /* of the mode that is measured */
+
+/* Threads come and go: four stacks of four pages at a time, each used on some CPU. */
+static void
+vfree_storm(struct sim *sim)
+{
+    uintptr_t start = sim_kernel_start(sim).v + (64u << 20);
+    struct qr_vmalloc *area = qr_kcalloc(sim_heap(sim), 1, qr_vmalloc_size(), 0);
+    const struct qr_vmalloc_config config = {
+        .name = "stacks",
+        .frames = sim_frames(sim),
+        .heap = sim_heap(sim),
+        .kernel = sim_kernel_space(sim),
+        .range = {qr_va_of(start), qr_va_of(start + (16u << 20))},
+        .flush_at_once = prompt,
+    };
+    char *blocks[4];
+
+    if (qr_vmalloc_init(area, &config) != QR_OK)
+        return;
+    for (unsigned i = 0; i < 100; i++) {
+        for (unsigned cpu = 0; cpu < CPUS; cpu++) {
+            sim_enter(sim, cpu);
+            blocks[cpu] = qr_vmalloc(area, 4 * QR_PAGE_SIZE, 0, "stack");
+            for (size_t page = 0; page < 4; page++) {
+                struct sim_access access = {qr_va_of((uintptr_t)blocks[cpu] + page * QR_PAGE_SIZE),
+                                            QR_ACCESS_WRITE, SIM_KERNEL};
+                unsigned code;
+                qr_pa pa;
+
+                (void)sim_translate(access, &pa, &code);
+            }
+        }
+        for (unsigned cpu = 0; cpu < CPUS; cpu++)
+            qr_vfree(area, blocks[cpu]);
+    }
+    (void)qr_vmalloc_fini(area);
+    qr_kfree(sim_heap(sim), area);
+}
+
 static const struct {
     const char *name;
     void (*run)(struct sim *sim);
 } workloads[] = {
     {"unmap_large", unmap_large},   {"mprotect_toggle", mprotect_toggle},
     {"munmap_storm", munmap_storm}, {"fork_exec", fork_exec},
-    {"ping_pong", ping_pong},
+    {"ping_pong", ping_pong},       {"vfree_storm", vfree_storm},
 };
 
 /* ---- Counting -------------------------------------------------------------------- */
@@ -187,11 +229,12 @@ measure(const struct mode *mode, void (*run)(struct sim *sim))
         .frames = 8192,
         .cpus = CPUS,
         .asids = mode->asids,
-        .features = mode->features | SIM_NO_VALIDATE,
+        .features = mode->features | SIM_NO_VALIDATE | SIM_KERNEL_HALF,
     });
     struct counts before, after;
 
     qr_tlb_set_naive(sim_tlb(sim), mode->naive);
+    prompt = mode->prompt || mode->naive;
     before = counts_of(sim);
     run(sim);
     after = counts_of(sim);

@@ -410,6 +410,9 @@ areas_init(void)
             .kernel = &memory.kernel_space,
             .range = platform_area(i),
             .groups = platform_groups(),
+#ifdef CONFIG_MEMORY_DEBUGGING
+            .flush_at_once = true,
+#endif
         };
 
         memory.areas[i] = instance_alloc(qr_vmalloc_size(), "kernel areas");

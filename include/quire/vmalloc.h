@@ -23,6 +23,7 @@ struct qr_vmalloc_config {
     struct qr_tlb_space *kernel; /**< the kernel's tables and their TLB side */
     struct qr_va_range range;    /**< of the kernel half, for this use alone */
     bool groups; /**< every CPU knows the format's groups of leaves: use them in large blocks */
+    bool flush_at_once; /**< no block's flush is put off: who uses a freed one faults */
 };
 
 size_t qr_vmalloc_size(void);
@@ -40,8 +41,14 @@ void *qr_vmalloc(struct qr_vmalloc *area, size_t bytes, unsigned alloc_flags, co
 /** A window onto physical memory that no allocator owns (device registers); NULL as above. */
 void *qr_vmalloc_device(struct qr_vmalloc *area, qr_pa pa, size_t bytes, enum qr_cacheability cache,
                         const char *owner);
-/** Undo either; no CPU can reach the block on return.  NULL is allowed. */
+/**
+ * Undo either.  NULL is allowed.  A small block's entries are gone on return, but the flush is put
+ * off: a CPU that used it may reach it, as it was, until its frames and addresses are
+ * used again or qr_vmalloc_flush() is called.  At most QR_BATCH_PAGES pages wait.  Context: thread.
+ */
 void qr_vfree(struct qr_vmalloc *area, void *block);
+/** Flush what was put off: frames and addresses of all freed blocks are free.  Context: thread. */
+void qr_vmalloc_flush(struct qr_vmalloc *area);
 
 struct qr_vmalloc_stats {
     size_t range_bytes, used_bytes, largest_free_bytes;

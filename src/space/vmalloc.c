@@ -17,12 +17,22 @@
  * know them, an aligned stretch gets a block of frames and is mapped as a group:
  * fewer TLB entries.  A block that is not to be had ends the attempts; single frames do.
  *
- * The lock is a sleeping mutex held only while the tree changes.  The owner of a
- * used extent is alone with its addresses, so mapping and unmapping need no lock
- * here.  Addresses become free again only after the flush.
+ * The lock is a sleeping mutex held only while the tree changes, or a small block
+ * goes.  The owner of a used extent is alone with its addresses, so mapping, and
+ * unmapping what is large, need no lock here.
+ *
+ * Flushes are put off.  A kernel page concerns every CPU, so to free one block at a time
+ * would interrupt them all each time.  The entries of a small block are taken out at
+ * once, but noted in one batch that lies open across calls: it owns the frames, and the
+ * extents wait, neither free nor used.  Frames and addresses are free after the flush,
+ * which comes when the batch could no longer flush page by page, when somebody finds no
+ * room or no memory, or when asked for.  Nobody else has business with those addresses, so
+ * nothing that may be relied upon is missing meanwhile: a CPU that goes there all the same
+ * faults, or reaches the block as it was, which is still nobody else's.
  *
  * Invariants: 1 extents cover the range without hole or overlap; 2 no two free
- * extents are neighbours; 3 every summary is the maximum over its subtree.
+ * extents are neighbours; 3 every summary is the maximum over its subtree; 4 what
+ * waits is not free.
  */
 #include <quire/assert.h>
 #include <quire/vmalloc.h>
@@ -40,6 +50,8 @@ struct extent {
     struct qr_va_range range;
     size_t largest_free; /* bytes, in this subtree */
     bool used;
+    bool waits; /* ... but given back: for the flush */
+    struct extent *next_waiting;
     struct purpose purpose;
 };
 
@@ -52,6 +64,9 @@ struct qr_vmalloc {
     size_t used_bytes, blocks;   /* E */
     struct qr_va_range range;    /* fixed */
     unsigned group_order;        /* fixed; log2 of a group's pages; 0: no groups */
+    bool flush_at_once;          /* fixed */
+    struct extent *waiting;      /* E: given back, entries taken out; their flush is owed */
+    struct qr_tlb_batch owed;    /* E: that flush, and the frames; in use while any waits */
 };
 
 /* A cursor keeps interrupts off: at most so much at a time. */
@@ -108,6 +123,7 @@ qr_vmalloc_init(struct qr_vmalloc *area, const struct qr_vmalloc_config *config)
         .tree = {.update = extent_update},
         .range = config->range,
         .group_order = config->groups ? format.group_bits[0] : 0,
+        .flush_at_once = config->flush_at_once,
     };
     enum qr_status status = qr_cache_create(config->heap, &extents, &area->extents);
 
@@ -129,6 +145,7 @@ qr_vmalloc_fini(struct qr_vmalloc *area)
 {
     size_t leaked = area->blocks;
 
+    qr_vmalloc_flush(area);
     if (leaked == 0)
         qr_cache_free(area->extents, extent_of(area->tree.root));
     (void)qr_cache_destroy(area->extents);
@@ -187,6 +204,14 @@ area_insert_before(struct qr_vmalloc *area, struct extent *extent, struct extent
     qr_tree_insert(&area->tree, &extent->node, left, 1);
 }
 
+/* One used extent more, or less. */
+static void
+area_count(struct qr_vmalloc *area, const struct extent *extent, long more)
+{
+    area->used_bytes += (size_t)more * qr_va_range_bytes(extent->range);
+    area->blocks += (size_t)more;
+}
+
 /* Make a used extent of @bytes, guards included; @spare is used up or freed. */
 static struct extent *
 area_take(struct qr_vmalloc *area, size_t bytes, struct purpose purpose, struct extent *spare)
@@ -211,8 +236,7 @@ area_take(struct qr_vmalloc *area, size_t bytes, struct purpose purpose, struct 
     }
     if (taken != NULL) {
         taken->purpose = purpose;
-        area->used_bytes += bytes;
-        area->blocks++;
+        area_count(area, taken, 1);
     }
     qr_mutex_unlock(&area->lock);
     if (spare != NULL)
@@ -234,23 +258,37 @@ area_join_next(struct qr_vmalloc *area, struct extent *extent)
     qr_cache_free(area->extents, next);
 }
 
+/* @extent is free: no CPU holds anything of it.  The lock is held. */
 static void
-area_give_back(struct qr_vmalloc *area, struct extent *extent)
+area_set_free(struct qr_vmalloc *area, struct extent *extent)
 {
-    qr_mutex_lock(&area->lock);
-    area->used_bytes -= qr_va_range_bytes(extent->range);
-    area->blocks--;
     extent->used = false;
+    extent->waits = false;
     qr_tree_update(&area->tree, &extent->node);
     area_join_next(area, extent);
     struct extent *previous = extent_of(qr_tree_previous(&extent->node));
 
     if (previous != NULL && !previous->used)
         area_join_next(area, previous);
+}
+
+static void
+area_give_back(struct qr_vmalloc *area, struct extent *extent)
+{
+    qr_mutex_lock(&area->lock);
+    area_count(area, extent, -1);
+    area_set_free(area, extent);
     qr_mutex_unlock(&area->lock);
 }
 
 /* ---- Mapping ------------------------------------------------------------- */
+
+/* Is it somebody's? */
+static bool
+extent_is_block(const struct extent *extent)
+{
+    return extent != NULL && extent->used && !extent->waits;
+}
 
 /* What lies between the guards. */
 static struct qr_va_range
@@ -292,23 +330,95 @@ unmap_entry(void *argument, const struct qr_entry *entry)
     qr_counter_add(qr_frames_counters(context->area->frames), QR_PAGES_VMALLOC, -1);
 }
 
+/* Take out the entries of @extent; @batch gets what they map, and notes them. */
 static void
-area_unmap(struct qr_vmalloc *area, const struct extent *extent)
+area_take_out(struct qr_vmalloc *area, const struct extent *extent, struct qr_tlb_batch *batch)
 {
     struct qr_va_range range = extent_inside(extent);
-    struct qr_tlb_batch batch;
-    struct unmap_context context = {area, &batch, !extent->purpose.device};
+    struct unmap_context context = {area, batch, !extent->purpose.device};
 
-    qr_tlb_batch_init(&batch, area->kernel);
     for (uintptr_t at = range.start.v; at < range.end.v; at += CHUNK_BYTES) {
         struct qr_va_range chunk = range_chunk(range, at);
         struct qr_cursor cursor;
 
-        qr_cursor_open(&cursor, area->kernel->tables, chunk, &batch);
+        qr_cursor_open(&cursor, area->kernel->tables, chunk, batch);
         qr_cursor_unmap_range(&cursor, chunk, unmap_entry, &context);
         qr_cursor_close(&cursor);
     }
+}
+
+static void
+area_unmap(struct qr_vmalloc *area, const struct extent *extent)
+{
+    struct qr_tlb_batch batch;
+
+    qr_tlb_batch_init(&batch, area->kernel);
+    area_take_out(area, extent, &batch);
     qr_tlb_batch_finish(&batch);
+}
+
+/* ---- Flushes put off ------------------------------------------------------------ */
+
+/* The flush that is owed; what waited for it is free.  The lock is held. */
+static void
+area_pay(struct qr_vmalloc *area)
+{
+    if (area->waiting == NULL)
+        return;
+    qr_tlb_batch_finish(&area->owed);
+    while (area->waiting != NULL) {
+        struct extent *extent = area->waiting;
+
+        area->waiting = extent->next_waiting;
+        area_set_free(area, extent);
+    }
+}
+
+void
+qr_vmalloc_flush(struct qr_vmalloc *area)
+{
+    qr_mutex_lock(&area->lock);
+    area_pay(area);
+    qr_mutex_unlock(&area->lock);
+}
+
+/* Whether something was owed, and is free now. */
+static bool
+area_pay_up(struct qr_vmalloc *area)
+{
+    qr_mutex_lock(&area->lock);
+    bool owed = area->waiting != NULL;
+
+    area_pay(area);
+    qr_mutex_unlock(&area->lock);
+    return owed;
+}
+
+/* May the flush of @extent be put off?  A window shows a device; that goes at once. */
+static bool
+extent_may_wait(const struct qr_vmalloc *area, const struct extent *extent)
+{
+    return !area->flush_at_once && !extent->purpose.device &&
+           qr_va_range_pages(extent_inside(extent)) <= QR_BATCH_PAGES;
+}
+
+/* Take out @extent; it waits, with those before it.  The lock is held. */
+static void
+area_owe(struct qr_vmalloc *area, struct extent *extent)
+{
+    size_t pages = qr_va_range_pages(extent_inside(extent));
+
+    if (area->owed.run_count == QR_BATCH_RUNS || area->owed.page_count + pages > QR_BATCH_PAGES)
+        area_pay(area);
+    if (area->waiting == NULL)
+        qr_tlb_batch_init(&area->owed, area->kernel);
+    area_take_out(area, extent, &area->owed);
+    area_count(area, extent, -1);
+    extent->waits = true;
+    extent->next_waiting = area->waiting;
+    area->waiting = extent;
+    if (area->owed.naive)
+        area_pay(area);
 }
 
 /*
@@ -435,14 +545,24 @@ area_finish(struct qr_vmalloc *area, struct extent *extent, enum qr_status statu
     return NULL;
 }
 
-void *
-qr_vmalloc(struct qr_vmalloc *area, size_t bytes, unsigned alloc_flags, const char *owner)
+static void *
+area_alloc(struct qr_vmalloc *area, size_t bytes, unsigned alloc_flags, const char *owner)
 {
     struct extent *extent = area_reserve(area, bytes, (struct purpose){.owner = owner});
 
     if (extent == NULL)
         return NULL;
     return area_finish(area, extent, area_map_frames(area, extent_inside(extent), alloc_flags));
+}
+
+void *
+qr_vmalloc(struct qr_vmalloc *area, size_t bytes, unsigned alloc_flags, const char *owner)
+{
+    void *block = area_alloc(area, bytes, alloc_flags, owner);
+
+    if (block == NULL && area_pay_up(area))
+        block = area_alloc(area, bytes, alloc_flags, owner);
+    return block;
 }
 
 void *
@@ -457,6 +577,8 @@ qr_vmalloc_device(struct qr_vmalloc *area, qr_pa pa, size_t bytes, enum qr_cache
     struct purpose purpose = {.owner = owner, .device = true, .pa = first};
     struct extent *extent = area_reserve(area, bytes + within, purpose);
 
+    if (extent == NULL && area_pay_up(area))
+        extent = area_reserve(area, bytes + within, purpose);
     if (extent == NULL)
         return NULL;
     char *window =
@@ -474,10 +596,17 @@ qr_vfree(struct qr_vmalloc *area, void *block)
 
     qr_mutex_lock(&area->lock);
     struct extent *extent = area_find(area, va);
+    bool valid = extent_is_block(extent) && extent_inside(extent).start.v == va.v;
+    bool done = valid && extent_may_wait(area, extent);
+
+    if (done)
+        area_owe(area, extent);
     qr_mutex_unlock(&area->lock);
-    if (extent == NULL || !extent->used || extent_inside(extent).start.v != va.v)
+    if (!valid)
         qr_panic("qr_vfree(%p): not the start of a block; free what qr_vmalloc returned, once",
                  block);
+    if (done)
+        return;
     area_unmap(area, extent);
     area_give_back(area, extent);
 }
@@ -503,7 +632,7 @@ qr_vmalloc_next(struct qr_vmalloc *area, qr_va from, struct qr_vmalloc_block *ou
     qr_mutex_lock(&area->lock);
     struct extent *extent = area_find(area, from);
 
-    while (extent != NULL && (!extent->used || extent_inside(extent).start.v < from.v))
+    while (extent != NULL && (!extent_is_block(extent) || extent_inside(extent).start.v < from.v))
         extent = extent_of(qr_tree_next(&extent->node));
     if (extent != NULL) {
         out_block->range = extent_inside(extent);
@@ -537,6 +666,8 @@ qr_vmalloc_validate(struct qr_vmalloc *area, char *out_message, size_t bytes)
             broken = "2: two free extents are neighbours";
         else if (extent->largest_free != largest)
             broken = "3: a summary is wrong";
+        else if (extent->waits && !extent->used)
+            broken = "4: what waits for its flush is free";
         at = extent->range.end.v;
         free_before = !extent->used;
     }

@@ -15,6 +15,8 @@ struct machine {
     struct qr_vmalloc *area;
 };
 
+static bool flush_at_once;
+
 static void
 boot_on(struct machine *machine, enum sim_mmu mmu)
 {
@@ -30,6 +32,7 @@ boot_on(struct machine *machine, enum sim_mmu mmu)
         .kernel = sim_kernel_space(machine->sim),
         .range = {qr_va_of(start), qr_va_of(start + BYTES)},
         .groups = true,
+        .flush_at_once = flush_at_once,
     };
 
     ASSERT_STATUS(qr_vmalloc_init(machine->area, &config), QR_OK);
@@ -150,6 +153,140 @@ TEST(vmalloc, random_blocks_never_overlap)
     for (unsigned i = 0; i < BLOCKS; i++)
         qr_vfree(machine.area, blocks[i].at);
     shutdown(&machine);
+}
+
+/* ---- Flushes put off --------------------------------------------------------------- */
+
+enum { FEW = QR_BATCH_RUNS, SMALL = 3 * PAGE };
+
+/* CPU 1's TLB gets the second page of @block. */
+static void
+touch_elsewhere(struct machine *machine, const char *block)
+{
+    struct sim_access access = {qr_va_of((uintptr_t)block + PAGE), QR_ACCESS_READ, SIM_KERNEL};
+    unsigned code;
+    qr_pa pa;
+
+    sim_enter(machine->sim, 1);
+    EXPECT_TRUE(sim_translate(access, &pa, &code));
+    sim_enter(machine->sim, 0);
+}
+
+static bool
+elsewhere_has(struct machine *machine, const char *block)
+{
+    sim_enter(machine->sim, 1);
+    bool has = sim_tlb_has(qr_va_of((uintptr_t)block + PAGE));
+
+    sim_enter(machine->sim, 0);
+    return has;
+}
+
+static long
+flushes(struct machine *machine)
+{
+    const struct qr_counters *counters = qr_frames_counters(sim_frames(machine->sim));
+
+    return qr_counter_read(counters, QR_EVENT_FLUSH_PAGE) +
+           qr_counter_read(counters, QR_EVENT_FLUSH_ALL);
+}
+
+struct freed {
+    char *block;
+    uint64_t pa; /* of its second page */
+};
+
+/* FEW blocks that CPU 1 has used are free. */
+static void
+free_few(struct machine *machine, struct freed *freed)
+{
+    for (unsigned i = 0; i < FEW; i++) {
+        freed[i].block = qr_vmalloc(machine->area, SMALL, 0, "test");
+        ASSERT_NOT_NULL(freed[i].block);
+        freed[i].pa = look(machine, freed[i].block + PAGE).pa.v;
+    }
+    for (unsigned i = 0; i < FEW; i++)
+        touch_elsewhere(machine, freed[i].block);
+    for (unsigned i = 0; i < FEW; i++)
+        qr_vfree(machine->area, freed[i].block);
+}
+
+/* Neither the addresses nor the frame of @block are those of any block in @freed. */
+static void
+expect_apart(struct machine *machine, const char *block, const struct freed *freed)
+{
+    for (unsigned i = 0; i < FEW; i++) {
+        EXPECT_TRUE(block + SMALL <= freed[i].block || freed[i].block + SMALL <= block);
+        for (size_t at = 0; at < SMALL; at += PAGE)
+            EXPECT_NE(look(machine, block + at).pa.v, freed[i].pa);
+    }
+}
+
+TEST(vmalloc, small_blocks_share_a_flush_and_are_nobodys_before_it)
+{
+    struct machine machine;
+    struct freed freed[FEW];
+    struct qr_vmalloc_stats stats;
+
+    boot(&machine);
+    long before = 0;
+
+    free_few(&machine, freed);
+    before = flushes(&machine);
+    for (unsigned i = 0; i < FEW; i++) {
+        EXPECT_FALSE(look(&machine, freed[i].block).present);
+        EXPECT_TRUE(elsewhere_has(&machine, freed[i].block));
+    }
+    qr_vmalloc_stats(machine.area, &stats);
+    EXPECT_EQ(stats.blocks, 0u);
+    validate(&machine);
+
+    char *block = qr_vmalloc(machine.area, SMALL, 0, "test");
+
+    expect_apart(&machine, block, freed);
+    before = flushes(&machine);
+    qr_vfree(machine.area, block); /* one more than the batch remembers */
+    EXPECT_LT(before, flushes(&machine));
+    for (unsigned i = 0; i < FEW; i++)
+        EXPECT_FALSE(elsewhere_has(&machine, freed[i].block));
+    before = flushes(&machine);
+    qr_vmalloc_flush(machine.area);
+    EXPECT_LT(before, flushes(&machine));
+    before = flushes(&machine);
+    qr_vmalloc_flush(machine.area);
+    EXPECT_EQ(before, flushes(&machine));
+    validate(&machine);
+    shutdown(&machine);
+}
+
+TEST(vmalloc, what_waits_for_a_flush_is_found_when_there_is_no_room)
+{
+    struct machine machine;
+    struct freed freed[FEW];
+
+    boot(&machine);
+    free_few(&machine, freed);
+    char *all = qr_vmalloc(machine.area, BYTES - 2 * PAGE, 0, "all");
+
+    EXPECT_NOT_NULL(all);
+    for (unsigned i = 0; i < FEW; i++)
+        EXPECT_FALSE(elsewhere_has(&machine, freed[i].block));
+    qr_vfree(machine.area, all);
+    shutdown(&machine);
+}
+
+TEST(vmalloc, a_flush_can_be_had_at_once)
+{
+    struct machine machine;
+    struct freed freed[FEW];
+
+    flush_at_once = true;
+    boot(&machine);
+    free_few(&machine, freed);
+    for (unsigned i = 0; i < FEW; i++)
+        EXPECT_FALSE(elsewhere_has(&machine, freed[i].block));
+    shutdown(&machine);
+    flush_at_once = false;
 }
 
 TEST(vmalloc, a_full_range_and_hostile_sizes_are_refused)
