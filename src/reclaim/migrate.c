@@ -189,7 +189,7 @@ shared_entry(const struct shared *shared, struct qr_space *space, shared_fn fn)
     struct qr_cursor cursor;
     qr_va va = shared->va;
 
-    if (va.v >= space->layout.user_end.v)
+    if (va.v >= space->tables.lower_end)
         return false;
     qr_tlb_batch_init(&batch, &space->tlb);
     qr_cursor_open(&cursor, &space->tables, qr_range_of(va.v, va.v + QR_PAGE_SIZE), &batch);
@@ -272,7 +272,7 @@ migrate_anywhere(struct qr_vm *vm, qr_va va, struct qr_frame *frame, struct qr_f
 
     while (atomic_load_explicit(&frame->refs, memory_order_relaxed) == 1 &&
            (space = qr_space_next(vm, space)) != NULL) {
-        if (va.v < space->layout.user_end.v && migrate_at(space, va, frame, target) == QR_OK) {
+        if (va.v < space->tables.lower_end && migrate_at(space, va, frame, target) == QR_OK) {
             qr_space_put(space);
             return QR_OK;
         }
@@ -296,7 +296,7 @@ migrate_private(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *targe
     enum qr_status status = QR_ERR_BUSY;
 
     if (space != NULL) {
-        if (va.v < space->layout.user_end.v)
+        if (va.v < space->tables.lower_end)
             status = migrate_at(space, va, frame, target);
         qr_space_put(space);
     }
