@@ -352,11 +352,29 @@ is_fragmented(void)
     return false;
 }
 
+/* Free pages that zones lack to be at ease. */
+static size_t
+pages_short(void)
+{
+    size_t pages = 0;
+
+    for (unsigned i = 0; i < qr_frames_zone_count(memory.frames); i++) {
+        struct qr_zone_stats zone;
+
+        if (qr_frames_zone_managed(memory.frames, i) == 0)
+            continue;
+        qr_frames_zone_stats(memory.frames, i, &zone);
+        pages += zone.free < zone.watermark_high ? zone.watermark_high - zone.free : 0;
+    }
+    return pages;
+}
+
 /* Gives back what is idle and compacts, when memory runs low. */
 static void
 background_main(void *argument)
 {
     const struct qr_compact_request request = {.node = -1, .min_free = 128};
+    struct qr_reclaim_request wanted = {.group = NULL};
     struct qr_compact_result result;
 
     (void)argument;
@@ -364,6 +382,9 @@ background_main(void *argument)
         while (atomic_exchange(&background_wanted, 0) == 0)
             qr_port_wait(&background_wanted, 0);
         (void)memory_give_back_idle();
+        wanted.pages = pages_short();
+        if (wanted.pages != 0)
+            (void)qr_reclaim(memory.vm, &wanted);
         if (is_fragmented())
             qr_compact(memory.vm, &request, &result);
         sched_sleep_until(qr_port_clock_ns() + 100000000u);
@@ -484,6 +505,7 @@ vm_init(void)
     config.objects = memory.objects;
     memory.groups = instance_alloc(qr_groups_size(possible_cpus()), "groups");
     must(qr_groups_init(memory.groups, memory.frames, memory.heap, possible_cpus()), "groups");
+    config.groups = memory.groups;
     memory.vm = instance_alloc(qr_vm_size(), "address spaces");
     must(qr_vm_init(memory.vm, &config), "address spaces");
     hugetlb_init();
@@ -519,6 +541,7 @@ memory_init(void)
     vm_init();
     qr_frames_set_reclaim(memory.frames, reclaim, NULL);
     qr_reclaim_attach(memory.vm);
+    qr_lazy_attach(memory.vm);
     hugetlb_fill();
     qr_frames_stats(memory.frames, &stats);
     printk("memory: %zu frames, %zu free, %zu reserved, %zu KiB of descriptors\n", stats.total,

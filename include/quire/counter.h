@@ -53,6 +53,8 @@ enum qr_counter {
     QR_EVENT_COMPACT_BLOCK,   /**< blocks of 2 MiB that they made whole */
     QR_EVENT_HUGE_ALLOC,      /**< pages that huge page pools got from the frame allocator */
     QR_EVENT_HUGE_ALLOC_FAIL, /**< ... and did not get */
+    QR_EVENT_LAZY_FREE,       /**< frames that programs freed lazily (MADV_FREE) */
+    QR_EVENT_LAZY_FREED,      /**< ... that were thrown away later */
     QR_EVENT_IPI,             /**< shootdown interrupts sent */
     QR_EVENT_FLUSH_PAGE,      /**< single-page flush instructions */
     QR_EVENT_FLUSH_SPACE,     /**< flushes of all non-global entries of a space */

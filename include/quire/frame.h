@@ -67,6 +67,7 @@ enum qr_frame_flag {
     QR_FRAME_PINNED = 1u << 18,     /**< never moved or evicted */
     QR_FRAME_SHMEM = 1u << 19,      /**< OBJECT: of shared memory, not of a file */
     QR_FRAME_STACK = 1u << 20,      /**< KERNEL: of a kernel stack; set by the host */
+    QR_FRAME_LAZY = 1u << 21,       /**< ANON: freed by its program, unless its entry is dirty */
 };
 
 /** The bits of qr_frame.flags from here on: the group that is charged for it (quire/group.h); 0: none. */

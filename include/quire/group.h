@@ -148,8 +148,12 @@ bool qr_group_make_room(struct qr_group *group, size_t pages);
 struct qr_group *qr_group_full(struct qr_group *group, size_t pages);
 /** The group, @p group or an ancestor, that is above its high limit by most; NULL: none. */
 struct qr_group *qr_group_over_high(const struct qr_group *group, size_t *out_pages);
-/** Is memory of @p group to be left alone as @p which (MIN or LOW) says?  NULL: no. */
-bool qr_group_is_protected(const struct qr_group *group, enum qr_group_limit which);
+/**
+ * Is memory of @p group (NULL: no) to be left alone, as @p which (MIN or LOW) of it and of all groups
+ * between it and @p root says?  @p root (NULL: the machine) is what needs memory.
+ */
+bool qr_group_is_protected(const struct qr_group *group, enum qr_group_limit which,
+                           const struct qr_group *root);
 
 /** The group that @p frame is charged to, or NULL; without a reference. */
 struct qr_group *qr_group_of_frame(struct qr_groups *groups, const struct qr_frame *frame);

@@ -21,6 +21,7 @@
 #include <quire/port.h>
 #include <quire/reclaim.h>
 #include <quire/report.h>
+#include <quire/shrink.h>
 #include <quire/space.h>
 #include <quire/status.h>
 #include <quire/table.h>

@@ -9,6 +9,7 @@
  */
 
 #ifndef __cplusplus
+#include <quire/shrink.h>
 #include <quire/space.h>
 
 /**
@@ -112,31 +113,6 @@ struct qr_collapse_scan {
  * limits.  One scan at a time.  Context: thread; takes space locks, for writing where it collapses.
  */
 void qr_collapse_scan(struct qr_vm *vm, struct qr_collapse_scan *scan, size_t pages);
-
-/* ---- Giving memory back --------------------------------------------------- */
-
-struct qr_reclaim_request {
-    size_t pages;           /**< that are wanted; SIZE_MAX: all that can be had */
-    struct qr_group *group; /**< only pages charged to it or below; NULL: any */
-};
-
-/** Somebody who has pages that can go: caches, what programs have freed lazily. */
-struct qr_shrinker {
-    struct qr_list link;
-    const char *name;
-    /**
-     * Free about as many pages as are wanted, from the coldest on.
-     * Context: thread, no lock of the library held but a space's for reading; must not wait for
-     * memory.  By several threads at once.
-     * @return pages that are free now
-     */
-    size_t (*shrink)(void *context, const struct qr_reclaim_request *request);
-    void *context;
-};
-/** At start-up; earlier ones are asked first. */
-void qr_reclaim_add(struct qr_vm *vm, struct qr_shrinker *shrinker);
-/** Ask the shrinkers until @p request is met.  @return pages that are free now.  Context: thread. */
-size_t qr_reclaim(struct qr_vm *vm, const struct qr_reclaim_request *request);
 
 /** Let removal of memory move frames away: installs the evacuation hook of @p vm's frames. */
 void qr_reclaim_attach(struct qr_vm *vm);

@@ -37,6 +37,7 @@ struct qr_vm_config {
     struct qr_frames *frames;
     struct qr_heap *heap;
     struct qr_objects *objects;
+    struct qr_groups *groups; /**< NULL: no space is ever in one */
     struct qr_epoch *epoch;
     struct qr_tlb *tlb;
     const struct qr_format *format;
@@ -219,11 +220,13 @@ struct qr_space {
     _Atomic long large_leaves;  /* leaves above level 0; changes with each, by its table's lock */
     _Atomic long hugetlb_pages; /* mapped, of huge page pools; in ordinary pages */
     _Atomic size_t peak_resident;
-    unsigned default_lock_flags;    /* S: mlockall(MCL_FUTURE) */
-    bool sealed;                    /* S: some region is */
-    uint8_t execute_only_key;       /* S: of regions that may only be executed; 0: none */
-    _Atomic bool huge_disabled;     /* no huge pages whatever the policy says; forks inherit it */
-    bool maps_hugetlb;              /* S: has had a region of huge pages */
+    _Atomic size_t lazy;         /* at least 1 where frames may be freed lazily; src/space/lazy.c */
+    _Atomic uintptr_t lazy_at;   /* where to look for them next */
+    unsigned default_lock_flags; /* S: mlockall(MCL_FUTURE) */
+    bool sealed;                 /* S: some region is */
+    uint8_t execute_only_key;    /* S: of regions that may only be executed; 0: none */
+    _Atomic bool huge_disabled;  /* no huge pages whatever the policy says; forks inherit it */
+    bool maps_hugetlb;           /* S: has had a region of huge pages */
     struct qr_group *_Atomic group; /* S to write; one reference; NULL: in none */
     void *host;                     /* the host's own */
 };

@@ -493,16 +493,17 @@ qr_group_make_room(struct qr_group *group, size_t pages)
 }
 
 bool
-qr_group_is_protected(const struct qr_group *group, enum qr_group_limit which)
+qr_group_is_protected(const struct qr_group *group, enum qr_group_limit which,
+                      const struct qr_group *root)
 {
     const struct qr_group *at = group;
 
     /* A parent's protection bounds what its children have. */
-    for (; at != NULL; at = at->parent) {
+    for (; at != NULL && at != root; at = at->parent) {
         if (qr_group_usage(at) > atomic_load_explicit(&at->limit[which], memory_order_relaxed))
             return false;
     }
-    return group != NULL;
+    return group != NULL && group != root;
 }
 
 void

@@ -98,7 +98,7 @@ qr_report_maps(const struct qr_report *report, struct qr_space *space, struct qr
 /* Bytes, but for pss and pss_dirty: in 1/4096 bytes. */
 struct usage {
     size_t size, rss, shared_clean, shared_dirty, private_clean, private_dirty;
-    size_t referenced, anonymous, huge, swap, locked;
+    size_t referenced, anonymous, lazy, huge, swap, locked;
     size_t shared_hugetlb, private_hugetlb;
     uint64_t pss, pss_dirty;
 };
@@ -138,6 +138,7 @@ usage_add_page(struct usage *usage, struct qr_frames *frames, const struct qr_le
         usage->referenced += bytes;
     if (qr_frame_type(frame) == QR_FRAME_ANON) {
         usage->anonymous += bytes;
+        usage->lazy += (flags & QR_FRAME_LAZY) != 0 && !dirty ? bytes : 0;
         usage->huge += leaf->level > 0 ? bytes : 0;
     }
 }
@@ -195,6 +196,7 @@ usage_add(struct usage *sum, const struct usage *usage)
     sum->private_dirty += usage->private_dirty;
     sum->referenced += usage->referenced;
     sum->anonymous += usage->anonymous;
+    sum->lazy += usage->lazy;
     sum->huge += usage->huge;
     sum->swap += usage->swap;
     sum->locked += usage->locked;
@@ -225,7 +227,7 @@ write_usage(struct qr_writer *writer, const struct usage *usage)
     kb_line(writer, "Private_Dirty", usage->private_dirty);
     kb_line(writer, "Referenced", usage->referenced);
     kb_line(writer, "Anonymous", usage->anonymous);
-    kb_line(writer, "LazyFree", 0);
+    kb_line(writer, "LazyFree", usage->lazy);
     kb_line(writer, "AnonHugePages", usage->huge);
     kb_line(writer, "ShmemPmdMapped", 0);
     kb_line(writer, "FilePmdMapped", 0);

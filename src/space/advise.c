@@ -3,11 +3,12 @@
  * Advice, as Linux's madvise takes it.
  *
  *   a flag of the region    fork, dump, access pattern, huge pages, merging
- *   pages go                DONT_NEED, FREE (at once: a page that FREE names may read
- *                           as zero from then on), REMOVE (a hole in the object)
+ *   pages go                DONT_NEED, FREE (when memory is short: lazy.c), REMOVE (a hole in the
+ *                           object)
  *   pages come              POPULATE_READ, POPULATE_WRITE
- *   only a hint             WILL_NEED, COLD, PAGE_OUT: checked, then taken note of by
- *                           reclaim, where it is configured
+ *   pages look unused       COLD, PAGE_OUT, which also throws away what was freed lazily; there is no
+ *                           swap for anything else
+ *   only a hint             WILL_NEED
  *
  * Holes are passed over and reported in the end; any other error ends the call.
  */
@@ -141,8 +142,16 @@ advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
     switch (advise->advice) {
     case QR_ADVICE_DONT_NEED:
     case QR_ADVICE_DONT_NEED_LOCKED:
-    case QR_ADVICE_FREE:
         return qr_zap_range(region, piece, QR_ZAP_ALL, advise->batch);
+    case QR_ADVICE_FREE:
+        return qr_zap_range(region, piece, QR_ZAP_LAZILY, advise->batch);
+    case QR_ADVICE_COLD:
+        qr_region_forget(region, piece, advise->batch);
+        break;
+    case QR_ADVICE_PAGE_OUT:
+        qr_region_forget(region, piece, advise->batch);
+        (void)qr_lazy_discard_range(region, piece);
+        break;
     case QR_ADVICE_REMOVE:
         qr_object_punch(region->object, qr_region_object_page(region, piece.start),
                         qr_region_object_page(region, piece.start) + qr_va_range_pages(piece));

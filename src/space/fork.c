@@ -166,6 +166,8 @@ fork_locked(struct qr_space *space, struct qr_change *change)
     child->execute_only_key = space->execute_only_key;
     qr_space_set_huge_disabled(child, qr_space_huge_disabled(space));
     child->maps_hugetlb = space->maps_hugetlb;
+    atomic_store_explicit(&child->lazy, atomic_load_explicit(&space->lazy, memory_order_relaxed),
+                          memory_order_relaxed);
     struct qr_group *group = atomic_load_explicit(&space->group, memory_order_relaxed);
 
     if (group != NULL)

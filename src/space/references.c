@@ -37,6 +37,19 @@ forget_chunk(struct qr_cursor *cursor, struct qr_va_range chunk)
 }
 
 void
+qr_region_forget(const struct qr_region *region, struct qr_va_range range,
+                 struct qr_tlb_batch *batch)
+{
+    struct qr_va_range chunk;
+    struct qr_cursor cursor;
+
+    while (qr_chunk_open(&cursor, region->space, &range, &chunk, batch)) {
+        forget_chunk(&cursor, chunk);
+        qr_cursor_close(&cursor);
+    }
+}
+
+void
 qr_space_forget_references(struct qr_space *space, enum qr_references which)
 {
     struct qr_tlb_batch batch;
@@ -45,14 +58,8 @@ qr_space_forget_references(struct qr_space *space, enum qr_references which)
     qr_rw_read_lock(&space->lock);
     for (const struct qr_region *region = qr_space_find(space, qr_va_of(0)); region != NULL;
          region = qr_region_next(region)) {
-        struct qr_va_range rest = qr_range_of(region->start.v, region->end.v);
-        struct qr_va_range chunk;
-        struct qr_cursor cursor;
-
-        while (is_wanted(region, which) && qr_chunk_open(&cursor, space, &rest, &chunk, &batch)) {
-            forget_chunk(&cursor, chunk);
-            qr_cursor_close(&cursor);
-        }
+        if (is_wanted(region, which))
+            qr_region_forget(region, qr_region_range(region), &batch);
     }
     qr_tlb_batch_finish(&batch);
     qr_rw_read_unlock(&space->lock);

@@ -370,10 +370,22 @@ void qr_tally_leaf(struct qr_tally *tally, const struct qr_region *region, struc
                    int delta);
 void qr_tally_apply(struct qr_tally *tally, struct qr_space *space);
 
+/* Clear the accessed flags of @range, within @region (references.c).  S. */
+void qr_region_forget(const struct qr_region *region, struct qr_va_range range,
+                      struct qr_tlb_batch *batch);
+
+/* ---- Lazily freed frames (lazy.c) ------------------------------------------- */
+
+/* Let the level-0 leaf's @frame go when memory is short; false: it is not this entry's alone. */
+bool qr_lazy_mark(struct qr_cursor *cursor, const struct qr_entry *entry, struct qr_frame *frame);
+/* Throw such frames of @range, within @region, away now.  S. @return how many */
+size_t qr_lazy_discard_range(const struct qr_region *region, struct qr_va_range range);
+
 /* Which leaves to take out. */
 enum qr_zap_what {
     QR_ZAP_ALL,
     QR_ZAP_OBJECT, /* leaves of the object's own frames; private copies stay */
+    QR_ZAP_LAZILY, /* private memory: frames of one's own stay until memory is short */
 };
 /*
  * Take entries of @range, within @region, out; the batch owns the frames.

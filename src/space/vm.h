@@ -5,6 +5,7 @@
 /* What all spaces of a machine share. */
 
 #include <quire/assert.h>
+#include <quire/shrink.h>
 #include <quire/space.h>
 
 struct qr_vm {
@@ -31,6 +32,7 @@ struct qr_vm {
     struct qr_list all;       /* V */
     size_t space_count;       /* V */
     struct qr_list shrinkers; /* fixed after start-up: struct qr_shrinker */
+    struct qr_shrinker lazy_shrinker;
 };
 
 #define HUGE_ZERO_NONE UINT64_MAX

@@ -179,12 +179,42 @@ zap_object_leaves(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range 
     }
 }
 
+/* As qr_cursor_unmap_range(), but frames of the region's own stay until memory is short. */
+static void
+zap_lazily(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range range)
+{
+    struct qr_space *space = zap->region->space;
+    struct qr_entry entry;
+    qr_va at = range.start;
+    size_t marked = 0;
+
+    while (at.v < range.end.v && qr_cursor_find(cursor, at, &entry)) {
+        struct qr_frame *frame = entry.kind == QR_ENTRY_LEAF && entry.level == 0
+                                     ? qr_leaf_frame(zap->region, &entry.leaf)
+                                     : NULL;
+
+        if (frame != NULL && qr_lazy_mark(cursor, &entry, frame)) {
+            marked++;
+        } else {
+            entry = qr_cursor_unmap(cursor, entry.start);
+            zap_entry(zap, &entry);
+        }
+        at = qr_va_of(qr_entry_end(cursor->tables, &entry));
+    }
+    if (marked == 0)
+        return;
+    qr_counter_add(space->vm->counters, QR_EVENT_LAZY_FREE, (long)marked);
+    atomic_fetch_add_explicit(&space->lazy, marked, memory_order_relaxed);
+}
+
 static inline void
 zap_chunk(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range chunk,
           enum qr_zap_what what)
 {
     if (what == QR_ZAP_ALL)
         qr_cursor_unmap_range(cursor, chunk, zap_entry, zap);
+    else if (what == QR_ZAP_LAZILY)
+        zap_lazily(zap, cursor, chunk);
     else
         zap_object_leaves(zap, cursor, chunk);
 }

@@ -15,6 +15,7 @@
 #include "harness.h"
 
 #include <quire/fault.h>
+#include <quire/shrink.h>
 
 #include <string.h>
 
@@ -47,7 +48,8 @@ struct page {
     unsigned prot, flags;
     int object; /* -1: none */
     size_t index;
-    bool own; /* a private copy, with this value */
+    bool own;  /* a private copy, with this value */
+    bool lazy; /* ... or zero from some moment on, unless it is written to first */
     uint64_t value;
 };
 
@@ -135,6 +137,7 @@ page_set(struct model *m, struct page *page, uint64_t value)
         return;
     }
     page->own = true;
+    page->lazy = false;
     page->value = value;
 }
 
@@ -157,8 +160,12 @@ populate(struct model *m, struct process *p, size_t first, size_t last)
             continue;
         if (access_page(m, page, copies ? QR_ACCESS_WRITE : QR_ACCESS_READ) != SIM_OK)
             return false;
-        if (copies)
+        if (copies) {
+            bool lazy = page->lazy;
+
             page_set(m, page, page_value(m, page));
+            page->lazy = lazy; /* whether it was zero by then shows when it is looked at */
+        }
     }
     return true;
 }
@@ -205,7 +212,7 @@ expect_status(struct model *m, enum qr_status got, enum qr_status want)
 static void
 compare_page(struct model *m, size_t i)
 {
-    const struct page *page = &m->now->pages[i];
+    struct page *page = &m->now->pages[i];
     struct qr_region *region = qr_space_find(m->now->space, sim_page(i));
     bool mapped = region != NULL && region->start.v <= sim_page(i).v;
 
@@ -220,6 +227,8 @@ compare_page(struct model *m, size_t i)
     if (signal != access_page(m, page, QR_ACCESS_READ))
         TEST_FAIL("step %u, %s: load of page %zu ends with %s", m->step, m->what, i,
                   sim_signal_name(signal));
+    else if (signal == SIM_OK && page->lazy && value == 0)
+        page->own = page->lazy = false; /* and it stays so */
     else if (signal == SIM_OK && value != page_value(m, page))
         TEST_FAIL("step %u, %s: page %zu holds %llu, the model %llu", m->step, m->what, i,
                   (unsigned long long)value, (unsigned long long)page_value(m, page));
@@ -376,7 +385,10 @@ advise_page(struct page *page, enum qr_advice advice)
     case QR_ADVICE_FREE:
         if ((page->flags & LOCKED) != 0 || (advice == QR_ADVICE_FREE && page->object >= 0))
             return QR_ERR_INVALID;
-        page->own = false;
+        if (advice == QR_ADVICE_FREE)
+            page->lazy = page->own;
+        else
+            page->own = page->lazy = false;
         return QR_OK;
     case QR_ADVICE_DONT_FORK:
         page->flags |= DONT_FORK;
@@ -426,6 +438,9 @@ step_advise(struct model *m)
     expect_status(
         m, qr_space_advise(m->now->space, sim_page(first), (last - first) << QR_PAGE_SHIFT, advice),
         want);
+    const struct qr_reclaim_request some = {.pages = pick(m, 6)};
+
+    (void)qr_space_discard(m->now->space, &some);
 }
 
 static void

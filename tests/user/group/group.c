@@ -383,6 +383,46 @@ test_max(void)
     drop("o");
 }
 
+/* What was freed lazily goes before anybody is killed; what was written since does not. */
+static int
+lazy_child(long pages)
+{
+    char *at = touch_pages(pages), *more;
+
+    if (at == NULL || madvise(at, pages * page, MADV_FREE) != 0)
+        return 1;
+    for (long i = 0; i < pages; i++) {
+        if (at[i * page] != 1)
+            return 2; /* nothing presses yet */
+    }
+    for (long i = 0; i < pages; i += 8)
+        at[i * page] = 5;
+    more = touch_pages(pages);
+    if (more == NULL)
+        return 3;
+    long zeroes = 0;
+
+    for (long i = 0; i < pages; i++) {
+        if (at[i * page] != (i % 8 == 0 ? 5 : 1) && (at[i * page] != 0 || i % 8 == 0))
+            return 4;
+        zeroes += at[i * page] == 0;
+    }
+    return zeroes > 0 ? 0 : 5;
+}
+
+static void
+test_lazy(void)
+{
+    make("l");
+    CHECK(put_number("l", "memory.max", 1024 * page) == 0);
+    CHECK(ends(child_in("l", lazy_child, 640)) == 0);
+    CHECK(field("l", "memory.events", "oom_kill") == 0);
+    CHECK(field("l", "memory.events", "max") >= 1);
+    CHECK(put("l", "memory.reclaim", "1G") == EAGAIN);
+    CHECK(falls_to("l", 0));
+    drop("l");
+}
+
 /* The limit of a parent holds for its children together; all of a group go where it says so. */
 static void
 test_hierarchy(void)
@@ -602,6 +642,7 @@ main(void)
     test_values();
     test_charges();
     test_max();
+    test_lazy();
     test_hierarchy();
     test_high();
     test_members();

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef QUIRE_SHRINK_H
+#define QUIRE_SHRINK_H
+
+/**
+ * @file
+ * Giving memory back: who has pages that can go, and asking them for some.
+ */
+
+#ifndef __cplusplus
+#include <quire/group.h>
+#include <quire/list.h>
+
+struct qr_space;
+struct qr_vm;
+
+struct qr_reclaim_request {
+    size_t pages;           /**< that are wanted; SIZE_MAX: all that can be had */
+    struct qr_group *group; /**< only pages charged to it or below; NULL: any */
+};
+
+/** Somebody who has pages that can go: caches, what programs have freed lazily. */
+struct qr_shrinker {
+    struct qr_list link;
+    const char *name;
+    /**
+     * Free about as many pages as are wanted, from the coldest on.
+     * Context: thread, no lock of the library held but a space's for reading; must not wait for
+     * memory.  By several threads at once.
+     * @return pages that are free now
+     */
+    size_t (*shrink)(void *context, const struct qr_reclaim_request *request);
+    void *context;
+};
+/** At start-up; earlier ones are asked first. */
+void qr_reclaim_add(struct qr_vm *vm, struct qr_shrinker *shrinker);
+/** Ask the shrinkers until @p request is met.  @return pages that are free now.  Context: thread. */
+size_t qr_reclaim(struct qr_vm *vm, const struct qr_reclaim_request *request);
+
+/**
+ * Throw away pages that programs of @p space freed lazily (QR_ADVICE_FREE) and have not written to since,
+ * up to request->pages.  Does not wait for the space's lock.  Context: thread, or with another
+ * space's lock held.  @return how many
+ */
+size_t qr_space_discard(struct qr_space *space, const struct qr_reclaim_request *request);
+/** Make that a shrinker, for all spaces; once, at start-up. */
+void qr_lazy_attach(struct qr_vm *vm);
+
+#endif
+#endif

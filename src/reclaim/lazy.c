@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The shrinker of lazily freed memory: goes through the spaces that have any.
+ *
+ * Spaces of groups that are below their `min` are left alone, those below `low` too unless nothing
+ * else is found.  It waits for no space's lock.
+ */
+#include "space/vm.h"
+
+#include <quire/reclaim.h>
+
+/* At least so many pages go at a time, so that looking for them is worth it. */
+#define LAZY_BATCH 256u
+
+/* May @request have the space's memory while @which is heeded? */
+static bool
+lazy_is_protected(struct qr_space *space, const struct qr_reclaim_request *request,
+                  enum qr_group_limit which)
+{
+    struct qr_group *group = qr_space_group_get(space);
+    bool is_protected = qr_group_is_protected(group, which, request->group);
+
+    qr_group_put(group);
+    return is_protected;
+}
+
+static size_t
+lazy_pass(struct qr_vm *vm, const struct qr_reclaim_request *request, enum qr_group_limit heeded)
+{
+    struct qr_space *space = NULL;
+    size_t freed = 0;
+
+    while ((space = qr_space_next(vm, space)) != NULL) {
+        struct qr_reclaim_request rest = *request;
+
+        if (freed >= request->pages) {
+            qr_space_put(space);
+            break;
+        }
+        rest.pages = request->pages - freed;
+        if (atomic_load_explicit(&space->lazy, memory_order_relaxed) != 0 &&
+            !lazy_is_protected(space, request, QR_GROUP_MIN) &&
+            (heeded != QR_GROUP_LOW || !lazy_is_protected(space, request, QR_GROUP_LOW)))
+            freed += qr_space_discard(space, &rest);
+    }
+    return freed;
+}
+
+static size_t
+lazy_shrink(void *context, const struct qr_reclaim_request *request)
+{
+    struct qr_vm *vm = context;
+    struct qr_reclaim_request wanted = *request;
+    size_t freed;
+
+    if (wanted.pages < LAZY_BATCH)
+        wanted.pages = LAZY_BATCH;
+    freed = lazy_pass(vm, &wanted, QR_GROUP_LOW);
+    return freed != 0 ? freed : lazy_pass(vm, &wanted, QR_GROUP_MIN);
+}
+
+void
+qr_lazy_attach(struct qr_vm *vm)
+{
+    vm->lazy_shrinker.name = "lazy";
+    vm->lazy_shrinker.shrink = lazy_shrink;
+    vm->lazy_shrinker.context = vm;
+    qr_reclaim_add(vm, &vm->lazy_shrinker);
+}
