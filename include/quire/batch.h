@@ -87,6 +87,24 @@ qr_tlb_batch_note(struct qr_tlb_batch *batch, qr_va va, unsigned shift)
     qr_tlb_batch_note_run(batch, va, shift);
 }
 
+/** The same for @p count entries that lie side by side. */
+static inline void
+qr_tlb_batch_note_pages(struct qr_tlb_batch *batch, qr_va va, unsigned shift, size_t count)
+{
+    struct qr_flush_run *run;
+
+    qr_tlb_batch_note(batch, va, shift);
+    if (!batch->whole && !batch->naive && batch->run_count > 0 &&
+        count <= QR_BATCH_PAGES - batch->page_count) {
+        run = &batch->runs[batch->run_count - 1];
+        run->last.v += (uintptr_t)(count - 1) << shift;
+        batch->page_count += (unsigned)(count - 1);
+        return;
+    }
+    for (size_t i = 1; i < count && !batch->whole; i++)
+        qr_tlb_batch_note(batch, qr_va_of(va.v + (i << shift)), shift);
+}
+
 /** The batch takes over the caller's reference to @p frame; when full it flushes by itself. */
 static inline void
 qr_tlb_batch_add_frame(struct qr_tlb_batch *batch, struct qr_frame *frame)

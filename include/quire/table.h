@@ -340,19 +340,21 @@ QR_MUST_USE enum qr_status qr_cursor_copy_range(struct qr_cursor *from, struct q
                                                 const struct qr_copy_ops *ops, void *context);
 
 /**
- * Build the tables that qr_tables_move() needs for @p range (pages of level 0) at @p to.  The two
+ * Build the tables that qr_tables_move() needs for @p range at @p to.  The two
  * ranges do not overlap, and nothing but empty tables stands at the second.
  * @return QR_OK; QR_ERR_NO_MEMORY some tables were built and are empty
  */
 QR_MUST_USE enum qr_status qr_tables_move_prepare(struct qr_tables *tables,
                                                   struct qr_va_range range, qr_va to);
 
-/** Called for each entry moved, as it stood, with its new address; table locks are held. */
+/** Called for each entry of level 0 moved, as it stood, with its new address; table locks are held. */
 typedef void (*qr_move_fn)(void *context, const struct qr_entry *entry, qr_va to);
 
 /**
- * Take every entry of @p range (some megabytes; pages of level 0) out and set it at the same offset
- * from @p to, which was prepared; notes the flush of the old place.  Cannot fail.
+ * Take every entry of @p range (some megabytes) out and set it at the same offset from @p to, which
+ * was prepared; notes the flush of the old place, and writes into each frame of type ANON where it
+ * is mapped now.  @p fn may be NULL.  Cannot fail.  Leaves above level 0 must be of level 1, lie in
+ * the range whole, and be aligned at both places: others were split before.
  * Locks: the caller keeps other movers, and whoever could map or unmap at either place and then
  * drop tables, off the tree (holds its space's lock for writing).
  */

@@ -38,17 +38,33 @@ moved_va(const struct remap *remap, qr_va va)
     return qr_va_of(va.v - remap->old.start.v + remap->new_start.v);
 }
 
-static void
-moved(void *context, const struct qr_entry *entry, qr_va to)
+/* Bytes of a large leaf that fits at the new place, too; 0: such are split before. */
+static size_t
+move_leaf_bytes(const struct remap *remap)
 {
-    const struct qr_region *region = context;
+    const struct qr_vm *vm = remap->change.space->vm;
+    size_t bytes = qr_vm_huge_bytes(vm);
+    uintptr_t skew = remap->old.start.v ^ remap->new_start.v;
 
-    if (entry->kind != QR_ENTRY_LEAF)
-        return;
-    struct qr_frame *frame = qr_leaf_frame(region, &entry->leaf);
+    return bytes != 0 && vm->huge_level == 1 && (skew & (bytes - 1)) == 0 ? bytes : 0;
+}
 
-    if (frame != NULL && qr_frame_type(frame) == QR_FRAME_ANON)
-        atomic_store_explicit(&frame->index, to.v >> QR_PAGE_SHIFT, memory_order_relaxed);
+/* The next chunk with something in it, and no part of a large leaf that moves whole. */
+static bool
+move_next(const struct remap *remap, struct qr_va_range *rest, struct qr_va_range *chunk)
+{
+    size_t leaf = move_leaf_bytes(remap);
+
+    if (!qr_chunk_next(&remap->change.space->tables, rest, chunk))
+        return false;
+    if (leaf <= QR_CHUNK_BYTES)
+        return true;
+    uintptr_t start = chunk->start.v & ~(leaf - 1), end = (chunk->end.v + leaf - 1) & ~(leaf - 1);
+
+    *chunk =
+        qr_range_of(qr_max_size(start, remap->old.start.v), qr_min_size(end, remap->old.end.v));
+    rest->start = chunk->end;
+    return true;
 }
 
 static enum qr_status
@@ -61,7 +77,7 @@ move_build(const struct remap *remap, const struct qr_region *region)
 
     if (qr_region_is_hugetlb(region))
         return qr_hugetlb_move_prepare(region, remap->old, remap->new_start);
-    while (status == QR_OK && qr_chunk_next(tables, &rest, &chunk))
+    while (status == QR_OK && move_next(remap, &rest, &chunk))
         status = qr_tables_move_prepare(tables, chunk, moved_va(remap, chunk.start));
     return status;
 }
@@ -77,13 +93,23 @@ move_entries(const struct remap *remap, struct qr_region *region, struct qr_tlb_
         qr_hugetlb_move(region, remap->old, remap->new_start, batch);
         return;
     }
-    while (qr_chunk_next(tables, &rest, &chunk))
-        qr_tables_move(tables, chunk, moved_va(remap, chunk.start), batch, moved, region);
+    while (move_next(remap, &rest, &chunk))
+        qr_tables_move(tables, chunk, moved_va(remap, chunk.start), batch, NULL, NULL);
     if (qr_unlikely((region->flags & QR_REGION_TRACKED) != 0))
         qr_space_mark_written(
             remap->change.space,
             qr_range_of(remap->new_start.v, remap->new_start.v + qr_va_range_bytes(remap->old)),
             batch);
+}
+
+/* Large leaves that fit at the new place move whole. */
+static enum qr_status
+move_split(const struct remap *remap)
+{
+    struct qr_space *space = remap->change.space;
+
+    return move_leaf_bytes(remap) != 0 ? qr_large_cut(space, remap->old)
+                                       : qr_large_split_range(space, remap->old);
 }
 
 /* Build the destination's tables.  What a failure leaves behind is empty, and dropped. */
@@ -95,7 +121,7 @@ move_prepare(struct remap *remap, const struct qr_region *region)
     struct qr_tlb_batch batch;
 
     if (!qr_region_is_hugetlb(region))
-        status = qr_large_split_range(space, remap->old);
+        status = move_split(remap);
     if (status == QR_OK)
         status = move_build(remap, region);
     if (status == QR_OK)

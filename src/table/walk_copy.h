@@ -29,7 +29,7 @@
  *
  * Both paths go down from tables that are locked already, so cursors with one
  * path cannot wait for us in a circle; the caller sees to it that a tree has one
- * mover at a time.
+ * mover at a time.  A leaf of level 1 that is aligned at either place moves as one entry.
  */
 
 #include "table/walk_range.h"
@@ -154,6 +154,19 @@ struct walk_move {
     size_t bytes;              /* of the piece */
 };
 
+/* Is the piece one leaf of level 1, and nothing else? */
+static QR_ALWAYS_INLINE bool
+walk_move_is_leaf(walk_format f, const struct walk_move *move)
+{
+    uintptr_t mask = walk_entry_mask(f, 1);
+
+    if (move->from.level != 1 || ((move->va | move->to_va) & mask) != 0 || move->bytes != mask + 1)
+        return false;
+    qr_pte pte = walk_load(f, &move->from, move->va);
+
+    return f->kind(f, pte, 1) == PTE_LEAF && !walk_is_grouped(f, pte);
+}
+
 /* Cut the next piece off and stand on its source's table; false where there is none. */
 static QR_ALWAYS_INLINE bool
 walk_move_open(walk_format f, struct walk_move *move, struct qr_tables *tables, uintptr_t end,
@@ -173,7 +186,7 @@ walk_move_open(walk_format f, struct walk_move *move, struct qr_tables *tables, 
 
     walk_open(f, &move->from, tables, both, batch);
     walk_sink(f, &move->from, move->va, 0);
-    return move->from.level == 0;
+    return move->from.level == 0 || walk_move_is_leaf(f, move);
 }
 
 /* The second path: down to the destination's table, which is built where it is missing. */
@@ -186,7 +199,10 @@ walk_move_reach(walk_format f, struct walk_move *move)
     while (!walk_same_table(f, move->va, move->to_va, to->level))
         to->level++;
     to->top = to->level;
-    return walk_prepare(f, to, qr_va_of(move->to_va), 0);
+    enum qr_status status = walk_prepare(f, to, qr_va_of(move->to_va), move->from.level);
+
+    /* An empty table in a leaf's way goes once there is a batch. */
+    return status == QR_ERR_EXISTS && to->batch == NULL ? QR_OK : status;
 }
 
 static QR_ALWAYS_INLINE void
@@ -222,20 +238,56 @@ struct walk_move_memory {
     qr_pte last; /* 0: none */
     bool present;
     struct qr_entry entry;
+    struct qr_frame *frame; /* that it maps; NULL: none of the machine's */
+    uintptr_t note;         /* first of the pages whose flush is still to be noted */
+    size_t note_count;
 };
 
 static QR_ALWAYS_INLINE void
-walk_move_decode(walk_format f, qr_pte pte, uintptr_t va, struct walk_move_memory *memory)
+walk_move_decode(walk_format f, struct qr_cursor *c, qr_pte pte, uintptr_t va,
+                 struct walk_move_memory *memory)
 {
+    struct qr_leaf *leaf = &memory->entry.leaf;
+
     if (qr_likely(((pte ^ memory->last) & f->attribute_mask(f, 0)) == 0)) {
-        memory->entry.leaf.pa.v ^= f->address_change(f, pte ^ memory->last, 0);
-        memory->entry.start = qr_va_of(va);
+        uint64_t before = leaf->pa.v;
+
+        leaf->pa.v ^= f->address_change(f, pte ^ memory->last, 0);
         memory->last = pte;
+        /* Frames of one block have their descriptors side by side. */
+        if (qr_likely((before ^ leaf->pa.v) >> (QR_PAGE_SHIFT + 9) == 0 && memory->frame != NULL))
+            memory->frame +=
+                (ptrdiff_t)(leaf->pa.v >> QR_PAGE_SHIFT) - (ptrdiff_t)(before >> QR_PAGE_SHIFT);
+        else
+            memory->frame = qr_frame_find(c->tables->frames, qr_pa_to_pfn(leaf->pa));
         return;
     }
     walk_decode(f, pte, 0, va, &memory->entry);
-    memory->last = memory->entry.kind == QR_ENTRY_LEAF ? pte : 0;
-    memory->present = memory->entry.kind == QR_ENTRY_LEAF && f->present(f, pte, 0);
+    bool is_leaf = memory->entry.kind == QR_ENTRY_LEAF;
+
+    memory->last = is_leaf ? pte : 0;
+    memory->present = is_leaf && f->present(f, pte, 0);
+    memory->frame = is_leaf ? qr_frame_find(c->tables->frames, qr_pa_to_pfn(leaf->pa)) : NULL;
+}
+
+/* A private page is found by where it is mapped. */
+static QR_ALWAYS_INLINE void
+walk_move_frame(struct qr_frame *frame, uintptr_t to)
+{
+    if (frame != NULL && qr_frame_type(frame) == QR_FRAME_ANON)
+        atomic_store_explicit(&frame->index, to >> QR_PAGE_SHIFT, memory_order_relaxed);
+}
+
+/* Note the run of pages that were taken out. */
+static QR_ALWAYS_INLINE void
+walk_move_note(walk_format f, struct qr_cursor *c, struct walk_move_memory *memory)
+{
+    if (memory->note_count == 0)
+        return;
+    c->noted = true;
+    qr_tlb_batch_note_pages(c->batch, qr_va_of(memory->note), f->info.page_shift,
+                            memory->note_count);
+    memory->note_count = 0;
 }
 
 /* Move the entries of one piece. */
@@ -253,27 +305,56 @@ walk_move_piece(walk_format f, struct walk_move *move, qr_move_fn fn, void *cont
 
     for (size_t i = 0; i < count; i++) {
         uintptr_t offset = i << f->info.page_shift;
-
         qr_pte pte = pte_load(f, source, index + i);
 
-        if (pte == 0)
+        if (qr_unlikely(pte == 0)) {
+            walk_move_note(f, from, &memory);
             continue;
+        }
         if (walk_is_grouped(f, pte))
             (void)qr_group_leave(from, move->va + offset, 0);
         pte = pte_exchange(f, source, index + i, 0);
-
-        walk_move_decode(f, pte, move->va + offset, &memory);
-        if (memory.present)
-            walk_note_in_batch(f, from, move->va + offset, 0);
-        qr_assert(pte_load(f, target, to_index + i) == 0);
+        walk_move_decode(f, from, pte, move->va + offset, &memory);
+        if (qr_likely(memory.present)) {
+            if (memory.note_count++ == 0)
+                memory.note = move->va + offset;
+        } else {
+            walk_move_note(f, from, &memory);
+        }
+        qr_debug_assert(pte_load(f, target, to_index + i) == 0);
         pte_store(f, target, to_index + i, pte);
-        fn(context, &memory.entry, qr_va_of(move->to_va + offset));
+        walk_move_frame(memory.frame, move->to_va + offset);
         moved++;
+        if (fn == NULL)
+            continue;
+        memory.entry.start = qr_va_of(move->va + offset);
+        fn(context, &memory.entry, qr_va_of(move->to_va + offset));
     }
+    walk_move_note(f, from, &memory);
     table_live_add(from->path[0], -moved);
     table_live_add(move->to.path[0], moved);
     qr_port_window_close(target);
     qr_port_window_close(source);
+}
+
+/* ---- A large leaf that fits at the other place, too, moves whole */
+
+static QR_ALWAYS_INLINE void
+walk_move_leaf(walk_format f, struct walk_move *move)
+{
+    struct qr_cursor *from = &move->from;
+    unsigned level = from->level;
+    qr_pte pte = walk_exchange(f, from, move->va, 0);
+    qr_pfn pfn = qr_pa_to_pfn(f->read_leaf(f, pte, level).pa);
+
+    table_live_add(from->path[level], -1);
+    if (f->present(f, pte, level))
+        walk_note(f, from, move->va, level);
+    walk_set_at(f, &move->to, move->to_va, level, pte);
+    struct qr_frame *frame = qr_frame_find(from->tables->frames, pfn);
+
+    for (uintptr_t at = 0; frame != NULL && at < move->bytes; at += QR_PAGE_SIZE)
+        walk_move_frame(frame++, move->to_va + at);
 }
 
 static QR_ALWAYS_INLINE void
@@ -290,7 +371,10 @@ walk_move_range(walk_format f, struct qr_tables *tables, struct qr_va_range rang
             enum qr_status status = walk_move_reach(f, &move);
 
             qr_assert(status == QR_OK); /* prepared; see qr_tables_move() */
-            walk_move_piece(f, &move, fn, context);
+            if (move.from.level == 0)
+                walk_move_piece(f, &move, fn, context);
+            else
+                walk_move_leaf(f, &move);
         }
         walk_move_close(&move, there);
     }

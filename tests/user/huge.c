@@ -326,6 +326,7 @@ test_move(void)
     at = mremap(from.at + huge, huge, huge, MREMAP_MAYMOVE | MREMAP_FIXED, to.at + 2 * huge);
     CHECK(at == to.at + 2 * huge);
     CHECK(filled(at, huge, 1 + huge / page));
+    CHECK(smaps(at, "AnonHugePages") >= (long)huge); /* aligned alike: it moved whole */
     block_unmap(&to);
     block_unmap(&from);
 }

@@ -317,6 +317,58 @@ TEST(huge, a_move_takes_the_pages_along)
     }
 }
 
+/* Where both places are aligned alike a huge page stays one, also behind tables left empty. */
+TEST(huge, a_move_to_a_like_place_splits_nothing)
+{
+    sim_for_each_mmu(mmu)
+    {
+        struct scene scene;
+        qr_va va;
+
+        if (!scene_boot(&scene, mmu))
+            continue;
+        const size_t n = scene.pages;
+        size_t at = 0;
+
+        scene_fill(&scene, 3);
+        long large = atomic_load(&scene.space->large_leaves);
+
+        EXPECT_EQ(large, 3);
+        for (unsigned turn = 0; turn < 4; turn++) {
+            size_t to = at == 0 ? 5 * n : 0;
+            struct qr_remap_request request = {.old_start = sim_page(at),
+                                               .old_bytes = 3 * n << QR_PAGE_SHIFT,
+                                               .new_bytes = 3 * n << QR_PAGE_SHIFT,
+                                               .flags = QR_REMAP_MAY_MOVE | QR_REMAP_FIXED,
+                                               .new_start = sim_page(to)};
+
+            ASSERT_EQ(qr_space_remap(scene.space, &request, &va), QR_OK);
+            sim_validate(scene.sim);
+            EXPECT_EQ(atomic_load(&scene.space->large_leaves), large);
+            EXPECT_EQ(sim_touch(scene.sim, at, QR_ACCESS_READ), SIM_SEGV_MAPERR);
+            for (size_t page = 0; page < 3 * n; page += 7)
+                EXPECT_EQ(sim_read(scene.sim, to + page), page + 1);
+            at = to;
+        }
+
+        /* A part of one is cut off; the whole ones between the cuts stay whole. */
+        struct qr_remap_request part = {.old_start = sim_page(n / 2),
+                                        .old_bytes = 2 * n << QR_PAGE_SHIFT,
+                                        .new_bytes = 2 * n << QR_PAGE_SHIFT,
+                                        .flags = QR_REMAP_MAY_MOVE | QR_REMAP_FIXED,
+                                        .new_start = sim_page(6 * n + n / 2)};
+
+        ASSERT_EQ(qr_space_remap(scene.space, &part, &va), QR_OK);
+        sim_validate(scene.sim);
+        EXPECT_EQ(atomic_load(&scene.space->large_leaves), 1);
+        for (size_t page = 0; page < 2 * n; page++)
+            EXPECT_EQ(sim_read(scene.sim, 6 * n + n / 2 + page), n / 2 + page + 1);
+        EXPECT_EQ(sim_read(scene.sim, 0), 1u);
+        EXPECT_EQ(sim_read(scene.sim, 3 * n - 1), 3 * n);
+        scene_end(&scene);
+    }
+}
+
 /* A frame of a huge page moves alone, for whoever must have its memory. */
 TEST(huge, migration_splits)
 {
