@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# limit: 900
+# limit: 1800
 #
 # Linux's own tests of its memory calls and stress-ng's stressors, as docs/selftests.md has them: the
 # quick rows, on two CPUs and on four.
