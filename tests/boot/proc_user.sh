@@ -30,7 +30,7 @@ run() {
         log=$build/$name.$1.$2.log
         add=() command=true
         for compiler in "${@:3}"; do
-            add+=(--add $build/$name-$compiler)
+            add+=(--add "$build/$name-$compiler")
             command="$command && ./$name-$compiler"
         done
         tools/quire-run --smp $1 --kernel build/$2/quire-kernel.elf --timeout 120 "${add[@]}" \
