@@ -328,30 +328,45 @@ is_wanted(const struct call_test *test, int argc, char **argv)
     return argc == 1;
 }
 
+#ifndef __i386__
+/* Are there addresses of 56 bits, above the stack, for who asks? */
+static bool
+has_wide_addresses(void)
+{
+    void *high = (void *)(1ul << 52);
+    void *at =
+        mmap(high, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+    if (at != MAP_FAILED)
+        munmap(at, page);
+    return at == high;
+}
+#endif
+
 /*
- * Where the user's addresses end: above the stack, which is near that.  A 32-bit program on
- * a 64-bit kernel has nearly all of 4 GiB.
+ * Where the user's addresses end: above the stack, which is near that or near where addresses
+ * end that nobody has to ask for.  A 32-bit program on a 64-bit kernel has nearly all of 4 GiB.
  */
 static void
 find_user_end(void)
 {
-    static const int bits[] = {31, 38, 47, 48, 56};
     unsigned long stack = (unsigned long)__builtin_frame_address(0);
 
-#if defined(__x86_64__)
-    user_end = (1l << 47) - page;
-#elif defined(__i386__)
-    user_end = (long)0xc0000000ul;
-    if (stack >= 0xc0000000ul)
-        user_end = (long)0xffffe000ul;
+#ifdef __i386__
+    user_end = (long)(stack >= 0xc0000000ul ? 0xffffe000ul : 0xc0000000ul);
 #else
+    static const int bits[] = {38, 47, 48};
+
     for (size_t i = sizeof(bits) / sizeof(bits[0]); i-- > 0;) {
         if (stack < 1ul << bits[i])
             user_end = (long)(1ul << bits[i]);
     }
+    if (has_wide_addresses())
+        user_end = (long)(1ul << 56);
+#ifdef __x86_64__
+    user_end -= page;
 #endif
-    (void)bits;
-    (void)stack;
+#endif
 }
 
 static const struct call_test *running;
