@@ -61,8 +61,7 @@ _Static_assert(sizeof(struct ext2_inode_disk) == 128, "ext2");
 struct ext2_entry_disk {
     uint32_t inode;
     uint16_t record_bytes;
-    uint8_t name_bytes, type;
-    char name[];
+    uint8_t name_bytes, type; /* the name follows */
 };
 
 /* ---- In memory ------------------------------------------------------------------------------- */
