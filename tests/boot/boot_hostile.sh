@@ -10,7 +10,7 @@ program=build/programs/cpu
 mkdir -p build/programs
 gcc -O1 -Wall -Wextra -Wno-array-bounds -static -o $program tests/programs/cpu.c || exit 1
 
-for cpu in qemu64 max; do
+for cpu in qemu64 max max,la57=off; do
     for cpus in 1 4; do
         log=$(tools/quire-run --kernel "$kernel" --quiet --cpu $cpu --smp $cpus --timeout 50 \
             --add $program -- ./cpu 2>&1)

@@ -17,7 +17,18 @@
 
 #define KERNEL_ADDRESS 0xffffffff80200000u
 #define DIRECT_MAP     0xffff888000000000u
-#define NOT_CANONICAL  0x0000800000000000u
+
+/* The first address that is neither the user's nor the kernel's: 2^47, or 2^56 with five levels. */
+static uintptr_t not_canonical = (uintptr_t)1 << 47;
+
+static void
+find_not_canonical(void)
+{
+    void *high = (void *)((uintptr_t)1 << 52);
+
+    if (mmap(high, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == high)
+        not_canonical = (uintptr_t)1 << 56;
+}
 
 /* ---- Attempts: return to survive ---------------------------------------------------- */
 
@@ -145,12 +156,12 @@ jump_kernel(void)
 static void
 read_not_canonical(void)
 {
-    *(volatile char *)NOT_CANONICAL;
+    *(volatile char *)not_canonical;
 }
 static void
 jump_not_canonical(void)
 {
-    ((void (*)(void))NOT_CANONICAL)();
+    ((void (*)(void))not_canonical)();
 }
 
 static void
@@ -233,8 +244,8 @@ step_over_syscall(void)
 static void
 odd_stacks(void)
 {
-    static const uint64_t stacks[] = {
-        0, 1, 8, NOT_CANONICAL, KERNEL_ADDRESS, DIRECT_MAP, UINT64_MAX, 0x7fffffffffff};
+    const uint64_t stacks[] = {
+        0, 1, 8, not_canonical, KERNEL_ADDRESS, DIRECT_MAP, UINT64_MAX, not_canonical - 1};
 
     for (size_t i = 0; i < sizeof stacks / sizeof stacks[0]; i++) {
         __asm__ volatile("movq %%rsp, %%r12; movq %0, %%rsp; movl %1, %%eax; syscall;"
@@ -263,7 +274,7 @@ fault_on_bad_stack(void)
 static void
 syscall_at_the_end(void)
 {
-    uint8_t *last = (uint8_t *)0x7fffffffe000;
+    uint8_t *last = (uint8_t *)(not_canonical - 0x2000);
     void *got = mmap(last, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 
@@ -276,7 +287,7 @@ syscall_at_the_end(void)
 static void
 map_beyond_the_end(void)
 {
-    void *got = mmap((void *)0x7ffffffff000, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+    void *got = mmap((void *)(not_canonical - 0x1000), 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 
     _exit(got == MAP_FAILED ? 0 : 1);
@@ -325,7 +336,7 @@ return_to_kernel(void)
 static void
 return_to_not_canonical(void)
 {
-    new_rip = NOT_CANONICAL;
+    new_rip = not_canonical;
     sigreturn_with();
 }
 static void
@@ -504,6 +515,7 @@ main(void)
 {
     int wrong = 0;
 
+    find_not_canonical();
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         wrong += run(i);
     printf("cpu: %zu attempts, %d wrong\n", sizeof rows / sizeof rows[0], wrong);
