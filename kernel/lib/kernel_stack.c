@@ -49,7 +49,7 @@ stacks_count(long stacks_more)
 
 /* So that a node's share of stacks can be counted from its frames. */
 static void
-frames_mark(uintptr_t stack)
+frames_mark(uintptr_t stack, bool is_stack)
 {
     struct qr_entry entry;
 
@@ -59,8 +59,12 @@ frames_mark(uintptr_t stack)
             continue;
         struct qr_frame *frame = qr_frame_find(memory.frames, qr_pa_to_pfn(entry.leaf.pa));
 
-        if (frame != NULL)
+        if (frame == NULL)
+            continue;
+        if (is_stack)
             atomic_fetch_or_explicit(&frame->flags, QR_FRAME_STACK, memory_order_relaxed);
+        else
+            atomic_fetch_and_explicit(&frame->flags, ~QR_FRAME_STACK, memory_order_relaxed);
     }
 }
 
@@ -72,7 +76,7 @@ stack_map(void)
 
     if (stack != NULL) {
         stacks_count(1);
-        frames_mark((uintptr_t)stack);
+        frames_mark((uintptr_t)stack, true);
     }
     return (uintptr_t)stack;
 }
@@ -80,6 +84,7 @@ stack_map(void)
 static void
 stack_unmap(uintptr_t stack)
 {
+    frames_mark(stack, false); /* the area may hold the frames back for a while */
     qr_vfree(memory.areas[KERNEL_AREA_STACKS], (void *)stack);
     stacks_count(-1);
 }
