@@ -116,6 +116,13 @@ segment_file_bytes(const struct shm_segment *segment)
                                  : pages_of(segment->bytes) * QR_PAGE_SIZE;
 }
 
+/* As its creator asked for, but for huge pages. */
+static uint64_t
+segment_told_bytes(const struct shm_segment *segment)
+{
+    return segment->pool != NULL ? segment_file_bytes(segment) : segment->bytes;
+}
+
 static int64_t
 seconds_now(void)
 {
@@ -523,23 +530,26 @@ shm_is_file(const struct file *file)
     return file != NULL && file->ops == &shm_file_ops;
 }
 
-/* Where to attach. @return 0 or -EINVAL */
+/* Does the address go with the flags?  Rounds it down. @return 0 or -EINVAL */
 static int64_t
-attach_place(uint64_t address, uint32_t flags, struct qr_map_request *request)
+attach_address(uint64_t *address, uint32_t flags)
 {
-    if (address == 0)
-        return flags & SHM_REMAP ? -EINVAL : 0;
-    if (address & QR_PAGE_MASK) {
-        if (!(flags & SHM_RND))
-            return -EINVAL;
-        address &= ~(uint64_t)QR_PAGE_MASK;
-        if (address == 0 && (flags & SHM_REMAP))
-            return -EINVAL;
-    }
-    if (address + request->bytes < address && !(flags & SHM_REMAP))
+    if ((*address & QR_PAGE_MASK) && !(flags & SHM_RND))
+        return -EINVAL;
+    *address &= ~(uint64_t)QR_PAGE_MASK;
+    return (flags & SHM_REMAP) && *address == 0 ? -EINVAL : 0;
+}
+
+/* @end: of the segment, not of its last page. @return 0, or why it may not be at @address */
+static int64_t
+attach_place(uint64_t address, uint64_t end, uint32_t flags, struct qr_map_request *request)
+{
+    if (end < address && !(flags & SHM_REMAP))
         return -EINVAL;
     if (address > mm_user_limit() || request->bytes > mm_user_limit() - address)
         return -ENOMEM;
+    if (address < thread_current()->space->layout.user_start.v)
+        return -EPERM;
     request->hint = qr_va_of((uintptr_t)address);
     request->flags = flags & SHM_REMAP ? QR_MAP_FIXED : QR_MAP_FIXED_NOREPLACE;
     return 0;
@@ -591,6 +601,7 @@ sys_shmat(const struct syscall_args *args)
 {
     uint32_t flags = (uint32_t)args->arg[2];
     struct qr_map_request request = {.prot = QR_PROT_READ};
+    uint64_t address = args->arg[1];
     struct shm_segment *segment;
     uint32_t wanted = 0444;
 
@@ -606,7 +617,7 @@ sys_shmat(const struct syscall_args *args)
     }
     if ((int32_t)args->arg[0] < 0)
         return -EINVAL;
-    int64_t result = attach_place(args->arg[1], flags, &request);
+    int64_t result = attach_address(&address, flags);
     if (result != 0)
         return result;
     qr_mutex_lock(&table.lock);
@@ -623,7 +634,9 @@ sys_shmat(const struct syscall_args *args)
     if (result != 0)
         return result;
     request.bytes = (size_t)segment_file_bytes(segment);
-    result = attach_place(args->arg[1], flags, &request); /* again, now that the size is known */
+    /* Rounded to 0 is a place, too, which is not for programs; 0 is any. */
+    if (args->arg[1] != 0)
+        result = attach_place(address, address + segment_told_bytes(segment), flags, &request);
     if (result == 0)
         result = attach(segment, &request, flags);
     segment_release_attach(segment);

@@ -562,7 +562,7 @@ sys_remap_file_pages(const struct syscall_args *args)
 
 /* ---- other processes' memory ------------------------------------------------------------------------- */
 
-enum { IOV_LIMIT = 1024 };
+enum { IOV_LIMIT = 1024, TOUCH_PAGES = 1024 };
 
 /* The pieces of an iovec array of the user; freed by the caller. */
 int64_t
@@ -617,6 +617,28 @@ transfer(struct mm *mm, uint64_t local, uint64_t remote, size_t n, bool write, c
     return done;
 }
 
+/*
+ * Linux takes TOUCH_PAGES pages of a remote piece at a time, and then copies: where the copy ends
+ * early, at byte @at of the piece, the rest of those are there, too.
+ */
+static void
+touch_rest(struct mm *mm, const struct user_piece *remote, uint64_t at, bool write)
+{
+    uint64_t first = remote->base >> QR_PAGE_SHIFT, page = (remote->base + at) >> QR_PAGE_SHIFT;
+    uint64_t last = (remote->base + remote->length - 1) >> QR_PAGE_SHIFT;
+    uint64_t batch = first + (page - first) / TOUCH_PAGES * TOUCH_PAGES + TOUCH_PAGES - 1;
+    struct qr_frame *frame;
+
+    for (last = last < batch ? last : batch; page <= last; page++) {
+        if (page << QR_PAGE_SHIFT >= mm_user_limit() ||
+            qr_space_get_frame(mm->space, qr_va_of((uintptr_t)page << QR_PAGE_SHIFT),
+                               write ? QR_ACCESS_WRITE : QR_ACCESS_READ, false, &frame) != QR_OK)
+            break;
+        qr_frame_put(memory.frames, frame);
+        sched_relax();
+    }
+}
+
 static int64_t
 transfer_pieces(struct mm *mm, const struct user_piece *local, uint64_t local_count,
                 const struct user_piece *remote, uint64_t remote_count, bool write)
@@ -633,8 +655,10 @@ transfer_pieces(struct mm *mm, const struct user_piece *local, uint64_t local_co
         moved =
             transfer(mm, local[l].base + local_at, remote[r].base + remote_at, n, write, bounce);
         total += moved;
-        if (moved < n)
+        if (moved < n) {
+            touch_rest(mm, &remote[r], remote_at + moved, write);
             break;
+        }
         local_at += n;
         remote_at += n;
         if (local_at == local[l].length) {
@@ -647,6 +671,8 @@ transfer_pieces(struct mm *mm, const struct user_piece *local, uint64_t local_co
         }
     }
     kmem_free(bounce);
+    if (l == local_count && remote_at != 0)
+        touch_rest(mm, &remote[r], remote_at - 1, write);
     if (total == 0 && l < local_count && r < remote_count)
         return -EFAULT;
     return (int64_t)total;

@@ -124,11 +124,11 @@ advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
              void *context)
 {
     struct advise *advise = context;
-    enum qr_status status = advice_check(region, advise->advice);
+    enum qr_status status = advice_breaks_seal(region, advise->advice)
+                                ? QR_ERR_SEALED
+                                : advice_check(region, advise->advice);
     struct advice_flags flags;
 
-    if (status == QR_OK && advice_breaks_seal(region, advise->advice))
-        status = QR_ERR_SEALED;
     if (status == QR_OK && qr_region_is_hugetlb(region) && advice_drops(advise->advice))
         status = qr_hugetlb_whole_pages(region, &piece);
     if (status != QR_OK)

@@ -14,12 +14,6 @@
 
 /* ---- before ----------------------------------------------------------------- */
 
-static bool
-range_has_hole(const struct qr_space *space, struct qr_va_range range)
-{
-    return qr_space_mapped_pages(space, range) != qr_va_range_pages(range);
-}
-
 /* Is a page of @range on none of @allowed?  Objects' pages that are not mapped do not count. */
 static bool
 range_has_stray(struct qr_space *space, struct qr_va_range range, const struct qr_node_set *allowed)
@@ -40,6 +34,32 @@ range_has_stray(struct qr_space *space, struct qr_va_range range, const struct q
                       ((uintptr_t)1 << qr_format_shift(space->tables.format, entry.level)));
     }
     return false;
+}
+
+/* What is first in the way, by address; the hole behind a region counts before its pages. */
+static enum qr_status
+range_check(struct qr_space *space, struct qr_va_range range, const struct qr_node_set *allowed,
+            unsigned flags)
+{
+    const struct qr_region *region = qr_space_find(space, range.start), *next;
+    bool whole = (flags & QR_POLICY_HOLES) == 0;
+
+    if (region == NULL || region->start.v >= range.end.v ||
+        (whole && region->start.v > range.start.v))
+        return QR_ERR_FAULT;
+    for (; region != NULL && region->start.v < range.end.v; region = next) {
+        struct qr_va_range piece = {
+            .start = region->start.v > range.start.v ? region->start : range.start,
+            .end = region->end.v < range.end.v ? region->end : range.end,
+        };
+
+        next = qr_region_next(region);
+        if (whole && piece.end.v < range.end.v && (next == NULL || next->start.v != piece.end.v))
+            return QR_ERR_FAULT;
+        if ((flags & QR_POLICY_STRICT) != 0 && range_has_stray(space, piece, allowed))
+            return QR_ERR_IO;
+    }
+    return QR_OK;
 }
 
 /* ---- setting ------------------------------------------------------------------ */
@@ -78,16 +98,13 @@ static enum qr_status
 policy_set_locked(struct qr_change *change, struct qr_va_range range, void *context)
 {
     const struct policy_set *set = context;
-    struct qr_space *space = change->space;
-    bool skip = (set->flags & QR_POLICY_HOLES) != 0;
+    enum qr_status status = range_check(change->space, range, set->allowed, set->flags);
 
-    if (qr_space_mapped_pages(space, range) == 0 || (!skip && range_has_hole(space, range)))
-        return QR_ERR_FAULT;
-    if ((set->flags & QR_POLICY_STRICT) != 0 && range_has_stray(space, range, set->allowed))
-        return QR_ERR_IO;
+    if (status != QR_OK)
+        return status;
     if (qr_change_reserve_cuts(change, range) != QR_OK)
         return QR_ERR_LIMIT;
-    enum qr_status status = qr_change_each(change, range, QR_HOLES_SKIP, policy_piece, set->policy);
+    status = qr_change_each(change, range, QR_HOLES_SKIP, policy_piece, set->policy);
 
     return status == QR_ERR_NO_MEMORY ? QR_OK : status;
 }
