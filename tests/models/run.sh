@@ -18,13 +18,15 @@ check() {
     model=$1 wanted=$2
     shift 2
     dir=$work/$model$(echo "$@" | tr -cd 'A-Za-z0-9_')
+    # A search that ends at the first error is over before a compiler has made it fast.
+    [ "$wanted" = holds ] && optimise=-O1 || optimise=-O0
     rm -rf "$dir"
     mkdir -p "$dir"
     (
         cd "$dir"
         cp "$here/$model.pml" .
         spin -a "$@" "$model.pml" >spin.log &&
-            cc -O2 -DSAFETY -DCOLLAPSE -DVECTORSZ=2048 -o pan pan.c 2>cc.log &&
+            cc $optimise -DSAFETY -DCOLLAPSE -DVECTORSZ=2048 -o pan pan.c 2>cc.log &&
             ./pan -m100000 -w23 >pan.log
     ) || echo "no verifier" >>"$dir/pan.log"
     if grep -q "no verifier\|max search depth too small\|out of memory" "$dir/pan.log"; then
