@@ -372,7 +372,8 @@ enum qr_advice {
  * As madvise.  Holes are passed over and reported in the end (QR_ERR_NO_MEMORY); any other error
  * ends the call: QR_ERR_INVALID (locked or device pages, FREE or WIPE_ON_FORK on what is not
  * private anonymous memory), QR_ERR_ACCESS and QR_ERR_UNSUPPORTED (REMOVE), QR_ERR_RANGE
- * (misaligned or wrapping).  POPULATE_*: as qr_space_populate().
+ * (misaligned or wrapping), QR_ERR_AGAIN (no memory to split a region, or too many of them).
+ * POPULATE_*: as qr_space_populate().
  */
 QR_MUST_USE enum qr_status qr_space_advise(struct qr_space *space, qr_va start, size_t bytes,
                                            enum qr_advice advice);
@@ -402,7 +403,7 @@ QR_MUST_USE enum qr_status qr_space_sync(struct qr_space *space, qr_va start, si
 /**
  * Fault in [start, start+bytes) as a read or a write would, up to the first page that fails.
  * @return QR_ERR_NO_MEMORY not mapped; QR_ERR_INVALID no such right; QR_ERR_FAULT past an
- *         object's end, unreadable or poisoned; QR_ERR_AGAIN no memory
+ *         object's end or unreadable; QR_ERR_IO poisoned; QR_ERR_AGAIN no memory
  */
 QR_MUST_USE enum qr_status qr_space_populate(struct qr_space *space, qr_va start, size_t bytes,
                                              bool write);

@@ -9,9 +9,11 @@
 #include "file.h"
 #include "userfault_notice.h"
 
-#define MADV_COLLAPSE     25
-#define MADV_HWPOISON     100
-#define MADV_SOFT_OFFLINE 101
+#define MADV_POPULATE_READ  22
+#define MADV_POPULATE_WRITE 23
+#define MADV_COLLAPSE       25
+#define MADV_HWPOISON       100
+#define MADV_SOFT_OFFLINE   101
 
 #define MS_ASYNC      1u
 #define MS_INVALIDATE 2u
@@ -95,6 +97,8 @@ advise(struct qr_space *space, uint64_t start, uint64_t length, int number)
                                 ? qr_space_collapse(space, qr_va_of(start), rounded)
                                 : qr_space_advise(space, qr_va_of(start), rounded, row->advice);
 
+    if (status == QR_ERR_IO && (number == MADV_POPULATE_READ || number == MADV_POPULATE_WRITE))
+        return -EHWPOISON;
     return mapped_error_of(status);
 }
 

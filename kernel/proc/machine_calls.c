@@ -107,10 +107,10 @@ sys_setrlimit(const struct syscall_args *args)
 {
     struct rlimit wanted;
 
-    if ((uint32_t)args->arg[0] >= RLIMIT_COUNT)
-        return -EINVAL;
     if (user_read(&wanted, args->arg[1], sizeof(wanted)) != 0)
         return -EFAULT;
+    if ((uint32_t)args->arg[0] >= RLIMIT_COUNT)
+        return -EINVAL;
     return set_limit(process_current(), (uint32_t)args->arg[0], &wanted);
 }
 

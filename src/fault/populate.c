@@ -20,8 +20,9 @@ outcome_status(enum qr_fault_outcome outcome)
     case QR_FAULT_PROTECTION:
     case QR_FAULT_KEY:
         return QR_ERR_INVALID;
-    case QR_FAULT_BEYOND_END:
     case QR_FAULT_POISON:
+        return QR_ERR_IO;
+    case QR_FAULT_BEYOND_END:
     case QR_FAULT_INTERRUPTED:
         break;
     }

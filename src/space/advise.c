@@ -96,7 +96,10 @@ advise_flags(struct qr_change *change, struct qr_region *region, struct qr_va_ra
     struct qr_attributes attributes = qr_region_attributes(region);
 
     attributes.flags = (attributes.flags & ~flags.clear) | flags.set;
-    return qr_change_attributes(change, region, piece, attributes);
+    enum qr_status status = qr_change_attributes(change, region, piece, attributes);
+
+    /* No memory is what holes are: that a region cannot be split is another thing. */
+    return status == QR_ERR_NO_MEMORY ? QR_ERR_AGAIN : status;
 }
 
 /* Would it drop sealed private memory that may not be written? */
@@ -182,8 +185,8 @@ advise_locked(struct qr_change *change, struct qr_va_range range, struct advise 
         qr_rw_write_lock(&space->lock);
     else
         qr_rw_read_lock(&space->lock);
-    if (write)
-        status = qr_change_reserve_cuts(change, range);
+    if (write && qr_change_reserve_cuts(change, range) != QR_OK)
+        status = QR_ERR_AGAIN;
     else if (advice_takes_out(advise->advice))
         status = qr_large_cut(space, range); /* before the first page goes */
     if (status == QR_OK)

@@ -3,8 +3,8 @@
 # limit: 120
 #
 # The memory calls, every documented error of each: tests/user/calls/, one program, on one and
-# four CPUs.  `tests/boot/calls.sh linux` runs it on this machine's Linux instead (as root):
-# what it expects is what Linux does.
+# four CPUs.  What it expects is what Linux does: `tests/boot/calls.sh linux` runs it on this machine's
+# Linux instead (as root), `tests/boot/calls.sh linux IMAGE` on that kernel in QEMU.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -13,13 +13,15 @@ mkdir -p build/user-tests
 if [ -n "$(find tests/user/calls -newer $program 2>/dev/null || echo new)" ]; then
     gcc -static -O1 -Wall -Wextra -Werror -o $program tests/user/calls/*.c || exit 1
 fi
-if [ "${1:-}" = linux ]; then
+if [ $# -eq 2 ]; then
+    exec tools/quire-run --quiet --linux "$2" --smp 4 --timeout 200 --add $program -- './calls own'
+elif [ "${1:-}" = linux ]; then
     exec $program
 fi
 failures=0
 for cpus in 1 4; do
     log=build/user-tests/calls.$cpus.log
-    tools/quire-run --smp $cpus --timeout 100 --add $program -- ./calls >$log 2>$log.kernel
+    tools/quire-run --smp $cpus --timeout 100 --add $program -- './calls own' >$log 2>$log.kernel
     status=$?
     if [ $status -eq 0 ] && grep -q '^leak check: every' $log.kernel; then
         echo "ok   $(grep -c '^ok' $log) calls, $cpus CPUs"

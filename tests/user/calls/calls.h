@@ -15,10 +15,15 @@
  *
  * A, S, f: written.  The files have two pages.  Page 22 is private and read-only, 23 to 31
  * are free.  A call that fails must leave everything as it was: the text of maps, the locked
- * pages, the break, the bytes in the arena.  Rows whose documentation says otherwise are
- * marked PARTIAL.
+ * pages, the break, the bytes in the arena, the open files with their sizes, places and seals, what
+ * is in pipes, the segments of shared memory, the limits, the children.  Rows whose documentation says
+ * otherwise are marked PARTIAL.
  *
- * The same program runs on Linux (`./calls`, as root), whose answers are the standard.
+ * A file names the errors that its call documents; each is made by a row, or the file says why none can
+ * make it.  The runner sees to that.
+ *
+ * The same program runs on Linux (`./calls`, as root), whose answers are the standard.  `./calls own`:
+ * nobody else uses this machine, its limits may be changed.
  */
 
 #ifndef _GNU_SOURCE
@@ -74,8 +79,8 @@ extern long user_end;
 #endif
 
 enum row_flag {
-    PARTIAL = 1,    /* fails, and has documented effects all the same */
-    QUIRE_ONLY = 2, /* not asked of a Linux that is another version, or not ours to change */
+    PARTIAL = 1,  /* fails, and has documented effects all the same */
+    OWN_ONLY = 2, /* only where the machine is ours */
 };
 
 #define ANY_VALUE LONG_MIN /* succeeds; the value is not known beforehand */
@@ -88,9 +93,26 @@ struct row {
     unsigned flags;
 };
 
-/* Every row on an arena of its own. */
-void rows_run(const struct row *rows, size_t count);
-#define RUN(rows) rows_run(rows, sizeof(rows) / sizeof((rows)[0]))
+/* A 64-bit argument is two words on 32-bit machines. */
+#if __SIZEOF_LONG__ == 4
+#define WIDE(value) (long)(value), (long)((long long)(value) >> 32)
+#else
+#define WIDE(value) (long)(value)
+#endif
+
+/* Around each row: set up beside the arena; undo, with what the call answered, and look at it. */
+struct around {
+    void (*before)(void);
+    void (*after)(const struct row *row, long got);
+};
+
+/* Every row on an arena of its own; @around may be NULL. */
+void rows_run(const struct row *rows, size_t count, const struct around *around);
+#define RUN(rows)                rows_run(rows, sizeof(rows) / sizeof((rows)[0]), NULL)
+#define RUN_AROUND(rows, around) rows_run(rows, sizeof(rows) / sizeof((rows)[0]), around)
+
+/* For `around`: what succeeded is a descriptor, which is closed. */
+void close_made(const struct row *row, long got);
 
 /* The arena anew; also forgets locks and limits of memory. */
 void arena_make(void);
@@ -110,11 +132,27 @@ bool has_flag(long address, const char *flag);
 /* A field of /proc/self/status in KiB. */
 long status_kib(const char *field);
 
-/* Whether the kernel is Quire. */
+/* Whether the kernel is Quire, and whether nobody else uses the machine. */
 bool on_quire(void);
+bool on_own_machine(void);
+
+/* Whether it is Quire, or Linux of this version or later. */
+bool is_since(int major, int minor);
+
+/* Give up all rights: user and group 65534. */
+void become_nobody(void);
+
+/* Write @value to a file of /proc/sys; @return what it said before. */
+long set_number(const char *path, long value);
 
 /* Run @fn in a child; @return its status as wait4() gives it. */
 int in_child(void (*fn)(void));
+
+/*
+ * On a machine of our own: run @fn in a child that has as many mappings as it may, with the arena made,
+ * so that none of them can be split.
+ */
+void at_map_limit(void (*fn)(void));
 
 /* What touching @address raised: 0, or signal << 16 | si_code. */
 enum touch { TOUCH_READ, TOUCH_WRITE };
@@ -133,21 +171,39 @@ void check_report(const char *file, int line, const char *what, long got, long w
             check_report(__FILE__, __LINE__, #a, got_, wanted_); \
     } while (0)
 
-/* A file's entry: CALL(mmap) { ... } */
+/* An error that a call documents: made by a row of its file, or the reason why none can make it. */
+struct documented {
+    int error;
+    const char *why_not;
+};
+
+/*
+ * As a reason: the kernel's own memory is short.  Where allocations can be refused
+ * (/proc/self/fail-nth), each allocation of each row that succeeds is, and one of them must end so.
+ */
+extern const char by_refusal[];
+#define BY_REFUSAL by_refusal
+
+/* A file's entry: CALL(mmap, NR_MMAP, documented) { ... } */
 struct call_test {
     const char *name;
+    long number;
+    const struct documented *documented;
+    size_t documented_count;
     void (*run)(void);
     struct call_test *next;
 };
 void call_register(struct call_test *test);
-#define CALL(call_name)                                                      \
-    static void call_name##_test(void);                                      \
-    __attribute__((constructor)) static void call_name##_add(void)           \
-    {                                                                        \
-        static struct call_test test = {#call_name, call_name##_test, NULL}; \
-                                                                             \
-        call_register(&test);                                                \
-    }                                                                        \
+#define CALL(call_name, number, documented)                                                     \
+    static void call_name##_test(void);                                                         \
+    __attribute__((constructor)) static void call_name##_add(void)                              \
+    {                                                                                           \
+        static struct call_test test = {                                                        \
+            #call_name,       number, documented, sizeof(documented) / sizeof((documented)[0]), \
+            call_name##_test, NULL};                                                            \
+                                                                                                \
+        call_register(&test);                                                                   \
+    }                                                                                           \
     static void call_name##_test(void)
 
 #endif

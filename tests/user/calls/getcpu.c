@@ -6,7 +6,11 @@
 
 #include <sched.h>
 
-CALL(getcpu)
+static const struct documented documented[] = {
+    {EFAULT, NULL},
+};
+
+CALL(getcpu, SYS_getcpu, documented)
 {
     static unsigned cpu = 99, node = 99;
     const struct row rows[] = {

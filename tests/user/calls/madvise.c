@@ -180,7 +180,7 @@ child_sees(void)
 static void
 unprivileged(void)
 {
-    EXPECT(syscall(SYS_setresuid, 65534, 65534, 65534), 0);
+    become_nobody();
     EXPECT(advise(AT(0), page, MADV_HWPOISON), -EPERM);
     EXPECT(advise(AT(0), page, MADV_SOFT_OFFLINE), -EPERM);
 }
@@ -189,6 +189,14 @@ static void
 poison_is_inherited(void)
 {
     EXPECT(touch(AT(0), TOUCH_READ), RAISED(SIGBUS, BUS_MCEERR_AR));
+}
+
+/* What the parent has, too. */
+static void
+others_memory(void)
+{
+    EXPECT(advise(AT(3), page, MADV_HWPOISON), -EBUSY);
+    EXPECT(PTR(3)[0], 'D');
 }
 
 /* Not where the memory is somebody's: what is taken out of use is gone until the next start. */
@@ -206,6 +214,9 @@ failing_memory(void)
     EXPECT(call(SYS_write, file_rw, AT(0), 1, 0, 0, 0), -EFAULT);
     EXPECT(resident(AT(0)), 1); /* as Linux says of it */
     EXPECT(in_child(poison_is_inherited), 0);
+    EXPECT(advise(AT(0), page, MADV_POPULATE_READ), -EHWPOISON);
+    EXPECT(advise(AT(0), page, MADV_POPULATE_WRITE), -EHWPOISON);
+    EXPECT(in_child(others_memory), 0);
     EXPECT(touch(AT(1), TOUCH_WRITE), 0);
     EXPECT(advise(AT(0), page, MADV_DONTNEED), 0); /* another page, another chance */
     EXPECT(PTR(0)[0], 0);
@@ -216,7 +227,30 @@ failing_memory(void)
     EXPECT(in_child(unprivileged), 0);
 }
 
-CALL(madvise)
+/* A split needs one mapping more than there may be. */
+static void
+full(void)
+{
+    EXPECT(advise(AT(1), page, MADV_RANDOM), -EAGAIN);
+    EXPECT(advise(AT(1), page, MADV_DONTFORK), -EAGAIN);
+    EXPECT(advise(AT(0), 4 * page, MADV_RANDOM), 0);
+    EXPECT(advise(AT(1), page, MADV_DONTNEED), 0);
+}
+
+static const struct documented documented[] = {
+    {EACCES, NULL},
+    {EAGAIN, NULL},
+    {EBADF, "without swap nothing is read ahead that is no file"},
+    {EBUSY, NULL},
+    {EFAULT, NULL},
+    {EINVAL, NULL},
+    {EIO, "no limit of resident memory acts"},
+    {ENOMEM, NULL},
+    {EPERM, NULL},
+    {EHWPOISON, NULL},
+};
+
+CALL(madvise, SYS_madvise, documented)
 {
     rows();
     contents();
@@ -229,4 +263,5 @@ CALL(madvise)
     EXPECT(PTR(1)[0], 'B');
     if (on_quire())
         failing_memory();
+    at_map_limit(full);
 }

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The arena and the runner: `calls` runs every call's file in a child of its own, `calls
- * NAME...` those.
+ * NAME...` those.  With `own` first the machine's limits may be changed.
  */
 #include "calls.h"
 
+#include <grp.h>
 #include <setjmp.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
 
@@ -14,6 +17,12 @@ int file_rw, file_ro;
 int check_failures, check_count;
 
 static struct call_test *tests;
+static const struct call_test *running;
+static bool own_machine;
+
+/* The errors that the call which is tested made so far; shared with children. */
+enum { ERRORS = 134 };
+static unsigned char *made_errors;
 
 /* Nothing here may allocate between two looks at the state: the heap is part of it. */
 static char text[65536];
@@ -105,6 +114,45 @@ on_quire(void)
     struct utsname name;
 
     return uname(&name) == 0 && strstr(name.release, "quire") != NULL;
+}
+
+bool
+on_own_machine(void)
+{
+    return own_machine;
+}
+
+bool
+is_since(int major, int minor)
+{
+    struct utsname name;
+    int have_major = 0, have_minor = 0;
+
+    return on_quire() ||
+           (uname(&name) == 0 && sscanf(name.release, "%d.%d", &have_major, &have_minor) == 2 &&
+            (have_major > major || (have_major == major && have_minor >= minor)));
+}
+
+void
+become_nobody(void)
+{
+    EXPECT(setgroups(0, NULL), 0);
+    EXPECT(setresgid(65534, 65534, 65534), 0);
+    EXPECT(setresuid(65534, 65534, 65534), 0);
+}
+
+long
+set_number(const char *path, long value)
+{
+    char digits[32];
+    int fd = open(path, O_RDWR), length = snprintf(digits, sizeof(digits), "%ld", value);
+    long before;
+
+    slurp(path);
+    before = atol(text);
+    EXPECT(write(fd, digits, (size_t)length), length);
+    close(fd);
+    return before;
 }
 
 int
@@ -199,17 +247,60 @@ hash_arena(uint64_t hash)
     return hash_bytes(hash, copy, sizeof(copy));
 }
 
+/* Which files are open, and what of them a call could change. */
+static uint64_t
+hash_files(uint64_t hash)
+{
+    for (int fd = 0; fd < 32; fd++) {
+        struct stat status;
+        long long seen[7] = {fd, fcntl(fd, F_GETFL)};
+        int bytes = 0;
+
+        if (seen[1] == -1)
+            continue;
+        memset(&status, 0, sizeof(status));
+        (void)fstat(fd, &status);
+        (void)ioctl(fd, FIONREAD, &bytes);
+        seen[2] = fcntl(fd, F_GETFD);
+        seen[3] = fcntl(fd, F_GET_SEALS);
+        seen[4] = S_ISREG(status.st_mode) ? status.st_size : bytes;
+        seen[5] = S_ISREG(status.st_mode) ? (long long)status.st_blocks : 0;
+        seen[6] = fd > 2 ? lseek(fd, 0, SEEK_CUR) : 0;
+        hash = hash_bytes(hash, seen, sizeof(seen));
+    }
+    return hash;
+}
+
+static uint64_t
+hash_limits(uint64_t hash)
+{
+    for (int i = 0; i < 16; i++) {
+        struct rlimit limit;
+
+        memset(&limit, 0, sizeof(limit));
+        (void)getrlimit((enum __rlimit_resource)i, &limit);
+        hash = hash_bytes(hash, &limit, sizeof(limit));
+    }
+    return hash;
+}
+
 /* Everything that a failed call must not change. */
 static uint64_t
 state_hash(void)
 {
     uint64_t hash = 0xcbf29ce484222325u;
-    long numbers[2];
+    long numbers[4];
+    int policy = -1;
 
     hash = hash_bytes(hash, text, slurp("/proc/self/maps"));
+    hash = hash_bytes(hash, text, slurp("/proc/sysvipc/shm"));
+    (void)syscall(SYS_get_mempolicy, &policy, NULL, 0, 0, 0);
     numbers[0] = status_kib("VmLck:");
     numbers[1] = syscall(SYS_brk, 0);
-    return hash_arena(hash_bytes(hash, numbers, sizeof(numbers)));
+    numbers[2] = waitpid(-1, NULL, WNOHANG | __WALL);
+    numbers[3] = policy;
+    hash = hash_bytes(hash, numbers, sizeof(numbers));
+    return hash_arena(hash_limits(hash_files(hash)));
 }
 
 /* ---- rows ------------------------------------------------------------------------ */
@@ -219,6 +310,8 @@ call(long number, long a, long b, long c, long d, long e, long f)
 {
     long result = syscall(number, a, b, c, d, e, f);
 
+    if (result == -1 && running != NULL && number == running->number && errno < ERRORS)
+        made_errors[errno] = 1;
     return result == -1 ? -errno : result;
 }
 
@@ -239,13 +332,15 @@ is_error(long value)
 }
 
 static void
-row_run(const struct row *row)
+row_run(const struct row *row, const struct around *around)
 {
     const long *arg = row->arg;
     uint64_t before = 0;
     long got;
 
     arena_make();
+    if (around != NULL && around->before != NULL)
+        around->before();
     if (is_error(row->want) && !(row->flags & PARTIAL))
         before = state_hash();
     got = call(row->number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
@@ -257,19 +352,92 @@ row_run(const struct row *row)
         check_failures++;
         printf("FAIL %s: failed as it should, but changed something\n", row->what);
     }
+    if (around != NULL && around->after != NULL)
+        around->after(row, got);
     /* What it mapped somewhere. */
     if (row->number == NR_MMAP && !is_error(got) && (got < ARENA || got >= AT(ARENA_PAGES)))
         munmap((void *)got, (size_t)row->arg[1]);
 }
 
+/* ---- refused allocations ----------------------------------------------------------- */
+
+const char by_refusal[] = "memory is short";
+
+static bool
+is_refusal(long error)
+{
+    return error == -ENOMEM || error == -EAGAIN || error == -EFAULT || error == -ENFILE ||
+           error == -ENOSPC;
+}
+
+/*
+ * The row again, the @nth allocation in the kernel refused: it fails and leaves all as it was, or it
+ * works.  @return whether there was one to refuse
+ */
+static bool
+row_refuse(const struct row *row, const struct around *around, int nth)
+{
+    const long *arg = row->arg;
+    char digits[16];
+    ssize_t length = snprintf(digits, sizeof(digits), "%d", nth);
+    uint64_t before;
+    int fd;
+
+    arena_make();
+    if (around != NULL && around->before != NULL)
+        around->before();
+    before = state_hash();
+    fd = open("/proc/self/fail-nth", O_RDWR | O_CLOEXEC);
+    if (fd < 0 || pwrite(fd, digits, (size_t)length, 0) != length)
+        return false;
+    long got = call(row->number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+    bool refused = pread(fd, digits, sizeof(digits), 0) > 0 && digits[0] == '0';
+    close(fd);
+    check_count++;
+    if (is_error(got) && (!refused || !is_refusal(got))) {
+        check_failures++;
+        printf("FAIL %s: %ld with allocation %d refused\n", row->what, got, nth);
+    } else if (is_error(got) && !(row->flags & PARTIAL) && before != state_hash()) {
+        check_failures++;
+        printf("FAIL %s: with allocation %d refused it changed something\n", row->what, nth);
+    }
+    if (around != NULL && around->after != NULL)
+        around->after(row, got);
+    return refused;
+}
+
+static bool
+has_refusals(const struct call_test *test)
+{
+    for (size_t i = 0; i < test->documented_count; i++) {
+        if (test->documented[i].why_not == by_refusal)
+            return access("/proc/self/fail-nth", W_OK) == 0;
+    }
+    return false;
+}
+
 void
-rows_run(const struct row *rows, size_t count)
+rows_run(const struct row *rows, size_t count, const struct around *around)
 {
     for (size_t i = 0; i < count; i++) {
-        if (!(rows[i].flags & QUIRE_ONLY) || on_quire())
-            row_run(&rows[i]);
+        if (!(rows[i].flags & OWN_ONLY) || on_own_machine())
+            row_run(&rows[i], around);
+    }
+    for (size_t i = 0; i < count && has_refusals(running); i++) {
+        bool works = rows[i].number == running->number && !is_error(rows[i].want);
+
+        for (int nth = 1; works && nth < 100 && row_refuse(&rows[i], around, nth); nth++)
+            continue;
     }
     arena_make();
+}
+
+void
+close_made(const struct row *row, long got)
+{
+    (void)row;
+    if (!is_error(got))
+        close((int)got);
 }
 
 int
@@ -289,6 +457,33 @@ in_child(void (*fn)(void))
     }
     waitpid(child, &status, 0);
     return status;
+}
+
+static void (*limited_fn)(void);
+
+static void
+fill_and_run(void)
+{
+    enum { LIMIT = 300 };
+    static const char path[] = "/proc/sys/vm/max_map_count";
+    long before, got = 0;
+
+    arena_make();
+    before = set_number(path, LIMIT);
+    for (int i = 0; got >= 0 && i < LIMIT; i++)
+        got = call(NR_MMAP, AT(2 * ARENA_PAGES + 2 * i), page, PROT_READ,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    EXPECT(got, -ENOMEM);
+    limited_fn();
+    (void)set_number(path, before);
+}
+
+void
+at_map_limit(void (*fn)(void))
+{
+    limited_fn = fn;
+    if (on_own_machine())
+        EXPECT(in_child(fill_and_run), 0);
 }
 
 /* ---- the runner -------------------------------------------------------------------- */
@@ -369,14 +564,35 @@ find_user_end(void)
 #endif
 }
 
-static const struct call_test *running;
+/* What is documented was seen, or is said to be out of reach and was not. */
+static void
+check_documented(const struct call_test *test)
+{
+    for (size_t i = 0; i < test->documented_count; i++) {
+        const struct documented *row = &test->documented[i];
+
+        bool wanted = row->why_not == NULL || row->why_not == by_refusal;
+
+        if (row->why_not == by_refusal && !has_refusals(test))
+            continue;
+        check_count++;
+        if (row->error == 0 || made_errors[row->error] == wanted)
+            continue;
+        check_failures++;
+        printf("FAIL %s: %s %s\n", test->name, strerrorname_np(row->error),
+               wanted ? "was not made by any row" : "can be made after all");
+    }
+}
 
 static void
 run_one(void)
 {
     files_open();
+    memset(made_errors, 0, ERRORS);
     (void)state_hash(); /* lets the stack and the library grow to what they need */
     running->run();
+    if (on_quire() && on_own_machine())
+        check_documented(running);
     printf("%s %s: %d checks, %d failures\n", check_failures == 0 ? "ok  " : "FAIL", running->name,
            check_count, check_failures);
 }
@@ -388,6 +604,12 @@ main(int argc, char **argv)
 
     page = sysconf(_SC_PAGESIZE);
     find_user_end();
+    own_machine = argc > 1 && strcmp(argv[1], "own") == 0;
+    if (own_machine) {
+        argc--;
+        argv++;
+    }
+    made_errors = mmap(NULL, ERRORS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     for (running = tests; running != NULL; running = running->next) {
         if (!is_wanted(running, argc, argv))
             continue;

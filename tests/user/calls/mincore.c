@@ -4,7 +4,14 @@
  */
 #include "calls.h"
 
-CALL(mincore)
+static const struct documented documented[] = {
+    {EAGAIN, "needs no memory of its own here"},
+    {EFAULT, NULL},
+    {EINVAL, NULL},
+    {ENOMEM, NULL},
+};
+
+CALL(mincore, SYS_mincore, documented)
 {
     static unsigned char vector[32];
     long out = (long)vector;

@@ -1,20 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mlock(2), mlock2, munlock.
+ * mlock(2); what it has in common with mlock2 and munlock is in lock.h.
  */
-#include "calls.h"
-
-#ifndef MLOCK_ONFAULT
-#define MLOCK_ONFAULT 1
-#endif
-#define LOCKED()   status_kib("VmLck:")
-#define KIB(pages) ((pages)*page / 1024)
-#define ALL_THREE(what, address, length, want, flags)                                          \
-    {"mlock: " what, SYS_mlock, {address, length, 0, 0, 0, 0}, want, flags},                   \
-        {"mlock2: " what, SYS_mlock2, {address, length, MLOCK_ONFAULT, 0, 0, 0}, want, flags}, \
-    {                                                                                          \
-        "munlock: " what, SYS_munlock, {address, length, 0, 0, 0, 0}, want, flags              \
-    }
+#include "lock.h"
 
 static void
 effects(void)
@@ -66,7 +54,7 @@ limited(void)
     EXPECT(setrlimit(RLIMIT_MEMLOCK, &lock), 0);
     EXPECT(call(SYS_mlock, AT(0), 4 * page, 0, 0, 0, 0), 0); /* the privileged may */
     EXPECT(call(SYS_munlock, AT(0), 4 * page, 0, 0, 0, 0), 0);
-    EXPECT(syscall(SYS_setresuid, 65534, 65534, 65534), 0);
+    become_nobody();
     EXPECT(call(SYS_mlock, AT(0), 4 * page, 0, 0, 0, 0), -ENOMEM);
     EXPECT(LOCKED(), 0);
     EXPECT(call(SYS_mlock, AT(0), 3 * page, 0, 0, 0, 0), 0);
@@ -81,36 +69,32 @@ limited(void)
     EXPECT(call(SYS_munlock, AT(0), 4 * page, 0, 0, 0, 0), 0); /* unlocking needs nothing */
 }
 
-CALL(mlock)
+/* A split needs one mapping more than there may be. */
+static void
+full(void)
+{
+    EXPECT(call(SYS_mlock, AT(1), page, 0, 0, 0, 0), -ENOMEM);
+    EXPECT(call(SYS_mlock, AT(0), 4 * page, 0, 0, 0, 0), 0);
+}
+
+static const struct documented documented[] = {
+    {EAGAIN, "a page that cannot be had is waited for, or the process killed"},
+    {EINVAL, NULL},
+    {ENOMEM, NULL},
+    {EPERM, NULL},
+};
+
+CALL(mlock, SYS_mlock, documented)
 {
     const struct row rows[] = {
-        ALL_THREE("no length", AT(0), 0, 0, 0),
-        ALL_THREE("no length, nothing there", AT(HOLE_AT), 0, 0, 0),
-        ALL_THREE("length wraps", AT(0), -page, -EINVAL, 0),
-        ALL_THREE("a hole", AT(HOLE_AT), page, -ENOMEM, 0),
-        ALL_THREE("starts in a hole", AT(HOLE_AT), 4 * page, -ENOMEM, 0),
-        ALL_THREE("runs into a hole", AT(3), 2 * page, -ENOMEM, PARTIAL),
-        ALL_THREE("past the end", USER_END, page, -ENOMEM, 0),
-        ALL_THREE("a byte", AT(0) + 5, 1, 0, 0),
-        ALL_THREE("four pages", AT(0), 4 * page, 0, 0),
-        ALL_THREE("shared", AT(SHARED_AT), 4 * page, 0, 0),
-        ALL_THREE("a file", AT(FILE_SHARED_AT), 2 * page, 0, 0),
-        {"mlock: past a file's end",
-         SYS_mlock,
-         {AT(FILE_SHARED_AT), 4 * page, 0, 0, 0, 0},
-         -ENOMEM,
-         PARTIAL},
-        {"mlock2: past a file's end",
-         SYS_mlock2,
-         {AT(FILE_SHARED_AT), 4 * page, MLOCK_ONFAULT, 0, 0, 0},
-         0,
-         0},
-        {"mlock2: flags that are none", SYS_mlock2, {AT(0), page, 2, 0, 0, 0}, -EINVAL, 0},
-        {"mlock2: no flags", SYS_mlock2, {AT(0), page, 0, 0, 0, 0}, 0, 0},
+        LOCK_ROWS(SYS_mlock, 0),
+        LOCK("past a file's end", SYS_mlock, AT(FILE_SHARED_AT), 4 * page, 0, -ENOMEM, PARTIAL),
     };
+
     RUN(rows);
     effects();
     EXPECT(call(SYS_mlock, AT(0), page, 0, 0, 0, 0), 0);
     EXPECT(in_child(child_has_none), 0);
     EXPECT(in_child(limited), 0);
+    at_map_limit(full);
 }

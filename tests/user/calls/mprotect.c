@@ -28,7 +28,21 @@ limited(void)
     EXPECT(call(SYS_mprotect, AT(RO_AT), page, RW, 0, 0, 0), 0);
 }
 
-CALL(mprotect)
+/* A split needs one mapping more than there may be. */
+static void
+full(void)
+{
+    EXPECT(call(SYS_mprotect, AT(1), page, PROT_READ, 0, 0, 0), -ENOMEM);
+    EXPECT(call(SYS_mprotect, AT(0), 4 * page, PROT_READ, 0, 0, 0), 0);
+}
+
+static const struct documented documented[] = {
+    {EACCES, NULL},
+    {EINVAL, NULL},
+    {ENOMEM, NULL},
+};
+
+CALL(mprotect, SYS_mprotect, documented)
 {
     long grows = AT(FREE_AT + 4);
     const struct row rows[] = {
@@ -82,4 +96,5 @@ CALL(mprotect)
     EXPECT(call(SYS_mprotect, grows + page, page, PROT_READ | GROWS_DOWN, 0, 0, 0), 0);
     EXPECT(strcmp(rights_at(grows), "r--p"), 0);
     EXPECT(in_child(limited), 0);
+    at_map_limit(full);
 }

@@ -61,7 +61,20 @@ sealed(void)
     EXPECT(call(SYS_munmap, at + 4 * page, 4 * page, 0, 0, 0, 0), 0);
 }
 
-CALL(mseal)
+/* A split needs one mapping more than there may be. */
+static void
+full(void)
+{
+    EXPECT(call(SYS_mseal, AT(1), page, 0, 0, 0, 0), -ENOMEM);
+}
+
+static const struct documented documented[] = {
+    {EINVAL, NULL},
+    {ENOMEM, NULL},
+    {EPERM, "of 32-bit machines alone, which have no such call"},
+};
+
+CALL(mseal, SYS_mseal, documented)
 {
     const struct row rows[] = {
         MSEAL("flags", AT(0), page, 1, -EINVAL),
@@ -81,4 +94,5 @@ CALL(mseal)
     }
     RUN(rows);
     EXPECT(in_child(sealed), 0);
+    at_map_limit(full);
 }

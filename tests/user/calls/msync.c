@@ -9,7 +9,13 @@
         what, SYS_msync, {address, length, how, 0, 0, 0}, want, 0 \
     }
 
-CALL(msync)
+static const struct documented documented[] = {
+    {EBUSY, NULL},
+    {EINVAL, NULL},
+    {ENOMEM, NULL},
+};
+
+CALL(msync, SYS_msync, documented)
 {
     const struct row rows[] = {
         MSYNC("flags that are none", AT(0), page, 8, -EINVAL),

@@ -15,7 +15,11 @@ remap(long address, long length, long first)
     return call(SYS_remap_file_pages, address, length, 0, first, 0, 0);
 }
 
-CALL(remap_file_pages)
+static const struct documented documented[] = {
+    {EINVAL, NULL},
+};
+
+CALL(remap_file_pages, SYS_remap_file_pages, documented)
 {
     const struct row rows[] = {
         REMAP("rights", AT(SHARED_AT), page, PROT_READ, 0, 0, -EINVAL),
