@@ -105,64 +105,64 @@ sim_uncached(struct sim *sim)
 /* ---- The oracle's view of a batch --------------------------------------------- */
 
 static void
-flush_describe(struct sim *sim, const struct qr_tlb_batch *batch, struct sim_flush *out_flush)
+flush_describe(struct sim *sim, const struct qr_tlb_flush *from, struct sim_flush *out_flush)
 {
-    struct sim_flush flush = {.whole = batch->whole};
+    struct sim_flush flush = {.whole = from->whole};
 
-    flush.alone = atomic_load(&batch->space->pending) <= batch->registered;
+    flush.alone = atomic_load(&from->space->pending) <= from->registered;
 
-    if (!batch->space->global)
-        flush.root = batch->space->tables->root_pa;
-    for (unsigned i = 0; i < batch->run_count; i++) {
-        flush.ranges[i].start = batch->runs[i].start;
-        flush.ranges[i].end = qr_va_of(batch->runs[i].last.v + 1);
+    if (!from->space->global)
+        flush.root = from->space->tables->root_pa;
+    for (unsigned i = 0; i < from->run_count; i++) {
+        flush.ranges[i].start = from->runs[i].start;
+        flush.ranges[i].end = qr_va_of(from->runs[i].last.v + 1);
     }
-    flush.range_count = batch->run_count;
-    for (unsigned i = 0; i < batch->table_count; i++)
-        flush.tables[i] = qr_frame_pa(sim->frames, batch->tables[i]).v;
-    flush.table_count = batch->table_count;
+    flush.range_count = from->run_count;
+    for (unsigned i = 0; i < from->table_count; i++)
+        flush.tables[i] = qr_frame_pa(sim->frames, from->tables[i]).v;
+    flush.table_count = from->table_count;
     *out_flush = flush;
 }
 
-/* The slot of a flush under way: of @batch, or (NULL) a free one. */
+/* The slot of a flush under way, by the runs that it names; or (NULL) a free one. */
 static unsigned
-flush_slot(struct sim *sim, const void *batch)
+flush_slot(struct sim *sim, const void *runs)
 {
     for (unsigned i = 0; i < QR_ARRAY_COUNT(sim->flushes); i++) {
-        if (sim->flushes[i].batch == batch)
+        if (sim->flushes[i].runs == runs)
             return i;
     }
     sim_fail("a flush ends that never began, or too many are under way");
 }
 
 static void
-batch_begin(void *context, const struct qr_tlb_batch *batch)
+flush_begins(void *context, const struct qr_tlb_flush *from)
 {
     struct sim *sim = context;
     struct sim_flush flush;
 
     if (sim->threaded)
         return;
-    flush_describe(sim, batch, &flush);
+    flush_describe(sim, from, &flush);
     sim_flush_begin(sim, &flush);
     unsigned slot = flush_slot(sim, NULL);
 
-    sim->flushes[slot].batch = batch;
+    sim->flushes[slot].runs = from->runs;
     sim->flushes[slot].ticket = flush.ticket;
 }
 
 static void
-batch_end(void *context, const struct qr_tlb_batch *batch)
+flush_ends(void *context, const struct qr_tlb_flush *from)
 {
     struct sim *sim = context;
     struct sim_flush flush;
 
     if (sim->threaded)
         return;
-    unsigned slot = flush_slot(sim, batch);
+    unsigned slot = flush_slot(sim, from->runs);
 
-    sim->flushes[slot].batch = NULL;
-    flush_describe(sim, batch, &flush);
+    sim->flushes[slot].runs = NULL;
+    flush_describe(sim, from, &flush);
     flush.ticket = sim->flushes[slot].ticket;
     sim_flush_end(sim, &flush);
 }
@@ -223,7 +223,7 @@ kernel_tables_make(struct sim *sim)
 void
 sim_start_tables(struct sim *sim)
 {
-    struct qr_tlb_observer observer = {.context = sim, .begin = batch_begin, .end = batch_end};
+    struct qr_tlb_observer observer = {.context = sim, .begin = flush_begins, .end = flush_ends};
 
     sim->format = format_of(&sim->options);
     sim->epoch = sim_host_alloc(sizeof(*sim->epoch));

@@ -97,7 +97,7 @@ struct sim {
 
     atomic_ullong tickets; /* flushes begun */
     struct {
-        const void *batch;
+        const void *runs; /* that it names; NULL: free */
         uint64_t ticket;
     } flushes[2 * CONFIG_MAX_CPUS]; /* under way */
     atomic_ullong drop_flush;       /* countdown; 0: off */

@@ -23,6 +23,7 @@
 #include <quire/lock.h>
 
 struct qr_object;
+struct qr_tlb_gather;
 struct qr_objects; /* one machine's objects; src/object/objects.h */
 
 /** Instance: one a machine.  @p heap and @p frames outlive it. */
@@ -240,13 +241,15 @@ struct qr_mapping {
 /** What an object asks of the space layer. */
 struct qr_mapping_ops {
     /**
-     * Unmap pages [first, last) of the object from @p mapping, flush, return.
+     * Unmap pages [first, last) of the object from @p mapping; @p gather owes the flush.
      * @p private_copies: copies in a private mapping go too (truncation).
      * Called with the object's mapping lock held (sleeping); must not take a space lock.
      */
-    void (*unmap)(struct qr_mapping *mapping, size_t first, size_t last, bool private_copies);
-    /** Make pages read-only and collect their dirty bits (before write-back). */
-    void (*clean)(struct qr_mapping *mapping, size_t first, size_t last);
+    void (*unmap)(struct qr_mapping *mapping, size_t first, size_t last, bool private_copies,
+                  struct qr_tlb_gather *gather);
+    /** Make pages read-only (before write-back). */
+    void (*clean)(struct qr_mapping *mapping, size_t first, size_t last,
+                  struct qr_tlb_gather *gather);
 };
 void qr_objects_set_mapping_ops(struct qr_objects *objects, const struct qr_mapping_ops *ops);
 

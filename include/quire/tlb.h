@@ -67,6 +67,52 @@ void qr_tlb_batch_cover(struct qr_tlb_batch *batch);
  */
 void qr_tlb_batch_finish(struct qr_tlb_batch *batch);
 
+/** Spaces that a gathering has room for; with more it flushes in between. */
+#define QR_GATHER_SPACES 8
+/** Runs of neighbouring pages that it remembers of each; with more, all of the space is flushed. */
+#define QR_GATHER_RUNS 4
+/** Frames that it can own, each with any number of references. */
+#define QR_GATHER_FRAMES 32
+
+/** What one space has to forget. */
+struct qr_tlb_owed {
+    struct qr_tlb_space *space;
+    struct qr_flush_run runs[QR_GATHER_RUNS];
+    unsigned run_count;
+    unsigned page_count; /**< entries in all runs */
+    bool whole;
+};
+
+/**
+ * The batches of several spaces, flushed together: each CPU concerned is interrupted once,
+ * however many of them there are.  For whoever takes the same pages out of many spaces (reclaim,
+ * write-back, truncation).  Lives on its user's stack.
+ */
+struct qr_tlb_gather {
+    struct qr_frames *owner; /**< of the frames */
+    unsigned space_count;
+    unsigned frame_count;
+    struct qr_tlb_owed spaces[QR_GATHER_SPACES];
+    struct {
+        struct qr_frame *frame;
+        size_t refs;
+    } frames[QR_GATHER_FRAMES];
+};
+
+void qr_tlb_gather_init(struct qr_tlb_gather *gather);
+
+/**
+ * In the place of qr_tlb_batch_finish(): what @p batch noted and owns is the gathering's now, the
+ * batch is empty again, and the flush is still to come.  A batch that took page tables out is
+ * finished at once, and where the gathering is full it is.  Until qr_tlb_gather_finish() the
+ * caller sees to it that none of the spaces ends, and calls no address unmapped and no page clean.
+ * Context: as qr_tlb_batch_finish().
+ */
+void qr_tlb_gather_add(struct qr_tlb_gather *gather, struct qr_tlb_batch *batch);
+
+/** What qr_tlb_batch_finish() promises, for all batches that were added.  Empty again. */
+void qr_tlb_gather_finish(struct qr_tlb_gather *gather);
+
 /**
  * Entries of the kernel's half, in the tables of @p kernel, were made valid: hardware on every
  * CPU finds them from now on.  Of a user's half nobody is told: who faults on an entry that is
@@ -77,15 +123,26 @@ void qr_tlb_publish(struct qr_tlb_space *kernel);
 /** What the host calls when the interrupt of qr_port_ipi() arrives.  Interrupts off. */
 void qr_tlb_interrupt(void);
 
+/** A flush of one space that is under way. */
+struct qr_tlb_flush {
+    const struct qr_tlb_space *space;
+    const struct qr_flush_run *runs; /**< the same array from begin to end */
+    unsigned run_count;
+    bool whole;
+    bool registered; /**< counted in the space's pending batches */
+    struct qr_frame *const *tables;
+    unsigned table_count;
+};
+
 /**
- * For tests and traces: told when a batch begins to flush, before the first flush
- * instruction, and when every CPU has forgotten what it notes, before frames and
- * tables are released.  @p batch still says all.  NULL members and NULL observer: nothing.
+ * For tests and traces: told when a flush begins, before the first flush
+ * instruction, and when every CPU has forgotten what it names, before frames and
+ * tables are released.  NULL members and NULL observer: nothing.
  */
 struct qr_tlb_observer {
     void *context;
-    void (*begin)(void *context, const struct qr_tlb_batch *batch);
-    void (*end)(void *context, const struct qr_tlb_batch *batch);
+    void (*begin)(void *context, const struct qr_tlb_flush *flush);
+    void (*end)(void *context, const struct qr_tlb_flush *flush);
 };
 void qr_tlb_set_observer(struct qr_tlb *tlb, const struct qr_tlb_observer *observer);
 

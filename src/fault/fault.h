@@ -148,6 +148,21 @@ fault_publish_code(const struct qr_leaf *leaf)
         (void)qr_arch_code_written(leaf->pa, QR_PAGE_SIZE);
 }
 
+/*
+ * Before a frame of our own comes where one of an object's may have stood: who took that out
+ * (reclaim, migration) may not have flushed it yet, and nobody may read the old page once somebody
+ * has written the new one.  We saw the empty entry under its table's lock, so we see the flush pending, or
+ * it is over.  The cursor is open.
+ */
+static inline void
+fault_settle(struct fault_ctx *ctx)
+{
+    if (qr_likely(atomic_load_explicit(&ctx->space->tlb.pending, memory_order_acquire) == 0))
+        return;
+    qr_tlb_batch_note(&ctx->batch, ctx->va, QR_PAGE_SHIFT);
+    ctx->batch.flush(&ctx->batch);
+}
+
 static inline bool
 fault_is_watched(const struct fault_ctx *ctx, unsigned region_flag)
 {

@@ -124,6 +124,7 @@ fill_set_private_leaf(struct fill *fill)
 {
     struct fault_ctx *ctx = &fill->ctx;
 
+    fault_settle(ctx);
     if (fill->kind == FILL_ZERO) {
         qr_fault_install_zero(ctx);
         return;

@@ -212,6 +212,7 @@ object_copy_page(struct fault_ctx *ctx)
         return FAULT_WAIT_MEMORY;
     qr_frame_copy(ctx->vm->config.frames, copy, ctx->page);
     fault_count(ctx, QR_EVENT_COW);
+    fault_settle(ctx);
     qr_fault_install_private(ctx, copy);
     return FAULT_DONE;
 }

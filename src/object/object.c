@@ -623,10 +623,13 @@ object_detach_range(struct qr_object *object, size_t first, size_t last)
 }
 
 void
-qr_object_unmap_locked(struct qr_object *object, size_t first, size_t last, bool private_copies)
+qr_object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies)
 {
     const struct qr_mapping_ops *ops = object->machine->mapping_ops;
+    struct qr_tlb_gather gather;
 
+    qr_tlb_gather_init(&gather);
+    qr_mutex_lock(&object->mappings_lock);
     qr_list_for_each(node, &object->mappings)
     {
         struct qr_mapping *mapping = qr_list_entry(node, struct qr_mapping, link);
@@ -634,15 +637,9 @@ qr_object_unmap_locked(struct qr_object *object, size_t first, size_t last, bool
         size_t to = last;
 
         if (mapping_overlap(mapping, &from, &to))
-            ops->unmap(mapping, from, to, private_copies);
+            ops->unmap(mapping, from, to, private_copies, &gather);
     }
-}
-
-void
-qr_object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies)
-{
-    qr_mutex_lock(&object->mappings_lock);
-    qr_object_unmap_locked(object, first, last, private_copies);
+    qr_tlb_gather_finish(&gather);
     qr_mutex_unlock(&object->mappings_lock);
 }
 

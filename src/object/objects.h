@@ -8,6 +8,7 @@
 
 #include <quire/hugetlb.h>
 #include <quire/policy.h>
+#include <quire/tlb.h>
 #include <quire/tree.h>
 
 struct qr_objects {
@@ -150,11 +151,8 @@ struct qr_frame *qr_object_alloc_frame(struct qr_object *object, size_t index,
                                        unsigned alloc_flags);
 void qr_object_drop_policies(struct qr_object *object);
 
-/* Take pages [first, last) out of every mapping.  Takes the mapping lock. */
+/* Take pages [first, last) out of every mapping, and flush.  Takes the mapping lock. */
 void qr_object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies);
-/* The same by who holds the mapping lock. */
-void qr_object_unmap_locked(struct qr_object *object, size_t first, size_t last,
-                            bool private_copies);
 /* Drop a page that is locked and referenced by the caller, if it is clean and nobody else's. */
 bool qr_object_drop_page(struct qr_object *object, size_t index, struct qr_frame *frame);
 

@@ -7,6 +7,14 @@
  * that one file does not pay for all.  First go pages that nobody maps; where that is too little,
  * mapped ones are taken out of every mapping and come back by faults.
  *
+ * Pages go in runs of up to SHRINK_RUN, so that one shootdown does for all of a run and for
+ * everybody who maps it:
+ *
+ *   1 lock pages that may go               they stay in the index, for faults in between, too
+ *   2 take them out of every mapping       the gathering has the references of the entries
+ *   3 flush, once
+ *   4 drop those that nobody uses          under P, as ever: the index's reference and ours
+ *
  * Nothing here waits: a page or a list of mappings that is locked is left alone, since whoever asks for
  * memory may hold the lock.
  */
@@ -35,36 +43,130 @@ page_may_go(struct qr_object *object, const struct qr_frame *frame, const struct
             group_is_below(qr_group_of_frame(object->machine->groups, frame), group));
 }
 
+/* ---- A run of pages --------------------------------------------------------------- */
+
+#define SHRINK_RUN QR_GATHER_FRAMES
+
+/* Pages on their way out, each locked and with a reference, in the order of their places. */
+struct victims {
+    unsigned count;
+    bool any_mapped;
+    struct {
+        size_t index;
+        struct qr_frame *frame;
+    } pages[SHRINK_RUN];
+};
+
+/* Step 1: look from *@index on, for @pages at most.  @return whether the object goes on behind */
 static bool
-object_try_unmap(struct qr_object *object, size_t index)
+victims_find(struct victims *victims, struct qr_object *object, size_t *index, size_t pages,
+             const struct qr_group *group, bool mapped)
 {
-    if (!qr_mutex_try_lock(&object->mappings_lock))
-        return false;
-    qr_object_unmap_locked(object, index, index + 1, false);
-    qr_mutex_unlock(&object->mappings_lock);
+    struct qr_frame *frame;
+
+    victims->count = 0;
+    victims->any_mapped = false;
+    while (victims->count < SHRINK_RUN && victims->count < pages) {
+        frame = qr_object_next_page(object, index);
+        if (frame == NULL)
+            return false;
+        if (qr_page_try_lock(frame)) {
+            if (page_may_go(object, frame, group, mapped)) {
+                victims->any_mapped |= atomic_load_explicit(&frame->maps, memory_order_relaxed) > 0;
+                victims->pages[victims->count].index = (*index)++;
+                victims->pages[victims->count++].frame = frame;
+                continue;
+            }
+            qr_page_unlock(frame);
+        }
+        qr_frame_put(object->machine->frames, frame);
+        (*index)++;
+    }
     return true;
+}
+
+/* How many of them lie side by side from @first on. */
+static unsigned
+victims_run(const struct victims *victims, unsigned first)
+{
+    unsigned count = 1;
+
+    while (first + count < victims->count &&
+           victims->pages[first + count].index == victims->pages[first].index + count)
+        count++;
+    return count;
+}
+
+/* Step 2, of one mapping. */
+static void
+victims_unmap_from(const struct victims *victims, const struct qr_mapping_ops *ops,
+                   struct qr_mapping *mapping, struct qr_tlb_gather *gather)
+{
+    unsigned run;
+
+    for (unsigned i = 0; i < victims->count; i += run) {
+        size_t from = victims->pages[i].index;
+        size_t to;
+
+        run = victims_run(victims, i);
+        to = from + run;
+        if (mapping_overlap(mapping, &from, &to))
+            ops->unmap(mapping, from, to, false, gather);
+    }
+}
+
+/* Steps 2 and 3.  Where the lock is taken, pages that are mapped stay: their entries have references. */
+static void
+victims_try_unmap(const struct victims *victims, struct qr_object *object)
+{
+    struct qr_tlb_gather gather;
+
+    if (!victims->any_mapped || !qr_mutex_try_lock(&object->mappings_lock))
+        return;
+    qr_tlb_gather_init(&gather);
+    qr_list_for_each(node, &object->mappings)
+    {
+        victims_unmap_from(victims, object->machine->mapping_ops,
+                           qr_list_entry(node, struct qr_mapping, link), &gather);
+    }
+    qr_tlb_gather_finish(&gather);
+    qr_mutex_unlock(&object->mappings_lock);
+}
+
+/* Step 4.  @return how many were freed */
+static size_t
+victims_drop(const struct victims *victims, struct qr_object *object)
+{
+    size_t dropped = 0;
+
+    for (unsigned i = 0; i < victims->count; i++) {
+        struct qr_frame *frame = victims->pages[i].frame;
+
+        dropped += qr_object_drop_page(object, victims->pages[i].index, frame);
+        qr_page_unlock(frame);
+        qr_frame_put(object->machine->frames, frame);
+    }
+    return dropped;
 }
 
 /* @return frames freed, @pages at most */
 static size_t
 object_shrink(struct qr_object *object, size_t pages, const struct qr_group *group, bool mapped)
 {
+    struct victims victims;
     size_t index = 0;
     size_t dropped = 0;
-    struct qr_frame *frame;
+    bool more = true;
 
-    while (dropped < pages && (frame = qr_object_next_page(object, &index)) != NULL) {
-        if (qr_page_try_lock(frame)) {
-            if (page_may_go(object, frame, group, mapped) &&
-                (!mapped || object_try_unmap(object, index)))
-                dropped += qr_object_drop_page(object, index, frame);
-            qr_page_unlock(frame);
-        }
-        qr_frame_put(object->machine->frames, frame);
-        index++;
+    while (more && dropped < pages) {
+        more = victims_find(&victims, object, &index, pages - dropped, group, mapped);
+        victims_try_unmap(&victims, object);
+        dropped += victims_drop(&victims, object);
     }
     return dropped;
 }
+
+/* ---- Objects in turn --------------------------------------------------------------- */
 
 /* The object whose turn it is, with a reference; NULL: this one is on its way out. */
 static struct qr_object *

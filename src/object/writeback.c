@@ -10,14 +10,16 @@
  *
  * A writable leaf of a file's page exists only while the page is marked dirty: shared file pages
  * are mapped read-only first, and the write fault marks them.  Write-back therefore clears the
- * mark, then makes the leaves read-only (ops->clean), then writes: a store between the first two
- * is still part of what is written, one after them faults and marks the page again.
+ * mark, then makes the leaves read-only (ops->clean) and flushes that, then writes: a store before
+ * the end of the flush is still part of what is written, one after it faults and marks the page
+ * again.  A page says that it is under write-back before it no longer says that it is dirty: who
+ * waits for it never finds neither.
  *
  * A page keeps its lock while it is written, so truncation, a second write-back and migration wait
  * for it; faults, read() and write() do not take the lock of a page that is up to date.  Pages
  * that lie side by side are written together: the first is waited for, those behind it are
- * taken as far as their locks are free, so that nobody waits while it holds a lock.  Waiting for
- * write-back is taking the lock.
+ * taken as far as their locks are free, so that nobody waits while it holds a lock.  One flush makes
+ * all of them read-only for everybody.  Waiting for write-back is taking the lock.
  *
  * A page that could not be written is dirty again, and the object counts the failure.  A descriptor
  * compares the count with the one that it saw last: so each reports a failure once, however many
@@ -98,50 +100,60 @@ qr_object_count_cached(struct qr_object *object, size_t first, size_t last,
 
 /* ---- Writing ------------------------------------------------------------- */
 
-/* Make every mapping's leaves of page @index read-only, so that the next store is noticed. */
+/* Make every mapping's leaves of pages [first, last) read-only, so that the next store is noticed. */
 static void
-object_clean_mappings(struct qr_object *object, size_t index)
+object_clean_mappings(struct qr_object *object, size_t first, size_t last)
 {
     const struct qr_mapping_ops *ops = object->machine->mapping_ops;
+    struct qr_tlb_gather gather;
 
+    qr_tlb_gather_init(&gather);
     qr_mutex_lock(&object->mappings_lock);
     qr_list_for_each(node, &object->mappings)
     {
         struct qr_mapping *mapping = qr_list_entry(node, struct qr_mapping, link);
-        size_t from = index;
-        size_t to = index + 1;
+        size_t from = first;
+        size_t to = last;
 
         if (mapping->shared && mapping_overlap(mapping, &from, &to))
-            ops->clean(mapping, from, to);
+            ops->clean(mapping, from, to, &gather);
     }
+    qr_tlb_gather_finish(&gather);
     qr_mutex_unlock(&object->mappings_lock);
+}
+
+/* The locked page @frame is no longer under write-back, nor locked. */
+static void
+page_end_write(struct qr_object *object, struct qr_frame *frame)
+{
+    qr_counter_add(qr_frames_counters(object->machine->frames), QR_PAGES_WRITEBACK, -1);
+    atomic_fetch_and_explicit(&frame->flags, ~(uint32_t)QR_FRAME_WRITEBACK, memory_order_release);
+    qr_page_unlock(frame); /* from here on the object may be gone */
 }
 
 void
 qr_object_write_done(struct qr_object *object, struct qr_frame *frame, enum qr_status status)
 {
-    struct qr_counters *counters = qr_frames_counters(object->machine->frames);
-
     if (status != QR_OK) {
         atomic_fetch_add_explicit(&object->write_errors, 1, memory_order_release);
         qr_object_mark_dirty(object, frame);
     }
-    qr_counter_add(counters, QR_PAGES_WRITEBACK, -1);
-    atomic_fetch_and_explicit(&frame->flags, ~(uint32_t)QR_FRAME_WRITEBACK, memory_order_release);
-    qr_page_unlock(frame); /* from here on the object may be gone */
+    page_end_write(object, frame);
 }
 
-/* The locked page @frame goes under write-back.  @return false: unlocked, there is no need */
+/*
+ * The locked page @frame goes under write-back; its leaves are still to be cleaned.
+ * @return false: unlocked, there is no need
+ */
 static bool
 page_begin_write(struct qr_object *object, size_t index, struct qr_frame *frame)
 {
-    if (!qr_object_page_is_current(object, index, frame) || !qr_object_clear_dirty(object, frame)) {
-        qr_page_unlock(frame);
-        return false;
-    }
-    object_clean_mappings(object, index);
     atomic_fetch_or_explicit(&frame->flags, QR_FRAME_WRITEBACK, memory_order_relaxed);
     qr_counter_add(qr_frames_counters(object->machine->frames), QR_PAGES_WRITEBACK, 1);
+    if (!qr_object_page_is_current(object, index, frame) || !qr_object_clear_dirty(object, frame)) {
+        page_end_write(object, frame);
+        return false;
+    }
     return true;
 }
 
@@ -178,6 +190,7 @@ object_start_batch(struct qr_object *object, size_t index, size_t last, struct q
     if (!page_begin_write(object, index, frame))
         return 0;
     if (pager->start_write == NULL) {
+        object_clean_mappings(object, index, index + 1);
         qr_object_write_done(object, frame, pager->write_page(object->context, index, frame));
         return 1;
     }
@@ -185,6 +198,7 @@ object_start_batch(struct qr_object *object, size_t index, size_t last, struct q
         frames[count++] = frame;
     while (count < QR_PAGER_BATCH && index + count < last &&
            (frame = object_take_next(object, index + count)) != NULL);
+    object_clean_mappings(object, index, index + count);
     pager->start_write(object->context, index, frames, count);
     return count;
 }

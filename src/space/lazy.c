@@ -11,6 +11,9 @@
  *   discard   frame LAZY, one reference: take the entry out, then look at the dirty flag that came
  *             out with it; set: put the entry back
  *
+ * Reclaim may discard while the program runs, so the flush comes before the table's lock goes: a
+ * fault there finds the empty entry, and puts a page in its place that another thread is to see.
+ *
  * Until the flush that ends `free`, another CPU's TLB may hold the entry as dirty and write without a
  * trace; such a write is at the same time as the call, so losing it is right.  Afterwards a first
  * write has to find the entry in the table: before the exchange that takes it out, which then shows the dirty
@@ -110,6 +113,8 @@ discard_chunk(struct discard *discard, struct qr_cursor *cursor, struct qr_va_ra
             discard_entry(discard, cursor, &entry);
         at = qr_va_of(qr_entry_end(cursor->tables, &entry));
     }
+    /* A fault may put a new page here: nobody is to read the old one any more. */
+    qr_tlb_batch_finish(discard->batch);
     if (discard->freed > 0)
         qr_space_note_peak(discard->space);
     qr_tally_apply(&discard->tally, discard->space);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What objects ask of the regions that map them: take entries out (truncation,
- * holes, eviction) and make them read-only (write-back).
+ * holes, eviction) and make them read-only (write-back).  The flush is the object's to
+ * finish, once for all mappings and under the same lock (src/tlb/gather.c).
  *
  * Called under the object's mapping lock, which keeps the region and its extent;
  * the space's lock is not taken, because whoever holds it may wait for the
@@ -31,7 +32,8 @@ mapping_range(const struct qr_region *region, size_t first, size_t last)
 }
 
 static void
-mapping_unmap(struct qr_mapping *mapping, size_t first, size_t last, bool private_copies)
+mapping_unmap(struct qr_mapping *mapping, size_t first, size_t last, bool private_copies,
+              struct qr_tlb_gather *gather)
 {
     struct qr_region *region = region_of_mapping(mapping);
     struct qr_tlb_batch batch;
@@ -41,7 +43,7 @@ mapping_unmap(struct qr_mapping *mapping, size_t first, size_t last, bool privat
                                          private_copies ? QR_ZAP_ALL : QR_ZAP_OBJECT, &batch);
 
     qr_assert(status == QR_OK); /* what of objects is mapped by large leaves is cut at their ends */
-    qr_tlb_batch_finish(&batch);
+    qr_tlb_gather_add(gather, &batch);
 }
 
 static void
@@ -59,7 +61,7 @@ clean_leaves(struct qr_cursor *cursor, struct qr_va_range range)
 }
 
 static void
-mapping_clean(struct qr_mapping *mapping, size_t first, size_t last)
+mapping_clean(struct qr_mapping *mapping, size_t first, size_t last, struct qr_tlb_gather *gather)
 {
     struct qr_region *region = region_of_mapping(mapping);
     struct qr_va_range rest = mapping_range(region, first, last);
@@ -73,7 +75,7 @@ mapping_clean(struct qr_mapping *mapping, size_t first, size_t last)
         qr_cursor_close(&cursor);
     }
     qr_tlb_batch_cover(&batch);
-    qr_tlb_batch_finish(&batch);
+    qr_tlb_gather_add(gather, &batch);
 }
 
 const struct qr_mapping_ops qr_region_mapping_ops = {

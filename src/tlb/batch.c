@@ -66,7 +66,13 @@ batch_release(struct qr_tlb_batch *batch)
 static void
 batch_shoot(struct qr_tlb *tlb, struct qr_tlb_batch *batch, enum tlb_mode mode)
 {
-    const struct qr_tlb_observer *observer = &tlb->observer;
+    const struct qr_tlb_flush flush = {.space = batch->space,
+                                       .runs = batch->runs,
+                                       .run_count = batch->run_count,
+                                       .whole = batch->whole,
+                                       .registered = batch->registered,
+                                       .tables = batch->tables,
+                                       .table_count = batch->table_count};
     struct tlb_change change = {.space = batch->space,
                                 .mode = mode,
                                 .tables_freed = batch->tables_freed,
@@ -74,11 +80,9 @@ batch_shoot(struct qr_tlb *tlb, struct qr_tlb_batch *batch, enum tlb_mode mode)
                                 .run_count = batch->run_count,
                                 .page_count = batch->page_count};
 
-    if (observer->begin != NULL)
-        observer->begin(observer->context, batch);
+    tlb_observe_begin(tlb, &flush);
     qr_tlb_shoot(tlb, &change);
-    if (observer->end != NULL)
-        observer->end(observer->context, batch);
+    tlb_observe_end(tlb, &flush);
 }
 
 /* Flush and release all that was collected; the batch goes on. */
@@ -107,6 +111,15 @@ qr_tlb_batch_init(struct qr_tlb_batch *batch, struct qr_tlb_space *space)
     batch->naive =
         space->tlb != NULL && atomic_load_explicit(&space->tlb->naive, memory_order_relaxed);
     batch_reset(batch);
+}
+
+void
+qr_tlb_batch_forget(struct qr_tlb_batch *batch)
+{
+    if (batch->registered)
+        atomic_fetch_sub(&batch->space->pending, 1);
+    batch_reset(batch);
+    batch->gaps = false;
 }
 
 void

@@ -34,6 +34,10 @@
  * nothing.  So a target is either running with interrupts on, or spinning, or
  * about to do one of both: every request is served, whoever holds what.
  *
+ * Changes of several spaces go as one request: every count grows before anybody's `active` is
+ * read, one interrupt goes to whoever runs any of them, and who is told does what concerns the
+ * space that it has loaded.  For each of the spaces that is the protocol above.
+ *
  * Invariants: 1 a CPU is in space->active whenever it has the space loaded;
  * 2 slot.generation of the loaded space never exceeds the space's and grows;
  * 3 request.waiting is empty unless its CPU is in qr_tlb_shoot().
@@ -73,31 +77,29 @@ flush_all(struct qr_tlb *tlb, enum qr_flush_reach reach)
     tlb_count(tlb, QR_EVENT_FLUSH_ALL, 1);
 }
 
-/* Bring the loaded space's entries up to @request, or further. */
+/* Bring the loaded space's entries up to @change, or further. */
 static void
-catch_up(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_request *request)
+catch_up(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_change *change)
 {
     struct tlb_slot *slot = me->slot;
 
-    if (slot->generation >= request->generation)
+    if (slot->generation >= change->generation)
         return;
-    if (request->change->mode == TLB_PAGES && slot->generation + 1 == request->generation) {
-        flush_pages(tlb, request->change, me->asid, QR_FLUSH_HERE);
-        slot->generation = request->generation;
+    if (change->mode == TLB_PAGES && slot->generation + 1 == change->generation) {
+        flush_pages(tlb, change, me->asid, QR_FLUSH_HERE);
+        slot->generation = change->generation;
         return;
     }
-    uint64_t generation = atomic_load(&request->change->space->generation);
+    uint64_t generation = atomic_load(&change->space->generation);
 
     flush_space(tlb, me->asid, QR_FLUSH_HERE);
     slot->generation = generation;
 }
 
-/* Do on this CPU what @request asks. */
+/* Do on this CPU what @change asks. */
 static void
-serve(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_request *request)
+serve(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_change *change)
 {
-    const struct tlb_change *change = request->change;
-
     if (change->mode == TLB_ALL) {
         flush_all(tlb, QR_FLUSH_HERE);
     } else if (change->space->global) {
@@ -106,7 +108,7 @@ serve(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_request *request)
         if (change->evict)
             qr_tlb_load_kernel(tlb, me);
         else
-            catch_up(tlb, me, request);
+            catch_up(tlb, me, change);
     }
 }
 
@@ -125,9 +127,13 @@ qr_tlb_poll(struct qr_cpu *cpu)
             unsigned from = word * 64 + (unsigned)__builtin_ctzll(bits);
             struct tlb_request *request = &tlb->cpus[from].request;
 
-            qr_assert(!request->change->evict || tlb_loaded(me) != request->change->space ||
-                      atomic_load_explicit(&me->lazy, memory_order_relaxed));
-            serve(tlb, me, request);
+            for (unsigned i = 0; i < request->change_count; i++) {
+                const struct tlb_change *change = &request->changes[i];
+
+                qr_assert(!change->evict || tlb_loaded(me) != change->space ||
+                          atomic_load_explicit(&me->lazy, memory_order_relaxed));
+                serve(tlb, me, change);
+            }
             qr_cpu_set_remove(&request->waiting, cpu->index);
         }
     }
@@ -179,8 +185,8 @@ post(struct qr_tlb *tlb, const struct qr_cpu_set *targets, unsigned self)
 }
 
 /* Ask the other CPUs concerned, do our own part, and wait for theirs. */
-static void
-shoot_by_request(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_change *change,
+static QR_ALWAYS_INLINE void
+shoot_by_request(struct qr_tlb *tlb, struct tlb_cpu *me, struct tlb_change *changes, unsigned count,
                  struct qr_cpu *cpu)
 {
     struct tlb_request *request = &me->request;
@@ -188,11 +194,15 @@ shoot_by_request(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_change
     uint64_t any = 0;
 
     qr_debug_assert(tlb_set_is_empty(&request->waiting));
-    request->change = change;
-    request->generation = atomic_fetch_add(&change->space->generation, 1) + 1;
+    request->changes = changes;
+    request->change_count = count;
+    for (unsigned i = 0; i < count; i++)
+        changes[i].generation = atomic_fetch_add(&changes[i].space->generation, 1) + 1;
     for (unsigned word = 0; word < QR_CPU_WORDS; word++) {
-        uint64_t bits = targets_of_word(tlb, change, word);
+        uint64_t bits = 0;
 
+        for (unsigned i = 0; i < count; i++)
+            bits |= targets_of_word(tlb, &changes[i], word);
         if (word == cpu->index / 64)
             bits &= ~((uint64_t)1 << (cpu->index % 64));
         any |= bits;
@@ -201,7 +211,8 @@ shoot_by_request(struct qr_tlb *tlb, struct tlb_cpu *me, const struct tlb_change
     }
     if (any != 0)
         post(tlb, &targets, cpu->index);
-    serve(tlb, me, request);
+    for (unsigned i = 0; i < count; i++)
+        serve(tlb, me, &changes[i]);
     if (any != 0) {
         while (!tlb_set_is_empty(&request->waiting))
             qr_cpu_relax(cpu);
@@ -242,17 +253,31 @@ shoot_by_broadcast(struct qr_tlb *tlb, const struct tlb_change *change, unsigned
         flush_space(tlb, asid, reach_of(change->space, self));
 }
 
-void
-qr_tlb_shoot(struct qr_tlb *tlb, const struct tlb_change *change)
+static QR_ALWAYS_INLINE void
+shoot(struct qr_tlb *tlb, struct tlb_change *changes, unsigned count)
 {
     struct qr_cpu *cpu = qr_cpu_enter();
 
     qr_assert(cpu->index < tlb->cpu_count);
-    if (tlb->broadcast && !change->evict)
-        shoot_by_broadcast(tlb, change, cpu->index);
-    else
-        shoot_by_request(tlb, &tlb->cpus[cpu->index], change, cpu);
+    if (tlb->broadcast && !changes->evict) {
+        for (unsigned i = 0; i < count; i++)
+            shoot_by_broadcast(tlb, &changes[i], cpu->index);
+    } else {
+        shoot_by_request(tlb, &tlb->cpus[cpu->index], changes, count, cpu);
+    }
     qr_cpu_leave(cpu);
+}
+
+void
+qr_tlb_shoot(struct qr_tlb *tlb, struct tlb_change *change)
+{
+    shoot(tlb, change, 1);
+}
+
+void
+qr_tlb_shoot_many(struct qr_tlb *tlb, struct tlb_change *changes, unsigned count)
+{
+    shoot(tlb, changes, count);
 }
 
 void

@@ -32,12 +32,13 @@ struct tlb_change {
     const struct qr_flush_run *runs;
     unsigned run_count;
     unsigned page_count; /* entries in all runs */
+    uint64_t generation; /* of the space, with this change counted; the shootdown sets it */
 };
 
 /* One shootdown.  Its initiator waits until nobody needs it. */
 struct tlb_request {
-    const struct tlb_change *change;
-    uint64_t generation;       /* of the space, with this change counted */
+    const struct tlb_change *changes;
+    unsigned change_count;     /* of different spaces */
     struct qr_cpu_set waiting; /* CPUs that have not acknowledged */
 };
 
@@ -89,10 +90,28 @@ tlb_count(struct qr_tlb *tlb, enum qr_counter which, long delta)
     qr_counter_add(tlb->counters, which, delta);
 }
 
+static inline void
+tlb_observe_begin(const struct qr_tlb *tlb, const struct qr_tlb_flush *flush)
+{
+    if (tlb->observer.begin != NULL)
+        tlb->observer.begin(tlb->observer.context, flush);
+}
+
+static inline void
+tlb_observe_end(const struct qr_tlb *tlb, const struct qr_tlb_flush *flush)
+{
+    if (tlb->observer.end != NULL)
+        tlb->observer.end(tlb->observer.context, flush);
+}
+
 /* What a batch needs, from what it noted. */
 enum tlb_mode qr_tlb_choose(const struct qr_tlb_batch *batch, bool others_pending);
+/* Empty @batch, whose notes and frames are somebody else's now. */
+void qr_tlb_batch_forget(struct qr_tlb_batch *batch);
 /* Flush @change on every CPU that needs it; on return all have. */
-void qr_tlb_shoot(struct qr_tlb *tlb, const struct tlb_change *change);
+void qr_tlb_shoot(struct qr_tlb *tlb, struct tlb_change *change);
+/* The same for @count changes, each of another user space: nobody is interrupted twice. */
+void qr_tlb_shoot_many(struct qr_tlb *tlb, struct tlb_change *changes, unsigned count);
 /* Go to the kernel's tables. */
 void qr_tlb_load_kernel(struct qr_tlb *tlb, struct tlb_cpu *me);
 /* Serve what other CPUs ask of this one. */
