@@ -81,6 +81,7 @@ extern long user_end;
 enum row_flag {
     PARTIAL = 1,  /* fails, and has documented effects all the same */
     OWN_ONLY = 2, /* only where the machine is ours */
+    FORKS = 4,    /* returns twice; the child ends at once and is waited for */
 };
 
 #define ANY_VALUE LONG_MIN /* succeeds; the value is not known beforehand */
@@ -138,6 +139,9 @@ bool on_own_machine(void);
 
 /* Whether it is Quire, or Linux of this version or later. */
 bool is_since(int major, int minor);
+
+/* No descriptor can be opened any more. */
+void use_up_descriptors(void);
 
 /* Give up all rights: user and group 65534. */
 void become_nobody(void);

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shmctl(2).
+ */
+#include "shm.h"
+
+#ifndef SHM_STAT_ANY
+#define SHM_STAT_ANY 15
+#endif
+/* The structures are those of 64 bits on 32-bit machines as well. */
+#if __SIZEOF_LONG__ == 4
+#define IPC_VERSION 0x100
+#else
+#define IPC_VERSION 0
+#endif
+#define SHMCTL(what, id, command, status, want)                                  \
+    {                                                                            \
+        what, SYS_shmctl, {id, (command) | IPC_VERSION, (long)(status)}, want, 0 \
+    }
+
+static struct shmid_ds status;
+
+static const struct documented documented[] = {
+    {EACCES, NULL},
+    {EFAULT, NULL},
+    {EIDRM, "in a race with the removal alone; afterwards it is EINVAL"},
+    {EINVAL, NULL},
+    {ENOMEM, NULL},
+    {EOVERFLOW, "of structures with 16-bit numbers of users, which nobody has passed since 2.4"},
+    {EPERM, NULL},
+};
+
+static void
+stranger(void)
+{
+    become_nobody();
+    const struct row rows[] = {
+        SHMCTL("look", segment, IPC_STAT, &status, -EACCES),
+        SHMCTL("remove", segment, IPC_RMID, 0, -EPERM),
+        SHMCTL("change", segment, IPC_SET, &status, -EPERM),
+        SHMCTL("lock", segment, SHM_LOCK, 0, -EPERM),
+        SHMCTL("unlock", segment, SHM_UNLOCK, 0, -EPERM),
+    };
+    RUN(rows);
+}
+
+/* Who owns it may lock it, as far as one may lock memory. */
+static void
+owner(void)
+{
+    struct rlimit lock = {(rlim_t)page, (rlim_t)page};
+
+    EXPECT(setrlimit(RLIMIT_MEMLOCK, &lock), 0);
+    become_nobody();
+    long own = shmget(IPC_PRIVATE, (size_t)(2 * page), 0600);
+
+    EXPECT(call(SYS_shmctl, own, SHM_LOCK | IPC_VERSION, 0, 0, 0, 0), -ENOMEM);
+    lock.rlim_cur = 0;
+    EXPECT(setrlimit(RLIMIT_MEMLOCK, &lock), 0);
+    EXPECT(call(SYS_shmctl, own, SHM_LOCK | IPC_VERSION, 0, 0, 0, 0), -EPERM);
+    EXPECT(call(SYS_shmctl, own, IPC_RMID | IPC_VERSION, 0, 0, 0, 0), 0);
+}
+
+CALL(shmctl, SYS_shmctl, documented)
+{
+    segment_make();
+    EXPECT(shmctl(segment, IPC_STAT, &status), 0);
+    const struct row rows[] = {
+        SHMCTL("no such command", segment, 99, &status, -EINVAL),
+        SHMCTL("a negative number", -1, IPC_STAT, &status, -EINVAL),
+        SHMCTL("a negative number, no such command", -1, 99, &status, -EINVAL),
+        SHMCTL("no such segment", segment + 1, IPC_STAT, &status, -EINVAL),
+        SHMCTL("a segment that was", removed_segment, IPC_RMID, 0, -EINVAL),
+        SHMCTL("no such index", 30000, SHM_STAT, &status, -EINVAL),
+        SHMCTL("no memory for the status", segment, IPC_STAT, 8, -EFAULT),
+        SHMCTL("no memory at the new", segment, IPC_SET, 8, -EFAULT),
+        SHMCTL("no memory at the new of none", segment + 1, IPC_SET, 8, -EFAULT),
+        SHMCTL("no memory for the limits", 0, IPC_INFO, 8, -EFAULT),
+        SHMCTL("no memory for the usage", 0, SHM_INFO, 8, -EFAULT),
+        SHMCTL("the status", segment, IPC_STAT, &status, 0),
+        SHMCTL("change it", segment, IPC_SET, &status, 0),
+        SHMCTL("unlock it", segment, SHM_UNLOCK, 0, 0),
+    };
+
+    RUN(rows);
+    EXPECT(call(SYS_shmctl, segment, SHM_LOCK | IPC_VERSION, 0, 0, 0, 0), 0);
+    EXPECT(shmctl(segment, IPC_STAT, &status), 0);
+    EXPECT(status.shm_perm.mode & 02000, 02000);
+    EXPECT(call(SYS_shmctl, segment, SHM_UNLOCK | IPC_VERSION, 0, 0, 0, 0), 0);
+    status.shm_perm.mode = 0600;
+    EXPECT(in_child(stranger), 0);
+    EXPECT(in_child(owner), 0);
+    segment_drop();
+}
