@@ -490,8 +490,15 @@ cgroup_of_fd(int fd, struct cgroup **out)
         return error;
     }
     if (file->inode->superblock->type == &cgroup2_type && S_ISTYPE(file->inode->mode, S_IFDIR)) {
-        *out = cgroup_of_inode(file->inode);
-        error = *out == NULL ? -ENODEV : 0;
+        struct cgroup *cgroup = cgroup_of_inode(file->inode);
+
+        /* cgroup.procs belongs to whom the directory does. */
+        error = cgroup == NULL ? -ENODEV : inode_allows(file->inode, ACCESS_WRITE) ? 0 : -EACCES;
+        if (error == 0) {
+            *out = cgroup;
+        } else {
+            cgroup_put(cgroup);
+        }
     }
     file_put(file);
     return error;

@@ -90,7 +90,7 @@ void cgroup_settle(struct process *process);
 bool cgroup_is_charged(const struct process *process, const struct qr_group *group);
 /** Charge what @p process will have after exec to its group from the start. */
 void cgroup_adopt(const struct process *process, struct mm *mm);
-/** The group behind a descriptor of its directory, with a reference. @return 0; -EBADF, -ENODEV */
+/** The group behind a descriptor of its directory, with a reference. @return 0; -EBADF, -ENODEV, -EACCES */
 int64_t cgroup_of_fd(int fd, struct cgroup **out);
 
 /** What memory.high asks of the running thread: waits.  Nothing locked. */

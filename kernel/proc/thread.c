@@ -36,7 +36,10 @@
 #define CLONE_CHILD_CLEARTID 0x200000u
 #define CLONE_DETACHED       0x400000u
 #define CLONE_CHILD_SETTID   0x1000000u
-#define CLONE_NEW_MASK       0x7e020080u /* namespaces: none here */
+#define CLONE_NEWNS          0x20000u /* namespaces: none here */
+#define CLONE_NEWUSER        0x10000000u
+#define CLONE_NEWPID         0x20000000u
+#define CLONE_NEW_PRIVILEGED 0x6e020080u /* all of them but NEWUSER */
 #define CLONE_CLEAR_SIGHAND  0x100000000u
 #define CLONE_INTO_CGROUP    0x200000000u
 #define CLONE_ALL            0x3ffffffffu
@@ -217,7 +220,7 @@ clone_check(const struct clone_request *request)
     uint64_t flags = request->flags;
     struct process *self = process_current();
 
-    if (flags & CLONE_NEW_MASK)
+    if ((flags & CLONE_FS) && (flags & (CLONE_NEWNS | CLONE_NEWUSER)))
         return -EINVAL;
     if ((flags & CLONE_PIDFD) && (flags & (CLONE_DETACHED | CLONE_THREAD)))
         return -EINVAL;
@@ -232,8 +235,14 @@ clone_check(const struct clone_request *request)
         return -EINVAL;
     if ((flags & CLONE_PARENT) && self->parent == NULL)
         return -EINVAL;
+    if ((flags & CLONE_THREAD) && (flags & (CLONE_NEWUSER | CLONE_NEWPID)))
+        return -EINVAL;
     if (request->exit_signal < 0 || request->exit_signal > SIGRTMAX)
         return -EINVAL;
+    if (flags & CLONE_NEWUSER)
+        return -EINVAL;
+    if (flags & CLONE_NEW_PRIVILEGED)
+        return process_has_capability(CAP_SYS_ADMIN) ? -EINVAL : -EPERM;
     return 0;
 }
 
