@@ -81,7 +81,6 @@ extern long user_end;
 enum row_flag {
     PARTIAL = 1,  /* fails, and has documented effects all the same */
     OWN_ONLY = 2, /* only where the machine is ours */
-    FORKS = 4,    /* returns twice; the child ends at once and is waited for */
 };
 
 #define ANY_VALUE LONG_MIN /* succeeds; the value is not known beforehand */

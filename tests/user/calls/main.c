@@ -344,14 +344,24 @@ is_error(long value)
     return value < 0 && value > -4096;
 }
 
-/* The call of @row; of two that come back from it, one. */
+static bool
+returns_twice(long number)
+{
+#ifdef SYS_fork
+    if (number == SYS_fork)
+        return true;
+#endif
+    return number == SYS_clone || number == SYS_clone3;
+}
+
+/* The call of @row; of two that come back from it, one: the child ends at once. */
 static long
 row_call(const struct row *row)
 {
     const long *arg = row->arg;
     long got = call(row->number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
 
-    if ((row->flags & FORKS) == 0 || is_error(got))
+    if (!returns_twice(row->number) || is_error(got))
         return got;
     if (got == 0)
         _exit(0);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * userfaultfd(2).  What is done with the descriptor is in ioctl_userfaultfd.c and
+ * tests/user/sharing/userfault.c.
+ */
+#include "calls.h"
+
+#define USER_MODE_ONLY 1
+
+static const struct documented documented[] = {
+    {EINVAL, NULL},
+    {EMFILE, NULL},
+    {ENFILE, "files are limited by memory here, not by a number"},
+    {ENOMEM, BY_REFUSAL},
+    {EPERM, NULL},
+};
+
+static void
+no_descriptors(void)
+{
+    use_up_descriptors();
+    EXPECT(call(SYS_userfaultfd, 0, 0, 0, 0, 0, 0), -EMFILE);
+}
+
+static void
+unprivileged(void)
+{
+    become_nobody();
+    EXPECT(call(SYS_userfaultfd, 0, 0, 0, 0, 0, 0), -EPERM);
+    EXPECT(call(SYS_userfaultfd, O_CLOEXEC, 0, 0, 0, 0, 0), -EPERM);
+    EXPECT(is_error(call(SYS_userfaultfd, USER_MODE_ONLY, 0, 0, 0, 0, 0)), false);
+}
+
+CALL(userfaultfd, SYS_userfaultfd, documented)
+{
+    static const struct around closing = {NULL, close_made};
+    const struct row rows[] = {
+        {"flags that are none", SYS_userfaultfd, {2}, -EINVAL, 0},
+        {"all flags", SYS_userfaultfd, {-1}, -EINVAL, 0},
+        {"no flags", SYS_userfaultfd, {0}, ANY_VALUE, 0},
+        {"closed by exec", SYS_userfaultfd, {O_CLOEXEC}, ANY_VALUE, 0},
+        {"not waiting", SYS_userfaultfd, {O_NONBLOCK}, ANY_VALUE, 0},
+        {"faults of programs alone", SYS_userfaultfd, {USER_MODE_ONLY}, ANY_VALUE, 0},
+    };
+
+    RUN_AROUND(rows, &closing);
+    EXPECT(in_child(no_descriptors), 0);
+    EXPECT(in_child(unprivileged), 0);
+}
