@@ -106,8 +106,12 @@ void qr_listener_wake(struct qr_listener *listener, qr_va start, qr_va end);
  */
 QR_MUST_USE enum qr_status qr_space_watch(struct qr_space *space, qr_va start, size_t bytes,
                                           struct qr_listener *listener, unsigned kinds);
-/** Undo it for whatever listener; waiters in the range are woken.  Statuses as above. */
-QR_MUST_USE enum qr_status qr_space_unwatch(struct qr_space *space, qr_va start, size_t bytes);
+/**
+ * Undo it for @p listener; waiters in the range are woken.  Statuses as above; QR_ERR_INVALID, too,
+ * where a region in the range is another's.
+ */
+QR_MUST_USE enum qr_status qr_space_unwatch(struct qr_space *space, qr_va start, size_t bytes,
+                                            struct qr_listener *listener);
 /** Undo it for every region of @p listener, which is closed.  Cannot fail. */
 void qr_space_unwatch_all(struct qr_space *space, struct qr_listener *listener);
 /**

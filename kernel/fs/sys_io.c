@@ -197,8 +197,9 @@ vector_call(const struct syscall_args *args, enum direction direction, uint64_t 
     result = vector_read(&vector, args->arg[1], args->arg[2]);
     if (result == 0) {
         io_init_pieces(&io, vector.pieces, vector.total);
-        result = position == NULL ? transfer(file, direction, &io)
-                                  : transfer_at(file, direction, &io, position);
+        result = vector.total == 0  ? 0 /* nobody is asked, not even a directory */
+                 : position == NULL ? transfer(file, direction, &io)
+                                    : transfer_at(file, direction, &io, position);
         vector_free(&vector);
     }
     file_put(file);

@@ -166,13 +166,13 @@ sys_process_madvise(const struct syscall_args *args)
     if (result == 0)
         result = pidfd_process((int)args->arg[0], &process, &flags);
     if (result == 0) {
-        own = process == process_current();
         if (may_access(process) != 0)
             result = -EACCES;
-        else if (!own && !is_for_others(number))
-            result = -EINVAL;
-        if (result == 0 && (mm = mm_of_process(process)) == NULL)
+        else if ((mm = mm_of_process(process)) == NULL)
             result = -ESRCH;
+        own = mm == process_current()->mm; /* another process's where it shares ours */
+        if (result == 0 && !own && !is_for_others(number))
+            result = -EINVAL;
         process_put(process);
     }
     if (result == 0 && !own && !process_has_capability(CAP_SYS_NICE))
@@ -277,10 +277,11 @@ sync_files(uint64_t start, uint64_t length)
 int64_t
 sys_msync(const struct syscall_args *args)
 {
-    uint64_t start = args->arg[0], length = args->arg[1], flags = args->arg[2];
+    uint64_t start = args->arg[0], length = args->arg[1];
+    uint32_t flags = (uint32_t)args->arg[2];
     enum qr_status status;
 
-    if (flags & ~(uint64_t)(MS_ASYNC | MS_INVALIDATE | MS_SYNC))
+    if (flags & ~(uint32_t)(MS_ASYNC | MS_INVALIDATE | MS_SYNC))
         return -EINVAL;
     if (start & QR_PAGE_MASK)
         return -EINVAL;

@@ -128,6 +128,17 @@ rseq_barrier(uint32_t flags, int32_t cpu)
     return private_barrier(PRIVATE_EXPEDITED_RSEQ, cpu);
 }
 
+/* Linux counts every private command as one for the plain one, too, which it does not allow. */
+static int64_t
+registrations(void)
+{
+    unsigned commands = atomic_load(&process_current()->mm->barriers);
+
+    return commands & (REGISTER_PRIVATE_EXPEDITED_SYNC_CORE | REGISTER_PRIVATE_EXPEDITED_RSEQ)
+               ? commands | REGISTER_PRIVATE_EXPEDITED
+               : commands;
+}
+
 int64_t
 sys_membarrier(const struct syscall_args *args)
 {
@@ -154,7 +165,7 @@ sys_membarrier(const struct syscall_args *args)
         atomic_fetch_or(&process_current()->mm->barriers, (unsigned)command);
         return 0;
     case GET_REGISTRATIONS:
-        return atomic_load(&process_current()->mm->barriers);
+        return registrations();
     default:
         return -EINVAL;
     }

@@ -11,6 +11,16 @@
 
 /* ---- locking --------------------------------------------------------------------------------- */
 
+/* Would so much more, none of it locked yet, be over RLIMIT_MEMLOCK? */
+static bool
+is_over_limit(uint64_t length)
+{
+    uint64_t pages = (length >> QR_PAGE_SHIFT) + current_space()->counts.locked_pages;
+
+    return pages > process_limit(RLIMIT_MEMLOCK) >> QR_PAGE_SHIFT &&
+           !process_has_capability(CAP_IPC_LOCK);
+}
+
 static int64_t
 lock_range(uint64_t start, uint64_t length, enum qr_lock_mode mode)
 {
@@ -25,10 +35,7 @@ lock_range(uint64_t start, uint64_t length, enum qr_lock_mode mode)
     if (length == 0)
         return 0;
     if (range_wraps(start, length)) /* the limit comes first */
-        return mode != QR_UNLOCK && length > process_limit(RLIMIT_MEMLOCK) &&
-                       !process_has_capability(CAP_IPC_LOCK)
-                   ? -ENOMEM
-                   : -EINVAL;
+        return mode != QR_UNLOCK && is_over_limit(length) ? -ENOMEM : -EINVAL;
     status = qr_space_lock_pages(current_space(), qr_va_of(start), length, mode);
     return status == QR_ERR_RANGE || status == QR_ERR_FAULT ? -ENOMEM : error_of(status);
 }

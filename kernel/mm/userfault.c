@@ -355,8 +355,8 @@ op_unregister(struct uffd *uffd, uint64_t user)
         return error;
     if (has_segment(uffd->mm->space, &range))
         return -EINVAL;
-    enum qr_status status =
-        qr_space_unwatch(uffd->mm->space, qr_va_of((uintptr_t)range.start), (size_t)range.bytes);
+    enum qr_status status = qr_space_unwatch(uffd->mm->space, qr_va_of((uintptr_t)range.start),
+                                             (size_t)range.bytes, &uffd->listener);
     return status == QR_ERR_NOT_FOUND ? -ENOMEM : error_of(status);
 }
 

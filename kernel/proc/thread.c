@@ -488,6 +488,7 @@ vfork_wait(struct thread *child, struct vfork_wait *vfork)
     process_tree_lock();
     child->vfork = NULL;
     process_tree_unlock();
+    mm_apply_limits(process_current()->mm, process_current()); /* not those the child had last */
 }
 
 /* The child's end of it: at exec or exit. */

@@ -164,6 +164,17 @@ fill_is_done(struct fill *fill, const struct qr_entry *entry)
     return true;
 }
 
+/* A private mapping of a file has no pages behind the file's end, not even of its own. */
+static bool
+fill_is_past_end(const struct fault_ctx *ctx)
+{
+    const struct qr_object *object = ctx->region->object;
+
+    return object != NULL && (uint64_t)qr_region_object_page(ctx->region, ctx->va)
+                                     << QR_PAGE_SHIFT >=
+                                 qr_object_bytes(object);
+}
+
 /* The cursor is open. */
 static enum qr_status
 fill_entry(struct fill *fill)
@@ -172,6 +183,8 @@ fill_entry(struct fill *fill)
     bool object = fill_is_object(fill);
     struct qr_entry entry = qr_cursor_query(&ctx->cursor, ctx->va);
 
+    if (!object && fill_is_past_end(ctx))
+        return QR_ERR_FAULT;
     if (object && fill_is_done(fill, &entry))
         return QR_OK;
     if (entry.kind == QR_ENTRY_LEAF ||

@@ -252,7 +252,9 @@ map_replace(struct qr_change *change, struct qr_region *like)
 {
     struct qr_va_range range = qr_region_range(like);
     size_t replaced = qr_space_mapped_pages(change->space, range);
-    enum qr_status status = map_check_limits(change->space, like, replaced);
+    enum qr_status status = qr_space_is_sealed(change->space, range)
+                                ? QR_ERR_SEALED
+                                : map_check_limits(change->space, like, replaced);
 
     if (status == QR_OK)
         status = qr_change_reserve(change, 1);

@@ -16,8 +16,9 @@
 
 struct protect {
     unsigned prot;
-    int pkey;      /* negative: each region keeps its own */
-    bool populate; /* what was locked becomes writable */
+    int pkey;                     /* negative: each region keeps its own */
+    struct qr_va_range wanted[4]; /* what was locked becomes writable */
+    unsigned count;
     struct qr_tlb_batch *batch;
 };
 
@@ -97,6 +98,19 @@ protect_attributes(const struct qr_region *region, const struct protect *protect
     return attributes;
 }
 
+/* Pages of @piece are to come at once; of what could be written before, as in Linux, not. */
+static void
+protect_wants(struct protect *protect, struct qr_va_range piece)
+{
+    struct qr_va_range *last = &protect->wanted[protect->count == 0 ? 0 : protect->count - 1];
+
+    if (protect->count != 0 &&
+        (last->end.v == piece.start.v || protect->count == QR_ARRAY_COUNT(protect->wanted)))
+        last->end = piece.end;
+    else
+        protect->wanted[protect->count++] = piece;
+}
+
 static enum qr_status
 protect_piece(struct qr_change *change, struct qr_region *region, struct qr_va_range piece,
               void *context)
@@ -126,7 +140,7 @@ protect_piece(struct qr_change *change, struct qr_region *region, struct qr_va_r
         protect_entries(region, piece, attributes, protect->batch);
     if ((attributes.prot & ~region->prot & QR_PROT_WRITE) != 0 &&
         qr_region_wants_pages(region->flags) && !qr_region_is_shared(region))
-        protect->populate = true;
+        protect_wants(protect, piece);
     (void)qr_region_change(change, region, piece, attributes);
     return QR_OK;
 }
@@ -178,7 +192,7 @@ qr_space_protect(struct qr_space *space, qr_va start, size_t bytes, unsigned pro
     qr_tlb_batch_finish(&batch);
     qr_rw_write_unlock(&space->lock);
     qr_change_end(&change);
-    if (protect.populate)
-        protect_populate(space, range);
+    for (unsigned i = 0; i < protect.count; i++)
+        protect_populate(space, protect.wanted[i]);
     return status;
 }

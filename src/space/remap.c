@@ -196,17 +196,20 @@ remap_check_resize(const struct remap *remap, const struct qr_region *region)
     return QR_OK;
 }
 
-/* The same for a move to another place: DONT_UNMAP has the old one on top. */
+/* The same for a move to another place: DONT_UNMAP has the old one on top of what is left. */
 static enum qr_status
 remap_check_move(const struct remap *remap, const struct qr_region *region)
 {
     const struct qr_space *space = remap->change.space;
-    size_t pages = qr_va_range_pages(remap->old);
+    size_t pages = qr_va_range_pages(remap->old), replaced = 0;
     enum qr_status status = remap_check_resize(remap, region);
 
     if (status != QR_OK || (remap->flags & QR_REMAP_DONT_UNMAP) == 0)
         return status;
-    if (!qr_count_may_grow(space, region->prot, region->flags, pages))
+    if ((remap->flags & QR_REMAP_FIXED) != 0)
+        replaced = qr_space_mapped_pages(
+            space, qr_range_of(remap->new_start.v, remap->new_start.v + remap->new_bytes));
+    if (!qr_count_may_grow(space, region->prot, region->flags, pages - replaced))
         return QR_ERR_LIMIT;
     return qr_count_may_commit(space, region->flags, pages) ? QR_OK : QR_ERR_NO_MEMORY;
 }
@@ -395,12 +398,16 @@ remap_fixed_each(struct remap *remap)
     struct qr_region *region = remap_region(remap);
     enum qr_status status = QR_OK;
 
-    if (whole.end.v > target.v && target.v + bytes > whole.start.v)
+    if (target.v + bytes < bytes || (whole.end.v > target.v && target.v + bytes > whole.start.v))
         return QR_ERR_RANGE;
     for (struct qr_va_range rest = whole; status == QR_OK && rest.start.v < rest.end.v &&
                                           region != NULL && region->start.v < rest.end.v;) {
         struct qr_va_range piece = qr_region_clip(region, rest);
 
+        if (region->listener != NULL) { /* who could be told of one move only */
+            status = QR_ERR_FAULT;
+            break;
+        }
         remap->old = piece;
         remap->new_start = qr_va_of(target.v + (piece.start.v - whole.start.v));
         remap->new_bytes = qr_va_range_bytes(piece);
@@ -447,14 +454,19 @@ remap_locked(struct remap *remap)
 
     if (region == NULL)
         return QR_ERR_FAULT;
-    if ((region->flags & QR_REGION_SEALED) != 0)
-        return QR_ERR_SEALED;
-    if (qr_region_is_hugetlb(region) && !remap_check_hugetlb(remap, region))
+    bool sealed = (region->flags & QR_REGION_SEALED) != 0;
+
+    if (qr_region_is_hugetlb(region) && !sealed && !remap_check_hugetlb(remap, region))
         return QR_ERR_INVALID;
+    bool several = (remap->flags & QR_REMAP_FIXED) != 0 && remap->old.end.v > region->end.v &&
+                   qr_va_range_bytes(remap->old) == remap->new_bytes;
+
+    if (sealed && !several)
+        return QR_ERR_SEALED;
+    if (several)
+        return remap_fixed_each(remap);
     if ((remap->flags & QR_REMAP_FIXED) != 0)
-        return remap->old.end.v > region->end.v && qr_va_range_bytes(remap->old) == remap->new_bytes
-                   ? remap_fixed_each(remap)
-                   : remap_fixed(remap, region);
+        return remap_fixed(remap, region);
     if ((remap->flags & QR_REMAP_DONT_UNMAP) != 0)
         return remap_dont_unmap(remap, region);
     if (qr_va_range_bytes(remap->old) >= remap->new_bytes)

@@ -15,8 +15,9 @@
 #include "region.h"
 
 struct watch {
-    struct qr_listener *listener; /* NULL: unwatch */
-    unsigned flags;               /* of the region */
+    struct qr_listener *listener;    /* NULL: unwatch */
+    const struct qr_listener *owner; /* then: whose regions these may be */
+    unsigned flags;                  /* of the region */
     struct qr_tlb_batch *batch;
 };
 
@@ -132,8 +133,9 @@ watch_check(const struct qr_region *region, const struct watch *watch)
     if (!anonymous && (region->object == NULL || !qr_object_is_memory(region->object) ||
                        (region->flags & QR_REGION_HUGETLB) != 0))
         return QR_ERR_INVALID;
-    if (watch->listener == NULL)
-        return QR_OK;
+    if (watch->listener == NULL) /* as of Linux 6.17, by nobody but its own */
+        return region->listener == NULL || region->listener == watch->owner ? QR_OK
+                                                                            : QR_ERR_INVALID;
     if ((region->max_prot & QR_PROT_WRITE) == 0)
         return QR_ERR_ACCESS;
     if ((watch->flags & QR_REGION_WATCH_MINOR) != 0 && anonymous)
@@ -211,16 +213,15 @@ watch_locked(struct qr_change *change, struct qr_va_range range, const struct wa
 }
 
 static enum qr_status
-watch_change(struct qr_space *space, qr_va start, size_t bytes, struct qr_listener *listener,
-             unsigned kinds)
+watch_change(struct qr_space *space, qr_va start, size_t bytes, struct watch watch)
 {
     struct qr_tlb_batch batch;
-    struct watch watch = {.listener = listener, .flags = watch_flags(kinds), .batch = &batch};
     struct qr_change change;
     struct qr_va_range range;
 
     if (!qr_va_range_make(start.v, bytes, space->layout.user_end.v, &range))
         return QR_ERR_RANGE;
+    watch.batch = &batch;
     qr_change_begin(&change, space);
     qr_tlb_batch_init(&batch, &space->tlb);
     qr_rw_write_lock(&space->lock);
@@ -239,13 +240,14 @@ qr_space_watch(struct qr_space *space, qr_va start, size_t bytes, struct qr_list
     qr_assert(listener != NULL);
     if (kinds == 0 || (kinds & ~(QR_WATCH_MISSING | QR_WATCH_WRITE | QR_WATCH_MINOR)) != 0)
         return QR_ERR_INVALID;
-    return watch_change(space, start, bytes, listener, kinds);
+    return watch_change(space, start, bytes,
+                        (struct watch){.listener = listener, .flags = watch_flags(kinds)});
 }
 
 enum qr_status
-qr_space_unwatch(struct qr_space *space, qr_va start, size_t bytes)
+qr_space_unwatch(struct qr_space *space, qr_va start, size_t bytes, struct qr_listener *listener)
 {
-    return watch_change(space, start, bytes, NULL, 0);
+    return watch_change(space, start, bytes, (struct watch){.owner = listener});
 }
 
 void

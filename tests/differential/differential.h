@@ -104,6 +104,14 @@ enum op_kind {
     OP_WATCH,
     OP_UNWATCH,
     OP_RESOLVE,
+    OP_KEY_ALLOC,
+    OP_KEY_FREE,
+    OP_KEY_PROTECT,
+    OP_KEY_RIGHTS,
+    OP_OVERCOMMIT,
+    OP_BARRIER,
+    OP_GETCPU,
+    OP_MEMFD,
     /* Looking on; these are not counted as calls. */
     OP_PROBE,
     OP_RESIDENT,
@@ -111,6 +119,7 @@ enum op_kind {
     OP_FLAGS,
     OP_PAGEMAP,
     OP_FILES,
+    OP_STATUS,
     OP_KINDS
 };
 
@@ -167,6 +176,9 @@ struct shared {
     size_t next;   /* index of the call to execute */
     int pids[PROCESSES];
     uintptr_t break_start;
+    uint64_t bytes[2];      /* VmSize and VmData of process 0 when it began */
+    bool locked_all;        /* mlockall was tried: what else there is may be locked */
+    bool sharing;           /* some processes have their memory in common */
     int segments[SEGMENTS]; /* of System V shared memory, + 1; 0: none */
     struct program program;
     size_t report_bytes;
@@ -219,6 +231,17 @@ void op_execute(const struct op *op);
 void policy_execute(enum op_kind kind, const uintptr_t *arg);
 void share_execute(enum op_kind kind, const uintptr_t *arg, int fd);
 void watch_execute(enum op_kind kind, const uintptr_t *arg);
+void key_execute(enum op_kind kind, const uintptr_t *arg);
+void limit_execute(enum op_kind kind, const uintptr_t *arg);
+
+/** No watcher tells of pages beside [@start, @start + @bytes). */
+void unwatch_around(uintptr_t start, size_t bytes);
+
+/** A line of /proc/self/status, in bytes; 0 where there is none. */
+uint64_t status_bytes(const char *name);
+
+/** What a look can see of a file of /proc: its text, valid until the next. NULL: said why */
+char *text_read(const char *path);
 
 /** Looks: op_execute() passes them on. */
 void look(const struct op *op);
@@ -243,6 +266,18 @@ long machine_call(long number, const uint64_t args[6]);
 #else
 #define CALL_FCNTL SYS_fcntl
 #endif
+
+/** How a process is made. */
+enum birth { BIRTH_CLONE, BIRTH_CLONE3, BIRTH_SHARING /* the parent's memory */, BIRTHS };
+
+/** Make process @index of the program. @return its id, an error, or 0 in the child where that is
+ *  another process of this machine's */
+long machine_fork(enum birth birth, unsigned index);
+
+/** Whether the CPU has protection keys; then the rights of the running process to memory with
+ *  @key may be set, 1: no access, 2: no writes. */
+bool machine_has_keys(void);
+void machine_set_rights(unsigned key, unsigned rights);
 
 /** The current process ends; returns where another one is current then. */
 void machine_exit(void);
@@ -279,6 +314,7 @@ uint32_t pipe_drain(int fd);
 /* A fault in user code. */
 struct fault {
     int signal, code;
+    unsigned key; /* with SEGV_PKUERR */
     uintptr_t address;
 };
 

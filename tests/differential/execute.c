@@ -71,6 +71,8 @@ say_fault(const struct fault *fault)
 {
     say(" %s/%d", fault->signal == SIGSEGV ? "SEGV" : "BUS", fault->code);
     say_address(fault->address);
+    if (fault->signal == SIGSEGV && fault->code == SEGV_PKUERR)
+        say(" key %u", fault->key);
 }
 
 uint64_t
@@ -208,6 +210,8 @@ process_prepare(void)
     start = (start + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
     call(SYS_brk, start);
     shared->break_start = start;
+    shared->bytes[0] = status_bytes("VmSize");
+    shared->bytes[1] = status_bytes("VmData");
 }
 
 void
@@ -245,9 +249,10 @@ fork_execute(const struct op *op)
         say(" busy");
         return;
     }
-    pid = call(SYS_clone, CLONE_PARENT | SIGCHLD);
+    pid = machine_fork((enum birth)(op->arg[1] % BIRTHS), child);
     if (pid > 0) {
         shared->pids[child] = (int)pid;
+        shared->sharing |= op->arg[1] % BIRTHS == BIRTH_SHARING;
         say(" = child");
     } else if (pid < 0) {
         say_result(pid);
@@ -286,6 +291,7 @@ execute(const struct program *program)
     shared->program = *program;
     shared->next = 0;
     shared->report_bytes = 0;
+    shared->locked_all = shared->sharing = false;
     shared->report[0] = '\0';
     memset(shared->pids, 0, sizeof(shared->pids));
     machine_run();

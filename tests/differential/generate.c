@@ -195,9 +195,9 @@ emit_mmap(struct generator *g)
     static const uint64_t kinds[] = {
         MAP_PRIVATE, MAP_PRIVATE, MAP_PRIVATE, MAP_SHARED, MAP_SHARED, 3 /* SHARED_VALIDATE */,
     };
-    static const uint64_t extra[] = {MAP_NORESERVE,   MAP_POPULATE,  MAP_STACK,
-                                     MAP_LOCKED,      MAP_GROWSDOWN, 0x10000,
-                                     0x800 | 0x1000u, 0x80000,       1u << 30};
+    static const uint64_t extra[] = {MAP_NORESERVE, MAP_POPULATE, MAP_STACK,       MAP_LOCKED,
+                                     MAP_GROWSDOWN, 0x10000,      0x800 | 0x1000u, 0x80000,
+                                     1u << 30,      0x40 /* 32BIT */};
     struct op *op = emit(g, OP_MMAP);
     bool file = one_in(g, 3);
 
@@ -259,9 +259,9 @@ emit_mremap(struct generator *g)
         op->arg[3] = MREMAP_MAYMOVE | MREMAP_FIXED;
         break;
     }
-    /* Refused in the middle, having unmapped the target. */
-    if ((op->arg[3] & MREMAP_FIXED) && op->arg[1] >> 40 != 0)
-        op->arg[1] = PAGE_BYTES;
+    /* Refused in the middle, having unmapped the target: for what is dropped may be sealed. */
+    if ((op->arg[3] & MREMAP_FIXED) && (op->arg[1] >> 40 != 0 || g->sealed))
+        op->arg[1] = op->arg[2] >> 40 != 0 ? PAGE_BYTES : op->arg[2];
     if (op->arg[3] & MREMAP_FIXED)
         note_mapped(g, op->arg[4], op->arg[2], true);
 }
@@ -274,7 +274,7 @@ emit_advice(struct generator *g)
 
     op->arg[0] = address(g, true);
     op->arg[1] = length(g, op->arg[0]);
-    op->arg[2] = one_in(g, 3) ? rnd(g, 24) : PICK(g, common);
+    op->arg[2] = one_in(g, 3) ? rnd(g, 27) : PICK(g, common);
     if (op->arg[2] == MADV_PAGEOUT) /* takes clean pages, now or later */
         op->arg[2] = MADV_COLD;
     /* A huge range would reach the program's own memory, holes or not; unless it wraps. */
@@ -404,6 +404,7 @@ emit_fork(struct generator *g)
     struct op *op = emit(g, OP_FORK);
 
     op->arg[0] = 1 + rnd(g, PROCESSES - 1);
+    op->arg[1] = one_in(g, 2) ? BIRTH_CLONE : rnd(g, BIRTHS);
     g->alive[op->arg[0]] = true;
 }
 
@@ -423,15 +424,15 @@ emit_limit(struct generator *g)
 {
     struct op *op = emit(g, OP_LIMIT);
 
-    op->arg[0] = rnd(g, 4) == 0;
-    op->arg[1] = rnd(g, op->arg[0] == 0 ? 64 : 16);
+    op->arg[0] = one_in(g, 3) ? 0 : 1 + rnd(g, 4);
+    op->arg[1] = rnd(g, one_in(g, 2) ? 16 : 64);
 }
 
 static void
 emit_look(struct generator *g)
 {
-    static const enum op_kind looks[] = {OP_PROBE, OP_RESIDENT, OP_MAPS,
-                                         OP_MAPS,  OP_PAGEMAP,  OP_FILES};
+    static const enum op_kind looks[] = {OP_PROBE,   OP_RESIDENT, OP_MAPS,  OP_MAPS,
+                                         OP_PAGEMAP, OP_FILES,    OP_STATUS};
 
     enum op_kind kind = PICK(g, looks);
     struct op *op = emit(g, kind == OP_RESIDENT && g->no_resident ? OP_PROBE : kind);
@@ -538,8 +539,8 @@ emit_call(struct generator *g)
 void
 generate(struct program *program, uint64_t seed, unsigned ops)
 {
-    static const enum op_kind last[] = {OP_PAGEMAP, OP_RESIDENT, OP_MAPS,
-                                        OP_FLAGS,   OP_FILES,    OP_PROBE};
+    static const enum op_kind last[] = {OP_PAGEMAP, OP_RESIDENT, OP_MAPS, OP_FLAGS,
+                                        OP_FILES,   OP_STATUS,   OP_PROBE};
     struct generator g = {.state = seed * 0xd1342543de82ef95u, .program = program};
 
     program->count = 0;

@@ -12,6 +12,7 @@ struct generator {
     bool mapped[ARENA_PAGES];
     bool alive[PROCESSES];
     unsigned hostile; /* one argument in that many */
+    bool sealed;      /* some pages */
     bool no_resident; /* Linux says of a page that fallocate() made that it is not there */
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The calls that come less often: sealed mappings, advice to others, policies, System V segments,
- * seals and advice on files, pipes that hold pages, userfaultfd.
+ * seals and advice on files, pipes that hold pages, userfaultfd, protection keys, limits.
  */
 #include "generate.h"
 
@@ -19,6 +19,7 @@ emit_mapping(struct generator *g, enum op_kind kind)
     if (kind == OP_MSEAL) {
         op->arg[1] = op->arg[1] > PAGE_BYTES && op->arg[1] >> 40 == 0 ? PAGE_BYTES : op->arg[1];
         op->arg[2] = one_in(g, g->hostile);
+        g->sealed = true;
     } else {
         op->arg[2] = one_in(g, g->hostile);
         op->arg[3] = one_in(g, g->hostile) ? PICK(g, bad_lengths) : rnd(g, 10);
@@ -111,7 +112,9 @@ emit_segment(struct generator *g)
         op->arg[0] = address(g, true);
         break;
     default:
-        op->arg[1] = one_in(g, 3) ? IPC_RMID : IPC_STAT;
+        op->arg[1] = one_in(g, 3)   ? IPC_RMID
+                     : one_in(g, 3) ? 11 + rnd(g, 2) /* lock, unlock */
+                                    : IPC_STAT;
         break;
     }
 }
@@ -183,10 +186,72 @@ emit_watch(struct generator *g)
     op->arg[4] = one_in(g, 2) ? rnd(g, 4) : op->arg[0] == 2;
 }
 
+static void
+emit_key(struct generator *g)
+{
+    static const enum op_kind kinds[] = {OP_KEY_ALLOC,   OP_KEY_FREE,    OP_KEY_PROTECT,
+                                         OP_KEY_PROTECT, OP_KEY_PROTECT, OP_KEY_RIGHTS};
+    static const uint64_t protections[] = {0, 1, 3, 3, 3, 7, 5, 8};
+    struct op *op = emit(g, PICK(g, kinds));
+
+    switch (op->kind) {
+    case OP_KEY_ALLOC:
+        op->arg[0] = one_in(g, g->hostile);
+        op->arg[1] = one_in(g, g->hostile) ? rnd(g, 16) : rnd(g, 4);
+        break;
+    case OP_KEY_PROTECT:
+        op->arg[0] = address(g, true);
+        op->arg[1] = length(g, op->arg[0]);
+        op->arg[2] = PICK(g, protections);
+        op->arg[3] = one_in(g, g->hostile) ? rnd(g, 18) - 1
+                     : one_in(g, 8)        ? ~(uint64_t)0
+                                           : rnd(g, 4);
+        break;
+    default:
+        op->arg[0] = one_in(g, g->hostile) ? rnd(g, 18) - 1 : rnd(g, 4);
+        op->arg[1] = rnd(g, 4);
+        /* Nobody does without key 0. */
+        if (op->kind == OP_KEY_RIGHTS && op->arg[0] % 16 == 0)
+            op->arg[0] = 1;
+        break;
+    }
+}
+
+static void
+emit_state(struct generator *g)
+{
+    static const uint64_t flags[] = {0, 1, 2, 3, 8, 0x10, 0x18, 0x20, 0x40};
+    static const enum op_kind kinds[] = {OP_OVERCOMMIT, OP_BARRIER, OP_BARRIER, OP_GETCPU,
+                                         OP_MEMFD};
+    struct op *op = emit(g, PICK(g, kinds));
+
+    switch (op->kind) {
+    case OP_OVERCOMMIT:
+        op->arg[0] = 1 + rnd(g, 8);
+        if (op->arg[0] == 4) /* as much as there is, more or less */
+            op->arg[0] = 6;
+        op->arg[1] = rnd(g, 4);
+        op->arg[2] = (one_in(g, 3) ? 0x4000u : 0) | (one_in(g, 3) ? 1 : 0);
+        break;
+    case OP_BARRIER:
+        op->arg[0] = one_in(g, g->hostile) ? rnd(g, 1024) & ~(uint64_t)1 : (uint64_t)2 << rnd(g, 9);
+        if (one_in(g, 8))
+            op->arg[0] = 0;
+        op->arg[1] = one_in(g, g->hostile);
+        break;
+    case OP_MEMFD:
+        op->arg[0] = one_in(g, g->hostile) ? address(g, true) : 0;
+        op->arg[1] = PICK(g, flags);
+        break;
+    default:
+        break;
+    }
+}
+
 void
 emit_other(struct generator *g)
 {
-    switch (rnd(g, 12)) {
+    switch (rnd(g, 14)) {
     case 0:
         emit_mapping(g, one_in(g, 3) ? OP_MSEAL : OP_REMAP_FILE);
         break;
@@ -208,6 +273,12 @@ emit_other(struct generator *g)
     case 8:
     case 9:
         emit_pages(g);
+        break;
+    case 10:
+        emit_key(g);
+        break;
+    case 11:
+        emit_state(g);
         break;
     default:
         emit_watch(g);

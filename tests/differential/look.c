@@ -8,6 +8,7 @@
  *   pagemap   which private pages are there: a file's may be mapped ahead of any access; whether
  *             a frame is shared depends on who looked at it in which way
  *   files     sizes, blocks and contents of both files
+ *   status    how much is mapped, is the process's own, is locked: /proc/self/status
  *
  * Whether a fork takes the page of zeroes along is nobody's business: the looks that would see
  * it are for process 0.
@@ -110,7 +111,7 @@ path_open(const char *path, int flags)
     return call(SYS_openat, (uint64_t)AT_FDCWD, machine_scratch(), (uint64_t)flags, 0);
 }
 
-static bool
+char *
 text_read(const char *path)
 {
     long fd = path_open(path, O_RDONLY), n;
@@ -118,7 +119,7 @@ text_read(const char *path)
 
     if (fd < 0) {
         say_result(fd);
-        return false;
+        return NULL;
     }
     while (at < TEXT_BYTES - 1) {
         size_t room = TEXT_BYTES - 1 - at < SCRATCH_BYTES ? TEXT_BYTES - 1 - at : SCRATCH_BYTES;
@@ -131,7 +132,7 @@ text_read(const char *path)
     }
     text[at] = '\0';
     call(SYS_close, (uint64_t)fd);
-    return true;
+    return text;
 }
 
 /* Which file, by the letter in its name. */
@@ -192,7 +193,7 @@ look_maps(void)
     struct region region;
 
     memset(notes, 0, sizeof(notes));
-    if (!text_read("/proc/self/maps"))
+    if (text_read("/proc/self/maps") == NULL)
         return;
     for (char *line = text; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
@@ -233,7 +234,7 @@ look_flags(void)
     char label[NOTE_BYTES];
 
     memset(notes, 0, sizeof(notes));
-    if (!text_read("/proc/self/smaps"))
+    if (text_read("/proc/self/smaps") == NULL)
         return;
     for (char *line = text; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
@@ -297,6 +298,25 @@ look_files(void)
     file_say(descriptor(7));
 }
 
+uint64_t
+status_bytes(const char *name)
+{
+    char *line = text_read("/proc/self/status");
+
+    line = line == NULL ? NULL : strstr(line, name);
+    return line == NULL ? 0 : strtoull(line + strlen(name) + 1, NULL, 10) * 1024;
+}
+
+/* Of what a program has before it begins nothing is known, unless that it is not locked. */
+static void
+look_status(void)
+{
+    say(" size %ld", (long)(status_bytes("VmSize") - shared->bytes[0]));
+    say(" data %ld", (long)(status_bytes("VmData") - shared->bytes[1]));
+    if (!shared->locked_all)
+        say(" locked %ld", (long)status_bytes("VmLck"));
+}
+
 void
 look(const struct op *op)
 {
@@ -315,6 +335,9 @@ look(const struct op *op)
         break;
     case OP_PAGEMAP:
         look_pagemap();
+        break;
+    case OP_STATUS:
+        look_status();
         break;
     default:
         look_files();

@@ -17,6 +17,8 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <linux/sched.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
@@ -99,11 +101,73 @@ machine_code_written(uintptr_t address, size_t bytes)
     __builtin___clear_cache(start, start + bytes);
 }
 
+/* ---- protection keys ------------------------------------------------------------------ */
+
+static bool keys; /* there are some */
+
+#ifdef __x86_64__
+static void
+keys_find(void)
+{
+    unsigned a = 7, b, c = 0, d;
+
+    __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    keys = (c >> 4 & 1) != 0; /* OSPKE */
+}
+
+static uint32_t
+rights_get(void)
+{
+    uint32_t rights = 0, high;
+
+    if (keys)
+        __asm__ volatile("rdpkru" : "=a"(rights), "=d"(high) : "c"(0));
+    return rights;
+}
+
+static void
+rights_set(uint32_t rights)
+{
+    if (keys)
+        __asm__ volatile("wrpkru" : : "a"(rights), "c"(0), "d"(0) : "memory");
+}
+#else
+static void
+keys_find(void)
+{
+}
+
+static uint32_t
+rights_get(void)
+{
+    return 0;
+}
+
+static void
+rights_set(uint32_t rights)
+{
+    (void)rights;
+}
+#endif
+
+bool
+machine_has_keys(void)
+{
+    return keys;
+}
+
+void
+machine_set_rights(unsigned key, unsigned rights)
+{
+    rights_set((rights_get() & ~(3u << 2 * key)) | rights << 2 * key);
+}
+
 /* ---- faults of user code ------------------------------------------------------------ */
 
 static sigjmp_buf fault_return;
 static struct fault fault_last;
 static volatile bool fault_expected;
+static uint32_t fault_rights; /* a handler begins without any */
 
 static void
 on_fault(int signal, siginfo_t *info, void *context)
@@ -111,7 +175,10 @@ on_fault(int signal, siginfo_t *info, void *context)
     (void)context;
     if (!fault_expected)
         _exit(99);
-    fault_last = (struct fault){signal, info->si_code, (uintptr_t)info->si_addr};
+    fault_last = (struct fault){
+        .signal = signal, .code = info->si_code, .address = (uintptr_t)info->si_addr};
+    if (signal == SIGSEGV && info->si_code == SEGV_PKUERR)
+        fault_last.key = info->si_pkey;
     siglongjmp(fault_return, 1);
 }
 
@@ -133,7 +200,9 @@ touch(uintptr_t address, enum access access, uint8_t *byte, struct fault *fault)
 {
     volatile uint8_t *at = (volatile uint8_t *)address; /* NOLINT(performance-no-int-to-ptr) */
 
+    fault_rights = rights_get();
     if (sigsetjmp(fault_return, 0) != 0) {
+        rights_set(fault_rights);
         fault_expected = false;
         *fault = fault_last;
         return false;
@@ -155,7 +224,9 @@ touch_page(uintptr_t address, uint64_t *hash, struct fault *fault)
     const volatile uint64_t *words = (void *)address; /* NOLINT(performance-no-int-to-ptr) */
     static volatile uint64_t sum;
 
+    fault_rights = rights_get();
     if (sigsetjmp(fault_return, 0) != 0) {
+        rights_set(fault_rights);
         fault_expected = false;
         *fault = fault_last;
         return false;
@@ -184,18 +255,28 @@ turn_set(uint32_t turn)
     syscall(SYS_futex, &shared->turn, FUTEX_WAKE, 1000, NULL, NULL, 0);
 }
 
+/*
+ * Where processes share memory, all that is not on their stacks is whose turn it is; a call that
+ * cannot fail leaves errno alone.
+ */
+static bool sharing;
+
 static void
-turn_wait(void)
+turn_wait(unsigned me)
 {
     for (;;) {
         uint32_t turn = __atomic_load_n(&shared->turn, __ATOMIC_SEQ_CST);
 
         if (turn == TURN_END)
             _exit(0);
-        if (turn == self)
-            return;
-        syscall(SYS_futex, &shared->turn, FUTEX_WAIT, turn, NULL, NULL, 0);
+        if (turn == me)
+            break;
+        if (sharing)
+            syscall(SYS_sched_yield);
+        else
+            syscall(SYS_futex, &shared->turn, FUTEX_WAIT, turn, NULL, NULL, 0);
     }
+    self = me;
 }
 
 static void
@@ -203,16 +284,44 @@ process_run(void)
 {
     for (;;) {
         uint32_t turn = turn_next();
+        unsigned me = self;
 
-        if (turn == self) {
+        if (turn == me) {
             process_step();
-            if (turn != self)
-                turn_wait(); /* a child is born, and waits for its first turn */
+            if (self != me)
+                turn_wait(self); /* a child is born, and waits for its first turn */
             continue;
         }
         turn_set(turn);
-        turn_wait();
+        turn_wait(me);
     }
+}
+
+static int
+sharer_run(void *number)
+{
+    turn_wait((unsigned)(uintptr_t)number);
+    process_run();
+    return 0;
+}
+
+long
+machine_fork(enum birth birth, unsigned index)
+{
+    static uint8_t stacks[PROCESSES][STACK_BYTES] __attribute__((aligned(64)));
+    struct clone_args args = {.flags = CLONE_PARENT};
+    long pid;
+
+    if (birth == BIRTH_CLONE)
+        return machine_call(SYS_clone, (const uint64_t[6]){CLONE_PARENT | SIGCHLD});
+    if (birth == BIRTH_CLONE3) {
+        scratch_put(0, &args, sizeof(args));
+        return call(SYS_clone3, machine_scratch(), sizeof(args));
+    }
+    sharing = true;
+    pid = clone(sharer_run, stacks[index] + STACK_BYTES, CLONE_VM | CLONE_PARENT | SIGCHLD,
+                (void *)(uintptr_t)index); /* NOLINT(performance-no-int-to-ptr) */
+    return pid < 0 ? -errno : pid;
 }
 
 void
@@ -240,7 +349,7 @@ process_start(void)
     stack_grow();
     signal(SIGXFSZ, SIG_IGN);
     catch_faults();
-    turn_wait(); /* its number is known then */
+    turn_wait(0); /* its number is known then */
     process_prepare();
     process_run();
 }
@@ -307,6 +416,7 @@ machine_init(void)
 {
     struct sigaction action = {.sa_handler = on_alarm};
 
+    keys_find();
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
         _exit(2);

@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -33,18 +32,42 @@ enum { MMAP_UNIT = 1 };
 #define CALL_FTRUNCATE SYS_ftruncate
 #endif
 
+/* MAP_32BIT, which only x86-64 has: the first 2 GiB, of which hints into the arena are not. */
+#define MAP_LOW 0x40u
+
+static void
+say_low(long result, const uintptr_t *arg)
+{
+#ifdef __x86_64__
+    bool low = (uintptr_t)result + arg[1] <= 0x80000000u;
+#else
+    bool low = true;
+#endif
+
+    say(low ? " = low" : " = high");
+    call(SYS_munmap, (uintptr_t)result, arg[1]);
+}
+
 static void
 mmap_execute(const uintptr_t *arg, int fd)
 {
+    uintptr_t arg3 = arg[3];
     long result;
 
     if (arg[5] % MMAP_UNIT != 0) {
         say(" = -EINVAL");
         return;
     }
-    result = call(CALL_MMAP, arg[0], arg[1], arg[2], arg[3], (uint64_t)fd, arg[5] / MMAP_UNIT);
+#ifndef __x86_64__
+    arg3 &= ~(uintptr_t)MAP_LOW;
+#endif
+    result = call(CALL_MMAP, arg[0], arg[1], arg[2], arg3, (uint64_t)fd, arg[5] / MMAP_UNIT);
     if (is_error(result)) {
         say_result(result);
+        return;
+    }
+    if ((arg[3] & MAP_LOW) != 0 && (arg[3] & MAP_FIXED) == 0) {
+        say_low(result, arg);
         return;
     }
     say(" =");
@@ -55,7 +78,8 @@ mmap_execute(const uintptr_t *arg, int fd)
 
 /*
  * Linux's DONTUNMAP unlocks the whole region that the old range lies in, wherever that ends; so the
- * range is not locked here.
+ * range is not locked here.  And a mapping that moves takes the watch over its new neighbours along,
+ * where both were watched, and then loses it for all: so they are not.
  */
 static void
 mremap_execute(const uintptr_t *arg)
@@ -67,6 +91,8 @@ mremap_execute(const uintptr_t *arg)
          at - arg[0] < arg[1];
          at += PAGE_BYTES)
         call(SYS_munlock, at, PAGE_BYTES);
+    if ((arg[3] & MREMAP_FIXED) != 0)
+        unwatch_around(arg[4], arg[2]);
     result = call(SYS_mremap, arg[0], arg[1], arg[2], arg[3], arg[4]);
 
     if (is_error(result)) {
@@ -77,6 +103,7 @@ mremap_execute(const uintptr_t *arg)
     say_address((uintptr_t)result);
     if (is_ours((uintptr_t)result))
         return;
+    unwatch_around(arg[5], arg[2]);
     moved =
         call(SYS_mremap, (uintptr_t)result, arg[2], arg[2], MREMAP_MAYMOVE | MREMAP_FIXED, arg[5]);
     if (is_error(moved)) {
@@ -352,19 +379,6 @@ call_execute(uintptr_t address)
 }
 
 static void
-limit_execute(const uintptr_t *arg)
-{
-    static const int resources[] = {RLIMIT_MEMLOCK, RLIMIT_FSIZE};
-    uint64_t resource = (uint64_t)resources[arg[0] % 2], limit[2];
-
-    call(SYS_prlimit64, 0, resource, 0, machine_scratch());
-    scratch_get(limit, 0, sizeof(limit));
-    limit[0] = arg[1] * PAGE_BYTES < limit[1] ? arg[1] * PAGE_BYTES : limit[1];
-    scratch_put(0, limit, sizeof(limit));
-    say_result(call(SYS_prlimit64, 0, resource, machine_scratch(), 0));
-}
-
-static void
 file_execute(enum op_kind kind, const uintptr_t *arg, int fd)
 {
     switch (kind) {
@@ -400,6 +414,29 @@ advise_execute(const uintptr_t *arg)
     return result;
 }
 
+/* Whoever asks which commands there are hears of those that Linux 6.3 had. */
+static void
+barrier_execute(const uintptr_t *arg)
+{
+    long result = call(SYS_membarrier, arg[0], arg[1], 0);
+
+    say_result(arg[0] == 0 && result > 0 ? result & 0x3ff : result);
+}
+
+/* Every side has one node, and more CPUs than one. */
+static void
+getcpu_execute(void)
+{
+    uint32_t node = 99;
+    long result;
+
+    scratch_put(64, &node, sizeof(node));
+    result = call(SYS_getcpu, machine_scratch(), machine_scratch() + 64, 0);
+    scratch_get(&node, 64, sizeof(node));
+    say_result(result);
+    say(" node %u", node);
+}
+
 static void
 memory_execute(enum op_kind kind, const uintptr_t *arg)
 {
@@ -426,6 +463,7 @@ memory_execute(enum op_kind kind, const uintptr_t *arg)
         say_result(call(SYS_munlock, arg[0], arg[1]));
         break;
     case OP_MLOCKALL:
+        shared->locked_all = true;
         say_result(call(SYS_mlockall, arg[0]));
         break;
     case OP_MUNLOCKALL:
@@ -436,6 +474,12 @@ memory_execute(enum op_kind kind, const uintptr_t *arg)
         break;
     case OP_MSEAL:
         say_result(call(CALL_MSEAL, arg[0], arg[1], arg[2]));
+        break;
+    case OP_BARRIER:
+        barrier_execute(arg);
+        break;
+    case OP_GETCPU:
+        getcpu_execute();
         break;
     case OP_REMAP_FILE:
         say_result(call(SYS_remap_file_pages, arg[0], arg[1], arg[2], arg[3], arg[4]));
@@ -513,7 +557,14 @@ op_execute(const struct op *op)
         call_execute(arg[0]);
         break;
     case OP_LIMIT:
-        limit_execute(arg);
+    case OP_OVERCOMMIT:
+        limit_execute(op->kind, arg);
+        break;
+    case OP_KEY_ALLOC:
+    case OP_KEY_FREE:
+    case OP_KEY_PROTECT:
+    case OP_KEY_RIGHTS:
+        key_execute(op->kind, arg);
         break;
     case OP_DROP:
         say_result(keep_capabilities(0));
@@ -540,6 +591,7 @@ op_execute(const struct op *op)
     case OP_VMSPLICE:
     case OP_SPLICE:
     case OP_TEE:
+    case OP_MEMFD:
         share_execute(op->kind, arg, descriptor(op->arg[0]));
         break;
     case OP_WATCH:

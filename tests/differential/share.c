@@ -100,6 +100,27 @@ cachestat_execute(const uintptr_t *arg, int fd)
     say(" cached %lu", (unsigned long)stat[0]);
 }
 
+/* Made and closed again: what the flags make of its seals and its mode. */
+static void
+memfd_execute(const uintptr_t *arg)
+{
+    struct statx stat;
+    long made;
+
+    scratch_put(0, "quire-T", sizeof("quire-T"));
+    made = call(SYS_memfd_create, arg[0] == 0 ? machine_scratch() : arg[0], arg[1]);
+
+    if (is_error(made)) {
+        say_result(made);
+        return;
+    }
+    say(" = made");
+    say_result(call(CALL_FCNTL, (uint64_t)made, 1034 /* F_GET_SEALS */, 0));
+    file_stat((int)made, &stat);
+    say(" mode %o", stat.stx_mode);
+    call(SYS_close, (uint64_t)made);
+}
+
 /* ---- pipes ------------------------------------------------------------------------------- */
 
 /* Memory into a pipe by reference, a byte of it changed, and out again. */
@@ -205,6 +226,9 @@ share_execute(enum op_kind kind, const uintptr_t *arg, int fd)
         break;
     case OP_CACHESTAT:
         cachestat_execute(arg, fd);
+        break;
+    case OP_MEMFD:
+        memfd_execute(arg);
         break;
     case OP_VMSPLICE:
         vmsplice_execute(arg);

@@ -52,6 +52,24 @@ register_execute(const uintptr_t *arg, long fd)
         say(" ioctls %lx", (unsigned long)(range.ioctls & 0xdc));
 }
 
+void
+unwatch_around(uintptr_t start, size_t bytes)
+{
+    const uintptr_t beside[] = {start - PAGE_BYTES, start + bytes};
+    uint64_t fd = FD_WATCH + self;
+
+    if (start % PAGE_BYTES != 0 || bytes % PAGE_BYTES != 0 || call(CALL_FCNTL, fd, F_GETFD) < 0)
+        return;
+    for (unsigned i = 0; i < 2; i++) {
+        const struct uffdio_range range = {beside[i], PAGE_BYTES};
+
+        if (!is_ours(beside[i]))
+            continue;
+        scratch_put(0, &range, sizeof(range));
+        call(SYS_ioctl, fd, UFFDIO_UNREGISTER, machine_scratch());
+    }
+}
+
 /* arg: which, where, length, from or mode. */
 static void
 resolve_execute(const uintptr_t *arg, long fd)

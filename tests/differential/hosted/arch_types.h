@@ -21,6 +21,7 @@ struct trap_frame {
 struct arch_thread {
     _Atomic uint32_t work;
     uintptr_t tls;
+    uint32_t rights; /* two bits a protection key: no access, no writes */
     struct trap_frame frame;
 };
 

@@ -17,6 +17,7 @@ struct qr_vm;
 struct thread;
 
 struct hosted_library {
+    bool keys; /* protection keys */
     const struct qr_format *format;
     struct qr_frames *frames;
     struct qr_heap *heap;
@@ -37,6 +38,11 @@ void hosted_set_current(struct thread *thread);
 struct thread *hosted_init_thread(void);
 
 int64_t hosted_call(unsigned long number, const uint64_t args[6]);
+
+/** Protection keys of the current process: what its register says, and the key of an address. */
+uint32_t hosted_rights(void);
+void hosted_set_rights(unsigned key, unsigned rights);
+unsigned hosted_key_at(uintptr_t address);
 
 /** The current process ends; init is current then. */
 void hosted_exit(void);

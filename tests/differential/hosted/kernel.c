@@ -77,6 +77,7 @@ void
 arch_thread_init_user(struct arch_thread *thread, const struct trap_frame *frame)
 {
     thread->frame = *frame;
+    thread->rights = thread_current()->arch.rights;
 }
 
 void
@@ -144,11 +145,48 @@ panic(const char *format, ...)
     qr_port_panic(format);
 }
 
-/* Of what may be executed alone: as many as this machine's Linux uses, which is none. */
+/* ---- protection keys ---------------------------------------------------------------------- */
+
+enum { KEYS = 16, RIGHTS_FIRST = 0x55555554 /* Linux's init_pkru: none but to key 0's memory */ };
+
+static bool keys;
+
 unsigned
 arch_pkey_count(void)
 {
-    return 0;
+    return keys ? KEYS : 0;
+}
+
+unsigned
+arch_pkey_rights(unsigned key)
+{
+    return thread_current()->arch.rights >> (2 * key) & 3;
+}
+
+void
+arch_pkey_set_rights(unsigned key, unsigned rights)
+{
+    uint32_t *all = &thread_current()->arch.rights;
+
+    *all = (*all & ~(3u << (2 * key))) | rights << (2 * key);
+}
+
+uint32_t
+hosted_rights(void)
+{
+    return thread_current()->arch.rights;
+}
+
+void
+hosted_set_rights(unsigned key, unsigned rights)
+{
+    arch_pkey_set_rights(key, rights);
+}
+
+unsigned
+hosted_key_at(uintptr_t address)
+{
+    return mm_key_at(process_current()->mm, address);
 }
 
 struct qr_va_range
@@ -242,6 +280,12 @@ sched_run_ns(const struct thread *thread)
     return 0;
 }
 
+void
+sched_load_averages(uint32_t out[3])
+{
+    memset(out, 0, 3 * sizeof(*out));
+}
+
 /* ---- the driver's side ---------------------------------------------------------------------- */
 
 static void
@@ -269,12 +313,14 @@ init_prepare(void)
     mm_apply_limits(process->mm, process);
     qr_space_set_brk(init_thread->space, qr_va_of(0x1000000));
     hosted_set_current(init_thread);
+    init_thread->arch.rights = keys ? RIGHTS_FIRST : 0;
 }
 
 void
 hosted_start(const struct hosted_library *library)
 {
     table_format = library->format;
+    keys = library->keys;
     memory.frames = library->frames;
     memory.heap = library->heap;
     memory.tlb = library->tlb;

@@ -9,6 +9,8 @@
 #include "differential.h"
 
 #include <errno.h>
+#include <linux/sched.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +35,10 @@ static unsigned programs, growths;
 long
 machine_call(long number, const uint64_t args[6])
 {
-    return (long)hosted_call((unsigned long)number, args);
+    long result = (long)hosted_call((unsigned long)number, args);
+
+    sim_set_pkru(hosted_rights());
+    return result;
 }
 
 uintptr_t
@@ -100,9 +105,12 @@ fault_of(enum sim_signal signal, uintptr_t address, struct fault *fault)
 
     /* What x86-64 says of an address that is none: a general protection fault. */
     if (signal != SIM_OK && (uint64_t)((int64_t)(address << 16) >> 16) != address)
-        *fault = (struct fault){SIGSEGV, SI_KERNEL, 0};
+        *fault = (struct fault){.signal = SIGSEGV, .code = SI_KERNEL};
     else if (signal != SIM_OK)
-        *fault = (struct fault){rows[signal].signal, rows[signal].code, address};
+        *fault = (struct fault){.signal = rows[signal].signal,
+                                .code = rows[signal].code,
+                                .key = signal == SIM_SEGV_PKUERR ? hosted_key_at(address) : 0,
+                                .address = address};
     return signal == SIM_OK;
 }
 
@@ -144,6 +152,36 @@ enter(struct thread *thread)
 {
     hosted_set_current(thread);
     sim_use(sim, hosted_space(thread));
+    sim_set_pkru(hosted_rights());
+}
+
+long
+machine_fork(enum birth birth, unsigned index)
+{
+    struct clone_args args = {.flags = CLONE_PARENT};
+
+    (void)index;
+    if (birth != BIRTH_CLONE3)
+        return call(SYS_clone, CLONE_PARENT | SIGCHLD | (birth == BIRTH_SHARING ? CLONE_VM : 0u));
+    scratch_put(0, &args, sizeof(args));
+    return call(SYS_clone3, machine_scratch(), sizeof(args));
+}
+
+/* As many as this machine's Linux has, or where a case wants them. */
+bool
+machine_has_keys(void)
+{
+    unsigned a = 7, b, c = 0, d;
+
+    __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    return (c >> 4 & 1) != 0 || getenv("DIFFERENTIAL_KEYS") != NULL;
+}
+
+void
+machine_set_rights(unsigned key, unsigned rights)
+{
+    hosted_set_rights(key, rights);
+    sim_set_pkru(hosted_rights());
 }
 
 void
@@ -223,6 +261,7 @@ machine_init(void)
     sim = sim_boot(
         (struct sim_options){.frames = FRAMES, .mmu = SIM_MMU_X86_64, .features = SIM_NO_VALIDATE});
     hosted_start(&(struct hosted_library){
+        .keys = machine_has_keys(),
         .format = sim_format(sim),
         .frames = sim_frames(sim),
         .heap = sim_heap(sim),

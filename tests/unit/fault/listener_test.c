@@ -382,7 +382,9 @@ leaving_body(void *context)
         EXPECT_EQ(qr_space_unmap(world->space, sim_page(0), PAGES << QR_PAGE_SHIFT), QR_OK);
         break;
     case LEAVE_UNWATCH:
-        EXPECT_EQ(qr_space_unwatch(world->space, sim_page(0), PAGES << QR_PAGE_SHIFT), QR_OK);
+        EXPECT_EQ(
+            qr_space_unwatch(world->space, sim_page(0), PAGES << QR_PAGE_SHIFT, &world->listener),
+            QR_OK);
         break;
     case LEAVE_REMAP:
         EXPECT_EQ(qr_space_remap(world->space, &remap, &va), QR_OK);
@@ -448,7 +450,9 @@ TEST(listener, registering_checks_every_region_first)
     EXPECT_EQ(qr_space_watch(space, sim_page(0), bytes, &first.listener, QR_WATCH_MISSING),
               QR_ERR_BUSY);
     EXPECT_STR(sim_layout(sim), "[WW]..[WW][W][W]");
-    EXPECT_EQ(qr_space_unwatch(space, sim_page(0), bytes), QR_OK); /* holes are fine */
+    EXPECT_EQ(qr_space_unwatch(space, sim_page(0), bytes, &first.listener), QR_ERR_INVALID);
+    EXPECT_STR(sim_layout(sim), "[WW]..[WW][W][W]");
+    EXPECT_EQ(qr_space_unwatch(space, sim_page(0), bytes, &second.listener), QR_OK); /* holes */
     EXPECT_STR(sim_layout(sim), "[WW]..[WWWW]");
     EXPECT_EQ(qr_space_watch(space, sim_page(0), bytes, &first.listener,
                              QR_WATCH_MISSING | QR_WATCH_WRITE),
@@ -456,9 +460,10 @@ TEST(listener, registering_checks_every_region_first)
     EXPECT_EQ(qr_space_write_protect(space, sim_page(1), bytes, true), QR_OK); /* holes are fine */
     EXPECT_EQ(qr_space_write_protect(space, sim_page(2), 2 << QR_PAGE_SHIFT, true),
               QR_ERR_NOT_FOUND);
-    EXPECT_EQ(qr_space_unwatch(space, sim_page(5), 2 << QR_PAGE_SHIFT), QR_OK);
+    EXPECT_EQ(qr_space_unwatch(space, sim_page(5), 2 << QR_PAGE_SHIFT, &first.listener), QR_OK);
     EXPECT_STR(sim_layout(sim), "[WW]..[W][WW][W]");
-    EXPECT_EQ(qr_space_unwatch(space, sim_page(4), 1 << QR_PAGE_SHIFT), QR_OK); /* joins above */
+    EXPECT_EQ(qr_space_unwatch(space, sim_page(4), 1 << QR_PAGE_SHIFT, &first.listener),
+              QR_OK); /* joins above */
     EXPECT_STR(sim_layout(sim), "[WW]..[WWW][W]");
     sim_validate(sim);
     EXPECT_EQ(sim_unmap(sim, 0, 8), QR_OK);
