@@ -13,6 +13,7 @@
  */
 #include "sim.h"
 
+#include <quire/object.h>
 #include <quire/space.h>
 #include <quire/tlb.h>
 #include <quire/vmalloc.h>
@@ -176,6 +177,53 @@ vfree_storm(struct sim *sim)
     qr_kfree(sim_heap(sim), area);
 }
 
+static enum qr_status
+library_read(void *context, size_t index, struct qr_frame *frame)
+{
+    (void)context, (void)index;
+    qr_frame_clear(sim_frames(sim_here()), frame);
+    return QR_OK;
+}
+
+/*
+ * Six processes on three CPUs map a library of 256 pages and use all of it; reclaim, on the fourth,
+ * wants 128 pages back, ten times.  Where nothing is put off it takes them one by one.
+ */
+static void
+reclaim_file(struct sim *sim)
+{
+    static const struct qr_pager pager = {.name = "library", .read_page = library_read};
+    enum { USERS = 6, PAGES = 256, WANTED = 128 };
+    struct qr_space *spaces[USERS];
+    struct qr_object *file;
+
+    if (qr_object_create(sim_objects(sim), &pager, NULL, PAGES << QR_PAGE_SHIFT, &file) != QR_OK)
+        return;
+    for (unsigned i = 0; i < USERS; i++) {
+        spaces[i] = sim_space_create(sim);
+        sim_enter(sim, 1 + i % (CPUS - 1));
+        sim_use(sim, spaces[i]);
+        (void)sim_map_private(sim, 0, PAGES, SIM_R, file, 0);
+    }
+    for (unsigned round = 0; round < 10; round++) {
+        for (unsigned i = 0; i < USERS; i++) {
+            sim_enter(sim, 1 + i % (CPUS - 1));
+            sim_use(sim, spaces[i]);
+            for (size_t page = 0; page < PAGES; page++)
+                (void)sim_touch(sim, page, QR_ACCESS_READ);
+        }
+        sim_enter(sim, 0);
+        for (size_t freed = 0, more = 1; freed < WANTED && more > 0; freed += more)
+            more = qr_objects_shrink(sim_objects(sim), prompt ? 1 : WANTED - freed, QR_SHRINK_ALL,
+                                     NULL);
+    }
+    for (unsigned i = 0; i < USERS; i++) {
+        sim_unload(sim, spaces[i]);
+        sim_space_destroy(sim, spaces[i]);
+    }
+    qr_object_put(file);
+}
+
 static const struct {
     const char *name;
     void (*run)(struct sim *sim);
@@ -183,6 +231,7 @@ static const struct {
     {"unmap_large", unmap_large},   {"mprotect_toggle", mprotect_toggle},
     {"munmap_storm", munmap_storm}, {"fork_exec", fork_exec},
     {"ping_pong", ping_pong},       {"vfree_storm", vfree_storm},
+    {"reclaim_file", reclaim_file},
 };
 
 /* ---- Counting -------------------------------------------------------------------- */
