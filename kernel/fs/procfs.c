@@ -256,6 +256,8 @@ static const struct text_node machine_nodes[] = {
 
 CONSTANT_NODE(mmap_min_addr, "65536")
 CONSTANT_NODE(swappiness, "60")
+CONSTANT_NODE(compact_unevictable_allowed,
+              "1") /* mlock() keeps pages in memory, not in their frames */
 CONSTANT_NODE(ostype, "Linux")
 CONSTANT_NODE(osrelease, KERNEL_RELEASE)
 CONSTANT_NODE(sys_version, "#1 SMP")
@@ -455,6 +457,7 @@ store_overcommit_kbytes(const struct text_target *target, const char *text, size
 
 static const struct text_node vm_nodes[] = {
     {.name = "compact_memory", .mode = 0200, .store = store_compact_memory},
+    {.name = "compact_unevictable_allowed", .mode = 0444, .show = show_compact_unevictable_allowed},
     {.name = "max_map_count",
      .mode = 0644,
      .show = show_max_map_count,

@@ -672,7 +672,7 @@ sys_move_pages(const struct syscall_args *args)
         left += nodes != 0 && (status == -EBUSY || status == -ENOMEM);
         if (i % 512 == 511)
             sched_relax();
-        if (signal_is_pending() && result == 0 && i + 1 < count)
+        if (signal_is_fatal_pending() && result == 0 && i + 1 < count)
             result = -EINTR;
     }
     mm_put(mm);

@@ -54,8 +54,8 @@ def parser(description):
     made.add_argument("--all", action="store_true", help="every row, not the quick ones alone")
     made.add_argument("--table", action="store_true", help="print the list as docs/selftests.md has it")
     made.add_argument("-v", "--verbose", action="store_true", help="what each one said")
-    made.add_argument("--smp", type=int, default=2)
-    made.add_argument("--mem", default="3G", help="taken from this machine only as far as it is used")
+    made.add_argument("--smp", type=int, default=4)
+    made.add_argument("--mem", help="taken from this machine only as far as it is used")
     made.add_argument("--kernel", metavar="ELF")
     made.add_argument("--run", action="append", default=[], metavar="ARG", help="for tools/quire-run")
     made.add_argument("names", nargs="*", metavar="NAME", help="programs or whole commands")
@@ -66,13 +66,17 @@ def script(rows, shell, before, between, after):
     """Every row in turn, and @p between after each; marks that nothing else prints part the outputs."""
     lines = [before]
     for number, row in enumerate(rows):
-        lines.append(f"echo; echo '@@ {number}'; timeout -s KILL {row.seconds} {shell(row)} 2>&1; "
-                     f's=$?; echo; echo "@= $s"; {between}')
+        lines.append(f"read from x </proc/uptime; echo; echo '@@ {number}'; "
+                     f"timeout -s KILL {row.seconds} {shell(row)} 2>&1; "
+                     f's=$?; echo; read to x </proc/uptime; echo "@= $s $from $to"; {between}')
     return "\n".join(lines) + "\n" + after
 
 
 def boot(name, text, seconds, options, arguments):
-    """Run the script @p text. @return by row number (status, output), and what is wrong with the kernel."""
+    """Run the script @p text, its output in build/selftests/NAME.out meanwhile.
+
+    @return by row number (status, output, seconds), and what is wrong with the kernel
+    """
     os.makedirs(BUILD, exist_ok=True)
     path = os.path.join(BUILD, name)
     with open(path, "w", encoding="utf-8") as file:
@@ -81,18 +85,20 @@ def boot(name, text, seconds, options, arguments):
                "--timeout", str(seconds), "--add", path, *arguments, *options.run]
     if options.kernel:
         command += ["--kernel", options.kernel]
-    done = subprocess.run(command + ["sh " + name], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, errors="replace", check=False)
-    with open(path + ".log", "w", encoding="utf-8") as log:
-        log.write(done.stdout + "\n==== kernel ====\n" + done.stderr)
+    with open(path + ".out", "w", encoding="utf-8") as out, open(path + ".log", "w", encoding="utf-8") as log:
+        subprocess.run(command + ["sh " + name], stdout=out, stderr=log, check=False)
+    with open(path + ".out", encoding="utf-8", errors="replace") as out:
+        said = out.read()
+    with open(path + ".log", encoding="utf-8", errors="replace") as log:
+        kernel = log.read()
     found = {}
-    for part in done.stdout.split("\n@@ ")[1:]:
+    for part in said.split("\n@@ ")[1:]:
         number, _, output = part.partition("\n")
-        status = re.search(r"^@= (\d+)$", output, re.M)
-        found[int(number)] = (int(status.group(1)) if status else None,
-                              output[:status.start()] if status else output)
-    good = "leak check: every" in done.stderr
-    return found, [] if good else ["the kernel: " + "\n".join(done.stderr.splitlines()[-20:])]
+        end = re.search(r"^@= (\d+) ([\d.]+) ([\d.]+)$", output, re.M)
+        found[int(number)] = ((int(end.group(1)), output[:end.start()], float(end.group(3)) - float(end.group(2)))
+                              if end else (None, output, 0))
+    good = "leak check: every" in kernel
+    return found, [] if good else ["the kernel: " + "\n".join(kernel.splitlines()[-20:])]
 
 
 def result_of(status):
@@ -107,11 +113,11 @@ def compare(rows, found, judge, verbose):
     """Print one line a row. @return how many are not as expected"""
     failed = 0
     for number, row in enumerate(rows):
-        status, output = found.get(number, (None, ""))
-        result = judge(status, output)
+        status, output, seconds = found.get(number, (None, "", 0))
+        result = judge(row, status, output)
         good = result == row.result
         failed += not good
-        print(("ok   " if good else "FAIL ") + f"{row.command}: {result}"
+        print(("ok   " if good else "FAIL ") + f"{row.command}: {result} in {seconds:.1f} s"
               + ("" if good else f" (status {status}), and {row.result} was expected"))
         if not good or verbose:
             print("\n".join("     | " + line for line in output.splitlines()[-15:]))

@@ -164,6 +164,22 @@ fxsave_complete(uint8_t *image, uint64_t present)
         memset(image + FXSAVE_XMM, 0, FXSAVE_RESERVED - FXSAVE_XMM);
 }
 
+/* Components that are as they were at the start: their places hold what was there before. */
+static void
+components_complete(uint8_t *image, uint64_t present)
+{
+    uint64_t absent = cpu_features.xcr0 & ~present;
+
+    for (unsigned i = 2; i < 32; i++) {
+        struct cpuid component;
+
+        if (!(absent & ((uint64_t)1 << i)))
+            continue;
+        component = cpuid(0xd, i);
+        memset(image + component.ebx, 0, component.eax);
+    }
+}
+
 /** @p from: the saved state of a thread that does not run. */
 void
 fpu_note_get(const void *from, unsigned note, void *image)
@@ -174,8 +190,10 @@ fpu_note_get(const void *from, unsigned note, void *image)
     if (cpu_features.xsave)
         memcpy(&present, (const char *)from + FXSAVE_BYTES, sizeof present);
     fxsave_complete(image, present);
-    if (note == NOTE_X86_XSTATE)
-        memcpy((char *)image + FXSAVE_RESERVED, &cpu_features.xcr0, sizeof cpu_features.xcr0);
+    if (note != NOTE_X86_XSTATE)
+        return;
+    components_complete(image, present);
+    memcpy((char *)image + FXSAVE_RESERVED, &cpu_features.xcr0, sizeof cpu_features.xcr0);
 }
 
 /** Set the saved state. @return false where the CPU would not load it */

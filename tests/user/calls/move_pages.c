@@ -5,6 +5,9 @@
 #include "calls.h"
 #include "policy.h"
 
+#include <signal.h>
+#include <sys/time.h>
+
 static long pages[4];
 static int nodes[4], status[4];
 
@@ -20,6 +23,35 @@ unprivileged(void)
     become_nobody();
     EXPECT(call(SYS_move_pages, 0, 0, 0, 0, 0, MPOL_MF_MOVE_ALL), -EPERM);
     EXPECT(call(SYS_move_pages, 1, 0, 0, 0, 0, MPOL_MF_MOVE), -EPERM);
+}
+
+static volatile sig_atomic_t alarms;
+
+static void
+on_alarm(int number)
+{
+    (void)number;
+    alarms++;
+}
+
+/* A signal waits until all the pages have been looked at. */
+static void
+with_signals(void)
+{
+    enum { COUNT = 4096 };
+    static long many[COUNT];
+    static int where[COUNT];
+    const struct itimerval often = {{0, 500}, {0, 500}}, off = {{0, 0}, {0, 0}};
+    struct sigaction handler = {.sa_handler = on_alarm}, before;
+
+    for (int i = 0; i < COUNT; i++)
+        many[i] = AT(0);
+    sigaction(SIGALRM, &handler, &before);
+    setitimer(ITIMER_REAL, &often, NULL);
+    for (int i = 0; i < 2000 && alarms < 20; i++)
+        EXPECT(call(SYS_move_pages, 0, COUNT, (long)many, 0, (long)where, 0), 0);
+    setitimer(ITIMER_REAL, &off, NULL);
+    sigaction(SIGALRM, &before, NULL);
 }
 
 static const struct documented documented[] = {
@@ -62,5 +94,6 @@ CALL(move_pages, SYS_move_pages, documented)
     EXPECT(status[3], -EFAULT);
     EXPECT(call(SYS_move_pages, 0, 1, (long)pages, (long)far, (long)status, 0), -ENODEV);
     EXPECT(call(SYS_move_pages, 0, 1, (long)pages, (long)negative, (long)status, 0), -ENODEV);
+    with_signals();
     EXPECT(in_child(unprivileged), 0);
 }
