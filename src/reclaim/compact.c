@@ -6,7 +6,8 @@
  * free frames first, because they cost least:
  *
  *   isolate the block          nothing is allocated from it any more
- *   migrate each used frame    its target comes from the fullest blocks, as for any request
+ *   migrate each used frame    its target comes from the fullest blocks, as for any request;
+ *                              neighbours of one space together, because that is one flush
  *   give the block back        whole, where nothing was left: it joins the buddy
  *
  * Each pass goes once over a zone, the next one with a lower threshold.  A block that keeps a
@@ -16,7 +17,7 @@
  *
  * Removal of memory uses the same migration, block by block, through a hook.
  */
-#include <quire/reclaim.h>
+#include "migrate.h"
 
 #include "space/vm.h"
 
@@ -41,14 +42,77 @@ frame_is_candidate(const struct qr_frame *frame)
            atomic_load_explicit(&frame->refs, memory_order_relaxed) != 0;
 }
 
+/* ---- Neighbours ---------------------------------------------------------------- */
+
+/* Does @frame seem to be in page @page of @owner, and nowhere else? */
+static bool
+frame_is_at(const struct qr_frame *frame, const void *owner, uintptr_t page)
+{
+    return qr_frame_type(frame) == QR_FRAME_ANON &&
+           atomic_load_explicit(&frame->refs, memory_order_relaxed) == 1 &&
+           atomic_load_explicit(&frame->maps, memory_order_relaxed) == 1 &&
+           atomic_load_explicit(&frame->owner, memory_order_relaxed) == owner &&
+           atomic_load_explicit(&frame->index, memory_order_relaxed) == page;
+}
+
+/* From frame @at of the block on: those that lie side by side in one space, too.  @return how many */
+static unsigned
+run_find(struct qr_vm *vm, const struct qr_isolated *isolated, size_t at, struct qr_move *moves)
+{
+    const void *owner = NULL;
+    uintptr_t page = 0;
+    unsigned count = 0;
+
+    for (; count < QR_MOVE_RUN && at + count < isolated->count; count++) {
+        struct qr_frame *frame =
+            qr_frame_find(vm->config.frames, qr_pfn_of(isolated->first.v + at + count));
+
+        if (frame == NULL)
+            break;
+        if (count == 0) {
+            owner = atomic_load_explicit(&frame->owner, memory_order_relaxed);
+            page = atomic_load_explicit(&frame->index, memory_order_relaxed);
+        }
+        if (!frame_is_at(frame, owner, page + count) ||
+            (page + count) / QR_MOVE_RUN != page / QR_MOVE_RUN)
+            break;
+        moves[count].frame = frame;
+    }
+    return count;
+}
+
+/* Move as many of the run as there is memory for; who does not move is tried by itself later. */
+static void
+run_move(struct qr_vm *vm, unsigned node, struct qr_move *moves, unsigned count,
+         struct qr_compact_result *result)
+{
+    unsigned got = 0;
+
+    while (got < count && (moves[got].target = target_alloc(vm, node)) != NULL)
+        got++;
+    if (got > 0)
+        result->moved += qr_pages_migrate(vm, moves, got);
+    for (unsigned i = 0; i < got; i++) {
+        if (!moves[i].moved)
+            qr_frame_put(vm->config.frames, moves[i].target);
+    }
+}
+
 /* Move everything off an isolated block that can be moved; false: no memory to move it to. */
 static bool
 block_empty(struct qr_vm *vm, const struct qr_isolated *isolated, unsigned node,
             struct qr_compact_result *result)
 {
+    struct qr_move moves[QR_MOVE_RUN];
     struct qr_frame *target = NULL;
+    size_t tried = 0;
 
     for (size_t i = 0; i < isolated->count; i++) {
+        unsigned run = i < tried ? 0 : run_find(vm, isolated, i, moves);
+
+        tried = qr_max_size(tried, i + run);
+        if (run > 1)
+            run_move(vm, node, moves, run, result);
         struct qr_frame *frame = qr_frame_find(vm->config.frames, qr_pfn_of(isolated->first.v + i));
 
         if (frame == NULL || !frame_is_candidate(frame))

@@ -25,6 +25,9 @@
  * What is not found in step 2 (mremap moved it in one space) ends it.  An entry that appears behind
  * the walk of step 4 keeps the old frame, which goes when that entry does.
  *
+ * Neighbours of one space that lie side by side in memory, as compaction meets them, are taken out
+ * together, flushed once, copied and set, under the one lock of their table.
+ *
  * A page of an object is the object's to move (qr_object_move_page()).
  *
  * A frame that was moved away from is given straight to its zone, past this CPU's stack: its
@@ -87,15 +90,13 @@ entry_at(struct qr_space *space, struct qr_cursor *cursor, qr_va va, const struc
     return qr_cursor_query(cursor, va);
 }
 
-/* The entry at @va, which names @frame, gets @target.  The cursor is open. */
+/* @entry named @frame, was taken out at @va and flushed: set it again with @target. */
 static void
-entry_move(struct qr_vm *vm, struct qr_cursor *cursor, qr_va va, struct qr_frame *frame,
-           struct qr_frame *target)
+entry_set(struct qr_vm *vm, struct qr_cursor *cursor, qr_va va, struct qr_entry entry,
+          struct qr_frame *frame, struct qr_frame *target)
 {
-    struct qr_entry entry = qr_cursor_unmap(cursor, va);
     uint32_t mlocked = atomic_load_explicit(&frame->flags, memory_order_relaxed) & QR_FRAME_MLOCKED;
 
-    qr_tlb_batch_finish(cursor->batch); /* no CPU writes the old frame after the copy */
     qr_frame_copy(vm->config.frames, target, frame);
     qr_frame_set_type(target, QR_FRAME_ANON);
     atomic_fetch_or_explicit(&target->flags, mlocked, memory_order_relaxed);
@@ -106,6 +107,17 @@ entry_move(struct qr_vm *vm, struct qr_cursor *cursor, qr_va va, struct qr_frame
     entry.leaf.pa = qr_frame_pa(vm->config.frames, target);
     qr_cursor_map(cursor, va, &entry.leaf);
     atomic_store_explicit(&frame->maps, 0, memory_order_relaxed);
+}
+
+/* The entry at @va, which names @frame, gets @target.  The cursor is open. */
+static void
+entry_move(struct qr_vm *vm, struct qr_cursor *cursor, qr_va va, struct qr_frame *frame,
+           struct qr_frame *target)
+{
+    struct qr_entry entry = qr_cursor_unmap(cursor, va);
+
+    qr_tlb_batch_finish(cursor->batch); /* no CPU writes the old frame after the copy */
+    entry_set(vm, cursor, va, entry, frame, target);
 }
 
 /* @frame may be mapped at @va of @space; the space stays. */
@@ -125,6 +137,68 @@ migrate_at(struct qr_space *space, qr_va va, struct qr_frame *frame, struct qr_f
     qr_cursor_close(&cursor);
     qr_tlb_batch_finish(&batch);
     return moved ? QR_OK : QR_ERR_BUSY;
+}
+
+/* ---- Neighbours ------------------------------------------------------------------------ */
+
+/* All of @range is under the lock of one table. */
+static unsigned
+moves_run(struct qr_vm *vm, struct qr_cursor *cursor, struct qr_va_range range,
+          struct qr_move *moves)
+{
+    struct qr_entry entries[QR_MOVE_RUN];
+    unsigned count = (unsigned)qr_va_range_pages(range);
+    unsigned moved = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        qr_va va = qr_va_of(range.start.v + ((uintptr_t)i << QR_PAGE_SHIFT));
+
+        entries[i] = qr_cursor_query(cursor, va);
+        moves[i].moved = entry_is_exclusive(vm, &entries[i], moves[i].frame);
+        if (moves[i].moved)
+            entries[i] = qr_cursor_unmap(cursor, va);
+    }
+    qr_tlb_batch_finish(cursor->batch); /* no CPU writes an old frame after its copy */
+    for (unsigned i = 0; i < count; i++) {
+        if (!moves[i].moved)
+            continue;
+        entry_set(vm, cursor, entries[i].start, entries[i], moves[i].frame, moves[i].target);
+        moved++;
+    }
+    return moved;
+}
+
+unsigned
+qr_pages_migrate(struct qr_vm *vm, struct qr_move *moves, unsigned count)
+{
+    struct qr_space *space = space_find(vm, atomic_load(&moves[0].frame->owner));
+    uintptr_t page = atomic_load_explicit(&moves[0].frame->index, memory_order_relaxed);
+    struct qr_tlb_batch batch;
+    struct qr_cursor cursor;
+    unsigned moved = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        moves[i].moved = false;
+    if (space == NULL)
+        return 0;
+    if (page % QR_MOVE_RUN + count <= QR_MOVE_RUN &&
+        page + count <= space->tables.lower_end >> QR_PAGE_SHIFT) {
+        struct qr_va_range range =
+            qr_range_of(page << QR_PAGE_SHIFT, (page + count) << QR_PAGE_SHIFT);
+
+        qr_tlb_batch_init(&batch, &space->tlb);
+        qr_cursor_open(&cursor, &space->tables, range, &batch);
+        moved = moves_run(vm, &cursor, range, moves);
+        qr_cursor_close(&cursor);
+        qr_tlb_batch_finish(&batch);
+    }
+    qr_space_put(space);
+    qr_counter_add(vm->counters, QR_EVENT_MIGRATE, (long)moved);
+    for (unsigned i = 0; i < count; i++) {
+        if (moves[i].moved)
+            qr_frame_free_many(vm->config.frames, 1, &moves[i].frame);
+    }
+    return moved;
 }
 
 /* ---- A frame that several spaces map ------------------------------------------------- */

@@ -20,4 +20,19 @@ QR_MUST_USE enum qr_status qr_page_replace(struct qr_space *space, qr_va va, str
 QR_MUST_USE enum qr_status qr_page_poison(const struct qr_region *region, qr_va va,
                                           struct qr_frame *frame);
 
+/* Most pages that move together: no more than 64 KiB are copied while their table is locked. */
+#define QR_MOVE_RUN (QR_PAGE_SIZE > 32768 ? 1u : 65536u / QR_PAGE_SIZE)
+
+struct qr_move {
+    struct qr_frame *frame, *target;
+    bool moved;
+};
+
+/*
+ * As qr_frame_migrate() for @count frames, all of which are believed to be @moves[0].frame's
+ * owner's alone, in neighbouring pages of one run of QR_MOVE_RUN: they are flushed together.  Says
+ * of each whether it moved; of the others nothing changed.  @return how many
+ */
+unsigned qr_pages_migrate(struct qr_vm *vm, struct qr_move *moves, unsigned count);
+
 #endif

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "reclaim/migrate.h"
 #include "sim.h"
 #include "space/vm.h"
 
@@ -69,6 +70,66 @@ TEST(migrate, a_private_frame_keeps_its_contents_and_rights)
         EXPECT_EQ(load(0), 0x5678);
         EXPECT_EQ(qr_counter_read(qr_frames_counters(sim_frames(sim)), QR_EVENT_MIGRATE), 1);
         sim_validate(sim);
+        sim_shutdown(sim);
+    }
+}
+
+/* Pages 0 to QR_MOVE_RUN - 1, of which `pinned` has a reference more, in a space on two CPUs. */
+static unsigned
+move_neighbours(struct sim *sim, size_t pinned, uint64_t *out_interrupts)
+{
+    struct qr_space *space = sim_space(sim);
+    struct qr_move moves[QR_MOVE_RUN];
+
+    ASSERT_EQ(sim_map(sim, 0, QR_MOVE_RUN, SIM_W), QR_OK);
+    for (size_t page = 0; page < QR_MOVE_RUN; page++) {
+        store(page, page + 1);
+        moves[page] = (struct qr_move){frame_at(sim, space, page), target_of(sim), false};
+    }
+    sim_enter(sim, 1);
+    sim_use(sim, space);
+    for (size_t page = 0; page < QR_MOVE_RUN; page++)
+        EXPECT_EQ(load(page), page + 1);
+    sim_enter(sim, 0);
+    if (pinned < QR_MOVE_RUN)
+        qr_frame_get(moves[pinned].frame);
+    uint64_t before = sim_stats(sim).ipis_sent;
+    unsigned moved = qr_pages_migrate(sim_vm(sim), moves, QR_MOVE_RUN);
+
+    *out_interrupts = sim_stats(sim).ipis_sent - before;
+    for (size_t page = 0; page < QR_MOVE_RUN; page++) {
+        EXPECT_EQ(moves[page].moved, page != pinned);
+        EXPECT_TRUE(frame_at(sim, space, page) ==
+                    (page != pinned ? moves[page].target : moves[page].frame));
+    }
+    if (pinned < QR_MOVE_RUN) {
+        qr_frame_put(sim_frames(sim), moves[pinned].frame);
+        qr_frame_put(sim_frames(sim), moves[pinned].target);
+    }
+    for (unsigned cpu = 2; cpu-- > 0;) {
+        sim_enter(sim, cpu);
+        for (size_t page = 0; page < QR_MOVE_RUN; page++) {
+            EXPECT_EQ(load(page), page + 1); /* a stale TLB entry would fail the machine */
+            store(page, page + 1);
+        }
+    }
+    sim_validate(sim);
+    return moved;
+}
+
+TEST(migrate, neighbours_move_with_one_flush)
+{
+    sim_for_each_mmu(mmu)
+    {
+        const struct sim_options options = {.mmu = mmu, .seed = test_seed(), .cpus = 2};
+        struct sim *sim = sim_boot(options);
+        uint64_t interrupts;
+
+        EXPECT_EQ(move_neighbours(sim, SIZE_MAX, &interrupts), QR_MOVE_RUN);
+        EXPECT_LE(interrupts, 1u);
+        sim_shutdown(sim);
+        sim = sim_boot(options);
+        EXPECT_EQ(move_neighbours(sim, 0, &interrupts), QR_MOVE_RUN - 1);
         sim_shutdown(sim);
     }
 }

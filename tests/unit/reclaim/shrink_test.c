@@ -292,6 +292,7 @@ enum { KINDS = 3, EACH = 2, PRIVATE = 0, SHARED = 1, LAZY = 2 };
 struct race {
     struct sim *sim;
     struct qr_space *space;
+    struct qr_space *other; /* maps the file in the same places, and reads */
     struct disk disk;
     unsigned rounds;
     unsigned focus; /* the only kind of which one page is used; KINDS: all */
@@ -370,6 +371,23 @@ reader_body(void *context)
     }
 }
 
+/* In the other space only what is shared is announced. */
+static void
+other_body(void *context)
+{
+    struct racer *racer = context;
+    struct race *race = racer->race;
+
+    for (unsigned i = 0; i < 2 * race->rounds; i++) {
+        size_t page = racer_choose(racer).page;
+        uint64_t announced = atomic_load(&race->announced[SHARED][page]);
+        uint64_t value = 0;
+
+        if (sim_load(race_page(SHARED, page), &value, sizeof(value)) == SIM_OK && value < announced)
+            atomic_fetch_add(&race->old, 1);
+    }
+}
+
 static void
 reclaimer_body(void *context)
 {
@@ -417,7 +435,7 @@ race_check(struct race *race)
 static size_t
 race_run(struct sim_options options, enum sim_run_mode mode, unsigned rounds)
 {
-    static const sim_body bodies[] = {writer_body, reader_body, reclaimer_body};
+    static const sim_body bodies[] = {writer_body, reader_body, reclaimer_body, other_body};
     struct racer racers[QR_ARRAY_COUNT(bodies)];
     struct race race = {.rounds = rounds};
     uint64_t random = options.seed;
@@ -428,13 +446,20 @@ race_run(struct sim_options options, enum sim_run_mode mode, unsigned rounds)
     race.space = sim_space(race.sim);
     disk_open(&race.disk, race.sim);
     race_map(&race);
+    race.other = sim_space_create(race.sim);
+    sim_use(race.sim, race.other);
+    race_map(&race);
     for (unsigned i = 0; i < QR_ARRAY_COUNT(bodies); i++) {
         racers[i] = (struct racer){.race = &race, .random = options.seed * 7 + i};
+        sim_use(race.sim, bodies[i] == other_body ? race.other : race.space);
         sim_spawn(race.sim, i, "racer", bodies[i], &racers[i]);
     }
+    sim_use(race.sim, race.space);
     sim_run(race.sim, mode);
     race_check(&race);
     sim_validate(race.sim);
+    sim_unload(race.sim, race.other);
+    sim_space_destroy(race.sim, race.other);
     ASSERT_EQ(sim_unmap(race.sim, 0, (size_t)3 * FILE_PAGES), QR_OK);
     qr_object_put(race.disk.object);
     sim_shutdown(race.sim);
@@ -451,7 +476,7 @@ TEST(shrink, what_was_announced_is_seen_under_every_seed)
 
         freed += race_run(
             (struct sim_options){
-                .seed = seed, .cpus = 3, .mmu = sim_mmu_by_seed(seed), .features = SIM_NO_VALIDATE},
+                .seed = seed, .cpus = 4, .mmu = sim_mmu_by_seed(seed), .features = SIM_NO_VALIDATE},
             SIM_RUN_SEEDED, 60);
     }
     EXPECT_GT(freed, 0);
@@ -460,7 +485,7 @@ TEST(shrink, what_was_announced_is_seen_under_every_seed)
 TEST_THREADS(shrink, what_was_announced_is_seen_by_real_threads)
 {
     (void)race_run((struct sim_options){.seed = test_seed(),
-                                        .cpus = 3,
+                                        .cpus = 4,
                                         .features = SIM_NO_VALIDATE | SIM_NO_BROADCAST},
                    SIM_RUN_THREADS, 3000);
 }

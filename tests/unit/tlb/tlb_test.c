@@ -20,7 +20,7 @@ struct space {
 
 struct world {
     struct sim *sim;
-    struct space spaces[8];
+    struct space spaces[12];
     unsigned space_count;
 };
 
@@ -556,6 +556,157 @@ TEST(tlb, frames_are_given_back_after_the_flush)
     qr_tlb_batch_finish(&batch);
     EXPECT_EQ(frame->refs, 1);
     qr_frame_put(sim_frames(w.sim), frame);
+    world_end(&w);
+}
+
+/* ---- Several spaces at once ---------------------------------------------------------- */
+
+/* As unmap_pages(), but the flush is @gather's to do. */
+static void
+unmap_later(struct space *space, size_t first, size_t last, struct qr_tlb_gather *gather)
+{
+    struct qr_va_range range = {sim_page(first), sim_page(last)};
+    struct qr_tlb_batch batch;
+    struct qr_cursor c;
+
+    qr_tlb_batch_init(&batch, &space->tlb);
+    qr_cursor_open(&c, &space->tables, range, &batch);
+    for (size_t page = first; page < last; page++)
+        (void)qr_cursor_unmap(&c, sim_page(page));
+    qr_cursor_close(&c);
+    qr_tlb_gather_add(gather, &batch);
+    EXPECT_EQ(batch.registered, false);
+}
+
+TEST(tlb, a_gathering_interrupts_each_cpu_once)
+{
+    struct world w;
+    struct space *spaces[3];
+    struct qr_tlb_gather gather;
+
+    world_boot(&w, 16);
+    for (unsigned i = 0; i < 3; i++) {
+        spaces[i] = world_space(&w);
+        run_on(&w, spaces[i], i + 1);
+        map_pages(&w, spaces[i], 0, 8);
+        for (size_t page = 0; page < 8; page++)
+            EXPECT_TRUE(touch(&w, i + 1, page));
+    }
+    sim_enter(w.sim, 0);
+    qr_tlb_gather_init(&gather);
+    for (unsigned i = 0; i < 3; i++) {
+        unmap_later(spaces[i], 0, 2, &gather);
+        unmap_later(spaces[i], 2, 4, &gather); /* the same run goes on */
+        EXPECT_EQ(atomic_load(&spaces[i]->tlb.pending), 1u);
+        EXPECT_EQ(gather.spaces[i].run_count, 1u);
+        EXPECT_EQ(gather.spaces[i].page_count, 4u);
+    }
+    EXPECT_EQ(count(&w, QR_EVENT_IPI), 0);
+    qr_tlb_gather_finish(&gather);
+    EXPECT_EQ(count(&w, QR_EVENT_IPI), qr_arch_flush_broadcasts() ? 0 : 3);
+    EXPECT_EQ(count(&w, QR_EVENT_FLUSH_SPACE), 0);
+    EXPECT_EQ(gather.space_count, 0u);
+    for (unsigned i = 0; i < 3; i++) {
+        EXPECT_EQ(atomic_load(&spaces[i]->tlb.pending), 0u);
+        EXPECT_FALSE(touch(&w, i + 1, 0));
+        EXPECT_FALSE(touch(&w, i + 1, 3));
+        EXPECT_TRUE(touch(&w, i + 1, 4));
+    }
+    world_end(&w);
+}
+
+TEST(tlb, a_gathering_that_is_full_flushes_and_goes_on)
+{
+    struct world w;
+    struct qr_tlb_gather gather;
+
+    world_boot(&w, 32);
+    qr_tlb_gather_init(&gather);
+    for (unsigned i = 0; i < QR_GATHER_SPACES + 1; i++) {
+        struct space *space = world_space(&w);
+
+        run_on(&w, space, 1);
+        map_pages(&w, space, 0, 1);
+        EXPECT_TRUE(touch(&w, 1, 0));
+        sim_enter(w.sim, 0);
+        unmap_later(space, 0, 1, &gather);
+    }
+    EXPECT_EQ(gather.space_count, 1u);
+    qr_tlb_gather_finish(&gather);
+    for (unsigned i = 0; i < QR_GATHER_SPACES + 1; i++) {
+        run_on(&w, &w.spaces[i], 1);
+        EXPECT_FALSE(touch(&w, 1, 0));
+    }
+    world_end(&w);
+}
+
+TEST(tlb, a_gathering_flushes_all_of_a_space_for_many_runs_and_for_what_others_took_out)
+{
+    struct world w;
+    struct qr_tlb_gather gather;
+    struct qr_tlb_batch other, looked;
+
+    world_boot(&w, 16);
+    struct space *space = world_space(&w);
+
+    run_on(&w, space, 1);
+    map_pages(&w, space, 0, 2 * QR_GATHER_RUNS + 4);
+    for (size_t page = 0; page < 2 * QR_GATHER_RUNS + 4; page++)
+        EXPECT_TRUE(touch(&w, 1, page));
+    qr_tlb_gather_init(&gather);
+    for (size_t run = 0; run < QR_GATHER_RUNS; run++)
+        unmap_later(space, 2 * run, 2 * run + 1, &gather);
+    EXPECT_FALSE(gather.spaces[0].whole);
+    unmap_later(space, (size_t)2 * QR_GATHER_RUNS, 2 * QR_GATHER_RUNS + 1, &gather);
+    EXPECT_TRUE(gather.spaces[0].whole);
+    qr_tlb_gather_finish(&gather);
+
+    qr_tlb_batch_init(&other, &space->tlb);
+    qr_tlb_batch_note(&other, sim_page(1), QR_PAGE_SHIFT);
+    qr_tlb_batch_init(&looked, &space->tlb);
+    qr_tlb_batch_cover(&looked);
+    qr_tlb_gather_add(&gather, &looked);
+    EXPECT_TRUE(gather.space_count == 1 && gather.spaces[0].whole);
+    qr_tlb_gather_finish(&gather);
+    EXPECT_EQ(atomic_load(&space->tlb.pending), 1u);
+    qr_tlb_batch_finish(&other);
+    qr_tlb_batch_cover(&looked);
+    qr_tlb_gather_add(&gather, &looked);
+    EXPECT_EQ(gather.space_count, 0u); /* nobody has anything pending */
+    world_end(&w);
+}
+
+TEST(tlb, a_gathering_keeps_frames_until_it_has_flushed)
+{
+    struct world w;
+    struct qr_tlb_gather gather;
+    struct qr_tlb_batch batch;
+    struct qr_frame *frames[QR_GATHER_FRAMES + 1];
+
+    world_boot(&w, 16);
+    struct space *space = world_space(&w);
+
+    qr_tlb_gather_init(&gather);
+    qr_tlb_batch_init(&batch, &space->tlb);
+    for (unsigned i = 0; i < QR_GATHER_FRAMES; i++) {
+        frames[i] = qr_frame_alloc(sim_frames(w.sim), 0);
+        qr_frame_get(frames[i]);
+        qr_tlb_batch_add_frame(&batch, frames[i]);
+    }
+    qr_tlb_gather_add(&gather, &batch);
+    for (unsigned i = 0; i < QR_GATHER_FRAMES; i++)
+        qr_tlb_batch_add_frame(&batch, frames[i]); /* as another space would */
+    qr_tlb_gather_add(&gather, &batch);
+    EXPECT_EQ(gather.frame_count, QR_GATHER_FRAMES);
+    EXPECT_EQ(atomic_load(&frames[0]->refs), 2u);
+    frames[QR_GATHER_FRAMES] = qr_frame_alloc(sim_frames(w.sim), 0);
+    qr_tlb_batch_add_frame(&batch, frames[QR_GATHER_FRAMES]);
+    qr_tlb_gather_add(&gather, &batch); /* full: the others go */
+    EXPECT_EQ(gather.frame_count, 1u);
+    EXPECT_EQ(qr_frame_type(frames[0]), QR_FRAME_FREE);
+    EXPECT_EQ(atomic_load(&frames[QR_GATHER_FRAMES]->refs), 1u);
+    qr_tlb_gather_finish(&gather);
+    EXPECT_EQ(qr_frame_type(frames[QR_GATHER_FRAMES]), QR_FRAME_FREE);
     world_end(&w);
 }
 
