@@ -318,6 +318,15 @@ typedef void (*qr_background_fn)(void *context, unsigned node);
 void qr_frames_set_background(struct qr_frames *frames, qr_background_fn wake, void *context);
 
 /**
+ * How many frames ordinary requests leave free, over all zones; the low and the high watermark follow
+ * (Linux's vm.min_free_kbytes).  At first that is a rule of the size of each zone.  Every zone keeps its
+ * share, but not more than half of itself.  Context: thread.
+ */
+void qr_frames_set_min_free(struct qr_frames *frames, size_t pages);
+/** What was set, or what the rule gave. */
+size_t qr_frames_min_free(const struct qr_frames *frames);
+
+/**
  * The third: @p count frames that were charged to group @p number become free; @p flags are what
  * their flags were.  Any context, with locks held.  NULL: none is charged any more.
  */

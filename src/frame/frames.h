@@ -225,6 +225,8 @@ struct frame_node {
 
 /* ---- the machine -------------------------------------------------------- */
 
+#define MIN_FREE_RULE SIZE_MAX
+
 struct qr_frames {
     /* Where a CPU that has not been here yet finds its lanes: held for ever. */
     struct lane_nowhere nowhere;
@@ -264,6 +266,7 @@ struct qr_frames {
     _Atomic size_t metadata_bytes;
     uint64_t direct_limit;
     _Atomic unsigned node_count; /* one past the highest node that has had memory */
+    _Atomic size_t min_free;     /* frames, of all zones, that requests leave; or MIN_FREE_RULE */
 
     _Atomic size_t failures;
     _Atomic unsigned open_lanes;

@@ -246,6 +246,7 @@ qr_frames_init(struct qr_frames *frames, const struct qr_frames_config *config)
 
     if (status != QR_OK)
         return status;
+    frames->min_free = MIN_FREE_RULE;
     qr_zone_watermarks(frames);
     for (unsigned node = 0; node < CONFIG_MAX_NODES; node++)
         nodes_by_distance(config, node, frames->near[node]);

@@ -616,8 +616,34 @@ square_root(size_t value)
 
 /*
  * Linux's rule: four times the square root of the memory, in KiB, but never more than
- * a 64th of the zone, so that a tiny machine keeps its memory.  DMA is kept from
- * requests that could live elsewhere in proportion to how much there is elsewhere.
+ * a 64th of the zone, so that a tiny machine keeps its memory.
+ */
+static size_t
+watermark_by_rule(const struct frame_zone *zone)
+{
+    size_t managed = zone->managed;
+    size_t min = 4 * square_root(managed << (QR_PAGE_SHIFT - 10)) >> (QR_PAGE_SHIFT - 10);
+
+    return min < managed / 64 ? min : managed / 64;
+}
+
+/* The zone's share of what was asked for, in 256ths; half of a zone can be used whatever that is. */
+static size_t
+watermark_by_wish(const struct frame_zone *zone, size_t wish, size_t total)
+{
+    size_t share = total == 0 ? 0 : zone->managed * 256 / total;
+    size_t most = zone->managed / 2;
+
+    if (wish > total)
+        return most;
+    size_t min = wish / 256 * share + wish % 256 * share / 256;
+
+    return min < most ? min : most;
+}
+
+/*
+ * DMA is kept from requests that could live elsewhere in proportion to how much there is
+ * elsewhere.
  */
 void
 qr_zone_watermarks(struct qr_frames *frames)
@@ -627,11 +653,12 @@ qr_zone_watermarks(struct qr_frames *frames)
     for (unsigned i = 0; i < frames->zone_count; i++) {
         struct frame_zone *zone = &frames->zones[i];
         size_t managed = zone->managed;
-        size_t min = 4 * square_root(managed << (QR_PAGE_SHIFT - 10)) >> (QR_PAGE_SHIFT - 10);
+        size_t wish = frames->min_free;
+        size_t min = wish == MIN_FREE_RULE ? watermark_by_rule(zone)
+                                           : watermark_by_wish(zone, wish, frames->total);
         size_t above = 0;
         size_t batch = managed / ((size_t)frames->cpu_count * 64);
 
-        min = min < managed / 64 ? min : managed / 64;
         zone->watermark_min = min;
         zone->watermark_low = min + min / 4;
         zone->watermark_high = min + min / 2;
@@ -644,4 +671,24 @@ qr_zone_watermarks(struct qr_frames *frames)
         }
         zone->batch = (uint32_t)(batch > 64 ? 64 : batch < 1 ? 1 : batch);
     }
+}
+
+void
+qr_frames_set_min_free(struct qr_frames *frames, size_t pages)
+{
+    frames->min_free = pages < MIN_FREE_RULE ? pages : MIN_FREE_RULE - 1;
+    qr_zone_watermarks(frames);
+}
+
+size_t
+qr_frames_min_free(const struct qr_frames *frames)
+{
+    size_t pages = frames->min_free;
+
+    if (pages != MIN_FREE_RULE)
+        return pages;
+    pages = 0;
+    for (unsigned i = 0; i < frames->zone_count; i++)
+        pages += frames->zones[i].watermark_min;
+    return pages;
 }

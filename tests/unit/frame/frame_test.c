@@ -148,6 +148,38 @@ TEST(frame, zones_are_used_in_order_and_dma_is_kept)
     machine_shutdown(machine);
 }
 
+TEST(frame, the_reserve_is_what_was_asked_for)
+{
+    struct machine *machine =
+        machine_boot((struct machine_options){.start = 16 * MIB, .bytes = 64 * MIB, .cpus = 2});
+    size_t by_rule = qr_frames_min_free(machine->frames);
+    size_t total = machine_free_frames(machine);
+    struct qr_frame *list = NULL;
+    struct qr_zone_stats stats;
+
+    EXPECT_GT(by_rule, 0);
+    qr_frames_set_min_free(machine->frames, 2048);
+    EXPECT_EQ(qr_frames_min_free(machine->frames), 2048);
+    qr_frames_zone_stats(machine->frames, QR_ZONE_NORMAL, &stats);
+    EXPECT_EQ(stats.watermark_min, 2048);
+    EXPECT_LT(stats.watermark_min, stats.watermark_low);
+    EXPECT_LT(stats.watermark_low, stats.watermark_high);
+    (void)take_all(machine, 0, &list);
+    EXPECT_EQ(machine_free_frames(machine), 2048);
+    /* Whoever asks for more than half of a zone gets half. */
+    qr_frames_set_min_free(machine->frames, SIZE_MAX);
+    qr_frames_zone_stats(machine->frames, QR_ZONE_NORMAL, &stats);
+    EXPECT_EQ(stats.watermark_min, stats.managed / 2);
+    EXPECT_NULL(qr_frame_alloc(machine->frames, QR_ALLOC_NO_REPORT));
+    qr_frames_set_min_free(machine->frames, 0);
+    (void)take_all(machine, 0, &list);
+    EXPECT_EQ(machine_free_frames(machine), 0);
+    give_all(machine, &list);
+    EXPECT_EQ(machine_free_frames(machine), total);
+    VALIDATE(machine);
+    machine_shutdown(machine);
+}
+
 TEST(frame, reserves_are_for_atomic_and_reclaim)
 {
     struct machine *machine =
