@@ -80,6 +80,7 @@ struct shm_segment {
     uint32_t mode;                /* T: permissions, SHM_DEST, SHM_LOCKED */
     uint32_t uid, gid;            /* T */
     uint32_t cuid, cgid;          /* constant */
+    uint32_t locker;              /* T: whose limit a locked one counts for */
     uint64_t bytes;               /* constant, as asked for */
     struct qr_hugetlb_pool *pool; /* constant: of its huge pages, or NULL */
     bool no_reserve;              /* constant: these were not promised */
@@ -548,7 +549,7 @@ attach_place(uint64_t address, uint64_t end, uint32_t flags, struct qr_map_reque
         return -EINVAL;
     if (address > mm_user_limit() || request->bytes > mm_user_limit() - address)
         return -ENOMEM;
-    if (address < thread_current()->space->layout.user_start.v)
+    if (address < qr_space_floor(thread_current()->space).v)
         return -EPERM;
     request->hint = qr_va_of((uintptr_t)address);
     request->flags = flags & SHM_REMAP ? QR_MAP_FIXED : QR_MAP_FIXED_NOREPLACE;
@@ -865,10 +866,26 @@ control_owner(int32_t id, int command, uint64_t user)
     return result;
 }
 
-/* Frames of a segment stay where they are anyway: the lock is a mark that programs see. */
+/* What @uid has locked already. T held. */
+static uint64_t
+pages_locked_by(uint32_t uid)
+{
+    uint64_t pages = 0;
+
+    for (size_t i = 0; i < table.place_count; i++) {
+        const struct shm_segment *segment = table.places[i];
+
+        if (segment != NULL && (segment->mode & SHM_LOCKED) != 0 && segment->locker == uid)
+            pages += pages_of(segment->bytes);
+    }
+    return pages;
+}
+
+/* Frames of a segment stay where they are anyway: the lock is a mark that programs see, and counts. */
 static int64_t
 control_lock(int32_t id, int command)
 {
+    uint32_t uid = process_current()->credentials.uid;
     struct shm_segment *segment;
 
     qr_mutex_lock(&table.lock);
@@ -877,14 +894,18 @@ control_lock(int32_t id, int command)
         if (!segment_is_mine(segment) ||
             (command == SHM_LOCK && process_limit(RLIMIT_MEMLOCK) == 0))
             result = -EPERM;
-        else if (command == SHM_LOCK && segment->bytes > process_limit(RLIMIT_MEMLOCK))
+        else if (command == SHM_LOCK && (segment->mode & SHM_LOCKED) == 0 &&
+                 pages_locked_by(uid) + pages_of(segment->bytes) >
+                     process_limit(RLIMIT_MEMLOCK) / QR_PAGE_SIZE)
             result = -ENOMEM;
     }
     if (result == 0 && segment->pool != NULL)
         ; /* as in Linux: they are always there */
-    else if (result == 0 && command == SHM_LOCK)
+    else if (result == 0 && command == SHM_LOCK) {
+        if ((segment->mode & SHM_LOCKED) == 0)
+            segment->locker = uid;
         segment->mode |= SHM_LOCKED;
-    else if (result == 0)
+    } else if (result == 0)
         segment->mode &= ~SHM_LOCKED;
     qr_mutex_unlock(&table.lock);
     return result;
