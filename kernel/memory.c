@@ -24,6 +24,7 @@
 #include <memory.h>
 #include <platform.h>
 #include <printk.h>
+#include <psi.h>
 #include <sched.h>
 
 #define MAP_MAX            512
@@ -31,6 +32,9 @@
 #define STACK_GUARD_PAGES  256
 #define FAULT_AROUND_PAGES 16
 #define MAX_REGIONS        65530
+#define MMAP_MIN_ADDR      65536
+#define RECLAIM_BATCH      32
+#define MIB                ((size_t)1 << 20)
 
 struct memory memory;
 
@@ -307,10 +311,14 @@ reclaim(void *context, size_t frames_wanted, unsigned alloc_flags)
 {
     struct qr_compact_request request = {.node = -1, .min_free = 64};
     struct qr_compact_result result = {.made = 0};
-    const struct qr_reclaim_request wanted = {.pages = frames_wanted};
+    /* Some at a time, so that several kinds of memory give their share. */
+    const struct qr_reclaim_request wanted = {
+        .pages = frames_wanted < RECLAIM_BATCH ? RECLAIM_BATCH : frames_wanted};
     size_t given = memory_give_back_idle();
+    struct psi_stall stall;
 
     (void)context;
+    psi_stall_begin(&stall);
     if (memory.vm != NULL)
         given += qr_reclaim(memory.vm, &wanted);
     (void)alloc_flags;
@@ -319,6 +327,7 @@ reclaim(void *context, size_t frames_wanted, unsigned alloc_flags)
     /* Free memory in small pieces does not help a large request: move what lies between. */
     if (request.order > 0 && memory.vm != NULL)
         qr_compact(memory.vm, &request, &result);
+    psi_stall_end(&stall);
     return given + result.moved;
 }
 
@@ -376,17 +385,20 @@ background_main(void *argument)
     const struct qr_compact_request request = {.node = -1, .min_free = 128};
     struct qr_reclaim_request wanted = {.group = NULL};
     struct qr_compact_result result;
+    struct psi_stall stall;
 
     (void)argument;
     for (;;) {
         while (atomic_exchange(&background_wanted, 0) == 0)
             qr_port_wait(&background_wanted, 0);
+        psi_stall_begin(&stall);
         (void)memory_give_back_idle();
         wanted.pages = pages_short();
         if (wanted.pages != 0)
             (void)qr_reclaim(memory.vm, &wanted);
         if (is_fragmented())
             qr_compact(memory.vm, &request, &result);
+        psi_stall_end(&stall);
         sched_sleep_until(qr_port_clock_ns() + 100000000u);
     }
 }
@@ -473,6 +485,21 @@ random_bits(unsigned wanted, unsigned share)
     return wanted < most ? wanted : most;
 }
 
+/* Linux's reserves: a 32nd of what is free now, up to 128 and 8 MiB. */
+static void
+commit_init(void)
+{
+    struct qr_commit_policy policy = qr_vm_commit_policy(memory.vm);
+    struct qr_frames_stats stats;
+
+    qr_frames_stats(memory.frames, &stats);
+    uint64_t reserve = (uint64_t)stats.free << QR_PAGE_SHIFT >> 5;
+
+    policy.user_reserve_bytes = (size_t)(reserve < 128 * MIB ? reserve : 128 * MIB);
+    policy.admin_reserve_bytes = (size_t)(reserve < 8 * MIB ? reserve : 8 * MIB);
+    qr_vm_set_commit_policy(memory.vm, &policy);
+}
+
 static void
 vm_init(void)
 {
@@ -486,7 +513,7 @@ vm_init(void)
         .kernel_tables = &memory.kernel_tables,
         .layout =
             {
-                .user_start = qr_va_of(CONFIG_USER_START),
+                .user_start = qr_va_of(CONFIG_USER_START > MMAP_MIN_ADDR ? CONFIG_USER_START : 0),
                 .user_end = qr_va_of(qr_port_user_end()),
                 .stack_top = qr_va_of(platform_user_window()),
                 .stack_gap_bytes = USER_STACK_GAP,
@@ -508,6 +535,8 @@ vm_init(void)
     config.groups = memory.groups;
     memory.vm = instance_alloc(qr_vm_size(), "address spaces");
     must(qr_vm_init(memory.vm, &config), "address spaces");
+    qr_vm_set_floor(memory.vm, qr_va_of(CONFIG_USER_START));
+    commit_init();
     hugetlb_init();
 }
 

@@ -27,6 +27,7 @@ enum qr_counter {
     QR_PAGES_LOCKED,    /**< mlocked */
     QR_PAGES_HUGE_ANON, /**< pages in transparent huge mappings */
     QR_PAGES_COMMITTED, /**< promised address space (Committed_AS) */
+    QR_PAGES_HUGETLB,   /**< in pools of huge pages, free ones too */
     QR_PAGES_CORRUPTED, /**< frames taken out of use: qr_space_retire_page() */
     /* Events. */
     QR_EVENT_ALLOC,        /**< frames allocated */

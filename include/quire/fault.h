@@ -29,6 +29,7 @@ struct qr_fault {
     bool key_violation;  /**< the CPU says that a protection key denied it */
     bool user_mode;      /**< user code faulted, not the kernel on its behalf */
     qr_va stack_pointer; /**< of user mode at the fault; 0: unknown.  Not used to deny growth. */
+    bool *out_major;     /**< set to true where it waited for a file's backing; may be NULL */
 };
 
 /**

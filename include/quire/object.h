@@ -67,6 +67,11 @@ void qr_objects_set_promise_check(struct qr_objects *objects, qr_may_promise_fn 
 
 /** The running thread's group with a reference, or NULL: nobody is charged.  Any context. */
 typedef struct qr_group *(*qr_thread_group_fn)(void);
+/** A page became dirty, by the running thread.  Any context that dirties, with locks held. */
+typedef void (*qr_dirtied_fn)(void);
+/** At start-up. */
+void qr_objects_set_dirtied(struct qr_objects *objects, qr_dirtied_fn fn);
+
 /** Pages that objects get from now on are charged to what @p fn says (NULL: nobody). */
 void qr_objects_set_thread_group(struct qr_objects *objects, struct qr_groups *groups,
                                  qr_thread_group_fn fn);
@@ -199,10 +204,16 @@ enum qr_shrink_which {
 /**
  * Free about @p pages clean pages of objects with a backing; @p group: only pages
  * charged to it or below, NULL: any.  Waits for nothing.  Thread context, as a shrinker
- * (<quire/reclaim.h>).  @return frames freed
+ * (<quire/reclaim.h>).  ALL spares groups that are below their `min`, and those below `low` while there
+ * are others.  @return frames freed
  */
 size_t qr_objects_shrink(struct qr_objects *objects, size_t pages, enum qr_shrink_which which,
                          const struct qr_group *group);
+/**
+ * Throw page @p index, which is @p frame, away if it is clean and just one entry maps it: MADV_PAGEOUT.
+ * Waits for nothing; the caller's space may be locked for reading, and no cursor is open.
+ */
+void qr_object_page_out(struct qr_object *object, size_t index, struct qr_frame *frame);
 struct qr_object_cached {
     size_t pages, dirty, writeback;
 };

@@ -17,12 +17,22 @@ struct qr_vm;
 struct qr_reclaim_request {
     size_t pages;           /**< that are wanted; SIZE_MAX: all that can be had */
     struct qr_group *group; /**< only pages charged to it or below; NULL: any */
+    bool first_round; /**< others can still be asked: take what goes at once, wait for nothing;
+                                 qr_reclaim() sets it */
+};
+
+/** What a shrinker's pages are. */
+enum qr_shrinker_kind {
+    QR_SHRINKER_OTHER, /**< asked first, for everything */
+    QR_SHRINKER_ANON,  /**< memory of programs */
+    QR_SHRINKER_FILE,  /**< can be had again from a disk */
 };
 
 /** Somebody who has pages that can go: caches, what programs have freed lazily. */
 struct qr_shrinker {
     struct qr_list link;
     const char *name;
+    enum qr_shrinker_kind kind;
     /**
      * Free about as many pages as are wanted, from the coldest on.
      * Context: thread, no lock of the library held but a space's for reading; must not wait for
@@ -34,6 +44,14 @@ struct qr_shrinker {
 };
 /** At start-up; earlier ones are asked first. */
 void qr_reclaim_add(struct qr_vm *vm, struct qr_shrinker *shrinker);
+#define QR_SWAPPINESS_MAX 200u
+/**
+ * How anonymous memory weighs against pages of files, 0 to QR_SWAPPINESS_MAX (Linux's vm.swappiness):
+ * of what is wanted, as many 200ths are asked of the one kind first, the others of the other.  Default: 60.
+ * Without swap the anonymous memory that can go is what programs freed lazily.  Context: any.
+ */
+void qr_vm_set_swappiness(struct qr_vm *vm, unsigned swappiness);
+unsigned qr_vm_swappiness(const struct qr_vm *vm);
 /** Ask the shrinkers until @p request is met.  @return pages that are free now.  Context: thread. */
 size_t qr_reclaim(struct qr_vm *vm, const struct qr_reclaim_request *request);
 

@@ -23,7 +23,7 @@ struct qr_vm;       /* what all spaces of a machine share; src/space/vm.h */
 
 /** Where user addresses live; one a machine or one a space (compat, tests). */
 struct qr_layout {
-    qr_va user_start;           /**< lowest address that a hint or FIXED may name (mmap_min_addr) */
+    qr_va user_start;           /**< lowest address of a space; see qr_vm_set_floor() */
     qr_va user_end;             /**< one past the highest user address */
     qr_va stack_top;            /**< before randomisation.  What no hint asks to be above
                                      it is placed below; FIXED may go anywhere. */
@@ -66,11 +66,14 @@ enum qr_overcommit {
 /** Linux's vm.overcommit_memory, overcommit_ratio and overcommit_kbytes. */
 struct qr_commit_policy {
     enum qr_overcommit overcommit;
-    unsigned ratio;     /**< percent of memory that is the limit */
+    unsigned ratio;     /**< percent of memory, without pools of huge pages, that is the limit */
     size_t limit_bytes; /**< the limit itself; 0: by ratio */
+    /** With NEVER: kept from each space for whoever has to end it, but not more than 1/32 of the space;
+     *  kept from spaces that are not administrators'.  Linux's user_ and admin_reserve_kbytes. */
+    size_t user_reserve_bytes, admin_reserve_bytes;
 };
 
-/** Mappings that exist stay.  Default: GUESS, 50 %.  Context: any. */
+/** Mappings that exist stay.  Default: GUESS, 50 %, reserves of 128 MiB and 0.  Context: any. */
 void qr_vm_set_commit_policy(struct qr_vm *vm, const struct qr_commit_policy *policy);
 struct qr_commit_policy qr_vm_commit_policy(const struct qr_vm *vm);
 /** The limit in pages (CommitLimit), which only QR_OVERCOMMIT_NEVER enforces. */
@@ -81,6 +84,13 @@ bool qr_vm_may_promise(const struct qr_vm *vm, size_t pages);
 /** Regions a space may have from now on (vm.max_map_count).  Context: any. */
 void qr_vm_set_max_regions(struct qr_vm *vm, size_t max_regions);
 size_t qr_vm_max_regions(const struct qr_vm *vm);
+/**
+ * The lowest address of new mappings (vm.mmap_min_addr): searches, hints and stacks that grow stay at or
+ * above it, and so do fixed mappings but of spaces whose limits allow low_addresses.  Default:
+ * layout.user_start, below which nothing ever is.  What is mapped stays.  Context: any.
+ */
+void qr_vm_set_floor(struct qr_vm *vm, qr_va floor);
+qr_va qr_vm_floor(const struct qr_vm *vm);
 
 /* ---- Transparent huge pages ---------------------------------------------- */
 
@@ -180,12 +190,23 @@ struct qr_region {
     struct qr_listener *listener; /* one reference; NULL: nobody is told of faults */
 };
 
+/** Where fixed mappings of @p space may begin: see qr_vm_set_floor(). */
+qr_va qr_space_floor(const struct qr_space *space);
+
 /** What the host does with its file pointer when regions are copied, split or dropped. */
 struct qr_file_ops {
     void (*get)(void *file);
     void (*put)(void *file);
 };
 void qr_vm_set_file_ops(struct qr_vm *vm, const struct qr_file_ops *ops);
+
+/**
+ * Told of what was handled like a fault although nobody took one: populating, locking, reaching a page of
+ * another space.  @p major: it waited for a file's backing.  Context: thread, nothing locked.
+ */
+typedef void (*qr_fault_hook)(struct qr_space *space, bool major);
+/** At start-up. */
+void qr_vm_set_fault_hook(struct qr_vm *vm, qr_fault_hook hook);
 
 struct qr_space_counts {
     size_t virtual_pages, peak_virtual_pages;
@@ -199,6 +220,8 @@ struct qr_space_counts {
 
 struct qr_space_limits { /* bytes; SIZE_MAX: none */
     size_t address_space, data, stack, locked;
+    bool administrator; /* may have what is reserved for those: struct qr_commit_policy */
+    bool low_addresses; /* may map below the floor: qr_vm_set_floor() */
 };
 
 struct qr_space {
@@ -222,6 +245,7 @@ struct qr_space {
     _Atomic size_t peak_resident;
     _Atomic size_t lazy;         /* at least 1 where frames may be freed lazily; src/space/lazy.c */
     _Atomic uintptr_t lazy_at;   /* where to look for them next */
+    size_t code_pages;           /* S: of the program's own code; the host's, for reports */
     unsigned default_lock_flags; /* S: mlockall(MCL_FUTURE) */
     bool sealed;                 /* S: some region is */
     uint8_t execute_only_key;    /* S: of regions that may only be executed; 0: none */

@@ -19,6 +19,7 @@
 #include "memory.h"
 #include "mm.h"
 #include "printk.h"
+#include "proc.h"
 
 static struct disk *disks[DISKS_MAX];
 static size_t disk_count;
@@ -98,6 +99,16 @@ request_is_sound(const struct disk *disk, const struct block_request *request)
            bytes >> SECTOR_SHIFT <= disk->sectors - request->sector;
 }
 
+static uint64_t
+request_bytes(const struct block_request *request)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < request->segment_count; i++)
+        bytes += request->segments[i].bytes;
+    return bytes;
+}
+
 void
 disk_submit(struct disk *disk, struct block_request *request)
 {
@@ -107,6 +118,8 @@ disk_submit(struct disk *disk, struct block_request *request)
         request->done(request);
         return;
     }
+    if (request->op == BLOCK_READ)
+        thread_current()->io.read_bytes += request_bytes(request);
     atomic_fetch_add(&disk->in_flight, 1);
     disk->ops->submit(disk, request);
 }
@@ -114,10 +127,8 @@ disk_submit(struct disk *disk, struct block_request *request)
 void
 disk_complete(struct disk *disk, struct block_request *request, int64_t status)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = request_bytes(request);
 
-    for (unsigned i = 0; i < request->segment_count; i++)
-        bytes += request->segments[i].bytes;
     if (status == 0) {
         atomic_fetch_add(&disk->requests[request->op], 1);
         atomic_fetch_add(&disk->sectors_moved[request->op], bytes >> SECTOR_SHIFT);

@@ -107,7 +107,7 @@ SHOW(events_local)
     events_write(group, writer, false);
 }
 
-/* What is counted; Linux has more lines. */
+/* Linux's lines in Linux's order; what is not counted is there with 0. */
 SHOW(stat)
 {
     struct qr_group_pages pages;
@@ -116,12 +116,62 @@ SHOW(stat)
     (void)cgroup;
     qr_group_pages(group, &pages);
     qr_group_faults(group, &faults);
-    qr_writer_printf(writer, "anon %llu\n", (unsigned long long)pages.anon * FS_PAGE_BYTES);
-    qr_writer_printf(writer, "file %llu\n",
-                     (unsigned long long)(pages.file + pages.shmem) * FS_PAGE_BYTES);
-    qr_writer_printf(writer, "shmem %llu\n", (unsigned long long)pages.shmem * FS_PAGE_BYTES);
-    qr_writer_printf(writer, "swapcached 0\n");
-    qr_writer_printf(writer, "pgfault %lu\npgmajfault %lu\n", faults.all, faults.major);
+    const struct {
+        const char *name;
+        unsigned long long value;
+    } lines[] = {
+        {"anon", (unsigned long long)pages.anon * FS_PAGE_BYTES},
+        {"file", (unsigned long long)(pages.file + pages.shmem) * FS_PAGE_BYTES},
+        {"kernel", 0},
+        {"kernel_stack", 0},
+        {"pagetables", 0},
+        {"sec_pagetables", 0},
+        {"percpu", 0},
+        {"sock", 0},
+        {"vmalloc", 0},
+        {"shmem", (unsigned long long)pages.shmem * FS_PAGE_BYTES},
+        {"file_mapped", 0},
+        {"file_dirty", 0},
+        {"file_writeback", 0},
+        {"swapcached", 0},
+        {"anon_thp", 0},
+        {"file_thp", 0},
+        {"shmem_thp", 0},
+        {"inactive_anon", 0},
+        {"active_anon", (unsigned long long)(pages.anon + pages.shmem) * FS_PAGE_BYTES},
+        {"inactive_file", (unsigned long long)pages.file * FS_PAGE_BYTES},
+        {"active_file", 0},
+        {"unevictable", 0},
+        {"slab_reclaimable", 0},
+        {"slab_unreclaimable", 0},
+        {"slab", 0},
+        {"workingset_refault_anon", 0},
+        {"workingset_refault_file", 0},
+        {"workingset_activate_anon", 0},
+        {"workingset_activate_file", 0},
+        {"workingset_restore_anon", 0},
+        {"workingset_restore_file", 0},
+        {"workingset_nodereclaim", 0},
+        {"pgscan", 0},
+        {"pgsteal", 0},
+        {"pgscan_kswapd", 0},
+        {"pgscan_direct", 0},
+        {"pgsteal_kswapd", 0},
+        {"pgsteal_direct", 0},
+        {"pgfault", faults.all},
+        {"pgmajfault", faults.major},
+        {"pgrefill", 0},
+        {"pgactivate", 0},
+        {"pgdeactivate", 0},
+        {"pglazyfree", 0},
+        {"pglazyfreed", 0},
+        {"thp_fault_alloc", 0},
+        {"thp_collapse_alloc", 0},
+    };
+
+    for (size_t i = 0; i < QR_ARRAY_COUNT(lines); i++) {
+        qr_writer_printf(writer, "%s %llu\n", lines[i].name, lines[i].value);
+    }
 }
 
 SHOW(swap_current)

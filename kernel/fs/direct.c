@@ -150,6 +150,8 @@ move_some(const struct direct_target *target, enum block_op op, struct io *io, u
     block_request_put(request);
     if (result > 0)
         io_skip(io, (size_t)result);
+    if (result > 0 && op == BLOCK_WRITE)
+        thread_current()->io.written_bytes += (uint64_t)result;
     return result;
 }
 

@@ -234,6 +234,7 @@ static const struct text_node process_nodes[] = {
     {.name = "environ", .mode = 0400, .show = proc_show_environ},
     {.name = "auxv", .mode = 0400, .show = proc_show_auxv},
     {.name = "limits", .mode = 0444, .show = proc_show_limits},
+    {.name = "io", .mode = 0400, .show = proc_show_io},
     {.name = "cgroup", .mode = 0444, .show = proc_show_cgroup},
     {.name = "oom_score", .mode = 0444, .show = proc_show_oom_score},
     {.name = "oom_score_adj",

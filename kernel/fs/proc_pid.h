@@ -26,6 +26,7 @@ void proc_show_comm(const struct text_target *target, struct qr_writer *writer);
 void proc_show_environ(const struct text_target *target, struct qr_writer *writer);
 void proc_show_auxv(const struct text_target *target, struct qr_writer *writer);
 void proc_show_limits(const struct text_target *target, struct qr_writer *writer);
+void proc_show_io(const struct text_target *target, struct qr_writer *writer);
 void proc_show_mounts(const struct text_target *target, struct qr_writer *writer);
 void proc_show_mountinfo(const struct text_target *target, struct qr_writer *writer);
 void proc_show_cgroup(const struct text_target *target, struct qr_writer *writer);

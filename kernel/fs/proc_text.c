@@ -118,9 +118,17 @@ status_identity_write(const struct text_target *target, const struct process_sta
         fd_table_put(files);
     }
     for (uint32_t i = 0; i < who->group_count; i++) {
-        qr_writer_printf(writer, "%u ", who->groups[i]);
+        qr_writer_printf(writer, i == 0 ? "%u" : " %u", who->groups[i]);
     }
-    qr_writer_printf(writer, "\n");
+    qr_writer_printf(writer, " \nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", status->id,
+                     tid, status->group, status->session);
+}
+
+/* From the first to the last of @count. */
+static void
+list_write(struct qr_writer *writer, const char *name, unsigned count)
+{
+    qr_writer_printf(writer, count > 1 ? "%s:\t0-%u\n" : "%s:\t%u\n", name, count - 1);
 }
 
 /* The words of a bit for each CPU, and for each node with memory, as masks and as lists. */
@@ -129,10 +137,11 @@ status_machine_write(struct qr_writer *writer)
 {
     unsigned cpus = cpu_count(), nodes = sysfs_node_count();
 
-    qr_writer_printf(writer, "Cpus_allowed:\t%08x\nCpus_allowed_list:\t0-%u\n",
-                     cpus < 32 ? (1u << cpus) - 1 : ~0u, cpus - 1);
-    qr_writer_printf(writer, "Mems_allowed:\t%08x\nMems_allowed_list:\t0-%u\n",
-                     (uint32_t)(((uint64_t)1 << (nodes < 32 ? nodes : 32)) - 1), nodes - 1);
+    qr_writer_printf(writer, "Cpus_allowed:\t%x\n", cpus < 32 ? (1u << cpus) - 1 : ~0u);
+    list_write(writer, "Cpus_allowed_list", cpus);
+    qr_writer_printf(writer, "Mems_allowed:\t%08x\n",
+                     (uint32_t)(((uint64_t)1 << (nodes < 32 ? nodes : 32)) - 1));
+    list_write(writer, "Mems_allowed_list", nodes);
 }
 
 static void
@@ -151,8 +160,10 @@ status_rest_write(const struct process_status *status, struct qr_writer *writer)
                      (unsigned long long)who->cap_inheritable,
                      (unsigned long long)who->cap_permitted,
                      (unsigned long long)who->cap_effective);
-    qr_writer_printf(writer, "CapBnd:\t%016llx\nCapAmb:\t%016llx\nNoNewPrivs:\t0\nSeccomp:\t0\n",
-                     (unsigned long long)who->cap_bounding, (unsigned long long)who->cap_ambient);
+    qr_writer_printf(
+        writer,
+        "CapBnd:\t%016llx\nCapAmb:\t%016llx\nNoNewPrivs:\t0\nSeccomp:\t0\nSeccomp_filters:\t0\n",
+        (unsigned long long)who->cap_bounding, (unsigned long long)who->cap_ambient);
     status_machine_write(writer);
     qr_writer_printf(writer, "voluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n",
                      (unsigned long)status->used.voluntary_switches,
@@ -169,6 +180,8 @@ proc_show_status(const struct text_target *target, struct qr_writer *writer)
     status_identity_write(target, &status, writer);
     if (mm != NULL) {
         qr_report_status(mm->space, writer);
+        qr_writer_printf(writer, "CoreDumping:\t0\nTHP_enabled:\t%d\n",
+                         !atomic_load(&mm->space->huge_disabled));
         mm_put(mm);
     }
     status_rest_write(&status, writer);
@@ -242,6 +255,23 @@ proc_show_stat(const struct text_target *target, struct qr_writer *writer)
                      (unsigned long)(s.caught & 0x7fffffff), s.exit_signal, s.cpu);
     qr_writer_printf(writer, "%lu %lu %lu %lu %lu %lu %lu %d\n", m.data_start, m.data_end,
                      m.brk_start, m.arg_start, m.arg_end, m.env_start, m.env_end, s.exit_status);
+}
+
+/* Of a process with the children that it waited for, as in Linux. */
+void
+proc_show_io(const struct text_target *target, struct qr_writer *writer)
+{
+    struct process_status status;
+    const struct io_usage *io = &status.used.io;
+
+    process_status(target->process, target->thread, &status);
+    if (target->thread == NULL)
+        usage_add(&status.used, &status.children_used);
+    qr_writer_printf(writer, "rchar: %llu\nwchar: %llu\nsyscr: %llu\nsyscw: %llu\n",
+                     (unsigned long long)io->read_chars, (unsigned long long)io->written_chars,
+                     (unsigned long long)io->read_calls, (unsigned long long)io->write_calls);
+    qr_writer_printf(writer, "read_bytes: %llu\nwrite_bytes: %llu\ncancelled_write_bytes: 0\n",
+                     (unsigned long long)io->read_bytes, (unsigned long long)io->written_bytes);
 }
 
 void
@@ -324,7 +354,7 @@ proc_show_limits(const struct text_target *target, struct qr_writer *writer)
                 qr_writer_printf(writer, "%-20llu ", (unsigned long long)values[j]);
             }
         }
-        qr_writer_printf(writer, "%-10s\n", rows[i].unit);
+        qr_writer_printf(writer, rows[i].unit[0] == '\0' ? "%s\n" : "%-10s\n", rows[i].unit);
     }
 }
 

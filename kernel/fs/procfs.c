@@ -8,7 +8,6 @@
 
 #include "procfs.h"
 
-#include <quire/reclaim.h>
 #include <quire/report.h>
 
 #include "arch.h"
@@ -21,6 +20,7 @@
 #include "proc.h"
 #include "proc_ipc.h"
 #include "proc_pid.h"
+#include "proc_vm.h"
 #include "text.h"
 #include "tmpfs.h"
 #include "writeback.h"
@@ -254,10 +254,6 @@ static const struct text_node machine_nodes[] = {
         qr_writer_printf(writer, "%s\n", text);                                         \
     }
 
-CONSTANT_NODE(mmap_min_addr, "65536")
-CONSTANT_NODE(swappiness, "60")
-CONSTANT_NODE(compact_unevictable_allowed,
-              "1") /* mlock() keeps pages in memory, not in their frames */
 CONSTANT_NODE(ostype, "Linux")
 CONSTANT_NODE(osrelease, KERNEL_RELEASE)
 CONSTANT_NODE(sys_version, "#1 SMP")
@@ -269,22 +265,6 @@ CONSTANT_NODE(cap_last_cap, "40")
 CONSTANT_NODE(nr_open, "65536")
 CONSTANT_NODE(file_max, "1048576")
 CONSTANT_NODE(pipe_max_size, "1048576")
-
-/* Frames kept back below all others, in KiB. */
-static void
-show_min_free_kbytes(const struct text_target *target, struct qr_writer *writer)
-{
-    size_t pages = 0;
-
-    (void)target;
-    for (unsigned zone = 0; zone < qr_frames_zone_count(memory.frames); zone++) {
-        struct qr_zone_stats stats;
-
-        qr_frames_zone_stats(memory.frames, zone, &stats);
-        pages += stats.watermark_min;
-    }
-    qr_writer_printf(writer, "%lu\n", (unsigned long)(pages * (FS_PAGE_BYTES / 1024)));
-}
 
 static void
 show_boot_id(const struct text_target *target, struct qr_writer *writer)
@@ -303,182 +283,6 @@ show_boot_id(const struct text_target *target, struct qr_writer *writer)
                      ((unsigned)(b >> 48) & 0x3fffu) | 0x8000u, (unsigned)(b >> 32) & 0xffffu,
                      (unsigned)b);
 }
-
-/* 1 and 3 drop clean pages of files on disks, 2 and 3 empty slabs. */
-static int64_t
-store_drop_caches(const struct text_target *target, const char *text, size_t length)
-{
-    (void)target;
-    if (length == 0 || text[0] < '1' || text[0] > '4') {
-        return -EINVAL;
-    }
-    if (text[0] == '1' || text[0] == '3') {
-        (void)qr_objects_shrink(memory.objects, SIZE_MAX, QR_SHRINK_UNMAPPED, NULL);
-    }
-    if (text[0] != '1') {
-        (void)memory_give_back_idle();
-        qr_frames_drain(memory.frames);
-    }
-    return 0;
-}
-
-/* Whatever is written: make as many large free blocks as there is free memory for. */
-static int64_t
-store_compact_memory(const struct text_target *target, const char *text, size_t length)
-{
-    const struct qr_compact_request request = {.node = -1, .min_free = 1};
-    struct qr_compact_result result;
-
-    (void)target;
-    (void)text;
-    if (length == 0) {
-        return -EINVAL;
-    }
-    qr_compact(memory.vm, &request, &result);
-    return 0;
-}
-
-/* ---- /proc/sys/vm: numbers that act -------------------------------------------------- */
-
-/* A decimal number up to @most, with white space around it; -EINVAL. */
-static int64_t
-parse_number(const char *text, size_t length, uint64_t most, uint64_t *out)
-{
-    size_t at = 0;
-    uint64_t value = 0;
-
-    while (at < length && (text[at] == ' ' || text[at] == '\t')) {
-        at++;
-    }
-    if (at == length || text[at] < '0' || text[at] > '9') {
-        return -EINVAL;
-    }
-    for (; at < length && text[at] >= '0' && text[at] <= '9'; at++) {
-        value = value * 10 + (uint64_t)(text[at] - '0');
-        if (value > most) {
-            return -EINVAL;
-        }
-    }
-    while (at < length && (text[at] == ' ' || text[at] == '\t' || text[at] == '\n')) {
-        at++;
-    }
-    *out = value;
-    return at == length ? 0 : -EINVAL;
-}
-
-static void
-show_max_map_count(const struct text_target *target, struct qr_writer *writer)
-{
-    (void)target;
-    qr_writer_printf(writer, "%zu\n", qr_vm_max_regions(memory.vm));
-}
-
-static int64_t
-store_max_map_count(const struct text_target *target, const char *text, size_t length)
-{
-    uint64_t value;
-    int64_t error = parse_number(text, length, INT32_MAX, &value);
-
-    (void)target;
-    if (error == 0) {
-        qr_vm_set_max_regions(memory.vm, (size_t)value);
-    }
-    return error;
-}
-
-static void
-show_overcommit_memory(const struct text_target *target, struct qr_writer *writer)
-{
-    (void)target;
-    qr_writer_printf(writer, "%u\n", (unsigned)qr_vm_commit_policy(memory.vm).overcommit);
-}
-
-static int64_t
-store_overcommit_memory(const struct text_target *target, const char *text, size_t length)
-{
-    struct qr_commit_policy policy = qr_vm_commit_policy(memory.vm);
-    uint64_t value;
-    int64_t error = parse_number(text, length, QR_OVERCOMMIT_NEVER, &value);
-
-    (void)target;
-    if (error == 0) {
-        policy.overcommit = (enum qr_overcommit)value;
-        qr_vm_set_commit_policy(memory.vm, &policy);
-    }
-    return error;
-}
-
-/* Of ratio and size, the one written last decides: the other reads as 0. */
-static void
-show_overcommit_ratio(const struct text_target *target, struct qr_writer *writer)
-{
-    (void)target;
-    qr_writer_printf(writer, "%u\n", qr_vm_commit_policy(memory.vm).ratio);
-}
-
-static int64_t
-store_overcommit_ratio(const struct text_target *target, const char *text, size_t length)
-{
-    struct qr_commit_policy policy = qr_vm_commit_policy(memory.vm);
-    uint64_t value;
-    int64_t error = parse_number(text, length, INT32_MAX, &value);
-
-    (void)target;
-    if (error == 0) {
-        policy.ratio = (unsigned)value;
-        policy.limit_bytes = 0;
-        qr_vm_set_commit_policy(memory.vm, &policy);
-    }
-    return error;
-}
-
-static void
-show_overcommit_kbytes(const struct text_target *target, struct qr_writer *writer)
-{
-    (void)target;
-    qr_writer_printf(writer, "%zu\n", qr_vm_commit_policy(memory.vm).limit_bytes >> 10);
-}
-
-static int64_t
-store_overcommit_kbytes(const struct text_target *target, const char *text, size_t length)
-{
-    struct qr_commit_policy policy = qr_vm_commit_policy(memory.vm);
-    uint64_t value;
-    int64_t error = parse_number(text, length, SIZE_MAX >> 10, &value);
-
-    (void)target;
-    if (error == 0) {
-        policy.ratio = 0;
-        policy.limit_bytes = (size_t)value << 10;
-        qr_vm_set_commit_policy(memory.vm, &policy);
-    }
-    return error;
-}
-
-static const struct text_node vm_nodes[] = {
-    {.name = "compact_memory", .mode = 0200, .store = store_compact_memory},
-    {.name = "compact_unevictable_allowed", .mode = 0444, .show = show_compact_unevictable_allowed},
-    {.name = "max_map_count",
-     .mode = 0644,
-     .show = show_max_map_count,
-     .store = store_max_map_count},
-    {.name = "overcommit_memory",
-     .mode = 0644,
-     .show = show_overcommit_memory,
-     .store = store_overcommit_memory},
-    {.name = "overcommit_ratio",
-     .mode = 0644,
-     .show = show_overcommit_ratio,
-     .store = store_overcommit_ratio},
-    {.name = "overcommit_kbytes",
-     .mode = 0644,
-     .show = show_overcommit_kbytes,
-     .store = store_overcommit_kbytes},
-    {.name = "mmap_min_addr", .mode = 0444, .show = show_mmap_min_addr},
-    {.name = "swappiness", .mode = 0444, .show = show_swappiness},
-    {.name = "min_free_kbytes", .mode = 0444, .show = show_min_free_kbytes},
-    {.name = "drop_caches", .mode = 0200, .store = store_drop_caches},
-};
 
 static const struct text_node kernel_nodes[] = {
     {.name = "ostype", .mode = 0444, .show = show_ostype},
@@ -563,7 +367,7 @@ sys_tree_add(struct dentry *root)
            proc_ipc_add(root, kernel) &&
            subtree_add(root, "pressure", pressure_nodes, QR_ARRAY_COUNT(pressure_nodes)) &&
            subtree_add(kernel, "random", random_nodes, QR_ARRAY_COUNT(random_nodes)) &&
-           vm != NULL && text_nodes_add(vm, vm_nodes, QR_ARRAY_COUNT(vm_nodes)) &&
+           vm != NULL && proc_vm_add(vm) &&
            text_nodes_add(vm, writeback_nodes, QR_ARRAY_COUNT(writeback_nodes)) &&
            hugetlb_sysctls_add(vm) && subtree_add(sys, "fs", fs_nodes, QR_ARRAY_COUNT(fs_nodes));
 }

@@ -47,8 +47,20 @@ transfer_at(struct file *file, enum direction direction, struct io *io, uint64_t
     if (position != NULL && io->left > INT64_MAX - *position) {
         return -EINVAL;
     }
-    return direction == READING ? file->ops->read(file, io, position)
-                                : file->ops->write(file, io, position);
+    struct io_usage *used = &thread_current()->io;
+
+    if (direction == READING) {
+        int64_t result = file->ops->read(file, io, position);
+
+        used->read_calls++;
+        used->read_chars += result > 0 ? (uint64_t)result : 0;
+        return result;
+    }
+    int64_t result = file->ops->write(file, io, position);
+
+    used->write_calls++;
+    used->written_chars += result > 0 ? (uint64_t)result : 0;
+    return result;
 }
 
 /* At the file's own position. */
@@ -393,7 +405,8 @@ sys_fallocate(const struct syscall_args *args)
                 : S_ISTYPE(file->inode->mode, S_IFDIR) ? -EISDIR
                                                        : -ENODEV;
     } else {
-        error = mode != 0 ? 0 : size_check(file->inode, (uint64_t)end);
+        error =
+            (mode & ~(uint32_t)FALLOC_KEEP_SIZE) != 0 ? 0 : size_check(file->inode, (uint64_t)end);
     }
     if (error == 0) {
         error = file->ops->allocate(file, mode, (uint64_t)offset, (uint64_t)length);

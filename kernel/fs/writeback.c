@@ -113,8 +113,8 @@ shrink(void *context, const struct qr_reclaim_request *request)
     size_t freed = qr_objects_shrink(memory.objects, request->pages, QR_SHRINK_ALL, request->group);
 
     (void)context;
-    for (unsigned i = 0; i < PRESSURE_WAITS && freed < request->pages && dirty_pages() > 0 &&
-                         request->pages != SIZE_MAX;
+    for (unsigned i = 0; i < PRESSURE_WAITS && !request->first_round && freed < request->pages &&
+                         dirty_pages() > 0 && request->pages != SIZE_MAX;
          i++) {
         atomic_store(&wanted, true);
         wait_wake_all(&flusher_queue);
@@ -128,7 +128,8 @@ shrink(void *context, const struct qr_reclaim_request *request)
 void
 writeback_start(void)
 {
-    static struct qr_shrinker shrinker = {.name = "files", .shrink = shrink};
+    static struct qr_shrinker shrinker = {
+        .name = "files", .kind = QR_SHRINKER_FILE, .shrink = shrink};
 
     if (disk_at(0) == NULL) {
         return;

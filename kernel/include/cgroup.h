@@ -22,6 +22,7 @@
 
 struct process;
 struct mm;
+struct qr_space;
 struct qr_writer;
 
 struct cgroup {
@@ -114,7 +115,7 @@ size_t group_reclaim(struct qr_group *group, size_t pages);
 
 /** The path of its group, as /proc/PID/cgroup has it.  Takes C. */
 void cgroup_write_path(struct process *process, struct qr_writer *writer);
-/** A fault of the running thread, for memory.stat. */
-void cgroup_count_fault(bool major);
+/** A fault in @p space, for memory.stat. */
+void cgroup_count_fault(struct qr_space *space, bool major);
 
 #endif

@@ -100,13 +100,25 @@ struct rlimit {
     uint64_t soft, hard;
 };
 
+/** What /proc/PID/io tells: through read, write and the like, and what of it met a disk. */
+struct io_usage {
+    uint64_t read_chars, written_chars;
+    uint64_t read_calls, write_calls;
+    uint64_t read_bytes;    /* fetched from a disk */
+    uint64_t written_bytes; /* that a disk is going to get, or got */
+};
+
 /** What getrusage and wait4 report. Nanoseconds and counts. */
 struct usage {
     uint64_t user_ns, system_ns;
     uint64_t minor_faults, major_faults;
     uint64_t voluntary_switches, involuntary_switches;
     uint64_t peak_pages;
+    struct io_usage io;
 };
+
+/** @p to gets what @p more has. */
+void usage_add(struct usage *to, const struct usage *more);
 
 /** Reasons to run code before returning to user mode: bits of thread->arch.work. */
 enum {
@@ -149,6 +161,7 @@ struct thread {
     uint32_t over_high_pages;            /* own: charged above memory.high since the last sleep */
     uint64_t user_ticks, system_ticks;   /* own */
     uint64_t minor_faults, major_faults; /* own */
+    struct io_usage io;                  /* own */
 
     struct fd_table *files; /* own to change; tree for readers from outside */
     struct fs_context *fs;  /* the same */

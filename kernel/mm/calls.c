@@ -137,7 +137,7 @@ map_check_place(uint64_t address, uint64_t *length, uint32_t flags)
         return -ENOMEM;
     if (address & QR_PAGE_MASK)
         return -EINVAL;
-    if (address < current_space()->layout.user_start.v)
+    if (address < qr_space_floor(current_space()).v)
         return -EPERM;
     return 0;
 }
@@ -487,7 +487,7 @@ sys_mremap(const struct syscall_args *args)
                     (flags & 2 ? (unsigned)QR_REMAP_FIXED : 0) |
                     (flags & 4 ? (unsigned)QR_REMAP_DONT_UNMAP : 0);
     status = qr_space_remap(current_space(), &request, &va);
-    if (status == QR_ERR_RANGE && (flags & 2) && target < current_space()->layout.user_start.v)
+    if (status == QR_ERR_RANGE && (flags & 2) && target < qr_space_floor(current_space()).v)
         return -EPERM;
     if (status == QR_OK && va.v != old)
         userfault_remap(process_current()->mm, old, va.v, new_length);

@@ -241,9 +241,9 @@ group_init(void)
 }
 
 void
-cgroup_count_fault(bool major)
+cgroup_count_fault(struct qr_space *space, bool major)
 {
-    struct qr_group *group = qr_space_group_get(thread_current()->space);
+    struct qr_group *group = qr_space_group_get(space);
 
     if (group != NULL)
         qr_group_count_fault(group, major);

@@ -50,6 +50,27 @@ region_file_put(void *context)
     file_put(file);
 }
 
+/* To the running thread's account, whoever's memory it was; the group is that of the memory. */
+static void
+count_fault(struct qr_space *space, bool major)
+{
+    struct thread *thread = thread_current();
+
+    if (qr_unlikely(major))
+        thread->major_faults++;
+    else
+        thread->minor_faults++;
+    if (qr_unlikely(atomic_load_explicit(&space->group, memory_order_relaxed) != NULL))
+        cgroup_count_fault(space, major);
+}
+
+/* A page of a file became dirty: a write to the disk that the running thread causes. */
+static void
+count_dirtied(void)
+{
+    thread_current()->io.written_bytes += QR_PAGE_SIZE;
+}
+
 void
 mm_init(void)
 {
@@ -58,6 +79,8 @@ mm_init(void)
     char word[8];
 
     qr_vm_set_file_ops(memory.vm, &ops);
+    qr_vm_set_fault_hook(memory.vm, count_fault);
+    qr_objects_set_dirtied(memory.objects, count_dirtied);
     randomise = !boot_option("norandmaps", word, sizeof(word));
 }
 
@@ -217,6 +240,8 @@ mm_apply_limits(struct mm *mm, const struct process *process)
 
     if (process->credentials.cap_effective >> 14 & 1) /* CAP_IPC_LOCK */
         limits.locked = SIZE_MAX;
+    limits.low_addresses = (process->credentials.cap_effective >> 17 & 1) != 0; /* CAP_SYS_RAWIO */
+    limits.administrator = (process->credentials.cap_effective >> 21 & 1) != 0; /* CAP_SYS_ADMIN */
     qr_rw_write_lock(&mm->space->lock);
     mm->space->limits = limits;
     qr_rw_write_unlock(&mm->space->lock);
@@ -228,8 +253,11 @@ enum page_fault_result
 mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access)
 {
     struct thread *thread = thread_current();
-    struct qr_fault fault = {
-        .va = qr_va_of(va), .access = access, .key_violation = (access & QR_ACCESS_KEY) != 0};
+    bool major = false;
+    struct qr_fault fault = {.va = qr_va_of(va),
+                             .access = access,
+                             .key_violation = (access & QR_ACCESS_KEY) != 0,
+                             .out_major = &major};
     enum qr_fault_outcome result;
     unsigned repeats = 0;
 
@@ -239,14 +267,12 @@ mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access)
         fault.user_mode = true;
         fault.stack_pointer = qr_va_of(frame_sp(frame));
     }
-    thread->minor_faults++;
-    if (qr_unlikely(atomic_load_explicit(&thread->space->group, memory_order_relaxed) != NULL))
-        cgroup_count_fault(false);
     do {
         result = qr_fault_handle(thread->space, &fault);
     } while (result == QR_FAULT_NO_MEMORY && oom_make_room(repeats++, !frame_from_user(frame)));
     switch (result) {
     case QR_FAULT_HANDLED:
+        count_fault(thread->space, major);
         return PAGE_FAULT_DONE;
     case QR_FAULT_NO_REGION:
         return PAGE_FAULT_UNMAPPED;

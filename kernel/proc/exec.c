@@ -565,6 +565,8 @@ note_extents(struct mm *mm, const struct elf_image *image)
         if ((segment->flags & PF_X) && mm->code_start == 0) {
             mm->code_start = start;
             mm->code_end = start + segment->filesz;
+            mm->space->code_pages =
+                (size_t)((mm->code_end + QR_PAGE_MASK) / QR_PAGE_SIZE - start / QR_PAGE_SIZE);
         }
         if (segment->flags & PF_W) {
             mm->data_start = start;

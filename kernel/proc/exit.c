@@ -641,6 +641,8 @@ usage_to_user(uint64_t address, const struct usage *used)
         .max_rss = (int64_t)(used->peak_pages * (QR_PAGE_SIZE / 1024)),
         .minor = (int64_t)used->minor_faults,
         .major = (int64_t)used->major_faults,
+        .in_blocks = (int64_t)(used->io.read_bytes / 512),
+        .out_blocks = (int64_t)(used->io.written_bytes / 512),
         .voluntary = (int64_t)used->voluntary_switches,
         .involuntary = (int64_t)used->involuntary_switches,
     };

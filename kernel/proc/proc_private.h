@@ -35,7 +35,6 @@ void process_remove(struct process *process);                             /* tre
 void process_set_parent(struct process *process, struct process *parent); /* tree */
 struct process *process_init_process(void);
 void process_set_init(struct process *process);
-void usage_add(struct usage *to, const struct usage *more);
 /** CPU time of the whole process: of ended and of living threads. */
 void process_usage(struct process *process, struct usage *out); /* tree */
 void thread_usage(struct thread *thread, struct usage *out);

@@ -437,6 +437,12 @@ usage_add(struct usage *to, const struct usage *more)
     to->major_faults += more->major_faults;
     to->voluntary_switches += more->voluntary_switches;
     to->involuntary_switches += more->involuntary_switches;
+    to->io.read_chars += more->io.read_chars;
+    to->io.written_chars += more->io.written_chars;
+    to->io.read_calls += more->io.read_calls;
+    to->io.write_calls += more->io.write_calls;
+    to->io.read_bytes += more->io.read_bytes;
+    to->io.written_bytes += more->io.written_bytes;
     if (more->peak_pages > to->peak_pages)
         to->peak_pages = more->peak_pages;
 }
@@ -459,6 +465,7 @@ thread_usage(struct thread *thread, struct usage *out)
         .major_faults = thread->major_faults,
         .voluntary_switches = thread->voluntary,
         .involuntary_switches = thread->involuntary,
+        .io = thread->io,
     };
 }
 

@@ -2,8 +2,8 @@
 /*
  * Pressure stall information.
  *
- * Who waits for memory says so (psi_stall_begin/end): direct reclaim, sleeps above memory.high,
- * pages that have to be read from the disk.  A domain, the machine or a group, has two clocks:
+ * Who waits for memory says so (psi_stall_begin/end): reclaim and compaction before an allocation, for
+ * a charge and in the background, sleeps above memory.high.  A domain, the machine or a group, has two clocks:
  *
  *   some   runs while at least one of its threads is in a stall
  *   full   runs while one is, and none of its others is running or ready to run
@@ -52,7 +52,7 @@ static struct {
     struct qr_list stalls;
     struct psi_domain machine;
     struct timer timer;
-    bool armed;
+    bool armed, ready;
 } psi = {.stalls = QR_LIST_INIT(psi.stalls)};
 
 void
@@ -250,6 +250,7 @@ psi_init(void)
 {
     psi_domain_init(&psi.machine);
     timer_init(&psi.timer, psi_tick);
+    psi.ready = true;
 }
 
 void
@@ -259,7 +260,7 @@ psi_stall_begin(struct psi_stall *stall)
     bool arm;
 
     *stall = (struct psi_stall){.thread = NULL};
-    if (thread->stalled)
+    if (!psi.ready || thread->stalled)
         return;
     process_tree_lock();
     if (thread->process != NULL) {

@@ -102,12 +102,16 @@ fault_wait_group(struct fault_ctx *ctx, unsigned waits)
 
 /* Nothing is locked; @object has a reference of ours.  @return whether to try again */
 static bool
-fault_wait_page(struct fault_ctx *ctx, struct qr_object *object, size_t index)
+fault_wait_page(struct fault_ctx *ctx, struct qr_object *object, size_t index, bool alone)
 {
+    if (alone) /* once it is on its way, nothing is read with it */
+        qr_object_read_ahead(object, index, 1);
     enum qr_status status = qr_object_get_page(object, index, QR_PAGE_FILL, &ctx->page);
 
-    if (!qr_object_is_memory(object))
+    if (!qr_object_is_memory(object) && !ctx->major) {
+        ctx->major = true;
         fault_count(ctx, QR_EVENT_MAJOR_FAULT);
+    }
     qr_object_put(object);
     if (status == QR_OK || status == QR_ERR_RANGE)
         return true; /* past the end: the next attempt finds that by itself */
@@ -127,8 +131,10 @@ fault_end_attempt(struct fault_ctx *ctx, enum fault_step step, unsigned *memory_
     size_t index = 0;
     bool again = true;
     bool grow = step == FAULT_RESTART && ctx->want_write;
+    bool alone = false;
 
     if (step == FAULT_WAIT_PAGE) {
+        alone = (ctx->region->flags & QR_REGION_RANDOM) != 0;
         object = ctx->region->object;
         index = qr_region_object_page(ctx->region, ctx->va);
         qr_object_get(object);
@@ -151,7 +157,7 @@ fault_end_attempt(struct fault_ctx *ctx, enum fault_step step, unsigned *memory_
     else if (step == FAULT_WAIT_MEMORY)
         again = fault_wait_memory(ctx, policy, index, (*memory_waits)++);
     else if (step == FAULT_WAIT_PAGE)
-        again = fault_wait_page(ctx, object, index);
+        again = fault_wait_page(ctx, object, index, alone);
     else if (step == FAULT_WAIT_HUGE)
         qr_fault_wait_huge(ctx, policy, index);
     else if (step == FAULT_WAIT_LISTENER)
@@ -198,6 +204,8 @@ qr_fault_begin(struct fault_ctx *ctx, struct qr_space *space, qr_va va, unsigned
     ctx->want_huge = false;
     ctx->no_huge = false;
     ctx->full = false;
+    ctx->major = false;
+    ctx->spurious = false;
     ctx->region = NULL;
     ctx->spare = NULL;
     ctx->huge = NULL;
@@ -229,5 +237,9 @@ qr_fault_handle(struct qr_space *space, const struct qr_fault *fault)
     ctx.key_violation = fault->key_violation;
     ctx.user_mode = fault->user_mode;
     fault_count(&ctx, QR_EVENT_FAULT);
-    return qr_fault_run(&ctx);
+    enum qr_fault_outcome outcome = qr_fault_run(&ctx);
+
+    if (qr_unlikely(ctx.major) && fault->out_major != NULL)
+        *fault->out_major = true;
+    return outcome;
 }

@@ -43,6 +43,8 @@ struct fault_ctx {
     bool want_huge;      /* the cursor is to cover the block around va */
     bool no_huge;        /* there was none: a small page will do */
     bool full;           /* the space's group may have no page more */
+    bool major;          /* it waited for the object's backing */
+    bool spurious;       /* everything was there already */
     struct qr_region *region;
     struct qr_frame *spare;          /* from a wait for memory */
     enum qr_huge_effort huge_effort; /* where a huge page is waited for */

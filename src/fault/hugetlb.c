@@ -300,6 +300,7 @@ huge_leaf(struct huge_fault *fault, struct qr_frame **out_source)
         }
         fault_count(ctx, QR_EVENT_COW_REUSE);
     }
+    ctx->spurious = leaf->prot == prot;
     leaf->prot = prot;
     leaf->flags |= QR_LEAF_ACCESSED | (write ? (unsigned)QR_LEAF_DIRTY : 0);
     qr_hugetlb_page_change(&ctx->cursor, fault->pool, fault->page.start, leaf);

@@ -74,6 +74,7 @@ qr_fault_large_leaf(struct fault_ctx *ctx)
             return large_reuse(ctx, &large);
         return large_split(ctx);
     }
+    ctx->spurious = true;
     qr_cursor_update(&ctx->cursor, ctx->va,
                      (qr_region_leaf_prot(ctx->region) & ~(unsigned)QR_PROT_WRITE) |
                          (leaf->prot & QR_PROT_WRITE),

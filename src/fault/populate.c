@@ -30,13 +30,26 @@ outcome_status(enum qr_fault_outcome outcome)
 }
 
 static enum qr_fault_outcome
+run_probe(struct fault_ctx *ctx)
+{
+    ctx->probe = true;
+    enum qr_fault_outcome outcome = qr_fault_run(ctx);
+
+    if (outcome == QR_FAULT_HANDLED && !ctx->spurious) {
+        fault_count(ctx, QR_EVENT_FAULT);
+        if (ctx->vm->fault_hook != NULL)
+            ctx->vm->fault_hook(ctx->space, ctx->major);
+    }
+    return outcome;
+}
+
+static enum qr_fault_outcome
 populate_page(struct qr_space *space, qr_va va, unsigned access)
 {
     struct fault_ctx ctx;
 
     qr_fault_begin(&ctx, space, va, access);
-    ctx.probe = true;
-    return qr_fault_run(&ctx);
+    return run_probe(&ctx);
 }
 
 /*
@@ -137,10 +150,9 @@ qr_space_get_frame(struct qr_space *space, qr_va va, unsigned access, bool force
     struct fault_ctx ctx;
 
     qr_fault_begin(&ctx, space, va, access);
-    ctx.probe = true;
     ctx.force = force;
     ctx.want_frame = true;
-    switch (qr_fault_run(&ctx)) {
+    switch (run_probe(&ctx)) {
     case QR_FAULT_HANDLED:
         if (ctx.frame == NULL)
             return QR_ERR_FAULT; /* a device's page, or too many restarts */

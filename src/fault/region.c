@@ -33,7 +33,7 @@ grow_is_allowed(const struct qr_region *stack, uintptr_t start)
     const struct qr_space *space = stack->space;
     size_t pages = (stack->start.v - start) >> QR_PAGE_SHIFT;
 
-    if (start < space->layout.user_start.v || !grow_gap_is_free(stack, start))
+    if (start < qr_vm_floor(space->vm).v || !grow_gap_is_free(stack, start))
         return false;
     if (stack->object != NULL && stack->object_page < pages)
         return false;

@@ -162,6 +162,7 @@ qr_fault_leaf(struct fault_ctx *ctx)
         return qr_fault_break_cow(ctx);
     }
     /* Somebody else was faster, or asks for what is there.  WRITE stays as it is. */
+    ctx->spurious = true;
     qr_cursor_update(&ctx->cursor, ctx->va,
                      (qr_region_leaf_prot(ctx->region) & ~(unsigned)QR_PROT_WRITE) |
                          (leaf->prot & QR_PROT_WRITE),

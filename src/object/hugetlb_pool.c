@@ -209,6 +209,8 @@ pool_count(struct qr_hugetlb_pool *pool, const struct qr_frame *head, long pages
     pool->total += (size_t)pages;
     node->surplus += (size_t)surplus;
     pool->surplus += (size_t)surplus;
+    qr_counter_add(qr_frames_counters(pool->frames), QR_PAGES_HUGETLB,
+                   pages * (1l << (pool->shift - QR_PAGE_SHIFT)));
 }
 
 /* Pages that were pinned when they were given up and are not any more: they are free. */

@@ -21,6 +21,7 @@ struct qr_objects {
     void *promise_context;                    /* fixed after start-up */
     struct qr_heap *heap;                     /* fixed */
     _Atomic(qr_thread_policy_fn) thread_policy;
+    qr_dirtied_fn dirtied;                    /* fixed after start-up; may be NULL */
     _Atomic(qr_thread_group_fn) thread_group; /* NULL: pages are charged to nobody */
     struct qr_groups *groups;                 /* fixed before thread_group is set */
     struct qr_spin lock;                      /* R: the registry */

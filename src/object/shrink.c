@@ -5,7 +5,9 @@
  *
  * Objects are asked in turn: each is moved to the end of the registry's list when its turn comes, so
  * that one file does not pay for all.  First go pages that nobody maps; where that is too little,
- * mapped ones are taken out of every mapping and come back by faults.
+ * mapped ones are taken out of every mapping and come back by faults.  Pages of groups below their `min`
+ * stay, and so do those of groups below `low` unless nothing else is found; who drops caches by hand
+ * protects nobody.
  *
  * Pages go in runs of up to SHRINK_RUN, so that one shootdown does for all of a run and for
  * everybody who maps it:
@@ -20,27 +22,67 @@
  */
 #include "objects.h"
 
+/* ---- What may go -------------------------------------------------------------------- */
+
+/* What is asked for, and what was found out about the group of the last page. */
+struct shrink {
+    const struct qr_group *target; /* its pages alone; NULL: any */
+    enum qr_group_limit heeded;    /* LOW, MIN; HIGH: nobody is protected */
+    bool mapped;
+    struct qr_group *group;
+    bool known, may_go; /* of that group */
+    bool counted;       /* it was told that it is reclaimed although it is below `low` */
+};
+
 static bool
-group_is_below(const struct qr_group *group, const struct qr_group *top)
+group_may_go(const struct shrink *shrink, const struct qr_group *group)
 {
-    while (group != NULL && group != top)
-        group = qr_group_parent(group);
-    return group != NULL;
+    if (shrink->target != NULL && (group == NULL || !qr_group_is_within(group, shrink->target)))
+        return false;
+    if (group == NULL || shrink->heeded > QR_GROUP_LOW)
+        return true;
+    return !qr_group_is_protected(group, QR_GROUP_MIN, shrink->target) &&
+           (shrink->heeded != QR_GROUP_LOW ||
+            !qr_group_is_protected(group, QR_GROUP_LOW, shrink->target));
+}
+
+/* May what @frame's group has go?  Pages that follow each other mostly belong together. */
+static bool
+charge_may_go(struct shrink *shrink, struct qr_groups *groups, const struct qr_frame *frame)
+{
+    struct qr_group *group = groups == NULL ? NULL : qr_group_of_frame(groups, frame);
+
+    if (!shrink->known || group != shrink->group) {
+        shrink->known = true;
+        shrink->counted = false;
+        shrink->group = group;
+        shrink->may_go = group_may_go(shrink, group);
+    }
+    return shrink->may_go;
+}
+
+/* A page of the last group goes. */
+static void
+note_low(struct shrink *shrink)
+{
+    if (shrink->group == NULL || shrink->heeded != QR_GROUP_MIN || shrink->counted)
+        return;
+    shrink->counted = true;
+    if (qr_group_is_protected(shrink->group, QR_GROUP_LOW, shrink->target))
+        qr_group_count(shrink->group, QR_GROUP_EVENT_LOW);
 }
 
 /* Locked, and the caller has a reference. */
 static bool
-page_may_go(struct qr_object *object, const struct qr_frame *frame, const struct qr_group *group,
-            bool mapped)
+page_may_go(struct shrink *shrink, struct qr_object *object, const struct qr_frame *frame)
 {
     uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
 
     return (page_flags(frame) &
             (QR_FRAME_DIRTY | QR_FRAME_WRITEBACK | QR_FRAME_PINNED | QR_FRAME_MLOCKED)) == 0 &&
-           (mapped || maps == 0) &&
+           (shrink->mapped || maps == 0) &&
            atomic_load_explicit(&frame->refs, memory_order_relaxed) == 2 + maps &&
-           (group == NULL ||
-            group_is_below(qr_group_of_frame(object->machine->groups, frame), group));
+           charge_may_go(shrink, object->machine->groups, frame);
 }
 
 /* ---- A run of pages --------------------------------------------------------------- */
@@ -59,8 +101,8 @@ struct victims {
 
 /* Step 1: look from *@index on, for @pages at most.  @return whether the object goes on behind */
 static bool
-victims_find(struct victims *victims, struct qr_object *object, size_t *index, size_t pages,
-             const struct qr_group *group, bool mapped)
+victims_find(struct victims *victims, struct shrink *shrink, struct qr_object *object,
+             size_t *index, size_t pages)
 {
     struct qr_frame *frame;
 
@@ -71,7 +113,8 @@ victims_find(struct victims *victims, struct qr_object *object, size_t *index, s
         if (frame == NULL)
             return false;
         if (qr_page_try_lock(frame)) {
-            if (page_may_go(object, frame, group, mapped)) {
+            if (page_may_go(shrink, object, frame)) {
+                note_low(shrink);
                 victims->any_mapped |= atomic_load_explicit(&frame->maps, memory_order_relaxed) > 0;
                 victims->pages[victims->count].index = (*index)++;
                 victims->pages[victims->count++].frame = frame;
@@ -151,7 +194,7 @@ victims_drop(const struct victims *victims, struct qr_object *object)
 
 /* @return frames freed, @pages at most */
 static size_t
-object_shrink(struct qr_object *object, size_t pages, const struct qr_group *group, bool mapped)
+object_shrink(struct shrink *shrink, struct qr_object *object, size_t pages)
 {
     struct victims victims;
     size_t index = 0;
@@ -159,7 +202,7 @@ object_shrink(struct qr_object *object, size_t pages, const struct qr_group *gro
     bool more = true;
 
     while (more && dropped < pages) {
-        more = victims_find(&victims, object, &index, pages - dropped, group, mapped);
+        more = victims_find(&victims, shrink, object, &index, pages - dropped);
         victims_try_unmap(&victims, object);
         dropped += victims_drop(&victims, object);
     }
@@ -208,23 +251,62 @@ has_backing(const struct qr_object *object)
     return object->pager->start_write != NULL || object->pager->read_page != NULL;
 }
 
-size_t
-qr_objects_shrink(struct qr_objects *objects, size_t pages, enum qr_shrink_which which,
-                  const struct qr_group *group)
+/* Every object once. @return frames freed, @pages at most */
+static size_t
+objects_pass(struct shrink *shrink, struct qr_objects *objects, size_t pages)
 {
     size_t count = objects_count(objects);
     size_t dropped = 0;
 
-    for (unsigned mapped = 0; mapped <= (which == QR_SHRINK_ALL) && dropped < pages; mapped++) {
-        for (size_t i = 0; i < count && dropped < pages; i++) {
-            struct qr_object *object = objects_turn(objects);
+    for (size_t i = 0; i < count && dropped < pages; i++) {
+        struct qr_object *object = objects_turn(objects);
 
-            if (object == NULL)
-                continue;
-            if (has_backing(object) && qr_object_resident(object) > 0)
-                dropped += object_shrink(object, pages - dropped, group, mapped != 0);
-            qr_object_put(object);
-        }
+        if (object == NULL)
+            continue;
+        if (has_backing(object) && qr_object_resident(object) > 0)
+            dropped += object_shrink(shrink, object, pages - dropped);
+        qr_object_put(object);
     }
     return dropped;
+}
+
+size_t
+qr_objects_shrink(struct qr_objects *objects, size_t pages, enum qr_shrink_which which,
+                  const struct qr_group *group)
+{
+    struct shrink shrink = {.target = group, .heeded = QR_GROUP_HIGH};
+    size_t dropped;
+
+    if (which == QR_SHRINK_UNMAPPED)
+        return objects_pass(&shrink, objects, pages);
+    shrink.heeded = QR_GROUP_LOW;
+    dropped = objects_pass(&shrink, objects, pages);
+    shrink.mapped = true;
+    if (dropped < pages)
+        dropped += objects_pass(&shrink, objects, pages - dropped);
+    if (dropped > 0)
+        return dropped;
+    /* There is nothing else. */
+    shrink.heeded = QR_GROUP_MIN;
+    shrink.known = false;
+    return objects_pass(&shrink, objects, pages);
+}
+
+void
+qr_object_page_out(struct qr_object *object, size_t index, struct qr_frame *frame)
+{
+    struct shrink shrink = {.heeded = QR_GROUP_HIGH, .mapped = true};
+    struct victims victims = {.count = 1, .any_mapped = true, .pages = {{index, frame}}};
+
+    if (!has_backing(object) || atomic_load_explicit(&frame->maps, memory_order_relaxed) != 1 ||
+        !qr_page_try_lock(frame))
+        return;
+    qr_frame_get(frame);
+    if (qr_object_page_is_current(object, index, frame) && page_may_go(&shrink, object, frame)) {
+        victims_try_unmap(&victims, object);
+        (void)victims_drop(&victims, object); /* which unlocks it and puts the reference */
+        return;
+    }
+    qr_page_unlock(frame);
+    qr_frame_put(object->machine->frames, frame);
 }

@@ -49,6 +49,12 @@ qr_object_clear_dirty(struct qr_object *object, struct qr_frame *frame)
  * the owner before the mark, so either it sees our mark or we see no owner.
  */
 void
+qr_objects_set_dirtied(struct qr_objects *objects, qr_dirtied_fn fn)
+{
+    objects->dirtied = fn;
+}
+
+void
 qr_object_mark_dirty(struct qr_object *object, struct qr_frame *frame)
 {
     if (qr_object_is_memory(object) || (page_flags(frame) & QR_FRAME_DIRTY) != 0)
@@ -57,9 +63,11 @@ qr_object_mark_dirty(struct qr_object *object, struct qr_frame *frame)
     atomic_fetch_add_explicit(&object->dirty, 1, memory_order_relaxed);
     uint32_t before = atomic_fetch_or(&frame->flags, QR_FRAME_DIRTY);
 
-    if ((before & QR_FRAME_DIRTY) == 0)
+    if ((before & QR_FRAME_DIRTY) == 0) {
         qr_counter_add(qr_frames_counters(object->machine->frames), QR_PAGES_DIRTY, 1);
-    else
+        if (object->machine->dirtied != NULL)
+            object->machine->dirtied();
+    } else
         atomic_fetch_sub_explicit(&object->dirty, 1, memory_order_relaxed);
     if (atomic_load(&frame->owner) != object)
         (void)qr_object_clear_dirty(object, frame);

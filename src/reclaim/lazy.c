@@ -24,6 +24,17 @@ lazy_is_protected(struct qr_space *space, const struct qr_reclaim_request *reque
     return is_protected;
 }
 
+/* The space's group is told that it is reclaimed although it is below its `low`. */
+static void
+lazy_note_low(struct qr_space *space, const struct qr_reclaim_request *request)
+{
+    struct qr_group *group = qr_space_group_get(space);
+
+    if (qr_group_is_protected(group, QR_GROUP_LOW, request->group))
+        qr_group_count(group, QR_GROUP_EVENT_LOW);
+    qr_group_put(group);
+}
+
 static size_t
 lazy_pass(struct qr_vm *vm, const struct qr_reclaim_request *request, enum qr_group_limit heeded)
 {
@@ -40,8 +51,13 @@ lazy_pass(struct qr_vm *vm, const struct qr_reclaim_request *request, enum qr_gr
         rest.pages = request->pages - freed;
         if (atomic_load_explicit(&space->lazy, memory_order_relaxed) != 0 &&
             !lazy_is_protected(space, request, QR_GROUP_MIN) &&
-            (heeded != QR_GROUP_LOW || !lazy_is_protected(space, request, QR_GROUP_LOW)))
-            freed += qr_space_discard(space, &rest);
+            (heeded != QR_GROUP_LOW || !lazy_is_protected(space, request, QR_GROUP_LOW))) {
+            size_t found = qr_space_discard(space, &rest);
+
+            if (found > 0 && heeded != QR_GROUP_LOW)
+                lazy_note_low(space, request);
+            freed += found;
+        }
     }
     return freed;
 }
@@ -53,7 +69,7 @@ lazy_shrink(void *context, const struct qr_reclaim_request *request)
     struct qr_reclaim_request wanted = *request;
     size_t freed;
 
-    if (wanted.pages < LAZY_BATCH)
+    if (!wanted.first_round && wanted.pages < LAZY_BATCH)
         wanted.pages = LAZY_BATCH;
     freed = lazy_pass(vm, &wanted, QR_GROUP_LOW);
     return freed != 0 ? freed : lazy_pass(vm, &wanted, QR_GROUP_MIN);
@@ -63,6 +79,7 @@ void
 qr_lazy_attach(struct qr_vm *vm)
 {
     vm->lazy_shrinker.name = "lazy";
+    vm->lazy_shrinker.kind = QR_SHRINKER_ANON;
     vm->lazy_shrinker.shrink = lazy_shrink;
     vm->lazy_shrinker.context = vm;
     qr_reclaim_add(vm, &vm->lazy_shrinker);

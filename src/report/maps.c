@@ -100,7 +100,7 @@ struct usage {
     size_t size, rss, shared_clean, shared_dirty, private_clean, private_dirty;
     size_t referenced, anonymous, lazy, huge, swap, locked;
     size_t shared_hugetlb, private_hugetlb;
-    uint64_t pss, pss_dirty;
+    uint64_t pss, pss_dirty, pss_anon, pss_file, pss_shmem;
 };
 
 size_t
@@ -136,7 +136,10 @@ usage_add_page(struct usage *usage, struct qr_frames *frames, const struct qr_le
         *(dirty ? &usage->private_dirty : &usage->private_clean) += bytes;
     if ((leaf->flags & QR_LEAF_ACCESSED) != 0)
         usage->referenced += bytes;
+    if (qr_frame_type(frame) == QR_FRAME_OBJECT)
+        *((flags & QR_FRAME_SHMEM) != 0 ? &usage->pss_shmem : &usage->pss_file) += share;
     if (qr_frame_type(frame) == QR_FRAME_ANON) {
+        usage->pss_anon += share;
         usage->anonymous += bytes;
         usage->lazy += (flags & QR_FRAME_LAZY) != 0 && !dirty ? bytes : 0;
         usage->huge += leaf->level > 0 ? bytes : 0;
@@ -204,6 +207,9 @@ usage_add(struct usage *sum, const struct usage *usage)
     sum->private_hugetlb += usage->private_hugetlb;
     sum->pss += usage->pss;
     sum->pss_dirty += usage->pss_dirty;
+    sum->pss_anon += usage->pss_anon;
+    sum->pss_file += usage->pss_file;
+    sum->pss_shmem += usage->pss_shmem;
 }
 
 static void
@@ -215,12 +221,18 @@ kb_line(struct qr_writer *writer, const char *name, uint64_t bytes)
     qr_writer_printf(writer, "%-16s%8llu kB\n", label, (unsigned long long)(bytes >> 10));
 }
 
+/* @sum: of several regions; then Linux says of which kinds. */
 static void
-write_usage(struct qr_writer *writer, const struct usage *usage)
+write_usage(struct qr_writer *writer, const struct usage *usage, bool sum)
 {
     kb_line(writer, "Rss", usage->rss);
     kb_line(writer, "Pss", usage->pss >> 12);
     kb_line(writer, "Pss_Dirty", usage->pss_dirty >> 12);
+    if (sum) {
+        kb_line(writer, "Pss_Anon", usage->pss_anon >> 12);
+        kb_line(writer, "Pss_File", usage->pss_file >> 12);
+        kb_line(writer, "Pss_Shmem", usage->pss_shmem >> 12);
+    }
     kb_line(writer, "Shared_Clean", usage->shared_clean);
     kb_line(writer, "Shared_Dirty", usage->shared_dirty);
     kb_line(writer, "Private_Clean", usage->private_clean);
@@ -285,7 +297,7 @@ qr_report_smaps(const struct qr_report *report, struct qr_space *space, struct q
         kb_line(writer, "Size", usage.size);
         kb_line(writer, "KernelPageSize", qr_report_page_bytes(region));
         kb_line(writer, "MMUPageSize", qr_report_page_bytes(region));
-        write_usage(writer, &usage);
+        write_usage(writer, &usage, false);
         qr_writer_printf(writer, "THPeligible:    %d\n", qr_region_is_huge_eligible(region));
         if (report->protection_keys)
             qr_writer_printf(writer, "ProtectionKey:  %8u\n", region->pkey);
@@ -321,10 +333,17 @@ qr_report_smaps_rollup(const struct qr_report *report, struct qr_space *space,
     while (line.column < NAME_COLUMN)
         qr_writer_printf(&line.writer, " ");
     qr_writer_printf(writer, "[rollup]\n");
-    write_usage(writer, &sum);
+    write_usage(writer, &sum, true);
 }
 
 /* ---- statm, status --------------------------------------------------------- */
+
+/* Of what may be executed, the program's own; the rest is libraries'. */
+static size_t
+code_pages(const struct qr_space *space, const struct qr_space_counts *counts)
+{
+    return space->code_pages < counts->exec_pages ? space->code_pages : counts->exec_pages;
+}
 
 void
 qr_report_statm(struct qr_space *space, struct qr_writer *writer)
@@ -333,9 +352,10 @@ qr_report_statm(struct qr_space *space, struct qr_writer *writer)
 
     qr_space_counts(space, &counts);
     size_t shared = counts.resident_file + counts.resident_shmem;
+    size_t code = code_pages(space, &counts);
 
     qr_writer_printf(writer, "%zu %zu %zu %zu 0 %zu 0\n", counts.virtual_pages,
-                     counts.resident_anon + shared, shared, counts.exec_pages,
+                     counts.resident_anon + shared, shared, code,
                      counts.data_pages + counts.stack_pages);
 }
 
@@ -351,6 +371,8 @@ qr_report_status(struct qr_space *space, struct qr_writer *writer)
     struct qr_space_counts counts;
 
     qr_space_counts(space, &counts);
+    size_t code = code_pages(space, &counts);
+
     status_line(writer, "VmPeak", counts.peak_virtual_pages);
     status_line(writer, "VmSize", counts.virtual_pages);
     status_line(writer, "VmLck", counts.locked_pages);
@@ -363,8 +385,8 @@ qr_report_status(struct qr_space *space, struct qr_writer *writer)
     status_line(writer, "RssShmem", counts.resident_shmem);
     status_line(writer, "VmData", counts.data_pages);
     status_line(writer, "VmStk", counts.stack_pages);
-    status_line(writer, "VmExe", counts.exec_pages);
-    status_line(writer, "VmLib", 0);
+    status_line(writer, "VmExe", code);
+    status_line(writer, "VmLib", counts.exec_pages - code);
     status_line(writer, "VmPTE", counts.table_pages);
     status_line(writer, "VmSwap", counts.swapped_pages);
     status_line(writer, "HugetlbPages", counts.hugetlb_pages);

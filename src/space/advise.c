@@ -6,9 +6,9 @@
  *   pages go                DONT_NEED, FREE (when memory is short: lazy.c), REMOVE (a hole in the
  *                           object)
  *   pages come              POPULATE_READ, POPULATE_WRITE
- *   pages look unused       COLD, PAGE_OUT, which also throws away what was freed lazily; there is no
- *                           swap for anything else
- *   only a hint             WILL_NEED
+ *   pages look unused       COLD, PAGE_OUT, which also throws away what was freed lazily and clean pages
+ *                           of files that nobody else maps; there is no swap for anything else
+ *   pages are read ahead    WILL_NEED of files
  *
  * Holes are passed over and reported in the end; any other error ends the call.
  */
@@ -122,6 +122,33 @@ advice_breaks_seal(const struct qr_region *region, enum qr_advice advice)
     }
 }
 
+/* Clean pages of a file that are mapped here and nowhere else. */
+static void
+page_out_object(const struct qr_region *region, struct qr_va_range piece)
+{
+    struct qr_tables *tables = &region->space->tables;
+    struct qr_entry entry;
+    qr_va at = piece.start;
+
+    while (at.v < piece.end.v && qr_tables_next(tables, at, &entry) &&
+           entry.start.v < piece.end.v) {
+        struct qr_frame *frame =
+            entry.kind == QR_ENTRY_LEAF ? qr_leaf_frame(region, &entry.leaf) : NULL;
+
+        if (frame != NULL && qr_frame_type(frame) == QR_FRAME_OBJECT)
+            qr_object_page_out(region->object, qr_region_object_page(region, entry.start), frame);
+        at = qr_va_of(qr_entry_end(tables, &entry));
+    }
+}
+
+static bool
+region_has_file(const struct qr_region *region)
+{
+    return region->object != NULL &&
+           (region->flags & (QR_REGION_DEVICE | QR_REGION_HUGETLB)) == 0 &&
+           !qr_object_is_memory(region->object);
+}
+
 static enum qr_status
 advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_range piece,
              void *context)
@@ -154,6 +181,8 @@ advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
     case QR_ADVICE_PAGE_OUT:
         qr_region_forget(region, piece, advise->batch);
         (void)qr_lazy_discard_range(region, piece);
+        if (region_has_file(region))
+            page_out_object(region, piece);
         break;
     case QR_ADVICE_REMOVE:
         qr_object_punch(region->object, qr_region_object_page(region, piece.start),
@@ -201,6 +230,43 @@ advise_locked(struct qr_change *change, struct qr_va_range range, struct advise 
     return status;
 }
 
+/* The pages of @range that belong to a file, of its first region that has one; a reference. */
+static struct qr_object *
+next_file(struct qr_space *space, struct qr_va_range *range, size_t *out_first, size_t *out_count)
+{
+    struct qr_object *object = NULL;
+
+    qr_rw_read_lock(&space->lock);
+    for (const struct qr_region *region = qr_space_find(space, range->start);
+         object == NULL && region != NULL && region->start.v < range->end.v;
+         region = qr_region_next(region)) {
+        struct qr_va_range piece = qr_region_clip(region, *range);
+
+        range->start = piece.end;
+        if (!region_has_file(region))
+            continue;
+        object = region->object;
+        qr_object_get(object);
+        *out_first = qr_region_object_page(region, piece.start);
+        *out_count = qr_va_range_pages(piece);
+    }
+    qr_rw_read_unlock(&space->lock);
+    return object;
+}
+
+/* Nothing is locked while files are read. */
+static void
+advise_read_ahead(struct qr_space *space, struct qr_va_range range)
+{
+    struct qr_object *object;
+    size_t first, count;
+
+    while ((object = next_file(space, &range, &first, &count)) != NULL) {
+        qr_object_read_ahead(object, first, count);
+        qr_object_put(object);
+    }
+}
+
 enum qr_status
 qr_space_advise(struct qr_space *space, qr_va start, size_t bytes, enum qr_advice advice)
 {
@@ -214,6 +280,8 @@ qr_space_advise(struct qr_space *space, qr_va start, size_t bytes, enum qr_advic
         return QR_ERR_RANGE;
     if (advice == QR_ADVICE_POPULATE_READ || advice == QR_ADVICE_POPULATE_WRITE)
         return qr_space_populate(space, start, bytes, advice == QR_ADVICE_POPULATE_WRITE);
+    if (advice == QR_ADVICE_WILL_NEED)
+        advise_read_ahead(space, range);
     qr_change_begin(&change, space);
     qr_tlb_batch_init(&batch, &space->tlb);
     status = advise_locked(&change, range, &advise);

@@ -8,12 +8,10 @@
  * two calls at the same time may both pass a limit that has room for one.  As in
  * Linux the limit is a policy, not a safeguard: running out is an ordinary outcome.
  *
- * With QR_OVERCOMMIT_NEVER a process leaves 1/32 of its own size, at most 128 MiB,
- * for whoever has to end it (Linux's user_reserve_kbytes).
+ * With QR_OVERCOMMIT_NEVER a process leaves 1/32 of its own size, or the user reserve if that is
+ * less, for whoever has to end it; and who is not an administrator leaves the reserve of those.
  */
 #include "region.h"
-
-#define USER_RESERVE_PAGES (((size_t)128 << 20) >> QR_PAGE_SHIFT)
 
 void
 qr_vm_set_commit_policy(struct qr_vm *vm, const struct qr_commit_policy *policy)
@@ -21,6 +19,8 @@ qr_vm_set_commit_policy(struct qr_vm *vm, const struct qr_commit_policy *policy)
     atomic_store_explicit(&vm->overcommit, policy->overcommit, memory_order_relaxed);
     atomic_store_explicit(&vm->commit_ratio, policy->ratio, memory_order_relaxed);
     atomic_store_explicit(&vm->commit_limit_bytes, policy->limit_bytes, memory_order_relaxed);
+    atomic_store_explicit(&vm->user_reserve, policy->user_reserve_bytes, memory_order_relaxed);
+    atomic_store_explicit(&vm->admin_reserve, policy->admin_reserve_bytes, memory_order_relaxed);
 }
 
 struct qr_commit_policy
@@ -30,6 +30,8 @@ qr_vm_commit_policy(const struct qr_vm *vm)
         .overcommit = qr_vm_overcommit(vm),
         .ratio = atomic_load_explicit(&vm->commit_ratio, memory_order_relaxed),
         .limit_bytes = atomic_load_explicit(&vm->commit_limit_bytes, memory_order_relaxed),
+        .user_reserve_bytes = atomic_load_explicit(&vm->user_reserve, memory_order_relaxed),
+        .admin_reserve_bytes = atomic_load_explicit(&vm->admin_reserve, memory_order_relaxed),
     };
 }
 
@@ -52,8 +54,9 @@ qr_vm_commit_limit(const struct qr_vm *vm)
     if (policy.limit_bytes != 0)
         return policy.limit_bytes >> QR_PAGE_SHIFT;
     /* In two steps: the product of a large ratio and a large memory need not fit. */
-    size_t pages = memory_pages(vm);
+    size_t pages = memory_pages(vm), huge = (size_t)qr_counter_read(vm->counters, QR_PAGES_HUGETLB);
 
+    pages -= qr_min_size(pages, huge);
     return pages / 100 * policy.ratio + pages % 100 * policy.ratio / 100;
 }
 
@@ -83,8 +86,12 @@ commit_allows(const struct qr_vm *vm, size_t reserve, size_t pages)
 bool
 qr_commit_allows(const struct qr_space *space, size_t pages)
 {
-    size_t reserve = qr_min_size(space->counts.virtual_pages / 32, USER_RESERVE_PAGES);
+    struct qr_commit_policy policy = qr_vm_commit_policy(space->vm);
+    size_t reserve =
+        qr_min_size(space->counts.virtual_pages / 32, policy.user_reserve_bytes >> QR_PAGE_SHIFT);
 
+    if (!space->limits.administrator)
+        reserve += policy.admin_reserve_bytes >> QR_PAGE_SHIFT;
     return commit_allows(space->vm, reserve, pages);
 }
 

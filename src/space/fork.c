@@ -160,6 +160,7 @@ fork_locked(struct qr_space *space, struct qr_change *change)
     child->mmap_base = space->mmap_base;
     child->stack_top = space->stack_top;
     child->brk_start = space->brk_start;
+    child->code_pages = space->code_pages;
     child->brk_end = space->brk_end;
     child->limits = space->limits;
     child->sealed = space->sealed;

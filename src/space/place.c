@@ -2,12 +2,12 @@
 /*
  * Where things go.
  *
- *   user_start                                                            user_end
+ *   floor                                                                 user_end
  *   |  program  brk-> ...  <-mmap | random |    stack gap    | stack |
  *                              mmap_base                   stack_top
  *
  * Mappings are placed below mmap_base, the highest address first, so that they
- * grow towards the break; should that fill up, from user_start upwards.  What lies
+ * grow towards the break; should that fill up, from the floor upwards.  What lies
  * above stack_top is for those who ask by a hint there: programs may count on pointers
  * of fewer bits than the hardware has.  The
  * distance from the stack's top to mmap_base keeps the stack's growth, its
@@ -99,7 +99,7 @@ place_is_inside(const struct qr_space *space, uintptr_t start, size_t bytes)
 {
     const struct qr_layout *layout = &space->layout;
 
-    return start >= layout->user_start.v && bytes <= layout->user_end.v &&
+    return start >= qr_space_floor(space).v && bytes <= layout->user_end.v &&
            start <= layout->user_end.v - bytes;
 }
 
@@ -129,8 +129,8 @@ place_hint(const struct qr_space *space, const struct qr_map_request *request, s
 
     if (request->hint.v == 0)
         return false;
-    if (start < space->layout.user_start.v)
-        start = space->layout.user_start.v;
+    if (start < qr_vm_floor(space->vm).v)
+        start = qr_vm_floor(space->vm).v;
     if (start < space->layout.stack_top.v && bytes > space->layout.stack_top.v - start)
         return false;
     if ((start & (align - 1)) != 0 || !place_is_inside(space, start, bytes) ||
@@ -149,10 +149,11 @@ place_anywhere(const struct qr_space *space, const struct qr_map_request *reques
 {
     const struct qr_layout *layout = &space->layout;
     bool above = layout->stack_top.v < layout->user_end.v && request->hint.v > layout->stack_top.v;
+    uintptr_t lowest = qr_max_size(qr_vm_floor(space->vm).v, QR_PAGE_SIZE); /* never NULL */
     struct qr_gap_request gap = {
         .bytes = bytes,
         .align = qr_max_size(request->align_bytes, QR_PAGE_SIZE),
-        .low = layout->user_start.v,
+        .low = lowest,
         .high = above ? layout->user_end.v : layout->stack_top.v,
         .bottom_up = true,
     };
@@ -163,7 +164,7 @@ place_anywhere(const struct qr_space *space, const struct qr_map_request *reques
         gap.low = qr_max_size(gap.low, LOW_PREFERRED);
         if (qr_gap_find(&space->regions, &gap, out_start))
             return true;
-        gap.low = layout->user_start.v;
+        gap.low = lowest;
         return qr_gap_find(&space->regions, &gap, out_start);
     }
     if ((request->flags & QR_MAP_BOTTOM_UP) == 0) {

@@ -345,7 +345,7 @@ remap_shrink(struct remap *remap)
 static enum qr_status
 remap_fixed(struct remap *remap, const struct qr_region *region)
 {
-    const qr_va floor = remap->change.space->layout.user_start;
+    const qr_va floor = qr_space_floor(remap->change.space);
     struct qr_va_range target;
     struct qr_va_range kept = remap->old;
     enum qr_status status = QR_OK;

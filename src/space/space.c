@@ -41,7 +41,8 @@ qr_space_create(struct qr_vm *vm, struct qr_space **out_space)
     *space = (struct qr_space){.vm = vm, .layout = vm->config.layout};
     atomic_init(&space->users, 1);
     qr_regions_init(&space->regions);
-    space->limits = (struct qr_space_limits){SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX};
+    space->limits = (struct qr_space_limits){
+        .address_space = SIZE_MAX, .data = SIZE_MAX, .stack = SIZE_MAX, .locked = SIZE_MAX};
 
     enum qr_status status = qr_tables_init(&space->tables, vm->config.format, vm->config.frames,
                                            vm->config.epoch, vm->config.kernel_tables);

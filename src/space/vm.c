@@ -36,6 +36,27 @@ vm_create_caches(struct qr_vm *vm)
     return status;
 }
 
+void
+qr_vm_set_floor(struct qr_vm *vm, qr_va floor)
+{
+    uintptr_t lowest = vm->config.layout.user_start.v;
+
+    atomic_store_explicit(&vm->floor, qr_max_size(qr_va_page_up(floor.v), lowest),
+                          memory_order_relaxed);
+}
+
+qr_va
+qr_vm_floor(const struct qr_vm *vm)
+{
+    return qr_va_of(atomic_load_explicit(&vm->floor, memory_order_relaxed));
+}
+
+qr_va
+qr_space_floor(const struct qr_space *space)
+{
+    return space->limits.low_addresses ? space->layout.user_start : qr_vm_floor(space->vm);
+}
+
 enum qr_status
 qr_vm_init(struct qr_vm *vm, const struct qr_vm_config *config)
 {
@@ -49,6 +70,9 @@ qr_vm_init(struct qr_vm *vm, const struct qr_vm_config *config)
     atomic_init(&vm->max_regions, config->max_regions);
     atomic_init(&vm->overcommit, QR_OVERCOMMIT_GUESS);
     atomic_init(&vm->commit_ratio, 50);
+    atomic_init(&vm->user_reserve, (size_t)128 << 20);
+    atomic_init(&vm->floor, config->layout.user_start.v);
+    atomic_init(&vm->swappiness, 60);
     qr_spin_init(&vm->lock, QR_RANK_REGISTRY);
     qr_list_init(&vm->all);
     qr_list_init(&vm->shrinkers);
@@ -80,6 +104,12 @@ qr_vm_fini(struct qr_vm *vm)
     qr_frame_put(vm->config.frames, vm->zero);
     qr_huge_fini(vm);
     return 0;
+}
+
+void
+qr_vm_set_fault_hook(struct qr_vm *vm, qr_fault_hook hook)
+{
+    vm->fault_hook = hook;
 }
 
 void

@@ -18,6 +18,7 @@ struct qr_vm {
     _Atomic uint64_t
         huge_zero_pa; /* of the huge frame of zeroes; HUGE_ZERO_NONE before there is one */
     struct qr_file_ops file_ops; /* fixed after start-up */
+    qr_fault_hook fault_hook;    /* fixed after start-up; may be NULL */
     unsigned huge_level;         /* fixed: of the leaves that are huge pages; 0: there are none */
     size_t huge_bytes;           /* fixed */
     struct qr_frame *_Atomic huge_zero;
@@ -28,6 +29,9 @@ struct qr_vm {
     _Atomic unsigned overcommit; /* enum qr_overcommit */
     _Atomic unsigned commit_ratio;
     _Atomic size_t commit_limit_bytes;
+    _Atomic size_t user_reserve, admin_reserve; /* bytes; see struct qr_commit_policy */
+    _Atomic uintptr_t floor;                    /* see qr_vm_set_floor() */
+    _Atomic unsigned swappiness;
     struct qr_spin lock;      /* V: the list of spaces */
     struct qr_list all;       /* V */
     size_t space_count;       /* V */

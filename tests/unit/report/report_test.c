@@ -190,6 +190,7 @@ TEST(report, statm_and_status_agree_with_the_space)
     struct sim *sim = boot_with_regions();
     unsigned size, resident, shared, code, lib, data, dirty;
 
+    sim_space(sim)->code_pages = 1;
     WRITE(qr_report_statm(sim_space(sim), writer));
     ASSERT_EQ(sscanf(text, "%u %u %u %u %u %u %u\n", &size, &resident, &shared, &code, &lib, &data,
                      &dirty),

@@ -197,3 +197,32 @@ TEST(commit, pages_of_a_file_in_memory_are_promised_one_by_one)
     qr_object_put(object);
     sim_shutdown(world.sim);
 }
+
+/* The administrators' reserve, and what a space leaves of its own size. */
+TEST(commit, reserves_are_left)
+{
+    struct world world = boot(QR_OVERCOMMIT_NEVER);
+    struct qr_commit_policy policy = qr_vm_commit_policy(world.space->vm);
+    qr_va va;
+
+    policy.admin_reserve_bytes = (size_t)10 << QR_PAGE_SHIFT;
+    qr_vm_set_commit_policy(world.space->vm, &policy);
+    EXPECT_EQ(map(&world, LIMIT - 9, RW, 0, &va), QR_ERR_NO_MEMORY);
+    ASSERT_EQ(map(&world, LIMIT - 10, RW, 0, &va), QR_OK);
+    world.space->limits.administrator = true;
+    ASSERT_EQ(map(&world, 10, RW, 0, &va), QR_OK);
+    EXPECT_EQ(promised(&world), LIMIT);
+    qr_space_clear(world.space);
+
+    /* 640 pages of address space: 20 of them, or as many as the user reserve says. */
+    ASSERT_EQ(map(&world, 640, QR_PROT_NONE, 0, &va), QR_OK);
+    policy.user_reserve_bytes = (size_t)5 << QR_PAGE_SHIFT;
+    qr_vm_set_commit_policy(world.space->vm, &policy);
+    EXPECT_EQ(map(&world, LIMIT - 4, RW, 0, &va), QR_ERR_NO_MEMORY);
+    policy.user_reserve_bytes = SIZE_MAX;
+    qr_vm_set_commit_policy(world.space->vm, &policy);
+    EXPECT_EQ(map(&world, LIMIT - 19, RW, 0, &va), QR_ERR_NO_MEMORY);
+    EXPECT_EQ(map(&world, LIMIT - 20, RW, 0, &va), QR_OK);
+    sim_validate(world.sim);
+    sim_shutdown(world.sim);
+}

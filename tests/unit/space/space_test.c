@@ -577,3 +577,34 @@ TEST(space, placement_takes_hints_and_orders)
     sim_validate(sim);
     sim_shutdown(sim);
 }
+
+/* Below the floor only who may, and nobody by a hint. */
+TEST(space, the_floor_of_new_mappings)
+{
+    struct sim *sim = sim_boot((struct sim_options){.seed = test_seed()});
+    struct qr_space *space = sim_space(sim);
+    uintptr_t lowest = space->layout.user_start.v, floor = lowest + 16 * QR_PAGE_SIZE;
+    struct qr_map_request request = {.hint = qr_va_of(floor - QR_PAGE_SIZE),
+                                     .bytes = QR_PAGE_SIZE,
+                                     .prot = QR_PROT_READ,
+                                     .flags = QR_MAP_FIXED};
+    qr_va va;
+
+    EXPECT_EQ(qr_vm_floor(space->vm).v, lowest);
+    qr_vm_set_floor(space->vm, qr_va_of(0));
+    EXPECT_EQ(qr_vm_floor(space->vm).v, lowest);
+    qr_vm_set_floor(space->vm, qr_va_of(floor - 1));
+    EXPECT_EQ(qr_vm_floor(space->vm).v, floor);
+    EXPECT_EQ(qr_space_map(space, &request, &va), QR_ERR_RANGE);
+    space->limits.low_addresses = true;
+    ASSERT_EQ(qr_space_map(space, &request, &va), QR_OK);
+    EXPECT_EQ(va.v, floor - QR_PAGE_SIZE);
+    request.hint = qr_va_of(lowest - QR_PAGE_SIZE);
+    EXPECT_EQ(qr_space_map(space, &request, &va), QR_ERR_RANGE);
+    request.flags = 0;
+    request.hint = qr_va_of(lowest + QR_PAGE_SIZE);
+    ASSERT_EQ(qr_space_map(space, &request, &va), QR_OK);
+    EXPECT_EQ(va.v, floor);
+    sim_validate(sim);
+    sim_shutdown(sim);
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whose pages go when some must: vm.swappiness between kinds, memory.low and memory.min between groups.
+ *
+ *     reclaim DIRECTORY    on a disk
+ */
+#define _GNU_SOURCE
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "../check.h"
+
+#define ROOT "/sys/fs/cgroup"
+#define MIB  (1l << 20)
+#define RW   (PROT_READ | PROT_WRITE)
+
+static long page;
+
+/* @return 0 or errno */
+static int
+put(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY), error = 0;
+
+    if (fd < 0)
+        return errno;
+    if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+        error = errno;
+    close(fd);
+    return error;
+}
+
+static int
+put_in(const char *group, const char *file, const char *text)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), ROOT "/%s/%s", group, file);
+    return put(path, text);
+}
+
+static long
+line_of(const char *path, const char *name)
+{
+    FILE *file = fopen(path, "r");
+    char line[256];
+    long value = -1;
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        if (strncmp(line, name, strlen(name)) == 0 && line[strlen(name)] == ' ')
+            value = atol(line + strlen(name) + 1);
+    }
+    if (file != NULL)
+        fclose(file);
+    return value;
+}
+
+static long
+group_line(const char *group, const char *file, const char *name)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), ROOT "/%s/%s", group, file);
+    return line_of(path, name);
+}
+
+static void
+group_make(const char *group)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), ROOT "/%s", group);
+    CHECK_EQ(mkdir(path, 0755), 0);
+}
+
+static void
+group_remove(const char *group)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), ROOT "/%s", group);
+    for (int i = 0; i < 200 && rmdir(path) != 0; i++)
+        usleep(10000);
+    CHECK(access(path, F_OK) != 0);
+}
+
+/* A file of @bytes, clean and in the cache. */
+static int
+make_file(const char *directory, const char *name, long bytes)
+{
+    static char block[65536];
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s/%s", directory, name);
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+    memset(block, 'x', sizeof(block));
+    for (long at = 0; at < bytes; at += (long)sizeof(block))
+        CHECK_EQ(write(fd, block, sizeof(block)), sizeof(block));
+    CHECK_EQ(fsync(fd), 0);
+    CHECK_EQ(unlink(path), 0);
+    return fd;
+}
+
+/* Run @fn in @group; what it has written in `check_failures` counts here. */
+static void
+run_in(const char *group, void (*fn)(const char *), const char *argument)
+{
+    int status = -1;
+    pid_t child;
+
+    fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        check_failures = 0;
+        CHECK_EQ(put_in(group, "cgroup.procs", "0"), 0);
+        fn(argument);
+        fflush(stdout);
+        _exit(check_failures != 0);
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+}
+
+/* ---- swappiness -------------------------------------------------------------------------- */
+
+/* 2 MiB go; of these so many 200ths of memory that was freed lazily. */
+static void
+weigh(unsigned swappiness)
+{
+    char text[16];
+    long lazy = line_of("/proc/vmstat", "pglazyfreed"),
+         file = group_line("g", "memory.stat", "file");
+    long went = 2 * MIB * swappiness / 200;
+
+    snprintf(text, sizeof(text), "%u", swappiness);
+    CHECK_EQ(put("/proc/sys/vm/swappiness", text), 0);
+    CHECK_EQ(put_in("g", "memory.reclaim", "2M"), 0);
+    lazy = (line_of("/proc/vmstat", "pglazyfreed") - lazy) * page;
+    file -= group_line("g", "memory.stat", "file");
+    CHECK(labs(lazy - went) <= 16 * page);
+    CHECK(labs(file - (2 * MIB - went)) <= 16 * page);
+    if (labs(lazy - went) > 16 * page || labs(file - (2 * MIB - went)) > 16 * page)
+        printf("swappiness %u: lazy %ld, file %ld\n", swappiness, lazy, file);
+}
+
+static void
+kinds(const char *directory)
+{
+    int fd = make_file(directory, "kinds", 12 * MIB);
+    char *at = mmap(NULL, (size_t)(12 * MIB), RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    CHECK_EQ(madvise(at, (size_t)(12 * MIB), MADV_NOHUGEPAGE), 0);
+    memset(at, 1, (size_t)(12 * MIB));
+    CHECK_EQ(madvise(at, (size_t)(12 * MIB), MADV_FREE), 0);
+    weigh(0);
+    weigh(200);
+    weigh(100);
+    weigh(60);
+    CHECK_EQ(put("/proc/sys/vm/swappiness", "60"), 0);
+    munmap(at, (size_t)(12 * MIB));
+    close(fd);
+}
+
+/* ---- protection ----------------------------------------------------------------------------- */
+
+static int kept[2];
+
+static void
+fill_kept(const char *which)
+{
+    static char block[65536];
+    int fd = kept[which[0] - 'a'];
+
+    memset(block, 'y', sizeof(block));
+    for (long at = 0; at < 4 * MIB; at += (long)sizeof(block))
+        CHECK_EQ(pwrite(fd, block, sizeof(block), at), sizeof(block));
+    CHECK_EQ(fsync(fd), 0);
+}
+
+static long
+file_of(const char *group)
+{
+    return group_line(group, "memory.stat", "file");
+}
+
+static void
+protection(const char *directory)
+{
+    kept[0] = make_file(directory, "a", 0);
+    kept[1] = make_file(directory, "b", 0);
+    group_make("p");
+    CHECK_EQ(put_in("p", "cgroup.subtree_control", "+memory"), 0);
+    group_make("p/a");
+    group_make("p/b");
+    run_in("p/a", fill_kept, "a");
+    run_in("p/b", fill_kept, "b");
+    CHECK(file_of("p/a") >= 4 * MIB && file_of("p/b") >= 4 * MIB);
+    CHECK_EQ(put_in("p", "memory.low", "max"), 0);
+    CHECK_EQ(put_in("p/a", "memory.low", "16M"), 0);
+
+    /* First whoever is not protected. */
+    CHECK_EQ(put_in("p", "memory.reclaim", "2M"), 0);
+    CHECK(file_of("p/a") >= 4 * MIB);
+    CHECK(file_of("p/b") <= 2 * MIB + 64 * page);
+    CHECK_EQ(group_line("p/a", "memory.events", "low"), 0);
+
+    /* Then those below their `low`, which are told. */
+    CHECK_EQ(put_in("p", "memory.reclaim", "4M"), 0);
+    CHECK(file_of("p/b") <= 64 * page);
+    CHECK(file_of("p/a") <= 2 * MIB + 64 * page);
+    CHECK(group_line("p/a", "memory.events", "low") >= 1);
+    CHECK(group_line("p", "memory.events", "low") >= 1);
+    CHECK_EQ(group_line("p", "memory.events.local", "low"), 0);
+    CHECK_EQ(group_line("p/b", "memory.events", "low"), 0);
+
+    /* Nobody touches what is below `min`; dropping caches does. */
+    long before = file_of("p/a");
+
+    CHECK_EQ(put_in("p", "memory.min", "max"), 0);
+    CHECK_EQ(put_in("p/a", "memory.min", "16M"), 0);
+    CHECK_EQ(put_in("p", "memory.reclaim", "1M"), EAGAIN);
+    CHECK_EQ(file_of("p/a"), before);
+    CHECK_EQ(put("/proc/sys/vm/drop_caches", "1"), 0);
+    CHECK(file_of("p/a") <= 64 * page);
+    close(kept[0]);
+    close(kept[1]);
+    group_remove("p/a");
+    group_remove("p/b");
+    group_remove("p");
+}
+
+int
+main(int argc, char **argv)
+{
+    if (argc < 2)
+        return 2;
+    page = check_page();
+    mkdir(ROOT, 0755);
+    CHECK_EQ(mount("none", ROOT, "cgroup2", 0, NULL), 0);
+    CHECK_EQ(put(ROOT "/cgroup.subtree_control", "+memory"), 0);
+    group_make("g");
+    run_in("g", kinds, argv[1]);
+    group_remove("g");
+    protection(argv[1]);
+    CHECK_EQ(umount(ROOT), 0);
+    return check_done("reclaim");
+}
