@@ -67,6 +67,8 @@ errors(void)
         MMAP("offset not a page's", 0, page, RW, MAP_SHARED, file_rw, 1, -EINVAL),
         MMAP("offset not a page's, anonymous", 0, page, RW, ANON, -1, 1, -EINVAL),
         MMAP("offset wraps", 0, 2 * page, RW, MAP_SHARED, file_rw, -page, -EOVERFLOW),
+#else
+        {"page numbers wrap", NR_MMAP, {0, 2 * page, RW, MAP_SHARED, file_rw, -1}, -EOVERFLOW, 0},
 #endif
         MMAP("not a page's offset before no file", 0, 0, RW, MAP_SHARED, -1, 0, -EBADF),
     };

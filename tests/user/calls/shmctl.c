@@ -7,15 +7,9 @@
 #ifndef SHM_STAT_ANY
 #define SHM_STAT_ANY 15
 #endif
-/* The structures are those of 64 bits on 32-bit machines as well. */
-#if __SIZEOF_LONG__ == 4
-#define IPC_VERSION 0x100
-#else
-#define IPC_VERSION 0
-#endif
-#define SHMCTL(what, id, command, status, want)                                  \
-    {                                                                            \
-        what, SYS_shmctl, {id, (command) | IPC_VERSION, (long)(status)}, want, 0 \
+#define SHMCTL(what, id, command, status, want)                  \
+    {                                                            \
+        what, SYS_shmctl, {id, command, (long)(status)}, want, 0 \
     }
 
 static struct shmid_ds status;
@@ -54,11 +48,11 @@ owner(void)
     become_nobody();
     long own = shmget(IPC_PRIVATE, (size_t)(2 * page), 0600);
 
-    EXPECT(call(SYS_shmctl, own, SHM_LOCK | IPC_VERSION, 0, 0, 0, 0), -ENOMEM);
+    EXPECT(call(SYS_shmctl, own, SHM_LOCK, 0, 0, 0, 0), -ENOMEM);
     lock.rlim_cur = 0;
     EXPECT(setrlimit(RLIMIT_MEMLOCK, &lock), 0);
-    EXPECT(call(SYS_shmctl, own, SHM_LOCK | IPC_VERSION, 0, 0, 0, 0), -EPERM);
-    EXPECT(call(SYS_shmctl, own, IPC_RMID | IPC_VERSION, 0, 0, 0, 0), 0);
+    EXPECT(call(SYS_shmctl, own, SHM_LOCK, 0, 0, 0, 0), -EPERM);
+    EXPECT(call(SYS_shmctl, own, IPC_RMID, 0, 0, 0, 0), 0);
 }
 
 CALL(shmctl, SYS_shmctl, documented)
@@ -83,10 +77,10 @@ CALL(shmctl, SYS_shmctl, documented)
     };
 
     RUN(rows);
-    EXPECT(call(SYS_shmctl, segment, SHM_LOCK | IPC_VERSION, 0, 0, 0, 0), 0);
+    EXPECT(call(SYS_shmctl, segment, SHM_LOCK, 0, 0, 0, 0), 0);
     EXPECT(shmctl(segment, IPC_STAT, &status), 0);
     EXPECT(status.shm_perm.mode & 02000, 02000);
-    EXPECT(call(SYS_shmctl, segment, SHM_UNLOCK | IPC_VERSION, 0, 0, 0, 0), 0);
+    EXPECT(call(SYS_shmctl, segment, SHM_UNLOCK, 0, 0, 0, 0), 0);
     status.shm_perm.mode = 0600;
     EXPECT(in_child(stranger), 0);
     EXPECT(in_child(owner), 0);
