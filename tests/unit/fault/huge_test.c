@@ -236,6 +236,38 @@ TEST(huge, what_reaches_into_one_splits_it)
     }
 }
 
+/*
+ * A CPU that has the whole in its TLB, under a large entry, loses every part that goes, and nothing of
+ * what stays.
+ */
+TEST(huge, a_part_that_goes_is_gone_for_who_had_the_whole)
+{
+    sim_for_each_mmu(mmu)
+    {
+        struct sim_options options = {.mmu = mmu, .seed = test_seed(), .cpus = 2};
+        struct scene scene;
+
+        if (!scene_boot_with(&scene, options))
+            continue;
+        scene_fill(&scene, 1);
+        sim_enter(scene.sim, 1);
+        sim_use(scene.sim, scene.space);
+        expect_filled(&scene, 0, scene.pages);
+        sim_enter(scene.sim, 0);
+        ASSERT_EQ(qr_space_unmap(scene.space, sim_page(3), QR_PAGE_SIZE), QR_OK);
+        ASSERT_EQ(sim_protect(scene.sim, 5, 6, SIM_R), QR_OK);
+        ASSERT_EQ(advise(&scene, 7, 8, QR_ADVICE_DONT_NEED), QR_OK);
+        sim_enter(scene.sim, 1);
+        EXPECT_EQ(sim_touch(scene.sim, 3, QR_ACCESS_READ), SIM_SEGV_MAPERR);
+        EXPECT_EQ(sim_touch(scene.sim, 5, QR_ACCESS_WRITE), SIM_SEGV_ACCERR);
+        EXPECT_EQ(sim_read(scene.sim, 7), 0);
+        expect_filled(&scene, 0, 3);
+        expect_filled(&scene, 8, scene.pages);
+        sim_enter(scene.sim, 0);
+        scene_end(&scene);
+    }
+}
+
 TEST(huge, a_whole_one_goes_by_dont_need)
 {
     struct scene scene;

@@ -9,6 +9,7 @@
 #include "harness.h"
 
 #include <quire/fault.h>
+#include <quire/listener.h>
 
 #include <string.h>
 
@@ -135,6 +136,84 @@ TEST(invariants, dirty_cow)
         expect_file_unchanged(&scene);
         scene_end(&scene);
     }
+}
+
+/*
+ * Shared memory's Dirty COW, CVE-2022-2590: a page that was mapped by who answers faults is the
+ * object's still, and a forced write breaks away from it like from any other.
+ */
+struct answered {
+    struct scene scene;
+    struct qr_listener listener;
+};
+
+static void
+body_supply(void *context)
+{
+    struct answered *answered = context;
+
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        size_t page = i % FILE_PAGES;
+
+        EXPECT_EQ(advise(&answered->scene, page, 1, QR_ADVICE_DONT_NEED), QR_OK);
+        sim_preempt();
+        (void)!qr_space_fill_cached(answered->scene.space, sim_page(page), 0);
+    }
+}
+
+/* Nobody answers the faults themselves: they fail at once. */
+static void
+body_poke_supplied(void *context)
+{
+    struct answered *answered = context;
+    struct scene *scene = &answered->scene;
+
+    for (unsigned i = 0; i < 4 * ROUNDS; i++) {
+        struct qr_frame *frame;
+
+        if (qr_space_get_frame(scene->space, sim_page(i % FILE_PAGES), QR_ACCESS_WRITE, true,
+                               &frame) != QR_OK)
+            continue;
+        sim_preempt();
+        *frame_words(scene, frame) = 666;
+        frame_put(scene, frame);
+        scene->useful++;
+    }
+}
+
+static void
+listener_gone(struct qr_listener *listener)
+{
+    (void)listener;
+}
+
+TEST(invariants, a_supplied_page_is_not_ones_own)
+{
+    static const struct qr_listener_ops ops = {.destroy = listener_gone};
+    unsigned useful = 0;
+
+    for (uint64_t seed = 0; seed < sim_seeds(20); seed++) {
+        struct answered answered;
+        struct scene *scene = &answered.scene;
+
+        scene_boot(scene, seed);
+        qr_listener_init(&answered.listener, &ops, QR_LISTENER_NO_WAIT);
+        ASSERT_EQ(sim_map_private(scene->sim, 0, FILE_PAGES, seed % 2 != 0 ? SIM_W : SIM_R,
+                                  scene->object, 0),
+                  QR_OK);
+        ASSERT_EQ(qr_space_watch(scene->space, sim_page(0), FILE_PAGES << QR_PAGE_SHIFT,
+                                 &answered.listener, QR_WATCH_MISSING | QR_WATCH_MINOR),
+                  QR_OK);
+        sim_spawn(scene->sim, SIM_ANY_CPU, "supply", body_supply, &answered);
+        sim_spawn(scene->sim, SIM_ANY_CPU, "poke", body_poke_supplied, &answered);
+        sim_run(scene->sim, SIM_RUN_SEEDED);
+        expect_file_unchanged(scene);
+        useful += scene->useful;
+        qr_space_unwatch_all(scene->space, &answered.listener);
+        qr_listener_put(&answered.listener);
+        scene_end(scene);
+    }
+    EXPECT_GT(useful, 0);
 }
 
 /* Huge Dirty COW, CVE-2017-1000405: what was only read is never taken for one's own. */
