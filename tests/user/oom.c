@@ -69,11 +69,14 @@ write_for_ever(void *unused)
     return NULL;
 }
 
+/* What is locked goes as well, while the threads that it belongs to end (CVE-2018-1000200). */
 static void
 write_in_threads(void)
 {
     pthread_t thread;
 
+    if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0)
+        _exit(94);
     for (int i = 1; i < THREADS; i++)
         pthread_create(&thread, NULL, write_for_ever, NULL);
     write_for_ever(NULL);

@@ -8,8 +8,11 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -323,6 +326,62 @@ test_affinity(void)
         CHECK_EQ(on_cpu[i], i);
 }
 
+/*
+ * Arguments that change while the kernel looks at them: it has copied them, and what it does is what
+ * one copy says.
+ */
+enum { SHORT_READ = 16, LONG_READ = 3000, BUFFER_BYTES = 4096 };
+
+static struct iovec changing;
+static atomic_bool changing_done;
+
+static void *
+change_length(void *argument)
+{
+    for (size_t i = 0; !atomic_load(&changing_done); i++)
+        *(volatile size_t *)&changing.iov_len = i % 2 != 0 ? SHORT_READ : LONG_READ;
+    return argument;
+}
+
+/* Bytes from @from on that are @value. */
+static long
+run_of(const unsigned char *bytes, long from, unsigned char value)
+{
+    long at = from;
+
+    while (at < BUFFER_BYTES && bytes[at] == value)
+        at++;
+    return at - from;
+}
+
+static void
+test_changing_arguments(void)
+{
+    static unsigned char buffer[BUFFER_BYTES];
+    int zero = open("/dev/zero", O_RDONLY), ends[2];
+    pthread_t thread;
+
+    CHECK_EQ(pipe(ends), 0);
+    changing = (struct iovec){buffer, SHORT_READ};
+    CHECK_EQ(pthread_create(&thread, NULL, change_length, NULL), 0);
+    for (int i = 0; i < 1000; i++) {
+        memset(buffer, 0xff, sizeof(buffer));
+        long n = readv(zero, &changing, 1);
+
+        CHECK(n == SHORT_READ || n == LONG_READ);
+        CHECK_EQ(run_of(buffer, 0, 0), n);
+        CHECK_EQ(run_of(buffer, n, 0xff), BUFFER_BYTES - n);
+        n = writev(ends[1], &changing, 1);
+        CHECK(n == SHORT_READ || n == LONG_READ);
+        CHECK_EQ(read(ends[0], buffer, sizeof(buffer)), n);
+    }
+    atomic_store(&changing_done, true);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    close(zero);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* Clone and futex called wrongly. */
 static void
 test_errors(void)
@@ -365,6 +424,7 @@ main(int argc, char **argv)
     test_end_together();
     test_many();
     test_affinity();
+    test_changing_arguments();
     test_errors();
     return check_done("threads");
 }

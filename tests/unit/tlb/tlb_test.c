@@ -392,6 +392,29 @@ TEST(tlb, a_cpu_that_missed_one_change_flushes_everything)
     world_end(&w);
 }
 
+/*
+ * A counter that comes round hides what happened in between (CVE-2018-17182, in another counter): 2^32
+ * changes later, a CPU that was away knows that its entries are old.
+ */
+TEST(tlb, changes_do_not_wrap)
+{
+    struct world w;
+
+    world_boot(&w, 16);
+    struct space *space = world_space(&w), *other = world_space(&w);
+
+    map_pages(&w, space, 0, 1);
+    run_on(&w, space, 1);
+    EXPECT_TRUE(touch(&w, 1, 0));
+    run_on(&w, other, 1);
+    sim_enter(w.sim, 0);
+    unmap_pages(space, 0, 1);
+    atomic_fetch_add(&space->tlb.generation, ((uint64_t)1 << 32) - 1);
+    run_on(&w, space, 1);
+    EXPECT_FALSE(touch(&w, 1, 0));
+    world_end(&w);
+}
+
 TEST(tlb, returning_to_a_space_keeps_its_entries)
 {
     struct world w;
