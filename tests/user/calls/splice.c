@@ -87,7 +87,7 @@ CALL(splice, SYS_splice, documented)
         SPLICE("from a place", TEN, &nine, EMPTY_IN, 0, 100, 0, 1),
         SPLICE("at the end", TEN, &(long long){10}, EMPTY_IN, 0, 100, 0, 0),
         SPLICE("into a file", FIVE_OUT, 0, TEN, 0, 3, 0, 3),
-        SPLICE("into a file, all", FIVE_OUT, 0, TEN, &(long long){4096}, 100, 0, 5),
+        SPLICE("into a file, all", FIVE_OUT, 0, TEN, &(long long){16 * page}, 100, 0, 5),
         SPLICE("between pipes", FIVE_OUT, 0, EMPTY_IN, 0, 4, 0, 4),
         SPLICE("between pipes, all", FIVE_OUT, 0, EMPTY_IN, 0, 100, NO_WAIT, 5),
     };
