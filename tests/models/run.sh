@@ -55,6 +55,10 @@ for bug in NOT_MARKED_DEAD LAZY_IS_SKIPPED FREE_BEFORE_FLUSH ACKNOWLEDGE_FIRST \
     WALKERS_ARE_FORGOTTEN SECTION_AFTER_WALK SECTION_ENDS_BEFORE_LOCK; do
     check tables fails -DBUG_$bug
 done
+check gather holds
+for bug in GIVEN_UP_FIRST COUNTED_LATE FIRST_SPACE_ONLY NOT_PENDING NOT_SETTLED; do
+    check gather fails -DBUG_$bug
+done
 
 # Identifiers: how often CPUs 0 and 1 switch, how often the numbers roll over, and what CPU 2 does
 # bound what is looked at.
