@@ -26,6 +26,8 @@ enum qr_counter {
     QR_PAGES_VMALLOC,   /**< frames mapped in the vmalloc area */
     QR_PAGES_LOCKED,    /**< mlocked */
     QR_PAGES_HUGE_ANON, /**< pages in transparent huge mappings */
+    QR_PAGES_THP_SHMEM, /**< pages of shared memory in huge pages */
+    QR_PAGES_THP_MAPS,  /**< ... by what large leaves map of them, each leaf counted */
     QR_PAGES_COMMITTED, /**< promised address space (Committed_AS) */
     QR_PAGES_HUGETLB,   /**< in pools of huge pages, free ones too */
     QR_PAGES_CORRUPTED, /**< frames taken out of use: qr_space_retire_page() */
@@ -48,6 +50,9 @@ enum qr_counter {
     QR_EVENT_THP_NO_COLLAPSE, /**< ... for which there were no frames */
     QR_EVENT_THP_SPLIT_LEAF,  /**< large leaves that became tables */
     QR_EVENT_THP_SPLIT_PAGE,  /**< of these, those of frames rather than of zeroes */
+    QR_EVENT_THP_SHARED,      /**< huge pages of shared memory that faults made */
+    QR_EVENT_THP_NO_SHARED,   /**< ... and could not make */
+    QR_EVENT_THP_SHARED_MAP,  /**< large leaves set for such */
     QR_EVENT_MIGRATE,         /**< frames in use that moved */
     QR_EVENT_MIGRATE_FAIL,    /**< ... that were to move and stayed */
     QR_EVENT_COMPACT,         /**< compactions */

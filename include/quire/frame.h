@@ -64,6 +64,7 @@ enum qr_frame_flag {
     QR_FRAME_MLOCKED = 1u << 15,
     QR_FRAME_TABLE_LOCK = 1u << 16, /**< bit lock of a page table */
     QR_FRAME_TABLE_DEAD = 1u << 17, /**< unlinked from its parent */
+    QR_FRAME_BLOCK = 1u << 17,      /**< OBJECT: the first of a huge page of shared memory */
     QR_FRAME_PINNED = 1u << 18,     /**< never moved or evicted */
     QR_FRAME_SHMEM = 1u << 19,      /**< OBJECT: of shared memory, not of a file */
     QR_FRAME_STACK = 1u << 20,      /**< KERNEL: of a kernel stack; set by the host */
@@ -426,6 +427,7 @@ unsigned qr_frames_node_near(const struct qr_frames *frames, unsigned node, unsi
 struct qr_node_use {
     size_t type[QR_FRAME_TYPE_COUNT];
     size_t file, shmem, mapped, dirty, writeback; /**< of OBJECT frames */
+    size_t blocks;                                /**< of these, marked QR_FRAME_BLOCK */
     size_t stacks;                                /**< of KERNEL frames */
 };
 /** Counts descriptors, so it takes time in proportion to the node's memory; holds no lock. */

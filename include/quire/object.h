@@ -235,6 +235,37 @@ QR_MUST_USE enum qr_status qr_object_move_page(struct qr_object *object, size_t 
 /** The live object at that address, with a reference, or NULL: for what a frame calls its owner. */
 struct qr_object *qr_objects_find(struct qr_objects *objects, const void *address);
 
+/* ---- Huge pages of shared memory ------------------------------------------ */
+
+/** Which memory objects are given huge pages by faults and in the background. */
+enum qr_shared_huge {
+    QR_SHARED_HUGE_DEFAULT, /**< of an object: as qr_objects_set_huge() says */
+    QR_SHARED_HUGE_NEVER,   /**< none: the default for all */
+    QR_SHARED_HUGE_ADVISED, /**< where QR_ADVICE_HUGE was given for the mapping */
+    QR_SHARED_HUGE_ALWAYS,
+    QR_SHARED_HUGE_DENY,  /**< for all: none, whatever an object or a caller says */
+    QR_SHARED_HUGE_FORCE, /**< for all: always, whatever an object says */
+};
+
+/** For all that have no word of their own; what is there stays as it is.  Context: any. */
+void qr_objects_set_huge(struct qr_objects *objects, enum qr_shared_huge mode);
+enum qr_shared_huge qr_objects_huge(const struct qr_objects *objects);
+/** For @p object: DEFAULT to ALWAYS.  Context: any. */
+void qr_object_set_huge(struct qr_object *object, enum qr_shared_huge mode);
+/** May it have huge pages when somebody asks? */
+bool qr_object_may_be_huge(const struct qr_object *object);
+/** Is it to have them by itself, in a mapping that was advised or not? */
+bool qr_object_wants_huge(const struct qr_object *object, bool advised);
+/**
+ * Make pages [@p first, @p first + @p pages) one huge page: they move into frames side by side, and
+ * absent ones come, at most @p max_none.  Mappings lose them and get them back by faults.  Thread
+ * context; waits for no page.
+ * @return QR_OK; QR_ERR_EXISTS it is one; QR_ERR_RANGE past the end, or too few pages are there;
+ *         QR_ERR_NO_MEMORY; QR_ERR_BUSY somebody uses a page: some may have moved
+ */
+QR_MUST_USE enum qr_status qr_object_collapse(struct qr_object *object, size_t first, size_t pages,
+                                              size_t max_none, unsigned alloc_flags);
+
 /* ---- Mappings: how an object finds who maps it --------------------------- */
 
 /**

@@ -133,7 +133,7 @@ fault_end_attempt(struct fault_ctx *ctx, enum fault_step step, unsigned *memory_
     bool grow = step == FAULT_RESTART && ctx->want_write;
     bool alone = false;
 
-    if (step == FAULT_WAIT_PAGE) {
+    if (step == FAULT_WAIT_PAGE || step == FAULT_WAIT_BLOCK) {
         alone = (ctx->region->flags & QR_REGION_RANDOM) != 0;
         object = ctx->region->object;
         index = qr_region_object_page(ctx->region, ctx->va);
@@ -160,6 +160,8 @@ fault_end_attempt(struct fault_ctx *ctx, enum fault_step step, unsigned *memory_
         again = fault_wait_page(ctx, object, index, alone);
     else if (step == FAULT_WAIT_HUGE)
         qr_fault_wait_huge(ctx, policy, index);
+    else if (step == FAULT_WAIT_BLOCK)
+        qr_fault_wait_block(ctx, object, index);
     else if (step == FAULT_WAIT_LISTENER)
         again = qr_fault_wait_listener(ctx);
     qr_mempolicy_put(policy);

@@ -18,6 +18,7 @@ enum fault_step {
     FAULT_WAIT_MEMORY, /* drop everything, find a frame, start again */
     FAULT_WAIT_PAGE,   /* drop everything, have the object read the page, start again */
     FAULT_WAIT_HUGE,   /* drop everything, find the frames of a huge page, start again */
+    FAULT_WAIT_BLOCK,  /* drop everything, have the object make a huge page, start again */
     FAULT_WAIT_LISTENER, /* drop everything, sleep until ctx->waiter is woken, start again */
     FAULT_NEED_PAGE,     /* within resolve: the object's page first, without the cursor */
 };
@@ -90,6 +91,16 @@ enum fault_step qr_fault_break_cow(struct fault_ctx *ctx);
 bool qr_fault_wants_huge(const struct fault_ctx *ctx);
 /* Map one; FAULT_NEXT: it cannot be, map a small one. */
 enum fault_step qr_fault_huge(struct fault_ctx *ctx);
+/* How hard the driver is to look for frames (Linux's defrag).  DEFER leaves it to collapse. */
+enum qr_huge_effort qr_fault_huge_effort(const struct fault_ctx *ctx);
+
+/* Might shared memory show a huge page here?  No cursor is open, neither for the next two. */
+bool qr_fault_wants_block(const struct fault_ctx *ctx);
+/* All of resolve where it can; FAULT_NEXT: it cannot, map a small one. */
+enum fault_step qr_fault_block(struct fault_ctx *ctx);
+/* Nothing is locked: have @object, whose reference is given up, make the one around @page. */
+void qr_fault_wait_block(struct fault_ctx *ctx, struct qr_object *object, size_t page);
+
 /* Nothing is locked: get what the next attempt needs for one. */
 void qr_fault_wait_huge(struct fault_ctx *ctx, struct qr_mempolicy *policy, size_t place);
 
@@ -163,6 +174,18 @@ fault_settle(struct fault_ctx *ctx)
         return;
     qr_tlb_batch_note(&ctx->batch, ctx->va, QR_PAGE_SHIFT);
     ctx->batch.flush(&ctx->batch);
+}
+
+/* The rights of a leaf for the object's own frame when this access does not write. */
+static inline unsigned
+fault_read_prot(const struct qr_region *region)
+{
+    unsigned prot = qr_region_leaf_prot(region);
+
+    if (qr_region_is_shared(region) && qr_object_is_memory(region->object) &&
+        (region->flags & QR_REGION_TRACKED) == 0)
+        return prot; /* nothing has to be noticed */
+    return prot & ~(unsigned)QR_PROT_WRITE;
 }
 
 static inline bool

@@ -27,9 +27,8 @@ huge_shows_zero(const struct fault_ctx *ctx)
            atomic_load_explicit(&ctx->vm->huge_zero_page, memory_order_relaxed);
 }
 
-/* How hard the driver is to look for frames (Linux's defrag).  DEFER leaves it to collapse. */
-static enum qr_huge_effort
-huge_effort(const struct fault_ctx *ctx)
+enum qr_huge_effort
+qr_fault_huge_effort(const struct fault_ctx *ctx)
 {
     bool advised = (ctx->region->flags & QR_REGION_HUGE) != 0;
 
@@ -148,7 +147,7 @@ qr_fault_huge(struct fault_ctx *ctx)
     bool zero = huge_shows_zero(ctx);
 
     if (!ctx->want_huge || (!zero && ctx->huge == NULL)) {
-        ctx->huge_effort = huge_effort(ctx);
+        ctx->huge_effort = qr_fault_huge_effort(ctx);
         return FAULT_WAIT_HUGE;
     }
     if (qr_cursor_prepare(&ctx->cursor, start, ctx->vm->huge_level) != QR_OK) {

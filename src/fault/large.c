@@ -3,6 +3,7 @@
  * A fault on a large leaf.
  *
  *   read, or the right is there     flags of the whole leaf
+ *   write to shared memory          the whole leaf becomes writable
  *   write, all frames exclusive     the whole leaf becomes writable: no copy
  *   write, somebody shares one      the leaf is split, and one page is copied
  *
@@ -68,6 +69,11 @@ qr_fault_large_leaf(struct fault_ctx *ctx)
     bool write = fault_is_write(ctx);
 
     ctx->frame = large_frame(ctx, &large);
+    if (write && (leaf->prot & QR_PROT_WRITE) == 0 && qr_region_is_shared(ctx->region)) {
+        qr_cursor_update(&ctx->cursor, ctx->va, qr_region_leaf_prot(ctx->region),
+                         QR_LEAF_ACCESSED | QR_LEAF_WRITTEN, 0);
+        return FAULT_DONE;
+    }
     if (write && (leaf->prot & QR_PROT_WRITE) == 0) {
         qr_assert(qr_region_is_anonymous(ctx->region));
         if (qr_large_is_exclusive(ctx->vm->config.frames, &large))

@@ -131,18 +131,6 @@ object_map_device(struct fault_ctx *ctx)
     return FAULT_DONE;
 }
 
-/* The rights of a leaf for the object's own frame when this access does not write. */
-static unsigned
-object_read_prot(const struct qr_region *region)
-{
-    unsigned prot = qr_region_leaf_prot(region);
-
-    if (qr_region_is_shared(region) && qr_object_is_memory(region->object) &&
-        (region->flags & QR_REGION_TRACKED) == 0)
-        return prot; /* nothing has to be noticed */
-    return prot & ~(unsigned)QR_PROT_WRITE;
-}
-
 /* Set a leaf for one of the object's frames; takes over the caller's reference. */
 static void
 object_install(struct fault_ctx *ctx, struct qr_tally *tally, qr_va va, struct qr_frame *frame,
@@ -158,7 +146,7 @@ object_install(struct fault_ctx *ctx, struct qr_tally *tally, qr_va va, struct q
 static void
 object_map_around(struct fault_ctx *ctx, struct qr_tally *tally)
 {
-    struct qr_leaf leaf = {.prot = object_read_prot(ctx->region), .pkey = ctx->region->pkey};
+    struct qr_leaf leaf = {.prot = fault_read_prot(ctx->region), .pkey = ctx->region->pkey};
     size_t first = qr_region_object_page(ctx->region, ctx->around_va);
 
     for (size_t i = 0; i < ctx->around_count; i++) {
@@ -182,7 +170,7 @@ object_map_page(struct fault_ctx *ctx)
     struct qr_tally tally = {.anon = 0};
     bool write = fault_is_write(ctx);
     struct qr_leaf leaf = {
-        .prot = write ? qr_region_leaf_prot(ctx->region) : object_read_prot(ctx->region),
+        .prot = write ? qr_region_leaf_prot(ctx->region) : fault_read_prot(ctx->region),
         .flags = QR_LEAF_ACCESSED | (write ? (unsigned)QR_LEAF_WRITTEN : 0),
         .pkey = ctx->region->pkey,
     };

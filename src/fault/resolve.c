@@ -68,7 +68,12 @@ qr_fault_resolve(struct fault_ctx *ctx)
     if (qr_region_is_hugetlb(ctx->region))
         return qr_fault_hugetlb(ctx);
     if (resolve_wants_page(ctx)) {
-        enum fault_step step = qr_fault_fetch_page(ctx);
+        enum fault_step step = FAULT_NEXT;
+
+        if (qr_unlikely(qr_object_shows_blocks(ctx->region->object)) && qr_fault_wants_block(ctx))
+            step = qr_fault_block(ctx);
+        if (step == FAULT_NEXT)
+            step = qr_fault_fetch_page(ctx);
 
         if (step != FAULT_NEXT)
             return step;

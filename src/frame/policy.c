@@ -88,6 +88,7 @@ use_add(struct qr_node_use *use, const struct qr_frame *frame)
     if (type != QR_FRAME_OBJECT)
         return;
     use->shmem += (flags & QR_FRAME_SHMEM) != 0;
+    use->blocks += (flags & QR_FRAME_BLOCK) != 0;
     use->file += (flags & QR_FRAME_SHMEM) == 0;
     use->mapped += atomic_load_explicit(&frame->maps, memory_order_relaxed) != 0;
     use->dirty += (flags & QR_FRAME_DIRTY) != 0;

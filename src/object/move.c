@@ -31,6 +31,7 @@ page_replace(struct qr_object *object, size_t index, struct qr_frame *frame,
         atomic_load_explicit(&frame->refs, memory_order_acquire) != 2 ||
         atomic_load_explicit(&frame->maps, memory_order_relaxed) != 0)
         return false;
+    qr_object_break_block(object, index);
     qr_frame_copy(frames, target, frame);
     qr_frame_set_type(target, QR_FRAME_OBJECT);
     atomic_fetch_or_explicit(&target->flags, flags & MOVED_MARKS, memory_order_relaxed);

@@ -76,6 +76,7 @@ qr_objects_init(struct qr_objects *objects, struct qr_frames *frames, struct qr_
     }
     objects->frames = frames;
     objects->heap = heap;
+    atomic_init(&objects->huge_mode, (unsigned)QR_SHARED_HUGE_NEVER);
     atomic_init(&objects->thread_policy, NULL);
     atomic_init(&objects->thread_group, NULL);
     objects->mapping_ops = NULL;
@@ -560,6 +561,7 @@ qr_object_get_cached(struct qr_object *object, size_t first, size_t count,
 static void
 object_unlink(struct qr_object *object, size_t index, struct qr_frame *frame)
 {
+    qr_object_break_block(object, index);
     (void)qr_radix_remove(&object->pages, index, object->machine->nodes);
     atomic_store(&frame->owner, NULL); /* before the mark is cleared: see mark_dirty */
     object->resident--;

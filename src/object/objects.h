@@ -20,6 +20,7 @@ struct qr_objects {
     qr_may_promise_fn may_promise;            /* fixed after start-up; NULL: always */
     void *promise_context;                    /* fixed after start-up */
     struct qr_heap *heap;                     /* fixed */
+    _Atomic unsigned huge_mode;               /* enum qr_shared_huge: of those that have none */
     _Atomic(qr_thread_policy_fn) thread_policy;
     qr_dirtied_fn dirtied;                    /* fixed after start-up; may be NULL */
     _Atomic(qr_thread_group_fn) thread_group; /* NULL: pages are charged to nobody */
@@ -46,6 +47,9 @@ struct qr_object {
     struct qr_hugetlb_pool *hugetlb;   /* fixed; NULL: of ordinary pages */
     struct qr_hugetlb_budget *budget;  /* fixed; of hugetlb's pages; NULL: all that there are */
     struct qr_mutex reserve_lock;      /* hugetlb: one call at a time adds promises */
+    _Atomic unsigned huge_mode;        /* enum qr_shared_huge */
+    size_t block_pages;                /* P: of a huge page; 0: it never had one */
+    size_t block_count;                /* written under P; a look may do without: huge.c */
     _Atomic size_t dirty;              /* pages marked dirty */
     _Atomic uint32_t write_errors;     /* writes that failed, ever */
     _Atomic size_t ahead_next;         /* ahead.c: where a sequential reader misses next */
@@ -111,6 +115,48 @@ QR_MUST_USE enum qr_status qr_object_insert_page(struct qr_object *object, size_
 void qr_object_read_window(struct qr_object *object, size_t index, struct qr_frame *frame);
 /* @return whether it was dirty */
 bool qr_object_clear_dirty(struct qr_object *object, struct qr_frame *frame);
+
+/* The page at @index leaves its place, or gets another frame: no huge page there any more.  P. */
+void qr_object_break_block_slowly(struct qr_object *object, size_t index);
+
+static inline void
+qr_object_break_block(struct qr_object *object, size_t index)
+{
+    if (qr_unlikely(object->block_count != 0))
+        qr_object_break_block_slowly(object, index);
+}
+
+/* Whether there is a huge page anywhere in it; without a lock, an answer of just now. */
+static inline bool
+qr_object_has_blocks(const struct qr_object *object)
+{
+    return __atomic_load_n(&object->block_count, __ATOMIC_RELAXED) != 0;
+}
+
+/* Whether a fault has to look for one: there is one somewhere, or somebody might want one. */
+static inline bool
+qr_object_shows_blocks(const struct qr_object *object)
+{
+    const unsigned none = QR_SHARED_HUGE_NEVER;
+
+    return qr_object_has_blocks(object) ||
+           atomic_load_explicit(&object->machine->huge_mode, memory_order_relaxed) > none ||
+           atomic_load_explicit(&object->huge_mode, memory_order_relaxed) > none;
+}
+
+/*
+ * The huge page at @first, all @pages of it with a reference.
+ * @return QR_OK; QR_ERR_NOT_FOUND there is no page at all; QR_ERR_EXISTS some small ones are there;
+ *         QR_ERR_RANGE it would reach past the end
+ */
+QR_MUST_USE enum qr_status qr_object_get_block(struct qr_object *object, size_t first, size_t pages,
+                                               struct qr_frame **out_head);
+/*
+ * Make one where no page is.  Thread context.
+ * @return QR_OK; QR_ERR_EXISTS somebody was faster; QR_ERR_RANGE; QR_ERR_NO_MEMORY; QR_ERR_LIMIT
+ */
+QR_MUST_USE enum qr_status qr_object_make_block(struct qr_object *object, size_t first,
+                                                size_t pages, unsigned alloc_flags);
 
 /* What calls on an object do where its pages are huge (hugetlb.c). */
 extern const struct qr_pager qr_pager_hugetlb;

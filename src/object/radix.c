@@ -74,29 +74,40 @@ bool
 qr_radix_spares_fill(struct radix_spares *spares, unsigned count, struct qr_cache *nodes,
                      unsigned alloc_flags)
 {
-    qr_assert(count <= QR_ARRAY_COUNT(spares->nodes));
     while (spares->count < count) {
         struct radix_node *node = qr_cache_alloc(nodes, alloc_flags);
 
         if (node == NULL)
             return false;
-        spares->nodes[spares->count++] = node;
+        node->slots[0] = spares->first;
+        spares->first = node;
+        spares->count++;
     }
     return true;
+}
+
+static struct radix_node *
+spares_pop(struct radix_spares *spares)
+{
+    struct radix_node *node = spares->first;
+
+    qr_assert(spares->count > 0);
+    spares->first = node->slots[0];
+    spares->count--;
+    return node;
 }
 
 void
 qr_radix_spares_release(struct radix_spares *spares, struct qr_cache *nodes)
 {
     while (spares->count > 0)
-        qr_cache_free(nodes, spares->nodes[--spares->count]);
+        qr_cache_free(nodes, spares_pop(spares));
 }
 
 static struct radix_node *
 spares_take(struct radix_spares *spares)
 {
-    qr_assert(spares->count > 0);
-    struct radix_node *node = spares->nodes[--spares->count];
+    struct radix_node *node = spares_pop(spares);
 
     node->count = 0;
     for (unsigned i = 0; i < RADIX_SLOTS; i++)

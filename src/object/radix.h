@@ -25,7 +25,7 @@ struct radix {
 
 /* Nodes set aside before the lock is taken, so that an insertion cannot fail. */
 struct radix_spares {
-    struct radix_node *nodes[2 * RADIX_LEVELS_MAX];
+    struct radix_node *first; /* chained through slot 0 */
     unsigned count;
 };
 
@@ -33,6 +33,17 @@ void *qr_radix_get(const struct radix *radix, size_t index);
 
 /* How many nodes an insertion at @index needs at most, as the tree stands now. */
 unsigned qr_radix_nodes_needed(const struct radix *radix, size_t index);
+
+/* The same for an aligned run of @count places, whatever the tree is like. */
+static inline unsigned
+qr_radix_nodes_of_run(size_t count)
+{
+    unsigned nodes = 2 * RADIX_LEVELS_MAX;
+
+    for (size_t leaves = count >> RADIX_BITS; leaves > 0; leaves >>= RADIX_BITS)
+        nodes += (unsigned)leaves;
+    return nodes;
+}
 /* Fill @spares up to @count; false when memory is exhausted (spares keep what they have). */
 bool qr_radix_spares_fill(struct radix_spares *spares, unsigned count, struct qr_cache *nodes,
                           unsigned alloc_flags);

@@ -20,6 +20,8 @@
  * What a page must be: absent, zero, or a private frame all of whose references are entries.  A
  * reference more is a pin, or a flush under way that will be over soon: such a block stays.
  * Frames that other spaces map too are copied, as a write would copy them.
+ *
+ * Shared memory is collapsed in its object (object/huge.c), for all that map it.
  */
 #include <quire/assert.h>
 #include <quire/reclaim.h>
@@ -107,6 +109,15 @@ collapse_region(struct qr_space *space, struct qr_va_range block, enum qr_huge_r
                                        : qr_region_is_huge_eligible(region);
 
     return may ? region : NULL;
+}
+
+/* The same, if it is private memory. */
+static struct qr_region *
+private_region(struct qr_space *space, struct qr_va_range block, enum qr_huge_reason reason)
+{
+    struct qr_region *region = collapse_region(space, block, reason);
+
+    return region != NULL && qr_region_is_anonymous(region) ? region : NULL;
 }
 
 /* ---- One block --------------------------------------------------------------------- */
@@ -213,7 +224,7 @@ collapse_locked(struct qr_space *space, struct qr_va_range block,
     struct qr_tlb_batch batch;
     struct qr_cursor cursor;
 
-    collapse.region = collapse_region(space, block, limits->reason);
+    collapse.region = private_region(space, block, limits->reason);
     if (collapse.region == NULL)
         return QR_ERR_INVALID;
     qr_tlb_batch_init(&batch, &space->tlb);
@@ -245,7 +256,7 @@ collapse_look(struct qr_space *space, struct qr_va_range block,
     enum qr_status status = QR_ERR_NOT_FOUND;
 
     qr_rw_read_lock(&space->lock);
-    const struct qr_region *region = collapse_region(space, block, limits->reason);
+    const struct qr_region *region = private_region(space, block, limits->reason);
 
     if (region != NULL) {
         struct qr_cursor cursor;
@@ -313,6 +324,79 @@ collapse_block(struct qr_space *space, struct qr_va_range block,
     return status;
 }
 
+/* ---- Shared memory ------------------------------------------------------------------- */
+
+/* The object behind @block with a reference, if it is shared memory that may become huge, or NULL. */
+static struct qr_object *
+shared_object(struct qr_space *space, struct qr_va_range block, enum qr_huge_reason reason,
+              size_t *out_page)
+{
+    struct qr_object *object = NULL;
+
+    qr_rw_read_lock(&space->lock);
+    const struct qr_region *region = collapse_region(space, block, reason);
+
+    if (region != NULL && !qr_region_is_anonymous(region)) {
+        object = region->object;
+        qr_object_get(object);
+        *out_page = qr_region_object_page(region, block.start);
+    }
+    qr_rw_read_unlock(&space->lock);
+    return object;
+}
+
+/* Who asked for a huge page gets it mapped; others by their next fault. */
+static void
+shared_map(struct qr_space *space, struct qr_va_range block)
+{
+    struct qr_va_range page = qr_range_of(block.start.v, block.start.v + QR_PAGE_SIZE);
+    struct qr_tlb_batch batch;
+
+    qr_tlb_batch_init(&batch, &space->tlb);
+    qr_rw_read_lock(&space->lock);
+    struct qr_region *region = collapse_region(space, block, QR_HUGE_ASKED);
+
+    /* Small leaves in its place; none of a page that is not the object's. */
+    if (region != NULL && !qr_region_is_anonymous(region))
+        (void)!qr_zap_range(region, block, QR_ZAP_OBJECT, &batch);
+    qr_rw_read_unlock(&space->lock);
+    qr_tlb_batch_finish(&batch);
+    (void)!qr_space_populate_mapped(space, page, QR_POPULATE_STOP);
+}
+
+static enum qr_status
+collapse_shared(struct qr_space *space, struct qr_va_range block, struct qr_object *object,
+                size_t page, const struct qr_collapse_limits *limits)
+{
+    struct qr_vm *vm = space->vm;
+    unsigned care = limits->effort == QR_HUGE_COMPACT ? 0 : (unsigned)QR_ALLOC_OPPORTUNE;
+    enum qr_status status =
+        qr_object_collapse(object, page, qr_vm_huge_pages(vm), limits->max_none, care);
+
+    if (status == QR_OK)
+        qr_counter_add(vm->counters, QR_EVENT_THP_COLLAPSE, 1);
+    if (status == QR_ERR_NO_MEMORY)
+        qr_counter_add(vm->counters, QR_EVENT_THP_NO_COLLAPSE, 1);
+    if ((status == QR_OK || status == QR_ERR_EXISTS) && limits->reason == QR_HUGE_ASKED)
+        shared_map(space, block);
+    return status == QR_ERR_RANGE ? QR_ERR_INVALID : status;
+}
+
+static enum qr_status
+collapse_any(struct qr_space *space, struct qr_va_range block,
+             const struct qr_collapse_limits *limits)
+{
+    size_t page = 0;
+    struct qr_object *object = shared_object(space, block, limits->reason, &page);
+
+    if (object == NULL)
+        return collapse_block(space, block, limits);
+    enum qr_status status = collapse_shared(space, block, object, page, limits);
+
+    qr_object_put(object);
+    return status;
+}
+
 /* ---- On request ---------------------------------------------------------------------- */
 
 /* The first block at or after @at that lies in @region. */
@@ -363,7 +447,7 @@ request_blocks(struct qr_space *space, struct qr_va_range range)
 
     for (; at >= range.start.v && at < range.end.v && range.end.v - at >= bytes; at += bytes) {
         enum qr_status status =
-            collapse_block(space, qr_huge_range(space->vm, qr_va_of(at)), &limits);
+            collapse_any(space, qr_huge_range(space->vm, qr_va_of(at)), &limits);
 
         if (status == QR_ERR_NO_MEMORY)
             return status; /* nor would the next have any */
@@ -441,7 +525,7 @@ scan_space(struct qr_collapse_scan *scan, struct qr_space *space, size_t *io_pag
     while (*io_pages > 0 && next_block(space, scan->at, &block)) {
         scan->at = block.end;
         *io_pages -= qr_min_size(*io_pages, pages);
-        enum qr_status status = collapse_block(space, block, &scan->limits);
+        enum qr_status status = collapse_any(space, block, &scan->limits);
 
         if (status == QR_OK)
             scan->collapsed++;

@@ -99,7 +99,7 @@ qr_report_maps(const struct qr_report *report, struct qr_space *space, struct qr
 struct usage {
     size_t size, rss, shared_clean, shared_dirty, private_clean, private_dirty;
     size_t referenced, anonymous, lazy, huge, swap, locked;
-    size_t shared_hugetlb, private_hugetlb;
+    size_t huge_shmem, shared_hugetlb, private_hugetlb;
     uint64_t pss, pss_dirty, pss_anon, pss_file, pss_shmem;
 };
 
@@ -143,6 +143,8 @@ usage_add_page(struct usage *usage, struct qr_frames *frames, const struct qr_le
         usage->anonymous += bytes;
         usage->lazy += (flags & QR_FRAME_LAZY) != 0 && !dirty ? bytes : 0;
         usage->huge += leaf->level > 0 ? bytes : 0;
+    } else {
+        usage->huge_shmem += leaf->level > 0 ? bytes : 0;
     }
 }
 
@@ -201,6 +203,7 @@ usage_add(struct usage *sum, const struct usage *usage)
     sum->anonymous += usage->anonymous;
     sum->lazy += usage->lazy;
     sum->huge += usage->huge;
+    sum->huge_shmem += usage->huge_shmem;
     sum->swap += usage->swap;
     sum->locked += usage->locked;
     sum->shared_hugetlb += usage->shared_hugetlb;
@@ -241,7 +244,7 @@ write_usage(struct qr_writer *writer, const struct usage *usage, bool sum)
     kb_line(writer, "Anonymous", usage->anonymous);
     kb_line(writer, "LazyFree", usage->lazy);
     kb_line(writer, "AnonHugePages", usage->huge);
-    kb_line(writer, "ShmemPmdMapped", 0);
+    kb_line(writer, "ShmemPmdMapped", usage->huge_shmem);
     kb_line(writer, "FilePmdMapped", 0);
     kb_line(writer, "Shared_Hugetlb", usage->shared_hugetlb);
     kb_line(writer, "Private_Hugetlb", usage->private_hugetlb);

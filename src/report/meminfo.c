@@ -145,8 +145,8 @@ qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
     line(writer, "Percpu", 0);
     line(writer, "HardwareCorrupted", gauge(report, QR_PAGES_CORRUPTED));
     line(writer, "AnonHugePages", gauge(report, QR_PAGES_HUGE_ANON));
-    line(writer, "ShmemHugePages", 0);
-    line(writer, "ShmemPmdMapped", 0);
+    line(writer, "ShmemHugePages", gauge(report, QR_PAGES_THP_SHMEM));
+    line(writer, "ShmemPmdMapped", gauge(report, QR_PAGES_THP_MAPS));
     line(writer, "FileHugePages", 0);
     line(writer, "FilePmdMapped", 0);
     write_hugetlb(report, writer);

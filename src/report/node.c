@@ -52,6 +52,7 @@ qr_report_node_gauges(const struct qr_report *report, unsigned node, struct node
         gauges.slab = use.type[QR_FRAME_SLAB];
         gauges.file = use.file;
         gauges.shmem = use.shmem;
+        gauges.huge_shmem = huge_to_pages(report, use.blocks);
         gauges.mapped = use.mapped;
         gauges.dirty = use.dirty;
         gauges.writeback = use.writeback;
@@ -68,6 +69,8 @@ qr_report_node_gauges(const struct qr_report *report, unsigned node, struct node
         gauges.writeback = gauge(report, QR_PAGES_WRITEBACK);
         gauges.locked = gauge(report, QR_PAGES_LOCKED);
         gauges.huge = gauge(report, QR_PAGES_HUGE_ANON);
+        gauges.huge_shmem = gauge(report, QR_PAGES_THP_SHMEM);
+        gauges.huge_mapped = gauge(report, QR_PAGES_THP_MAPS);
         gauges.stacks = gauge(report, QR_PAGES_STACK);
     }
     *out_gauges = gauges;
@@ -112,8 +115,8 @@ qr_report_node_meminfo(const struct qr_report *report, unsigned node, struct qr_
     node_line(writer, node, "SReclaimable", 0);
     node_line(writer, node, "SUnreclaim", use.slab);
     node_line(writer, node, "AnonHugePages", use.huge);
-    node_line(writer, node, "ShmemHugePages", 0);
-    node_line(writer, node, "ShmemPmdMapped", 0);
+    node_line(writer, node, "ShmemHugePages", use.huge_shmem);
+    node_line(writer, node, "ShmemPmdMapped", use.huge_mapped);
     node_line(writer, node, "FileHugePages", 0);
     node_line(writer, node, "FilePmdMapped", 0);
     qr_writer_printf(writer, "Node %u HugePages_Total: %5zu\n", node, huge.total);

@@ -5,7 +5,7 @@
  */
 #include "report_internal.h"
 
-/* Pages of @region on @node that are mapped, and of them those by large private leaves. */
+/* Pages of @region on @node that are mapped, and of them those by large leaves. */
 static void
 region_use(const struct qr_report *report, const struct qr_region *region, unsigned node,
            struct node_gauges *gauges)
@@ -28,13 +28,15 @@ region_use(const struct qr_report *report, const struct qr_region *region, unsig
             gauges->locked += bytes / QR_PAGE_SIZE;
         if (entry.level > 0 && qr_frame_type(frame) == QR_FRAME_ANON)
             gauges->huge += bytes / QR_PAGE_SIZE;
+        if (entry.level > 0 && qr_frame_type(frame) == QR_FRAME_OBJECT)
+            gauges->huge_mapped += bytes / QR_PAGE_SIZE;
     }
 }
 
 void
 qr_report_spaces_use(const struct qr_report *report, unsigned node, struct node_gauges *gauges)
 {
-    bool huge = gauge(report, QR_PAGES_HUGE_ANON) != 0;
+    bool huge = gauge(report, QR_PAGES_HUGE_ANON) != 0 || gauge(report, QR_PAGES_THP_MAPS) != 0;
     struct qr_space *space = NULL;
 
     if (report->vm == NULL || (!huge && gauge(report, QR_PAGES_LOCKED) == 0))

@@ -30,6 +30,18 @@ pages_in_huge(const struct qr_report *report, size_t pages)
 #endif
 }
 
+/* The other way round: pages in @count of them. */
+static inline size_t
+huge_to_pages(const struct qr_report *report, size_t count)
+{
+#ifdef CONFIG_PAGING
+    return report->vm == NULL ? 0 : count * (qr_vm_huge_bytes(report->vm) / QR_PAGE_SIZE);
+#else
+    (void)report, (void)count;
+    return 0;
+#endif
+}
+
 /* The default pool of huge pages, on one node or (-1) all; zeroes where there is none. */
 static inline struct qr_hugetlb_stats
 hugetlb_stats(const struct qr_report *report, int node)
@@ -54,6 +66,7 @@ size_t qr_report_page_bytes(const struct qr_region *region);
 /* Pages of one node, by what they are used for. */
 struct node_gauges {
     size_t anon, file, shmem, mapped, dirty, writeback, tables, slab, locked, huge, stacks;
+    size_t huge_shmem, huge_mapped;
 };
 /*
  * Of the only node: the machine's gauges.  With several, frames are counted where they are, and

@@ -13,7 +13,9 @@ enum stat {
     STAT_FREE,
     STAT_CACHED, /* file pages and shared ones */
     STAT_ACTIVE, /* anonymous and shared pages */
-    STAT_HUGE,   /* in huge pages */
+    STAT_HUGE,   /* in huge pages, as the two below */
+    STAT_HUGE_SHMEM,
+    STAT_HUGE_MAPPED,
     STAT_STACK_KB,
     STAT_NUMA, /* + enum qr_numa_event: over all nodes */
     STAT_COUNT = STAT_NUMA + QR_NUMA_EVENTS,
@@ -64,8 +66,8 @@ static const struct stat_line {
     {"nr_writeback", QR_PAGES_WRITEBACK},
     {"nr_writeback_temp", STAT_NONE},
     {"nr_shmem", QR_PAGES_SHMEM},
-    {"nr_shmem_hugepages", STAT_NONE},
-    {"nr_shmem_pmdmapped", STAT_NONE},
+    {"nr_shmem_hugepages", STAT_HUGE_SHMEM},
+    {"nr_shmem_pmdmapped", STAT_HUGE_MAPPED},
     {"nr_file_hugepages", STAT_NONE},
     {"nr_file_pmdmapped", STAT_NONE},
     {"nr_anon_transparent_hugepages", STAT_HUGE},
@@ -168,10 +170,10 @@ static const struct stat_line {
     {"thp_fault_fallback_charge", STAT_NONE},
     {"thp_collapse_alloc", QR_EVENT_THP_COLLAPSE},
     {"thp_collapse_alloc_failed", QR_EVENT_THP_NO_COLLAPSE},
-    {"thp_file_alloc", STAT_NONE},
-    {"thp_file_fallback", STAT_NONE},
+    {"thp_file_alloc", QR_EVENT_THP_SHARED},
+    {"thp_file_fallback", QR_EVENT_THP_NO_SHARED},
     {"thp_file_fallback_charge", STAT_NONE},
-    {"thp_file_mapped", STAT_NONE},
+    {"thp_file_mapped", QR_EVENT_THP_SHARED_MAP},
     {"thp_split_page", QR_EVENT_THP_SPLIT_PAGE},
     {"thp_split_page_failed", STAT_NONE},
     {"thp_deferred_split_page", STAT_NONE},
@@ -247,6 +249,10 @@ stat_value(const struct qr_report *report, unsigned stat)
         return gauge(report, QR_PAGES_ANON) + gauge(report, QR_PAGES_SHMEM);
     case STAT_HUGE:
         return pages_in_huge(report, gauge(report, QR_PAGES_HUGE_ANON));
+    case STAT_HUGE_SHMEM:
+        return pages_in_huge(report, gauge(report, QR_PAGES_THP_SHMEM));
+    case STAT_HUGE_MAPPED:
+        return pages_in_huge(report, gauge(report, QR_PAGES_THP_MAPS));
     case STAT_STACK_KB:
         return pages_to_kb(gauge(report, QR_PAGES_STACK));
     default:
@@ -294,6 +300,10 @@ node_value(const struct qr_report *report, const struct node_gauges *node, unsig
         return node->anon + node->shmem;
     case STAT_HUGE:
         return pages_in_huge(report, node->huge);
+    case STAT_HUGE_SHMEM:
+        return pages_in_huge(report, node->huge_shmem);
+    case STAT_HUGE_MAPPED:
+        return pages_in_huge(report, node->huge_mapped);
     case STAT_STACK_KB:
         return pages_to_kb(node->stacks);
     default:

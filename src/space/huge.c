@@ -10,6 +10,9 @@
  * Taking the block never touches the reserve: the small page that is used instead is good enough.
  * Whether frames are moved to make room is the policy's word (defrag).
  *
+ * Shared memory has huge pages where its object has (object/huge.c), and shows them where its
+ * place is aligned like the object's.
+ *
  * The huge frame of zeroes is made by the first fault that could show it, and stays.
  *
  * Locks: the policy is atomic; huge_zero is set once, under vm->lock.
@@ -88,24 +91,44 @@ qr_space_huge_disabled(const struct qr_space *space)
     return atomic_load_explicit(&space->huge_disabled, memory_order_relaxed);
 }
 
+/* A shared mapping of shared memory whose blocks lie on borders of blocks. */
+static bool
+huge_may_be_shared(const struct qr_region *region)
+{
+    size_t skew = (region->start.v >> QR_PAGE_SHIFT) - region->object_page;
+
+    return qr_region_is_shared(region) && qr_object_may_be_huge(region->object) &&
+           (skew & (qr_vm_huge_pages(region->space->vm) - 1)) == 0;
+}
+
 bool
 qr_region_may_be_huge(const struct qr_region *region)
 {
     if (region->listener != NULL) /* it is told of pages one by one */
         return false;
-    return region->space->vm->huge_bytes != 0 && qr_region_is_anonymous(region) &&
+    return region->space->vm->huge_bytes != 0 &&
+           (qr_region_is_anonymous(region) || huge_may_be_shared(region)) &&
            (region->flags & QR_REGION_NO_HUGE) == 0 && !qr_space_huge_disabled(region->space);
+}
+
+/* Does the policy have it so? */
+static bool
+huge_is_wanted(const struct qr_region *region)
+{
+    unsigned mode = atomic_load_explicit(&region->space->vm->huge_mode, memory_order_relaxed);
+    bool advised = (region->flags & QR_REGION_HUGE) != 0;
+
+    if (!qr_region_is_anonymous(region))
+        return qr_region_is_shared(region) && qr_object_wants_huge(region->object, advised);
+    return mode == QR_HUGE_ALWAYS || (mode == QR_HUGE_ADVISED && advised);
 }
 
 bool
 qr_region_is_huge_eligible(const struct qr_region *region)
 {
     const struct qr_vm *vm = region->space->vm;
-    unsigned mode = atomic_load_explicit(&vm->huge_mode, memory_order_relaxed);
-    bool advised = (region->flags & QR_REGION_HUGE) != 0;
 
-    if (mode == QR_HUGE_NEVER || (mode == QR_HUGE_ADVISED && !advised) ||
-        !qr_region_may_be_huge(region))
+    if (!huge_is_wanted(region) || !qr_region_may_be_huge(region))
         return false;
     uintptr_t first = (region->start.v + vm->huge_bytes - 1) & ~(vm->huge_bytes - 1);
 

@@ -19,7 +19,9 @@
  * lose their last reference together go back together, and are one block again.
  *
  * The huge frame of zeroes has, like the small one, neither references nor counts.  Its leaf is
- * not split but taken out: what is not there reads as zero as well.
+ * not split but taken out: what is not there reads as zero as well.  So is a leaf of shared
+ * memory, whose pages the object keeps: it never takes memory, where truncation could not wait
+ * for any.
  *
  * Invariants
  *   1 a large leaf lies within one region: what cuts a region splits the leaf first, and
@@ -63,8 +65,11 @@ void
 qr_large_count(struct qr_space *space, const struct qr_large *large, int delta)
 {
     atomic_fetch_add_explicit(&space->large_leaves, delta, memory_order_relaxed);
-    if (large->head != NULL && qr_frame_type(large->head) == QR_FRAME_ANON)
-        qr_counter_add(space->vm->counters, QR_PAGES_HUGE_ANON, delta * (long)large->pages);
+    if (large->head != NULL)
+        qr_counter_add(space->vm->counters,
+                       qr_frame_type(large->head) == QR_FRAME_ANON ? QR_PAGES_HUGE_ANON
+                                                                   : QR_PAGES_THP_MAPS,
+                       delta * (long)large->pages);
 }
 
 struct large_tally {
@@ -126,6 +131,30 @@ qr_large_is_exclusive(struct qr_frames *frames, const struct qr_large *large)
 
 /* ---- Splitting -------------------------------------------------------------- */
 
+static void
+large_unmap_frame(void *context, struct qr_frame *frame, size_t index)
+{
+    struct qr_tally *tally = context;
+
+    (void)index;
+    tally->resident[QR_RESIDENT_SHMEM]--;
+    tally->mapped -= atomic_fetch_sub_explicit(&frame->maps, 1, memory_order_relaxed) == 1;
+}
+
+/* The object has the pages: faults bring back what is still wanted, and no memory is. */
+static void
+large_drop_shared(struct qr_cursor *cursor, struct qr_space *space, qr_va at,
+                  const struct qr_large *large)
+{
+    struct qr_tally tally = {.anon = 0};
+
+    (void)qr_cursor_unmap(cursor, at);
+    qr_space_note_peak(space);
+    qr_large_each_frame(space->vm->config.frames, large, large_unmap_frame, &tally);
+    qr_tally_apply(&tally, space);
+    qr_tlb_batch_add_block(cursor->batch, large->head, large->pages);
+}
+
 enum qr_status
 qr_large_split(struct qr_cursor *cursor, struct qr_space *space, const struct qr_entry *entry)
 {
@@ -135,6 +164,8 @@ qr_large_split(struct qr_cursor *cursor, struct qr_space *space, const struct qr
 
     if (large.head == NULL) {
         (void)qr_cursor_unmap(cursor, at);
+    } else if (qr_frame_type(large.head) == QR_FRAME_OBJECT) {
+        large_drop_shared(cursor, space, at, &large);
     } else {
         enum qr_status status = qr_cursor_split(cursor, at);
 

@@ -283,13 +283,39 @@ map_promise(const struct qr_space *space, const struct qr_map_request *request,
     return true;
 }
 
+/* Whether nobody said where @like goes, and huge pages of its shared memory want a border. */
+static bool
+map_wants_alignment(const struct qr_map_request *request, const struct qr_region *like,
+                    size_t bytes)
+{
+    const struct qr_vm *vm = like->space->vm;
+
+    return request->hint.v == 0 && request->align_bytes == 0 && vm->huge_bytes != 0 &&
+           bytes >= vm->huge_bytes && (like->object_page & (qr_vm_huge_pages(vm) - 1)) == 0 &&
+           qr_object_wants_huge(like->object, true);
+}
+
+static enum qr_status
+map_find_place(const struct qr_space *space, const struct qr_map_request *request,
+               struct qr_region *like, size_t bytes)
+{
+    if (qr_region_is_shared(like) && map_wants_alignment(request, like, bytes)) {
+        struct qr_map_request aligned = *request;
+
+        aligned.align_bytes = space->vm->huge_bytes;
+        if (qr_place_find(space, &aligned, bytes, &like->start) == QR_OK)
+            return QR_OK;
+    }
+    return qr_place_find(space, request, bytes, &like->start);
+}
+
 /* Under the lock: place, check, reserve, commit. */
 static enum qr_status
 map_locked(struct qr_change *change, const struct qr_map_request *request, struct qr_region *like,
            size_t bytes)
 {
     struct qr_space *space = change->space;
-    enum qr_status status = qr_place_find(space, request, bytes, &like->start);
+    enum qr_status status = map_find_place(space, request, like, bytes);
 
     if (status != QR_OK)
         return status;

@@ -42,7 +42,7 @@ mapping_unmap(struct qr_mapping *mapping, size_t first, size_t last, bool privat
     enum qr_status status = qr_zap_range(region, mapping_range(region, first, last),
                                          private_copies ? QR_ZAP_ALL : QR_ZAP_OBJECT, &batch);
 
-    qr_assert(status == QR_OK); /* what of objects is mapped by large leaves is cut at their ends */
+    qr_assert(status == QR_OK); /* to cut a large leaf of an object takes no memory */
     qr_tlb_gather_add(gather, &batch);
 }
 
