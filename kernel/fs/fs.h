@@ -285,17 +285,18 @@ struct superblock {
     uint32_t device;                    /* constant: st_dev */
     uint32_t mount_flags;               /* T */
     atomic_ullong next_inode;
-    atomic_long inodes;           /* alive */
-    atomic_long files;            /* open files and directory contexts: busy */
-    _Atomic int64_t pages;        /* counted data pages */
-    uint64_t page_limit;          /* constant; 0: none */
-    struct dentry *root;          /* constant; the superblock's reference */
-    struct dentry *covered;       /* T: where it is mounted; NULL for the first root */
-    struct qr_list mounts;        /* T: in mount order */
-    void *data;                   /* the file system's own; constant */
-    atomic_bool failed;           /* its disk or its structures are damaged: as if read-only */
-    char source[32];              /* constant */
-    struct hugetlbfs_mount *huge; /* constant; of a hugetlbfs */
+    atomic_long inodes;            /* alive */
+    atomic_long files;             /* open files and directory contexts: busy */
+    _Atomic int64_t pages;         /* counted data pages */
+    uint64_t page_limit;           /* constant; 0: none */
+    struct dentry *root;           /* constant; the superblock's reference */
+    struct dentry *covered;        /* T: where it is mounted; NULL for the first root */
+    struct qr_list mounts;         /* T: in mount order */
+    void *data;                    /* the file system's own; constant */
+    atomic_bool failed;            /* its disk or its structures are damaged: as if read-only */
+    char source[32];               /* constant */
+    struct hugetlbfs_mount *huge;  /* constant; of a hugetlbfs */
+    enum qr_shared_huge huge_mode; /* constant; of a tmpfs: for its files */
 };
 
 /** Whether nothing may be changed there. */

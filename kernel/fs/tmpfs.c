@@ -22,6 +22,7 @@
 #include <quire/frame.h>
 
 #include "fs.h"
+#include "huge.h"
 #include "hugetlb.h"
 #include "memory.h"
 #include "proc.h"
@@ -107,6 +108,7 @@ object_get(struct inode *inode)
         if (qr_object_create(memory.objects, &qr_pager_memory, NULL, bytes, &object) != QR_OK) {
             return NULL;
         }
+        qr_object_set_huge(object, inode->superblock->huge_mode);
         atomic_store((_Atomic(struct qr_object *) *)&inode->object, object);
     }
     return inode->object;
@@ -675,6 +677,25 @@ options_apply(struct superblock *superblock, struct inode *root, const char *opt
     }
 }
 
+/* "huge=": shared anonymous memory's word does not count for a mount. @return false: no such word */
+static bool
+huge_apply(struct superblock *superblock, const char *options)
+{
+    bool sound = true;
+
+    superblock->huge_mode = QR_SHARED_HUGE_NEVER;
+    for (const char *at = options; at != NULL && *at != '\0' && sound;) {
+        const char *comma = strchr(at, ',');
+        size_t length = comma == NULL ? strlen(at) : (size_t)(comma - at);
+
+        if (starts_with(at, "huge=")) {
+            sound = huge_parse_mount(at + 5, length - 5, &superblock->huge_mode);
+        }
+        at = comma == NULL ? NULL : comma + 1;
+    }
+    return sound;
+}
+
 int64_t
 tmpfs_create(const struct superblock_type *type, const char *options, struct superblock **out)
 {
@@ -682,6 +703,10 @@ tmpfs_create(const struct superblock_type *type, const char *options, struct sup
 
     if (superblock == NULL) {
         return -ENOMEM;
+    }
+    if (!huge_apply(superblock, options)) {
+        superblock_destroy(superblock);
+        return -EINVAL;
     }
     struct inode *root =
         tmpfs_inode_create(superblock, S_IFDIR | (type == &tmpfs_type ? 01777u : 0755u), 0);

@@ -6,8 +6,11 @@
  *
  * The library knows what to do (docs/space.md); here are its numbers, with Linux's defaults.
  * khugepaged looks at pages_to_scan pages, then sleeps; longer where there were no frames.
- * It sleeps for good while the policy is `never`.  Shared memory and files have no huge pages
- * of their own accord: shmem_enabled says so and takes nothing else.
+ * It sleeps for good while the policy is `never`.
+ *
+ * Shared memory has a policy of its own, shmem_enabled: of shared anonymous memory, memfd and System V
+ * segments; files of a tmpfs have their mount's (`huge=`), which `deny` and `force` overrule.  No
+ * huge page reaches past the end of its file, so `always` and `within_size` are one.
  */
 
 #include <quire/reclaim.h>
@@ -123,11 +126,43 @@ store_defrag(const struct text_target *target, const char *text, size_t length)
     return 0;
 }
 
+static const char *const shmem_words[] = {"always", "within_size", "advise",
+                                          "never",  "deny",        "force"};
+static const enum qr_shared_huge shmem_modes[] = {QR_SHARED_HUGE_ALWAYS,  QR_SHARED_HUGE_ALWAYS,
+                                                  QR_SHARED_HUGE_ADVISED, QR_SHARED_HUGE_NEVER,
+                                                  QR_SHARED_HUGE_DENY,    QR_SHARED_HUGE_FORCE};
+static atomic_uint_least32_t shmem_word = 3; /* as it was written last */
+
 static void
 show_shmem(const struct text_target *target, struct qr_writer *writer)
 {
     (void)target;
-    qr_writer_printf(writer, "always within_size advise [never] deny force\n");
+    words_show(writer, shmem_words, QR_ARRAY_COUNT(shmem_words), atomic_load(&shmem_word));
+}
+
+static int64_t
+store_shmem(const struct text_target *target, const char *text, size_t length)
+{
+    size_t which = words_find(text, length, shmem_words, QR_ARRAY_COUNT(shmem_words));
+
+    (void)target;
+    if (which == QR_ARRAY_COUNT(shmem_words))
+        return -EINVAL;
+    atomic_store(&shmem_word, (uint32_t)which);
+    qr_objects_set_huge(memory.objects, shmem_modes[which]);
+    khugepaged_wake();
+    return 0;
+}
+
+bool
+huge_parse_mount(const char *word, size_t length, enum qr_shared_huge *out_mode)
+{
+    const size_t count = 4; /* of a mount: neither deny nor force */
+    size_t which = words_find(word, length, shmem_words, count);
+
+    if (which < count)
+        *out_mode = shmem_modes[which];
+    return which < count;
 }
 
 /* ---- numbers --------------------------------------------------------------------------------- */
@@ -224,7 +259,7 @@ static const struct text_node huge_nodes[] = {
     {.name = "defrag", .mode = 0644, .show = show_defrag, .store = store_defrag},
     {.name = "use_zero_page", .mode = 0644, .show = show_zero_page, .store = store_zero_page},
     {.name = "hpage_pmd_size", .mode = 0444, .show = show_size},
-    {.name = "shmem_enabled", .mode = 0444, .show = show_shmem},
+    {.name = "shmem_enabled", .mode = 0644, .show = show_shmem, .store = store_shmem},
 };
 
 static const struct text_node khugepaged_nodes[] = {

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -385,6 +386,140 @@ test_background(void)
     CHECK(write_text(DIR "khugepaged/pages_to_scan", "4096"));
 }
 
+/* ---- shared memory ------------------------------------------------------------------------- */
+
+/* @count huge pages of @fd (negative: shared anonymous memory), aligned alike. */
+static struct block
+shared_map(int fd, size_t count)
+{
+    struct block block = {.bytes = (count + 1) * huge};
+
+    block.all = mmap(NULL, block.bytes, PROT_NONE, ANON, -1, 0);
+    CHECK(block.all != MAP_FAILED);
+    block.at = (char *)(((uintptr_t)block.all + huge - 1) / huge * huge);
+    CHECK(mmap(block.at, count * huge, RW, MAP_FIXED | MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : 0),
+               fd, 0) == block.at);
+    return block;
+}
+
+/* A child sees what the parent wrote, through leaves of its own, and writes back. */
+static void
+check_shared_with_child(const struct block *block)
+{
+    int status;
+    pid_t child = fork();
+
+    if (child == 0) {
+        int good = filled(block->at, huge, 1);
+
+        good = good && smaps(block->at, "ShmemPmdMapped") >= (long)huge;
+        fill(block->at, huge, 2);
+        _exit(good ? 0 : 1);
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    CHECK(filled(block->at, huge, 2));
+}
+
+static void
+test_shared_anonymous(void)
+{
+    long before = vmstat("thp_file_alloc"), mapped = vmstat("thp_file_mapped");
+    struct block block = shared_map(-1, 2);
+
+    CHECK_EQ(madvise(block.at, huge, MADV_HUGEPAGE), 0);
+    fill(block.at, 2 * huge, 1);
+    CHECK_EQ(smaps(block.at, "ShmemPmdMapped"), (long)huge);
+    CHECK_EQ(smaps(block.at, "AnonHugePages"), 0);
+    CHECK_EQ(smaps(block.at, "THPeligible"), 1);
+    CHECK_EQ(smaps(block.at + huge, "ShmemPmdMapped"), 0);
+    CHECK(vmstat("thp_file_alloc") > before);
+    CHECK(vmstat("thp_file_mapped") > mapped);
+    CHECK(vmstat("nr_shmem_hugepages") >= 1);
+    CHECK(file_field("/proc/meminfo", "ShmemHugePages:") >= (long)(huge / 1024));
+    CHECK(file_field("/proc/meminfo", "ShmemPmdMapped:") >= (long)(huge / 1024));
+    check_shared_with_child(&block);
+    CHECK_EQ(mprotect(block.at + page, page, PROT_READ), 0);
+    CHECK(filled(block.at, huge, 2));
+    block_unmap(&block);
+}
+
+static void
+test_shared_file(void)
+{
+    int fd = memfd_create("huge", 0);
+
+    CHECK_EQ(ftruncate(fd, (off_t)(2 * huge)), 0);
+    struct block block = shared_map(fd, 2);
+
+    CHECK_EQ(madvise(block.at, 2 * huge, MADV_NOHUGEPAGE), 0);
+    fill(block.at, huge + huge / 2, 7);
+    CHECK_EQ(smaps(block.at, "ShmemPmdMapped"), 0);
+    CHECK_EQ(madvise(block.at, 2 * huge, MADV_HUGEPAGE), 0);
+    CHECK_EQ(madvise(block.at, 2 * huge, MADV_COLLAPSE), 0);
+    CHECK_EQ(smaps(block.at, "ShmemPmdMapped"), (long)(2 * huge));
+    CHECK(filled(block.at, huge + huge / 2, 7));
+    CHECK(is_zero(block.at + huge + huge / 2, huge / 2));
+
+    /* A hole in one, and an end in the other. */
+    CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)page, (off_t)page),
+             0);
+    CHECK_EQ(ftruncate(fd, (off_t)(huge + 3 * page)), 0);
+    CHECK(filled(block.at, page, 7));
+    CHECK(is_zero(block.at + page, page));
+    CHECK(filled(block.at + 2 * page, huge + page, 9));
+    size_t word = 0;
+
+    CHECK_EQ(pread(fd, &word, sizeof(word), (off_t)(huge + 2 * page)), (ssize_t)sizeof(word));
+    CHECK_EQ(word, 7 + huge / page + 2);
+    close(fd);
+    block_unmap(&block);
+}
+
+/* A mount has a word of its own, and a place without a hint suits its files. */
+static void
+test_mount(void)
+{
+    char directory[] = "/tmp/huge-XXXXXX", path[64];
+
+    if (mkdtemp(directory) == NULL || mount("none", directory, "tmpfs", 0, "huge=always") != 0)
+        return; /* not ours to mount */
+    CHECK_ERRNO(mount("none", directory, "tmpfs", 0, "huge=sometimes"), EINVAL);
+    snprintf(path, sizeof(path), "%s/file", directory);
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+
+    CHECK_EQ(ftruncate(fd, (off_t)(2 * huge)), 0);
+    char *at = mmap(NULL, 2 * huge, RW, MAP_SHARED, fd, 0);
+
+    CHECK(at != MAP_FAILED && (uintptr_t)at % huge == 0);
+    fill(at, 2 * huge, 5);
+    CHECK_EQ(smaps(at, "ShmemPmdMapped"), (long)(2 * huge));
+    CHECK_EQ(munmap(at, 2 * huge), 0);
+    close(fd);
+    CHECK_EQ(umount(directory), 0);
+    rmdir(directory);
+}
+
+/* If we may say so: shmem_enabled, which is `never` at first. */
+static void
+test_shared(void)
+{
+    char text[128];
+
+    CHECK(read_text(DIR "shmem_enabled", text, sizeof(text)));
+    if (strstr(text, "[never]") == NULL || !write_text(DIR "shmem_enabled", "advise\n")) {
+        printf("shmem_enabled is not ours to steer\n");
+        return;
+    }
+    CHECK(read_text(DIR "shmem_enabled", text, sizeof(text)));
+    CHECK(strcmp(text, "always within_size [advise] never deny force\n") == 0);
+    CHECK(!write_text(DIR "shmem_enabled", "sometimes"));
+    test_shared_anonymous();
+    CHECK(write_text(DIR "shmem_enabled", "never"));
+    test_shared_file();
+    test_mount();
+}
+
 static void
 test_words(void)
 {
@@ -431,5 +566,6 @@ main(void)
     test_move();
     test_collapse();
     test_background();
+    test_shared();
     return check_done("huge");
 }
