@@ -30,13 +30,26 @@ two_levels() {
     expect "Pentium" 0 "boot: ok" --cpu pentium --append boot=check -- true
 }
 
+# Whose addresses are whose, in the usual configuration.
+user_range() {
+    "${compiler[@]}" -static -O2 -Wall -Wextra -Werror -o build/user-tests/range-i386 \
+        tests/programs/user_range.c || exit 1
+    expect "users below 3 GiB" 0 '^user_range: 10000 to c0000000, .*: yes$' \
+        --add build/user-tests/range-i386 -- ./range-i386 0x10000 0xc0000000
+}
+
 # An image of its own: user space begins at 256 MiB, and so does the program.
 high_user() {
-    local program=build/user-tests/memtest-high-i386
+    local program=build/user-tests/memtest-high-i386 range=build/user-tests/range-high-i386
     cmake --preset i386-high-user >/dev/null && cmake --build --preset i386-high-user \
         --target quire-kernel >"$work/build" 2>&1 || { tail -5 "$work/build"; exit 1; }
     "${compiler[@]}" -static -O2 -Wl,-Ttext-segment=0x10000000 -o "$program" kernel/user/memtest.c ||
         exit 1
+    "${compiler[@]}" -static -O2 -Wl,-Ttext-segment=0x10000000 -o "$range" \
+        tests/programs/user_range.c || exit 1
+    expect "user space begins at 256 MiB" 0 '^user_range: 10000000 to c0000000, .*: yes$' \
+        --kernel build/i386-high-user/quire-kernel.elf --add "$range:/root/range" \
+        --append 'init=/root/range -- 0x10000000 0xc0000000' -- true
     expect "user space from 256 MiB on" 0 '^memtest: .*passed' \
         --kernel build/i386-high-user/quire-kernel.elf --add "$program:/root/memtest" \
         --append 'init=/root/memtest -- 16 1' -- true
@@ -97,6 +110,7 @@ hosted
 user_copies arch/i386/usercopy.S arch/x86/fixup.c
 high_memory
 two_levels
+user_range
 high_user
 grub
 expect "eight CPUs, two nodes" 0 '^8 10 31 31 10$' --smp 8 --mem 512M --numa 2 \
