@@ -8,13 +8,17 @@
  */
 
 #define QR_MUST_USE      __attribute__((warn_unused_result))
-#define QR_ALWAYS_INLINE inline __attribute__((always_inline))
 #define QR_NOINLINE      __attribute__((noinline))
 #define QR_COLD          __attribute__((cold, noinline))
 #define QR_NORETURN      __attribute__((noreturn))
 #define QR_PRINTF(f, a)  __attribute__((format(printf, f, a)))
 #define QR_CACHE_LINE    64
 #define QR_CACHE_ALIGNED __attribute__((aligned(QR_CACHE_LINE)))
+
+/** Inlined for the sake of speed; a build that is not after speed may define it as `inline`. */
+#ifndef QR_ALWAYS_INLINE
+#define QR_ALWAYS_INLINE inline __attribute__((always_inline))
+#endif
 
 #define qr_likely(x)   __builtin_expect(!!(x), 1)
 #define qr_unlikely(x) __builtin_expect(!!(x), 0)

@@ -15,7 +15,7 @@ add_library(quire_interleaved STATIC ${quire_campaign_core})
 target_include_directories(quire_interleaved PRIVATE ${PROJECT_SOURCE_DIR}/src)
 target_compile_options(quire_interleaved PRIVATE ${quire_library_warnings} -fsanitize=thread
                        $<$<C_COMPILER_ID:GNU>:-Wno-tsan>)
-target_compile_definitions(quire_interleaved PRIVATE QUIRE_INTERLEAVED=1)
+target_compile_definitions(quire_interleaved PRIVATE QUIRE_INTERLEAVED=1 QR_ALWAYS_INLINE=inline)
 target_link_libraries(quire_interleaved PUBLIC quire_flags)
 
 quire_add_test(campaign

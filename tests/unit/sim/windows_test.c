@@ -17,13 +17,17 @@
 #define HIGH  ((uint64_t)5 << 30) /* above what 32 bits reach */
 
 static struct sim *
-boot(enum sim_mmu mmu)
+boot(enum sim_mmu mmu, unsigned features)
 {
     static const struct sim_bank banks[] = {{.start = 16 * MIB, .bytes = 4 * MIB},
                                             {.start = HIGH, .bytes = 8 * MIB}};
 
-    return sim_boot((struct sim_options){
-        .mmu = mmu, .banks = banks, .bank_count = 2, .direct_limit = LIMIT, .cpus = 2});
+    return sim_boot((struct sim_options){.mmu = mmu,
+                                         .features = features,
+                                         .banks = banks,
+                                         .bank_count = 2,
+                                         .direct_limit = LIMIT,
+                                         .cpus = 2});
 }
 
 static uint64_t
@@ -37,7 +41,7 @@ pa_of_page(struct sim *sim, size_t page)
 /* PAE is what has both: windows, and addresses of more than 32 bits. */
 TEST(windows, user_memory_comes_from_above_four_gibibytes)
 {
-    struct sim *sim = boot(SIM_MMU_X86_PAE);
+    struct sim *sim = boot(SIM_MMU_X86_PAE, 0);
     struct qr_space *parent = sim_space(sim), *child;
 
     ASSERT_STATUS(sim_map(sim, 0, 8, SIM_W), QR_OK);
@@ -106,7 +110,7 @@ enum { BYTES = 3 * 4096 };
 TEST(windows, objects_are_read_and_written_without_a_window_over_a_sleep)
 {
     static unsigned char in[BYTES], out[BYTES];
-    struct sim *sim = boot(SIM_MMU_X86_PAE);
+    struct sim *sim = boot(SIM_MMU_X86_PAE, SIM_NO_VALIDATE);
     struct qr_object *object = NULL;
 
     ASSERT_STATUS(sim_map(sim, 0, 1, SIM_W), QR_OK);
@@ -139,6 +143,7 @@ TEST(windows, objects_are_read_and_written_without_a_window_over_a_sleep)
         for (size_t i = limit; i < 1000; i++)
             ASSERT_EQ(out[i], 0xee);
     }
+    sim_validate(sim);
     qr_object_put(object);
     sim_shutdown(sim);
 }
@@ -147,7 +152,7 @@ TEST(windows, objects_are_read_and_written_without_a_window_over_a_sleep)
 
 TEST(windows, high_memory_is_hidden_but_for_open_windows)
 {
-    struct sim *sim = boot(SIM_MMU_DEFAULT);
+    struct sim *sim = boot(SIM_MMU_DEFAULT, 0);
     unsigned char *window = qr_port_window_open(qr_pa_of(HIGH + 0x5000));
     unsigned char *second = qr_port_window_open(qr_pa_of(HIGH + 0x5000));
 
