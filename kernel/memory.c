@@ -222,6 +222,7 @@ map_add_region(const struct boot_region *region)
 static void
 map_build(void)
 {
+    boot_add_persistent();
     for (unsigned i = 0; i < boot_info.region_count; i++)
         map_add_region(&boot_info.regions[i]);
     platform_describe_memory(map_add_reserved);

@@ -76,6 +76,77 @@ boot_check_initrd(void)
     boot_info.initrd = (struct qr_pa_range){{0}, {0}};
 }
 
+/* A number with K, M or G behind it; *@text is left behind that. */
+static uint64_t
+size_read(const char **text)
+{
+    unsigned base = (*text)[0] == '0' && (*text)[1] == 'x' ? 16 : 10;
+    uint64_t value = 0;
+
+    for (*text += base == 16 ? 2 : 0;; ++*text) {
+        unsigned digit = (unsigned char)**text - '0';
+
+        if (base == 16 && digit > 9)
+            digit = ((unsigned char)**text | 0x20u) - 'a' + 10;
+        if (digit >= base || value > UINT64_MAX / base - 1)
+            break;
+        value = value * base + digit;
+    }
+    unsigned shift = **text == 'K' ? 10 : **text == 'M' ? 20 : **text == 'G' ? 30 : 0;
+
+    *text += shift != 0;
+    return value > UINT64_MAX >> shift ? 0 : value << shift;
+}
+
+/* Does [@start, @start + @bytes) lie in one piece of usable memory, and not in the initrd? */
+static bool
+is_usable(uint64_t start, uint64_t bytes)
+{
+    if (bytes == 0 || start + bytes < start ||
+        (start < boot_info.initrd.end.v && boot_info.initrd.start.v < start + bytes))
+        return false;
+    for (unsigned i = 0; i < boot_info.region_count; i++) {
+        const struct boot_region *r = &boot_info.regions[i];
+
+        if (r->kind == BOOT_REGION_USABLE && start >= r->start &&
+            start + bytes <= r->start + r->bytes)
+            return true;
+    }
+    return false;
+}
+
+/* One SIZE!START; *@text is left behind it. @return whether there was one */
+static bool
+persistent_read(const char **text)
+{
+    uint64_t bytes = size_read(text), start;
+
+    if (**text != '!')
+        return false;
+    ++*text;
+    start = size_read(text);
+    if (is_usable(start, bytes))
+        boot_add_region(start, bytes, BOOT_REGION_PERSISTENT);
+    else
+        printk("memmap: %llx-%llx is not usable memory: ignored\n", (unsigned long long)start,
+               (unsigned long long)(start + bytes));
+    return true;
+}
+
+void
+boot_add_persistent(void)
+{
+    char words[128];
+    const char *at = words;
+
+    if (!boot_option("memmap", words, sizeof words))
+        return;
+    while (persistent_read(&at) && *at == ',')
+        at++;
+    if (*at != '\0')
+        printk("memmap: \"%s\" is no SIZE!START\n", at);
+}
+
 bool
 boot_add_cpu(uint64_t id, uint32_t domain)
 {

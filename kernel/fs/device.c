@@ -2,11 +2,13 @@
 /*
  * The memory devices, and devtmpfs, which gives every device its name.
  *
- * Adding a device: one table of operations and one row in `devices`.
+ * Adding a device: one table of operations and one row in `devices`.  Disks (drivers/disk.c) and
+ * persistent memory (dax.c) are as many as the machine has.
  */
 
 #include "arch.h"
 #include "block.h"
+#include "dax.h"
 #include "fs.h"
 #include "proc.h"
 #include "tmpfs.h"
@@ -183,6 +185,10 @@ static const struct device devices[] = {
 int64_t
 device_open(struct inode *inode, struct file *file)
 {
+    if (DEV_MAJOR(inode->rdev) == DAX_MAJOR && DEV_MINOR(inode->rdev) < dax_count()) {
+        file->ops = &dax_ops;
+        return 0;
+    }
     for (size_t i = 0; i < QR_ARRAY_COUNT(devices); i++) {
         if (devices[i].rdev != inode->rdev) {
             continue;
@@ -246,6 +252,12 @@ devtmpfs_create(const struct superblock_type *type, const char *options, struct 
     for (size_t i = 0; done && disk_at(i) != NULL; i++) {
         done =
             node_add(superblock->root, disk_at(i)->name, S_IFBLK | 0660u, disk_at(i)->rdev, NULL);
+    }
+    for (size_t i = 0; done && i < dax_count(); i++) {
+        char name[DAX_NAME_BYTES];
+
+        dax_name(i, name);
+        done = node_add(superblock->root, name, S_IFCHR | 0600u, MAKE_DEV(DAX_MAJOR, i), NULL);
     }
     done = done && node_add(superblock->root, "shm", S_IFDIR | 01777u, 0, NULL);
     done = done && node_add(superblock->root, "pts", S_IFDIR | 0755u, 0, NULL);

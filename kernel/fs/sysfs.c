@@ -22,6 +22,7 @@
 #include <quire/report.h>
 
 #include "arch.h"
+#include "dax.h"
 #include "disk_nodes.h"
 #include "huge.h"
 #include "hugetlb.h"
@@ -262,7 +263,7 @@ sys_tree_add(struct dentry *root)
            node_directories_add(node) &&
            text_nodes_add(cpu, cpu_nodes, QR_ARRAY_COUNT(cpu_nodes)) && cpu_directories_add(cpu) &&
            text_nodes_add(console, console_nodes, QR_ARRAY_COUNT(console_nodes)) &&
-           hugetlb_nodes_add(root);
+           hugetlb_nodes_add(root) && dax_nodes_add(root);
 }
 
 /* A file system whose whole tree @fill adds. */

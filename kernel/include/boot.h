@@ -69,6 +69,12 @@ void boot_set_initrd(uint64_t start, uint64_t bytes);
 void boot_check_initrd(void);
 
 /**
+ * Usable memory that the command line calls persistent: `memmap=SIZE!START`, several with commas
+ * between them, as Linux has it.
+ */
+void boot_add_persistent(void);
+
+/**
  * The next stretch of [start, end), page-aligned, without anything that must not be
  * mapped (BOOT_REGION_NO_MAP); empty where there is none.
  */

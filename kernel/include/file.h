@@ -87,6 +87,8 @@ struct file_ops {
     int64_t (*truncate)(struct file *file, uint64_t size);
     int64_t (*allocate)(struct file *file, uint32_t mode, uint64_t offset, uint64_t length);
     int64_t (*mmap_object)(struct file *file, uint32_t prot, bool shared, struct file_mapping *out);
+    /** A store through a shared mapping is where the file is kept: MAP_SYNC. */
+    bool syncs_mappings;
     /**
      * Have bytes [first, last) on stable storage, and what it takes to find them.  NULL: there is
      * none.  @return 0 or -errno; a write that failed is reported once by each descriptor

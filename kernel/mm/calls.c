@@ -183,12 +183,13 @@ map_file(struct qr_map_request *request, struct file *file, uint64_t prot, uint3
 
 /*
  * The type.  Flags that Linux does not know are ignored, but for MAP_SHARED_VALIDATE of a file:
- * there, it wants the flags that were known when it was made.
+ * there, it wants the flags that were known when it was made, and MAP_SYNC where the file has that.
  */
 static int64_t
-map_check_type(uint32_t flags)
+map_check_type(const struct file *file, uint32_t flags)
 {
     bool anonymous = (flags & MAP_ANONYMOUS) != 0;
+    uint32_t known = MAP_LEGACY | (file != NULL && file->ops->syncs_mappings ? MAP_SYNC : 0);
 
     switch (flags & MAP_TYPE) {
     case MAP_SHARED:
@@ -198,7 +199,7 @@ map_check_type(uint32_t flags)
     case MAP_SHARED_VALIDATE:
         if (anonymous)
             return -EINVAL;
-        return flags & ~MAP_LEGACY ? -EOPNOTSUPP : 0;
+        return flags & ~known ? -EOPNOTSUPP : 0;
     default:
         return -EINVAL;
     }
@@ -267,7 +268,7 @@ map(const struct syscall_args *args, struct file *file, uint64_t length)
     if (error == 0 && file != NULL)
         error = map_check_offset(file, args->arg[5], length);
     if (error == 0)
-        error = map_check_type(flags);
+        error = map_check_type(file, flags);
     if (error != 0)
         return error;
     request.bytes = length;
