@@ -116,7 +116,7 @@ enum qr_object_get_page_mode {
  *
  * @return QR_OK; QR_ERR_NOT_FOUND (CACHED, not there); QR_ERR_RANGE (past the end);
  *         QR_ERR_AGAIN (NOWAIT, would have to sleep); QR_ERR_NO_MEMORY; QR_ERR_LIMIT (may not
- *         be promised); QR_ERR_IO
+ *         be promised); QR_ERR_IO (its memory failed, or it cannot be read)
  */
 QR_MUST_USE enum qr_status qr_object_get_page(struct qr_object *object, size_t index,
                                               enum qr_object_get_page_mode mode,
@@ -214,6 +214,15 @@ size_t qr_objects_shrink(struct qr_objects *objects, size_t pages, enum qr_shrin
  * Waits for nothing; the caller's space may be locked for reading, and no cursor is open.
  */
 void qr_object_page_out(struct qr_object *object, size_t index, struct qr_frame *frame);
+/**
+ * The memory of page @p index, which is @p frame, is not to be used any more.  A page of a file is
+ * read again by whoever wants it next; one of shared memory cannot be had (QR_ERR_IO) until it is punched
+ * or cut off.  @p out_dirty: what was to be written to the file is lost, and qr_object_write_errors() says
+ * so.  The caller's reference keeps the frame from being used again, for ever.  Thread, nothing locked.
+ * @return QR_OK; QR_ERR_BUSY: it is no longer that page, and the reference is still the caller's
+ */
+QR_MUST_USE enum qr_status qr_object_lose_page(struct qr_object *object, size_t index,
+                                               struct qr_frame *frame, bool *out_dirty);
 struct qr_object_cached {
     size_t pages, dirty, writeback;
 };

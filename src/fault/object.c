@@ -106,6 +106,8 @@ qr_fault_fetch_page(struct fault_ctx *ctx)
     case QR_ERR_AGAIN:
     case QR_ERR_NOT_FOUND:
         return FAULT_WAIT_PAGE;
+    case QR_ERR_IO: /* known without asking a disk */
+        return fault_end(ctx, QR_FAULT_POISON);
     default:
         return fault_end(ctx, QR_FAULT_BEYOND_END);
     }

@@ -478,6 +478,10 @@ object_get_page_once(struct qr_object *object, size_t index, enum qr_object_get_
         *out_frame = frame;
         return QR_OK;
     }
+    if (frame != NULL && (page_flags(frame) & QR_FRAME_ERROR) != 0) {
+        qr_frame_put(object->machine->frames, frame);
+        return QR_ERR_IO;
+    }
     if (mode != QR_PAGE_FILL) {
         if (frame != NULL) {
             qr_frame_put(object->machine->frames, frame);
@@ -573,6 +577,8 @@ object_forget(struct qr_object *object, struct qr_frame *frame)
 {
     (void)qr_object_clear_dirty(object, frame);
     object_count_page(object, -1);
+    if (qr_unlikely((page_flags(frame) & QR_FRAME_ERROR) != 0))
+        qr_frame_set_type(frame, QR_FRAME_KERNEL); /* somebody keeps it for ever */
     qr_frame_put(object->machine->frames, frame);
 }
 
@@ -592,6 +598,34 @@ object_detach(struct qr_object *object, size_t index, struct qr_frame *frame)
     if (found)
         object_forget(object, frame);
     return found;
+}
+
+enum qr_status
+qr_object_lose_page(struct qr_object *object, size_t index, struct qr_frame *frame, bool *out_dirty)
+{
+    enum qr_status status = QR_ERR_BUSY;
+    bool memory = qr_object_is_memory(object);
+
+    qr_page_lock(frame); /* nor is it under I/O */
+    if (qr_object_page_is_current(object, index, frame) && page_is_up_to_date(frame)) {
+        *out_dirty = qr_object_clear_dirty(object, frame);
+        if (*out_dirty)
+            atomic_fetch_add_explicit(&object->write_errors, 1, memory_order_release);
+        if (memory)
+            atomic_fetch_or(&frame->flags, QR_FRAME_ERROR);
+        atomic_fetch_and(&frame->flags, ~(uint32_t)QR_FRAME_UPTODATE);
+        /* Not current any more: a fault that has it already maps it no more (invariants 24). */
+        if (memory)
+            atomic_store(&frame->owner, NULL);
+        else
+            (void)object_detach(object, index, frame);
+        qr_object_unmap(object, index, index + 1, false);
+        if (!memory)
+            qr_frame_set_type(frame, QR_FRAME_KERNEL);
+        status = QR_OK;
+    }
+    qr_page_unlock(frame);
+    return status;
 }
 
 struct qr_frame *

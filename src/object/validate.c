@@ -23,6 +23,8 @@ object_is_sound(struct qr_object *object, char *out_message, size_t bytes)
     qr_spin_lock(&object->lock);
     for (; broken == NULL && (frame = qr_radix_next(&object->pages, &index)) != NULL; index++) {
         count++;
+        if (qr_object_is_memory(object) && (frame->flags & QR_FRAME_ERROR) != 0)
+            continue; /* lost, and nobody's */
         if (qr_frame_type(frame) != QR_FRAME_OBJECT)
             broken = "1: a frame in the index has another type";
         else if (frame->owner != object || frame->index != index)

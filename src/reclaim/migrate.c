@@ -469,3 +469,24 @@ qr_page_poison(const struct qr_region *region, qr_va va, struct qr_frame *frame)
     qr_tlb_batch_finish(&batch);
     return alone ? QR_OK : QR_ERR_BUSY;
 }
+
+void
+qr_page_mark_poison(struct qr_space *space, qr_va va)
+{
+    struct qr_tlb_batch batch;
+    struct qr_cursor cursor;
+
+    qr_tlb_batch_init(&batch, &space->tlb);
+    qr_rw_read_lock(&space->lock);
+    const struct qr_region *region = qr_space_find(space, va);
+
+    if (region != NULL && region->start.v <= va.v) {
+        qr_cursor_open(&cursor, &space->tables, qr_range_of(va.v, va.v + QR_PAGE_SIZE), &batch);
+        if (qr_cursor_query(&cursor, va).kind == QR_ENTRY_NONE &&
+            qr_cursor_prepare(&cursor, va, 0) == QR_OK)
+            qr_cursor_mark(&cursor, va, 0, (struct qr_mark){.kind = QR_MARK_POISON});
+        qr_cursor_close(&cursor);
+    }
+    qr_tlb_batch_finish(&batch);
+    qr_rw_read_unlock(&space->lock);
+}

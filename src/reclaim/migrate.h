@@ -20,6 +20,9 @@ QR_MUST_USE enum qr_status qr_page_replace(struct qr_space *space, qr_va va, str
 QR_MUST_USE enum qr_status qr_page_poison(const struct qr_region *region, qr_va va,
                                           struct qr_frame *frame);
 
+/* Where nothing stands at @va: who touches it is told that it is poisoned.  Nothing is locked. */
+void qr_page_mark_poison(struct qr_space *space, qr_va va);
+
 /* Most pages that move together: no more than 64 KiB are copied while their table is locked. */
 #define QR_MOVE_RUN (QR_PAGE_SIZE > 32768 ? 1u : 65536u / QR_PAGE_SIZE)
 

@@ -6,8 +6,10 @@
  *   lose   the entry becomes a mark; who touches the page is told that it is poisoned
  *
  * Either way the old frame is given to nobody again: it stays allocated, without an owner, and is
- * counted (HardwareCorrupted).  Contents that several processes or an object share can be kept,
- * where they can be moved; they cannot be lost in one place alone, so that is refused.
+ * counted (HardwareCorrupted).  Contents that several processes share can be kept, where they can be
+ * moved; private ones cannot be lost in one place alone, so that is refused.  A page of an object is lost
+ * to all: one of a file is read again, but who had it mapped and had written to it is told; one of
+ * shared memory stays lost (qr_object_lose_page()).
  */
 #include "migrate.h"
 
@@ -59,6 +61,47 @@ retire_lose(struct qr_space *space, qr_va va, struct qr_frame *frame)
     return status;
 }
 
+/* The object that @frame is a page of at @va, with a reference; NULL: it is none any more. */
+static struct qr_object *
+object_at(struct qr_space *space, qr_va va, size_t *out_index)
+{
+    struct qr_object *object = NULL;
+
+    qr_rw_read_lock(&space->lock);
+    const struct qr_region *region = qr_space_find(space, va);
+
+    if (region != NULL && region->start.v <= va.v && region->object != NULL &&
+        !qr_region_is_hugetlb(region)) {
+        object = region->object;
+        qr_object_get(object);
+        *out_index = qr_region_object_page(region, va);
+    }
+    qr_rw_read_unlock(&space->lock);
+    return object;
+}
+
+/* @frame has a reference, which goes with success. */
+static enum qr_status
+retire_object_page(struct qr_space *space, qr_va va, struct qr_frame *frame)
+{
+    enum qr_status status = QR_ERR_BUSY;
+    bool dirty = false;
+    size_t index;
+    struct qr_object *object = object_at(space, va, &index);
+
+    if (object == NULL)
+        return status;
+    status = qr_object_lose_page(object, index, frame, &dirty);
+    if (status == QR_OK) {
+        qr_frame_uncharge(space->vm->config.frames, frame);
+        qr_counter_add(space->vm->counters, QR_PAGES_CORRUPTED, 1);
+        if (dirty)
+            qr_page_mark_poison(space, va);
+    }
+    qr_object_put(object);
+    return status;
+}
+
 enum qr_status
 qr_space_retire_page(struct qr_space *space, qr_va va, enum qr_retire how)
 {
@@ -67,6 +110,12 @@ qr_space_retire_page(struct qr_space *space, qr_va va, enum qr_retire how)
 
     if (status != QR_OK)
         return status;
+    if (how == QR_RETIRE_LOSE && qr_frame_type(frame) == QR_FRAME_OBJECT) {
+        status = retire_object_page(space, va, frame);
+        if (status != QR_OK)
+            qr_frame_put(space->vm->config.frames, frame);
+        return status;
+    }
     /* A reference would stand in the way.  Without one it is a hint, which is looked at again. */
     qr_frame_put(space->vm->config.frames, frame);
     return how == QR_RETIRE_KEEP ? retire_keep(space, va, frame) : retire_lose(space, va, frame);
