@@ -69,6 +69,15 @@ enum qr_counter {
     QR_EVENT_SWITCH_NO_FLUSH, /**< of these, with the entries kept (PCID/ASID) */
     QR_EVENT_ASID_ROUND,      /**< roll-overs of the identifiers */
     QR_EVENT_OOM_KILL,        /**< processes that the host ended for their memory */
+    QR_EVENT_ALLOC_STALL,     /**< allocations that had to reclaim first; counted by the host */
+    QR_EVENT_RECLAIM_DIRECT,  /**< pages that this gave; likewise */
+    QR_EVENT_RECLAIM_BEHIND,  /**< ... and that reclaim in the background gave; likewise */
+    QR_EVENT_RECLAIM_ANON,    /**< pages that qr_reclaim() got, memory of programs */
+    QR_EVENT_RECLAIM_FILE,    /**< ... and pages of files */
+    QR_EVENT_DIRTIED,         /**< pages of files that became dirty */
+    QR_EVENT_WRITTEN,         /**< ... and that were written to their backing */
+    QR_EVENT_DROP_CACHE,      /**< caches dropped by hand; counted by the host */
+    QR_EVENT_DROP_SLAB,       /**< slabs likewise */
     QR_EVENT_DISK_IN,         /**< KiB that the host's disks read */
     QR_EVENT_DISK_OUT,        /**< KiB that they wrote */
     QR_COUNTER_COUNT,

@@ -60,7 +60,7 @@ enum qr_frame_flag {
     QR_FRAME_DIRTY = 1u << 11,    /**< differs from its backing */
     QR_FRAME_WRITEBACK = 1u << 12,
     QR_FRAME_REFERENCED = 1u << 13,
-    QR_FRAME_ERROR = 1u << 14, /**< the pager failed to fill it */
+    QR_FRAME_ERROR = 1u << 14, /**< its memory failed: see qr_object_lose_page() */
     QR_FRAME_MLOCKED = 1u << 15,
     QR_FRAME_TABLE_LOCK = 1u << 16, /**< bit lock of a page table */
     QR_FRAME_TABLE_DEAD = 1u << 17, /**< unlinked from its parent */
@@ -68,6 +68,7 @@ enum qr_frame_flag {
     QR_FRAME_PINNED = 1u << 18,     /**< never moved or evicted */
     QR_FRAME_SHMEM = 1u << 19,      /**< OBJECT: of shared memory, not of a file */
     QR_FRAME_STACK = 1u << 20,      /**< KERNEL: of a kernel stack; set by the host */
+    QR_FRAME_STORED = 1u << 20,     /**< OBJECT: of shared memory, and somebody has written to it */
     QR_FRAME_LAZY = 1u << 21,       /**< ANON: freed by its program, unless its entry is dirty */
 };
 

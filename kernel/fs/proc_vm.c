@@ -200,9 +200,12 @@ store_drop_caches(const struct text_target *target, const char *text, size_t len
     int64_t error = number_parse(text, length, &range, &what);
 
     (void)target;
-    if (error == 0 && (what & 1) != 0)
+    if (error == 0 && (what & 1) != 0) {
         (void)qr_objects_shrink(memory.objects, SIZE_MAX, QR_SHRINK_UNMAPPED, NULL);
+        qr_counter_add(qr_frames_counters(memory.frames), QR_EVENT_DROP_CACHE, 1);
+    }
     if (error == 0 && (what & 2) != 0) {
+        qr_counter_add(qr_frames_counters(memory.frames), QR_EVENT_DROP_SLAB, 1);
         (void)memory_give_back_idle();
         qr_frames_drain(memory.frames);
     }

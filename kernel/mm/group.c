@@ -67,6 +67,7 @@ group_reclaim(struct qr_group *group, size_t pages)
 
     psi_stall_begin(&stall);
     freed = qr_reclaim(memory.vm, &request);
+    qr_counter_add(qr_frames_counters(memory.frames), QR_EVENT_RECLAIM_DIRECT, (long)freed);
     psi_stall_end(&stall);
     return freed;
 }

@@ -44,20 +44,25 @@ qr_object_clear_dirty(struct qr_object *object, struct qr_frame *frame)
     return true;
 }
 
-/*
- * A page that leaves the index meanwhile must not stay counted: detaching clears
- * the owner before the mark, so either it sees our mark or we see no owner.
- */
 void
 qr_objects_set_dirtied(struct qr_objects *objects, qr_dirtied_fn fn)
 {
     objects->dirtied = fn;
 }
 
+/*
+ * A page that leaves the index meanwhile must not stay counted: detaching clears
+ * the owner before the mark, so either it sees our mark or we see no owner.
+ */
 void
 qr_object_mark_dirty(struct qr_object *object, struct qr_frame *frame)
 {
-    if (qr_object_is_memory(object) || (page_flags(frame) & QR_FRAME_DIRTY) != 0)
+    if (qr_object_is_memory(object)) { /* nowhere to write it to; smaps calls it dirty for ever */
+        if ((page_flags(frame) & QR_FRAME_STORED) == 0)
+            atomic_fetch_or_explicit(&frame->flags, QR_FRAME_STORED, memory_order_relaxed);
+        return;
+    }
+    if ((page_flags(frame) & QR_FRAME_DIRTY) != 0)
         return;
     /* Counted first: whoever clears the mark finds it counted. */
     atomic_fetch_add_explicit(&object->dirty, 1, memory_order_relaxed);
@@ -65,6 +70,7 @@ qr_object_mark_dirty(struct qr_object *object, struct qr_frame *frame)
 
     if ((before & QR_FRAME_DIRTY) == 0) {
         qr_counter_add(qr_frames_counters(object->machine->frames), QR_PAGES_DIRTY, 1);
+        qr_counter_add(qr_frames_counters(object->machine->frames), QR_EVENT_DIRTIED, 1);
         if (object->machine->dirtied != NULL)
             object->machine->dirtied();
     } else
@@ -145,6 +151,8 @@ qr_object_write_done(struct qr_object *object, struct qr_frame *frame, enum qr_s
     if (status != QR_OK) {
         atomic_fetch_add_explicit(&object->write_errors, 1, memory_order_release);
         qr_object_mark_dirty(object, frame);
+    } else {
+        qr_counter_add(qr_frames_counters(object->machine->frames), QR_EVENT_WRITTEN, 1);
     }
     page_end_write(object, frame);
 }

@@ -51,6 +51,18 @@ share_of(const struct qr_shrinker *shrinker, size_t pages, unsigned swappiness)
     return pages;
 }
 
+static size_t
+ask(struct qr_vm *vm, const struct qr_shrinker *shrinker, const struct qr_reclaim_request *request)
+{
+    size_t freed = shrinker->shrink(shrinker->context, request);
+
+    if (shrinker->kind == QR_SHRINKER_ANON)
+        qr_counter_add(vm->counters, QR_EVENT_RECLAIM_ANON, (long)freed);
+    else if (shrinker->kind == QR_SHRINKER_FILE)
+        qr_counter_add(vm->counters, QR_EVENT_RECLAIM_FILE, (long)freed);
+    return freed;
+}
+
 size_t
 qr_reclaim(struct qr_vm *vm, const struct qr_reclaim_request *request)
 {
@@ -71,7 +83,7 @@ qr_reclaim(struct qr_vm *vm, const struct qr_reclaim_request *request)
                 rest.pages =
                     qr_min_size(rest.pages, share_of(shrinker, request->pages, swappiness));
             if (rest.pages != 0)
-                freed += shrinker->shrink(shrinker->context, &rest);
+                freed += ask(vm, shrinker, &rest);
         }
     }
     return freed;

@@ -124,7 +124,7 @@ usage_add_page(struct usage *usage, struct qr_frames *frames, const struct qr_le
         return;
     uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
     uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
-    bool dirty = (leaf->flags & QR_LEAF_DIRTY) != 0 || (flags & QR_FRAME_DIRTY) != 0;
+    bool dirty = (leaf->flags & QR_LEAF_DIRTY) != 0 || frame_is_dirty(frame, flags);
     uint64_t share = ((uint64_t)bytes << 12) / (maps > 0 ? maps : 1);
 
     usage->rss += bytes;

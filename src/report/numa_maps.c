@@ -136,7 +136,7 @@ numa_add_leaf(struct numa_usage *usage, struct qr_frames *frames, const struct q
         return;
     uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
     uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
-    bool dirty = (leaf->flags & QR_LEAF_DIRTY) != 0 || (flags & QR_FRAME_DIRTY) != 0;
+    bool dirty = (leaf->flags & QR_LEAF_DIRTY) != 0 || frame_is_dirty(frame, flags);
 
     usage->pages += pages;
     usage->node[qr_frames_zone_node(frames, frame->zone)] += pages;

@@ -90,4 +90,12 @@ qr_report_spaces_use(const struct qr_report *report, unsigned node, struct node_
 /* The per-node lines of zoneinfo. */
 void qr_report_node_stats(const struct qr_report *report, unsigned node, struct qr_writer *writer);
 
+/* Pages of shared memory that hold something are dirty for ever. */
+static inline bool
+frame_is_dirty(const struct qr_frame *frame, uint32_t flags)
+{
+    return (flags & QR_FRAME_DIRTY) != 0 ||
+           (qr_frame_type(frame) == QR_FRAME_OBJECT && (flags & QR_FRAME_STORED) != 0);
+}
+
 #endif

@@ -26,7 +26,7 @@ for source in tests/user/account/*.c; do
     add+=(--add "$build/$name")
 done
 if [ "${1:-}" = linux ]; then
-    exec tools/quire-run -q --timeout 300 --linux "$2" "${add[@]}" -- './sysctl; ./faults; ./limits'
+    exec tools/quire-run -q --timeout 300 --linux "$2" "${add[@]}" -- './sysctl; ./faults; ./limits; ./advice'
 fi
 
 failures=0
@@ -38,7 +38,7 @@ for cpus in 1 4; do
     tools/quire-run ${QUIRE_KERNEL:+--kernel "$QUIRE_KERNEL"} --smp $cpus --timeout 100 \
         --disk "$work/image" "${add[@]}" -- 'mkdir /mnt && mount -t ext2 /dev/vda /mnt &&
             failed=; ./limits || failed=1; ./sysctl || failed=1; ./faults /mnt || failed=1;
-            ./reclaim /mnt || failed=1; [ -z "$failed" ]' \
+            ./reclaim /mnt || failed=1; ./advice /mnt || failed=1; [ -z "$failed" ]' \
         >$log 2>$log.kernel
     status=$?
     if [ $status -eq 0 ] && grep -q '^leak check: every' $log.kernel; then

@@ -233,6 +233,70 @@ protection(const char *directory)
     group_remove("p");
 }
 
+/* ---- pressure -------------------------------------------------------------------------------- */
+
+static long
+stalled(const char *which)
+{
+    FILE *file = fopen("/proc/pressure/memory", "r");
+    char line[256];
+    long value = -1;
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        if (strncmp(line, which, strlen(which)) == 0)
+            (void)sscanf(strstr(line, "total="), "total=%ld", &value);
+    }
+    if (file != NULL)
+        fclose(file);
+    return value;
+}
+
+/* So little is to be had that what was freed lazily must go: whoever needs memory waits for it. */
+static void
+pressure(void)
+{
+    long kept = 48 * MIB, step = 24 * MIB, some = stalled("some");
+    char *lazy = mmap(NULL, (size_t)kept, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    long old, freed = line_of("/proc/vmstat", "pglazyfreed");
+    long stolen = line_of("/proc/vmstat", "pgsteal_anon");
+    char text[32];
+    FILE *file = fopen("/proc/sys/vm/min_free_kbytes", "r");
+
+    CHECK(file != NULL && fscanf(file, "%ld", &old) == 1);
+    fclose(file);
+    CHECK_EQ(madvise(lazy, (size_t)kept, MADV_NOHUGEPAGE), 0);
+    memset(lazy, 1, (size_t)kept);
+    CHECK_EQ(madvise(lazy, (size_t)kept, MADV_FREE), 0);
+    char *more = mmap(NULL, (size_t)step, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    /* A zone keeps at most half of itself: so most of it is in use. */
+    long hog = line_of("/proc/vmstat", "nr_free_pages") * page - 64 * MIB;
+    char *used =
+        hog <= 0 ? NULL
+                 : mmap(NULL, (size_t)hog, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+    CHECK_EQ(madvise(more, (size_t)step, MADV_NOHUGEPAGE), 0);
+    /* All but a part of what is about to be used. */
+    snprintf(text, sizeof(text), "%ld",
+             line_of("/proc/vmstat", "nr_free_pages") * page / 1024 - 8 * 1024);
+    CHECK_EQ(put("/proc/sys/vm/min_free_kbytes", text), 0);
+    memset(more, 2, (size_t)step);
+    snprintf(text, sizeof(text), "%ld", old);
+    CHECK_EQ(put("/proc/sys/vm/min_free_kbytes", text), 0);
+    CHECK((line_of("/proc/vmstat", "pglazyfreed") - freed) * page >= 8 * MIB);
+    CHECK(line_of("/proc/vmstat", "pgsteal_anon") - stolen >=
+          line_of("/proc/vmstat", "pglazyfreed") - freed);
+    CHECK(line_of("/proc/vmstat", "pgsteal_kswapd") + line_of("/proc/vmstat", "pgsteal_direct") >
+          0);
+    CHECK(stalled("some") > some);
+    CHECK(stalled("full") <= stalled("some"));
+    for (long at = 0; at < step; at += page)
+        CHECK(more[at] == 2);
+    munmap(lazy, (size_t)kept);
+    munmap(more, (size_t)step);
+    if (used != NULL)
+        munmap(used, (size_t)hog);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -247,5 +311,6 @@ main(int argc, char **argv)
     group_remove("g");
     protection(argv[1]);
     CHECK_EQ(umount(ROOT), 0);
+    pressure();
     return check_done("reclaim");
 }
