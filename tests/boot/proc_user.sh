@@ -23,27 +23,28 @@ for compiler in gcc musl-gcc; do
     done
 done
 
-# run CPUS KERNEL COMPILER...: each program once
+# run CPUS KERNEL COMPILER...: every program, one after the other on one machine
 run() {
-    for source in tests/user/*.c; do
-        name=$(basename "$source" .c)
-        log=$build/$name.$1.$2.log
-        add=() command=true
-        for compiler in "${@:3}"; do
-            add+=(--add "$build/$name-$compiler")
-            command="$command && ./$name-$compiler"
+    local log=$build/all.$1.$2.log add=() command='failed=; ' compiler source name status
+    for compiler in "${@:3}"; do
+        for source in tests/user/*.c; do
+            name=$(basename "$source" .c)-$compiler
+            add+=(--add "$build/$name")
+            command+="./$name || failed=\"\$failed $name\"; "
         done
-        tools/quire-run --smp $1 --kernel build/$2/quire-kernel.elf --timeout 120 "${add[@]}" \
-            -- "$command" >"$log" 2>"$log.kernel"
-        status=$?
-        if [ $status -eq 0 ] && grep -q '^leak check: every' "$log.kernel"; then
-            echo "ok   $name, $1 CPUs, $2"
-        else
-            echo "FAIL $name, $1 CPUs, $2: status $status"
-            tail -n 12 "$log" "$log.kernel" | sed 's/^/     | /'
-            failures=$((failures + 1))
-        fi
     done
+    tools/quire-run --smp $1 --kernel build/$2/quire-kernel.elf --timeout 400 "${add[@]}" \
+        -- "$command echo \"failed:\$failed.\"" >"$log" 2>"$log.kernel"
+    status=$?
+    if [ $status -eq 0 ] && grep -q '^failed:\.$' "$log" &&
+        grep -q '^leak check: every' "$log.kernel"; then
+        echo "ok   every program, $1 CPUs, $2"
+    else
+        echo "FAIL $1 CPUs, $2: status $status, $(grep '^failed:' "$log")"
+        grep -i 'fail' "$log" | head -n 20 | sed 's/^/     | /'
+        tail -n 12 "$log" "$log.kernel" | sed 's/^/     | /'
+        failures=$((failures + 1))
+    fi
 }
 
 run 1 x86_64 gcc
