@@ -63,8 +63,8 @@ batch_release(struct qr_tlb_batch *batch)
         qr_tables_retire(tables, batch->tables, batch->table_count);
 }
 
-static void
-batch_shoot(struct qr_tlb *tlb, struct qr_tlb_batch *batch, enum tlb_mode mode)
+static QR_NOINLINE void
+batch_tell(const struct qr_tlb *tlb, tlb_observe_fn observe, const struct qr_tlb_batch *batch)
 {
     const struct qr_tlb_flush flush = {.space = batch->space,
                                        .runs = batch->runs,
@@ -73,6 +73,13 @@ batch_shoot(struct qr_tlb *tlb, struct qr_tlb_batch *batch, enum tlb_mode mode)
                                        .registered = batch->registered,
                                        .tables = batch->tables,
                                        .table_count = batch->table_count};
+
+    observe(tlb->observer.context, &flush);
+}
+
+static void
+batch_shoot(struct qr_tlb *tlb, struct qr_tlb_batch *batch, enum tlb_mode mode)
+{
     struct tlb_change change = {.space = batch->space,
                                 .mode = mode,
                                 .tables_freed = batch->tables_freed,
@@ -80,9 +87,11 @@ batch_shoot(struct qr_tlb *tlb, struct qr_tlb_batch *batch, enum tlb_mode mode)
                                 .run_count = batch->run_count,
                                 .page_count = batch->page_count};
 
-    tlb_observe_begin(tlb, &flush);
+    if (qr_unlikely(tlb->observer.begin != NULL))
+        batch_tell(tlb, tlb->observer.begin, batch);
     qr_tlb_shoot(tlb, &change);
-    tlb_observe_end(tlb, &flush);
+    if (qr_unlikely(tlb->observer.end != NULL))
+        batch_tell(tlb, tlb->observer.end, batch);
 }
 
 /* Flush and release all that was collected; the batch goes on. */

@@ -139,14 +139,17 @@ qr_tlb_gather_add(struct qr_tlb_gather *gather, struct qr_tlb_batch *batch)
 
 /* ---- Flushing ------------------------------------------------------------------- */
 
-static struct qr_tlb_flush
-owed_flush(const struct qr_tlb_owed *owed)
+static void
+owed_tell(const struct qr_tlb *tlb, tlb_observe_fn observe, const struct qr_tlb_owed *owed)
 {
-    return (struct qr_tlb_flush){.space = owed->space,
-                                 .runs = owed->runs,
-                                 .run_count = owed->run_count,
-                                 .whole = owed->whole,
-                                 .registered = true};
+    const struct qr_tlb_flush flush = {.space = owed->space,
+                                       .runs = owed->runs,
+                                       .run_count = owed->run_count,
+                                       .whole = owed->whole,
+                                       .registered = true};
+
+    if (observe != NULL)
+        observe(tlb->observer.context, &flush);
 }
 
 static struct tlb_change
@@ -166,17 +169,13 @@ gather_flush(struct qr_tlb_gather *gather)
     struct tlb_change changes[QR_GATHER_SPACES];
 
     for (unsigned i = 0; i < gather->space_count; i++) {
-        const struct qr_tlb_flush flush = owed_flush(&gather->spaces[i]);
-
-        qr_assert(flush.space->tlb == tlb);
+        qr_assert(gather->spaces[i].space->tlb == tlb);
         changes[i] = owed_change(&gather->spaces[i]);
-        tlb_observe_begin(tlb, &flush);
+        owed_tell(tlb, tlb->observer.begin, &gather->spaces[i]);
     }
     qr_tlb_shoot_many(tlb, changes, gather->space_count);
     for (unsigned i = 0; i < gather->space_count; i++) {
-        const struct qr_tlb_flush flush = owed_flush(&gather->spaces[i]);
-
-        tlb_observe_end(tlb, &flush);
+        owed_tell(tlb, tlb->observer.end, &gather->spaces[i]);
         atomic_fetch_sub(&gather->spaces[i].space->pending, 1);
     }
 }

@@ -149,7 +149,7 @@ qr_tlb_interrupt(void)
 }
 
 /* Of the CPUs in one word of the sets, those that must be told of @change. */
-static uint64_t
+static QR_ALWAYS_INLINE uint64_t
 targets_of_word(struct qr_tlb *tlb, const struct tlb_change *change, unsigned word)
 {
     bool every = change->space->global || change->mode == TLB_ALL;
@@ -169,7 +169,7 @@ targets_of_word(struct qr_tlb *tlb, const struct tlb_change *change, unsigned wo
 }
 
 /* Put our request into the queues of @targets, and interrupt them. */
-static void
+static QR_ALWAYS_INLINE void
 post(struct qr_tlb *tlb, const struct qr_cpu_set *targets, unsigned self)
 {
     long count = 0;
@@ -234,7 +234,7 @@ reach_of(const struct qr_tlb_space *space, unsigned self)
 }
 
 /* Hardware tells the other CPUs, lazy ones too: nobody falls behind, so no generation passes. */
-static void
+static QR_ALWAYS_INLINE void
 shoot_by_broadcast(struct qr_tlb *tlb, const struct tlb_change *change, unsigned self)
 {
     /* The entries are cleared before we look who may hold them (asid.c). */
@@ -253,6 +253,7 @@ shoot_by_broadcast(struct qr_tlb *tlb, const struct tlb_change *change, unsigned
         flush_space(tlb, asid, reach_of(change->space, self));
 }
 
+/* Twice: for one change, the common case, and for many. */
 static QR_ALWAYS_INLINE void
 shoot(struct qr_tlb *tlb, struct tlb_change *changes, unsigned count)
 {

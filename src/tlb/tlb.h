@@ -90,19 +90,8 @@ tlb_count(struct qr_tlb *tlb, enum qr_counter which, long delta)
     qr_counter_add(tlb->counters, which, delta);
 }
 
-static inline void
-tlb_observe_begin(const struct qr_tlb *tlb, const struct qr_tlb_flush *flush)
-{
-    if (tlb->observer.begin != NULL)
-        tlb->observer.begin(tlb->observer.context, flush);
-}
-
-static inline void
-tlb_observe_end(const struct qr_tlb *tlb, const struct qr_tlb_flush *flush)
-{
-    if (tlb->observer.end != NULL)
-        tlb->observer.end(tlb->observer.context, flush);
-}
+/* A member of an observer. */
+typedef void (*tlb_observe_fn)(void *context, const struct qr_tlb_flush *flush);
 
 /* What a batch needs, from what it noted. */
 enum tlb_mode qr_tlb_choose(const struct qr_tlb_batch *batch, bool others_pending);
