@@ -67,7 +67,9 @@ count_mapping(struct census *census, const struct sim_mapping *mapping)
 static bool
 is_huge_zero(struct qr_vm *vm, qr_pa pa)
 {
-    return pa.v - atomic_load(&vm->huge_zero_pa) < vm->huge_bytes;
+    uint64_t zero = atomic_load(&vm->huge_zero_pa);
+
+    return zero != HUGE_ZERO_NONE && pa.v - zero < vm->huge_bytes;
 }
 
 static void

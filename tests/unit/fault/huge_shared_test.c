@@ -420,7 +420,7 @@ TEST(huge_shared, every_allocation_refused)
         EXPECT_TRUE(signal == SIM_OK || signal == SIM_OOM);
         sim_validate(scene->sim);
     } while (level_of(scene->space, 5) != 1);
-    EXPECT_TRUE(refusal > 2);
+    EXPECT_TRUE(refusal > 1);
 
     qr_object_punch(shared.object, 0, 3 * n);
     qr_object_set_huge(shared.object, QR_SHARED_HUGE_NEVER);
