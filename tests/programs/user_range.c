@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Which addresses are the program's: user_range FIRST END.  The pages at both ends can be mapped, or
- * something of the program's own stands there; those beyond cannot.
+ * something of the program's own stands there; those beyond cannot, without privileges.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -29,7 +29,7 @@ main(int count, char **words)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     int local = 0;
 
-    if (count != 3)
+    if (count != 3 || (getuid() == 0 && setuid(65534) != 0))
         return 2;
     uintptr_t first = strtoul(words[1], NULL, 0), end = strtoul(words[2], NULL, 0);
     uintptr_t text = (uintptr_t)main, stack = (uintptr_t)&local;
