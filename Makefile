@@ -18,6 +18,7 @@ help:
 	@echo 'make bench      measure, beside the peers'
 	@echo "make selftests  Linux's own tests of its memory calls, on the kernel"
 	@echo "make stress     stress-ng's stressors of memory on the kernel, SECONDS=N each"
+	@echo 'make programs   redis, python3, gcc, sqlite3, Lua at length, on every architecture'
 	@echo 'make hosted     build the hosted machine and its tests (PRESET=$(PRESET))'
 	@echo 'make format     format the C sources in place'
 	@echo 'make lint       clang-tidy over every source'
@@ -113,7 +114,7 @@ differential: setup-run kernel
 SECONDS ?= 3600
 
 # Linux's own tests of its memory calls, and stress-ng's stressors for a minute each.
-.PHONY: selftests stress
+.PHONY: selftests stress programs
 
 selftests: setup kernel
 	@tests/selftests/linux --all
@@ -121,6 +122,12 @@ selftests: setup kernel
 stress: SECONDS = 60
 stress: setup kernel
 	@tests/selftests/stress --all --seconds $(SECONDS)
+
+# Large programs of Debian at length, on every architecture.
+programs: setup kernel
+	@for arch in i386 aarch64 riscv64; do \
+	    cmake --preset $$arch >/dev/null && cmake --build --preset $$arch || exit 1; done
+	@tests/boot/real_programs.sh --long && tests/boot/redis.sh --long && tests/boot/architectures.sh --long
 
 soak: setup-run
 	@cmake --preset hosted >/dev/null

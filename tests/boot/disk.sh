@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 # limit: 400
 #
-# Disks (docs/disk.md): a virtio disk as /dev/vda on one CPU and on four, one that fails; ext2 with
-# blocks of each size, on every architecture that is built; sqlite; a machine that is killed.  After
-# each, e2fsck finds nothing to mend.
+# Disks (docs/disk.md): virtio disks that are written, read only, failing; ext2 with blocks of each
+# size; sqlite3 on a mapped database; a machine that is killed; files larger than memory.  After each,
+# e2fsck finds nothing to mend.  The other architectures' disks: tests/boot/architectures.sh.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -53,34 +53,12 @@ same() {
     fi
 }
 
-for cpus in 1 4; do
-    truncate -s 5M "$work/raw"
-    run "a raw disk, $cpus CPUs" --smp $cpus --disk "$work/raw" --add $build/raw -- \
-        './raw /dev/vda && cat /proc/partitions && [ $(cat /sys/block/vda/size) = 10240 ]'
-    same "what was written is in the image" "$work/raw" $((2 * 1048576 + 600)) later
-done
-
-# One sector that cannot be read, one that cannot be written.
-cat >"$work/errors" <<END
-[inject-error]
-event = "none"
-iotype = "read"
-errno = "5"
-sector = "2050"
-[inject-error]
-event = "none"
-iotype = "write"
-errno = "5"
-sector = "4096"
-END
-truncate -s 5M "$work/raw"
-run "a disk that fails" --add $build/raw --disk \
-    "driver=raw,file.driver=blkdebug,file.config=$work/errors,file.image.driver=file,file.image.filename=$work/raw" \
-    -- './raw /dev/vda failing'
-
-# A disk that is read only.
-run "a disk that is read only" --disk "format=raw,readonly=on,file=$work/raw" -- \
-    'cat /dev/vda >/dev/null && ! (echo x >/dev/vda) 2>/dev/null && [ $(cat /sys/block/vda/ro) = 1 ]'
+# A disk that is written, and one that is read only.
+truncate -s 5M "$work/raw" "$work/fixed"
+run "raw disks" --smp 4 --disk "$work/raw" --disk "format=raw,readonly=on,file=$work/fixed" \
+    --add $build/raw -- './raw /dev/vda && cat /proc/partitions && [ $(cat /sys/block/vda/size) = 10240 ] &&
+        cat /dev/vdb >/dev/null && ! (echo x >/dev/vdb) 2>/dev/null && [ $(cat /sys/block/vdb/ro) = 1 ]'
+same "what was written is in the image" "$work/raw" $((2 * 1048576 + 600)) later
 
 # check NAME IMAGE: e2fsck has nothing to say
 check() {
@@ -93,57 +71,47 @@ check() {
     fi
 }
 
-# image BYTES-OF-A-BLOCK SIZE: $work/image, with the docs in it
+# image BYTES-OF-A-BLOCK SIZE [NAME]: an ext2 with the docs in it, $work/image
 image() {
-    rm -f "$work/image"
-    truncate -s "$2" "$work/image"
-    mke2fs -q -t ext2 -b "$1" -d docs "$work/image"
+    local file=$work/${3:-image}
+    rm -f "$file"
+    truncate -s "$2" "$file"
+    mke2fs -q -t ext2 -b "$1" -d docs "$file"
 }
 
-mount='mkdir /mnt && mount -t ext2 /dev/vda /mnt && cd /mnt'
+mount='mkdir -p /mnt && mount -t ext2 /dev/vda /mnt && cd /mnt'
 sum=$(cat docs/*.md | md5sum)
 
-for blocks in 1024:1 2048:4 4096:4; do
-    image ${blocks%:*} 24M
-    run "ext2, blocks of ${blocks%:*}, ${blocks#*:} CPUs" --smp ${blocks#*:} --disk "$work/image" \
-        --add $build/file -- "$mount && [ \"\$(cat *.md | md5sum)\" = '$sum' ] &&
-            mkdir new && /root/file new && mv new formats/new && cd / && umount /mnt"
-    check "blocks of ${blocks%:*}" "$work/image"
-done
-
-# Names and contents by a shell, seen again after the next mount and by debugfs.
-script="$mount && cp -r . /tmp/copy && for i in \$(seq 200); do echo \$i >f_\$i; done &&
-    for i in \$(seq 1 2 200); do rm f_\$i; done && mv decisions moved && rm -r formats &&
-    ln disk.md moved/hard && ln -s disk.md soft && dd if=/dev/urandom of=big bs=1M count=2 2>/dev/null &&
-    md5sum big >big.sum && cd / && umount /mnt && mount -t ext2 /dev/vda /mnt && cd /mnt &&
-    md5sum -c big.sum && [ \$(ls f_* | wc -l) = 100 ] && cmp soft moved/hard &&
-    cmp disk.md /tmp/copy/disk.md && [ ! -e formats ]"
-for arch in x86_64 i386 aarch64 riscv64; do
-    if [ ! -f build/$arch/quire-kernel.elf ]; then
-        continue
-    fi
-    image 1024 16M
-    kernel=${QUIRE_KERNEL:-}
-    QUIRE_KERNEL='' # of x86_64
-    run "names, $arch" --arch $arch --disk "$work/image" -- "$script"
-    QUIRE_KERNEL=$kernel
-    check "names, $arch" "$work/image"
-    debugfs -R "dump big $work/big" "$work/image" 2>/dev/null
-    debugfs -R "dump big.sum $work/big.sum" "$work/image" 2>/dev/null
-    (cd "$work" && md5sum -c --quiet big.sum) || failures=$((failures + 1))
-done
-
-# A database that is mapped; this machine's sqlite3 reads it afterwards.
+# Blocks of each size, each on a disk of its own.  Then the first by a shell; on the last, Debian's
+# sqlite3 with a mapped database, which this machine's reads afterwards.
+image 1024 16M first
+image 2048 24M second
+image 4096 24M third
+sqlite=()
+database=true
 if command -v sqlite3 >/dev/null; then
-    image 4096 24M
-    run "sqlite3 on the disk" --disk "$work/image" --add-bin sqlite3 -- "$mount &&
-        sqlite3 base.db 'pragma mmap_size=8000000; create table t(a integer primary key, b text);
-            with recursive c(n) as (select 1 union all select n+1 from c where n<3000)
-            insert into t select n, hex(randomblob(40)) from c;
-            update t set b = b || a where a % 3 = 0; delete from t where a % 7 = 0;
-            create index i on t(b); pragma integrity_check;' | tail -n 1 | grep -q '^ok'"
-    check "sqlite3" "$work/image"
-    debugfs -R "dump base.db $work/base.db" "$work/image" 2>/dev/null
+    sqlite=(--add-bin sqlite3)
+    database="sqlite3 /mnt/base.db 'pragma mmap_size=8000000; create table t(a integer primary key, b text);
+        with recursive c(n) as (select 1 union all select n+1 from c where n<3000)
+        insert into t select n, hex(randomblob(40)) from c;
+        update t set b = b || a where a % 3 = 0; delete from t where a % 7 = 0;
+        create index i on t(b); pragma integrity_check;' | tail -n 1 | grep -q '^ok'"
+fi
+run "ext2, blocks of each size" --smp 4 --disk "$work/first" --disk "$work/second" --disk "$work/third" \
+    "${sqlite[@]}" --add $build/file --add tests/programs/disk_names.sh -- "mkdir /mnt; for disk in a b c; do
+            mount -t ext2 /dev/vd\$disk /mnt && cd /mnt && [ \"\$(cat *.md | md5sum)\" = '$sum' ] &&
+                mkdir new && /root/file new && mv new formats/new || exit 1
+            [ \$disk != c ] || { $database; } || exit 1
+            cd / && umount /mnt || exit 1
+        done; sh /root/disk_names.sh"
+for disk in first second third; do
+    check "the $disk disk" "$work/$disk"
+done
+debugfs -R "dump big $work/big" "$work/first" 2>/dev/null
+debugfs -R "dump big.sum $work/big.sum" "$work/first" 2>/dev/null
+(cd "$work" && md5sum -c --quiet big.sum) || failures=$((failures + 1))
+if [ "$database" != true ]; then
+    debugfs -R "dump base.db $work/base.db" "$work/third" 2>/dev/null
     if [ "$(sqlite3 "$work/base.db" 'pragma integrity_check; select count(*) from t')" = "ok
 2572" ]; then
         echo "ok   sqlite3 here reads the database"
@@ -185,8 +153,9 @@ run "a file larger than memory" --mem 64M --disk "$work/image" -- "$mount &&
     [ \"\$(cat small | md5sum)\" = '$sum' ]"
 check "a file larger than memory" "$work/image"
 
-# Writes that fail: fsync says so, the next write-back tries again.
-cat >"$work/errors" <<END
+# Two disks that fail.  Writes on the first do once: fsync says so, the next write-back tries again.  Of the
+# second, one sector cannot be read and one not be written, ever.
+cat >"$work/once" <<END
 [inject-error]
 event = "none"
 iotype = "write"
@@ -194,11 +163,29 @@ errno = "5"
 once = "on"
 sector = "30000"
 END
+cat >"$work/errors" <<END
+[inject-error]
+event = "none"
+iotype = "read"
+errno = "5"
+sector = "2050"
+[inject-error]
+event = "none"
+iotype = "write"
+errno = "5"
+sector = "4096"
+END
+
+# failing IMAGE ERRORS: QEMU's words for that disk
+failing() {
+    echo "driver=raw,file.driver=blkdebug,file.config=$2,file.image.driver=file,file.image.filename=$1"
+}
+
 image 1024 24M
-run "writes that fail once" --disk \
-    "driver=raw,file.driver=blkdebug,file.config=$work/errors,file.image.driver=file,file.image.filename=$work/image" \
-    -- "$mount && ! dd if=/dev/zero of=fill bs=1M count=20 conv=fsync 2>/dev/null && sync &&
-        dd if=fill of=/dev/null bs=1M 2>/dev/null && rm fill && cd / && umount /mnt"
+truncate -s 5M "$work/bad"
+run "disks that fail" --disk "$(failing "$work/image" "$work/once")" --disk "$(failing "$work/bad" "$work/errors")" \
+    --add $build/raw -- "$mount && ! dd if=/dev/zero of=fill bs=1M count=20 conv=fsync 2>/dev/null && sync &&
+        dd if=fill of=/dev/null bs=1M 2>/dev/null && rm fill && cd / && umount /mnt && /root/raw /dev/vdb failing"
 check "writes that fail once" "$work/image"
 
 [ $failures -eq 0 ]

@@ -10,4 +10,4 @@ sqlite3 /tmp/plain.db <mapped.sql
 LD_PRELOAD=$mimalloc sqlite3 /tmp/mimalloc.db <mapped.sql
 LD_PRELOAD=$mimalloc /tmp/compiled
 python3 compute.py
-LD_PRELOAD=$mimalloc python3 compute.py
+[ -z "$2" ] || LD_PRELOAD=$mimalloc python3 compute.py

@@ -153,7 +153,7 @@ on_bus(int number, siginfo_t *info, void *context)
 }
 
 static void
-test_failing(void)
+test_failing(const char *path)
 {
     struct sigaction action = {.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO};
     char buffer[512];
@@ -167,7 +167,7 @@ test_failing(void)
     CHECK(seen.si_signo == SIGBUS && seen.si_code == BUS_ADRERR && seen.si_addr == map + 5);
 
     /* A write that fails is said once by each who had it open. */
-    int other = open("/dev/vda", O_RDWR);
+    int other = open(path, O_RDWR);
 
     CHECK(pwrite(disk, "lost", 4, 2 * MIB) == -1 || fsync(disk) == -1);
     CHECK(errno == EIO);
@@ -182,7 +182,7 @@ main(int argc, char **argv)
     disk = open(argv[1], O_RDWR);
     CHECK(disk >= 0);
     if (argc > 2) {
-        test_failing();
+        test_failing(argv[1]);
     } else {
         test_size();
         test_write_back();

@@ -232,7 +232,7 @@ ports(void)
     close(b);
 }
 
-CALL(bind)
+TOPIC(bind)
 {
     unlink("/tmp/net.absent");
     NET_RUN(rows);

@@ -280,7 +280,7 @@ families(void)
     close(listener);
 }
 
-CALL(connect)
+TOPIC(connect)
 {
     NET_RUN(rows);
     queue_of(UNIX_LISTENER, AF_UNIX, SOCK_STREAM, &unix_address, sizeof(unix_address), false);

@@ -483,7 +483,7 @@ many_messages(void)
     EXPECT(memcmp(bytes_in + 100, "second", 6), 0);
 }
 
-CALL(message)
+TOPIC(message)
 {
     NET_RUN(rows);
     rights();

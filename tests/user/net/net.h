@@ -74,4 +74,15 @@ void tcp_pair(int *client, int *server);
 long result_of(long value);
 #define R(call) (errno = 0, result_of((long)(call)))
 
+/* A file's entry: TOPIC(bind) { ... } */
+#define TOPIC(topic)                                                          \
+    static void topic##_test(void);                                           \
+    __attribute__((constructor)) static void topic##_add(void)                \
+    {                                                                         \
+        static struct call_test test = {.name = #topic, .run = topic##_test}; \
+                                                                              \
+        call_register(&test);                                                 \
+    }                                                                         \
+    static void topic##_test(void)
+
 #endif

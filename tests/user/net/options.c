@@ -101,7 +101,7 @@ number_set(int fd, int level, int name, int to)
     return number(fd, level, name);
 }
 
-CALL(options)
+TOPIC(options)
 {
     NET_RUN(rows);
     EXPECT(number(TCP_NEW, SOL_SOCKET, SO_TYPE), SOCK_STREAM);

@@ -206,7 +206,7 @@ races(int family)
     EXPECT(atomic_load(&race_greeted), atomic_load(&race_served));
 }
 
-CALL(poll)
+TOPIC(poll)
 {
     signal(SIGPIPE, SIG_IGN);
     if (chdir("/tmp") != 0)

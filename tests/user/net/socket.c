@@ -60,7 +60,7 @@ descriptors(void)
     EXPECT(R(socket(AF_UNIX, SOCK_STREAM, 0)), -EMFILE);
 }
 
-CALL(socket)
+TOPIC(socket)
 {
     NET_RUN(rows);
     EXPECT(in_child(descriptors), 0);

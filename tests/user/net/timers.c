@@ -153,7 +153,7 @@ signals(void)
     sigprocmask(SIG_SETMASK, &old, NULL);
 }
 
-CALL(timers)
+TOPIC(timers)
 {
     NET_RUN(rows);
     timers();

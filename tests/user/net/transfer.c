@@ -465,7 +465,7 @@ between_files(void)
     unlink("net.file");
 }
 
-CALL(transfer)
+TOPIC(transfer)
 {
     NET_RUN(rows);
     EXPECT(R(getsockname(UNIX_A, (struct sockaddr *)name, &minus)), -EINVAL);
