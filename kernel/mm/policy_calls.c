@@ -583,6 +583,9 @@ sys_migrate_pages(const struct syscall_args *args)
     return result;
 }
 
+/* A page that somebody faults in or looks at just now can be moved a moment later. */
+enum { MOVE_TRIES = 10 };
+
 /* One page to @node.  @return its status: a node or an error */
 static int32_t
 page_move(struct qr_space *space, uint64_t address, uint32_t node, bool all)
@@ -610,7 +613,12 @@ page_move(struct qr_space *space, uint64_t address, uint32_t node, bool all)
     if (qr_policy_init(&policy, memory.frames, QR_POLICY_BIND, &nodes, NULL) != QR_OK)
         return -ENODEV;
     request.to = &policy;
-    qr_space_move_pages(space, &request, &result);
+    for (unsigned i = 0; i < MOVE_TRIES; i++) {
+        qr_space_move_pages(space, &request, &result);
+        if (result.failed == 0 || result.no_memory != 0)
+            break;
+        sched_yield();
+    }
     if (result.moved != 0)
         return (int32_t)node;
     return result.no_memory != 0 ? -ENOMEM : result.failed != 0 ? -EBUSY : -ENOENT;
