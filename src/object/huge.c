@@ -81,7 +81,7 @@ block_frame(struct qr_object *object, struct qr_frame *head, size_t i)
 static void
 block_count(struct qr_object *object, int delta)
 {
-    object->block_count += (size_t)delta;
+    atomic_fetch_add_explicit(&object->block_count, (size_t)delta, memory_order_relaxed);
     qr_counter_add(qr_frames_counters(object->machine->frames), QR_PAGES_THP_SHMEM,
                    delta * (long)object->block_pages);
 }

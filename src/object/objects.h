@@ -49,7 +49,7 @@ struct qr_object {
     struct qr_mutex reserve_lock;      /* hugetlb: one call at a time adds promises */
     _Atomic unsigned huge_mode;        /* enum qr_shared_huge */
     size_t block_pages;                /* P: of a huge page; 0: it never had one */
-    size_t block_count;                /* written under P; a look may do without: huge.c */
+    _Atomic size_t block_count;        /* written under P; read anywhere: huge.c */
     _Atomic size_t dirty;              /* pages marked dirty */
     _Atomic uint32_t write_errors;     /* writes that failed, ever */
     _Atomic size_t ahead_next;         /* ahead.c: where a sequential reader misses next */
@@ -116,21 +116,21 @@ void qr_object_read_window(struct qr_object *object, size_t index, struct qr_fra
 /* @return whether it was dirty */
 bool qr_object_clear_dirty(struct qr_object *object, struct qr_frame *frame);
 
+/* Whether there is a huge page anywhere in it; without a lock, an answer of just now. */
+static inline bool
+qr_object_has_blocks(const struct qr_object *object)
+{
+    return atomic_load_explicit(&object->block_count, memory_order_relaxed) != 0;
+}
+
 /* The page at @index leaves its place, or gets another frame: no huge page there any more.  P. */
 void qr_object_break_block_slowly(struct qr_object *object, size_t index);
 
 static inline void
 qr_object_break_block(struct qr_object *object, size_t index)
 {
-    if (qr_unlikely(object->block_count != 0))
+    if (qr_unlikely(qr_object_has_blocks(object)))
         qr_object_break_block_slowly(object, index);
-}
-
-/* Whether there is a huge page anywhere in it; without a lock, an answer of just now. */
-static inline bool
-qr_object_has_blocks(const struct qr_object *object)
-{
-    return __atomic_load_n(&object->block_count, __ATOMIC_RELAXED) != 0;
 }
 
 /* Whether a fault has to look for one: there is one somewhere, or somebody might want one. */
