@@ -43,6 +43,16 @@ tar -C "$stdlib" --exclude=test --exclude='*.opt-?.pyc' --exclude='config-*' -cf
 add+=(--add "$work/python:$stdlib" --add tests/programs/compute.py --add tests/programs/compiled.c
     --add tests/programs/mapped.sql --add tests/programs/real_programs.sh)
 
+# mimalloc's own tests, out of its source package, over mimalloc itself.
+if source=$(tools/fetch-package mimalloc source 2>/dev/null); then
+    for name in test-stress test-api; do
+        gcc -O2 -w -static -I"$source/include" -o $work/$name "$source/test/$name.c" "$source/src/static.c" -lpthread || exit 1
+        add+=(--add $work/$name)
+    done
+else
+    echo "the source of mimalloc cannot be had here: its own tests are left out"
+fi
+
 machines=4 more=''
 cp tests/programs/real_programs.out $work/expected
 if [ "${1:-}" = --long ]; then

@@ -4,6 +4,10 @@ set -e
 mimalloc=$1
 export PATH=/usr/bin:/bin
 
+if [ -x test-stress ]; then
+    ./test-stress 4 ${2:+2}5 ${2:+1}1 >/dev/null 2>&1
+    [ -z "$2" ] || { ./test-api >/tmp/api 2>&1 && grep -q '^failed *: 0' /tmp/api; }
+fi
 gcc -O2 -o /tmp/compiled compiled.c
 /tmp/compiled
 sqlite3 /tmp/plain.db <mapped.sql
