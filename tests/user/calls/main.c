@@ -646,6 +646,10 @@ main(int argc, char **argv)
     page = sysconf(_SC_PAGESIZE);
     find_user_end();
     own_machine = argc > 1 && strcmp(argv[1], "own") == 0;
+    if (own_machine && !on_quire() && access("/etc/command", R_OK) != 0) {
+        printf("own: this machine was not booted by quire-run\n");
+        return 2;
+    }
     if (own_machine) {
         argc--;
         argv++;
