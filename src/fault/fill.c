@@ -74,6 +74,17 @@ fill_is_object(const struct fill *fill)
            (fill->kind == FILL_CACHED || qr_region_is_shared(fill->ctx.region));
 }
 
+/* Behind a file's end there are no pages, not even a private mapping's own. */
+static bool
+fill_is_past_end(const struct fault_ctx *ctx)
+{
+    const struct qr_object *object = ctx->region->object;
+
+    return object != NULL && (uint64_t)qr_region_object_page(ctx->region, ctx->va)
+                                     << QR_PAGE_SHIFT >=
+                                 qr_object_bytes(object);
+}
+
 /* Have the page in the object, and hold it as ctx->page. */
 static enum qr_status
 fill_object(struct fill *fill)
@@ -91,6 +102,8 @@ fill_object(struct fill *fill)
         ctx->page = fill->frame;
         return QR_OK;
     }
+    if (fill_is_past_end(ctx))
+        return QR_ERR_INVALID;
     status = qr_object_get_page(object, index, QR_PAGE_CACHED, &ctx->page);
     return status == QR_ERR_NOT_FOUND ? QR_ERR_FAULT : status;
 }
@@ -162,17 +175,6 @@ fill_is_done(struct fill *fill, const struct qr_entry *entry)
         qr_cursor_update(&ctx->cursor, ctx->va, entry->leaf.prot & ~(unsigned)QR_PROT_WRITE,
                          QR_LEAF_SOFT_2, 0);
     return true;
-}
-
-/* A private mapping of a file has no pages behind the file's end, not even of its own. */
-static bool
-fill_is_past_end(const struct fault_ctx *ctx)
-{
-    const struct qr_object *object = ctx->region->object;
-
-    return object != NULL && (uint64_t)qr_region_object_page(ctx->region, ctx->va)
-                                     << QR_PAGE_SHIFT >=
-                                 qr_object_bytes(object);
 }
 
 /* The cursor is open. */

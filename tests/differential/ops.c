@@ -6,6 +6,7 @@
  */
 #include "differential.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <signal.h>
@@ -97,6 +98,9 @@ mremap_execute(const uintptr_t *arg)
 
     if (is_error(result)) {
         say_result(result);
+        if (result == -ENOMEM && (arg[3] & MREMAP_FIXED) != 0 && is_ours(arg[4]) &&
+            is_ours(arg[4] + arg[2]))
+            call(SYS_munmap, arg[4], arg[2]); /* Linux may have, by then */
         return;
     }
     say(" =");
