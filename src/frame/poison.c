@@ -9,17 +9,11 @@
 
 #define POISON 0x5fee1dead5fee1deull
 
-static struct qr_frame *
-frame_at(struct qr_frames *frames, struct qr_frame *head, size_t i)
-{
-    return qr_frame_of(frames, qr_pfn_of(qr_frame_pfn(frames, head).v + i));
-}
-
 void
 qr_poison_set(struct qr_frames *frames, struct qr_frame *head, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        struct qr_frame *frame = frame_at(frames, head, i);
+        struct qr_frame *frame = qr_block_part(frames, head, i);
         uint64_t *words = qr_port_window_open(qr_frame_pa(frames, frame));
 
         for (size_t w = 0; w < QR_PAGE_SIZE / sizeof(*words); w++)
@@ -59,7 +53,7 @@ void
 qr_poison_check(struct qr_frames *frames, struct qr_frame *head, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        struct qr_frame *frame = frame_at(frames, head, i);
+        struct qr_frame *frame = qr_block_part(frames, head, i);
         uint64_t word = 0;
         size_t at;
 

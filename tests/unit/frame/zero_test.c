@@ -41,6 +41,13 @@ soil(struct qr_frames *frames, struct qr_frame *frame, size_t count)
     }
 }
 
+/* A byte of the block @head, by its address. */
+static unsigned char *
+byte_at(struct qr_frames *frames, struct qr_frame *head, size_t offset)
+{
+    return qr_port_window_open(qr_pa_of(qr_frame_pa(frames, head).v + offset));
+}
+
 enum how { ONE, MOVABLE, BLOCK, LARGE, MANY, CONTIGUOUS, HOW_COUNT };
 
 static struct qr_frame *
@@ -108,5 +115,30 @@ TEST(zero, frames_hold_what_the_policy_says)
 #endif
         give(machine->frames, how, frame, count);
     }
+    machine_shutdown(machine);
+}
+
+/* A block larger than a section, whose descriptors lie in two places. */
+TEST(zero, blocks_of_several_sections_are_cleared_whole)
+{
+    enum { ORDER = 28 - QR_PAGE_SHIFT, LOOKS = 8 };
+    struct machine *machine =
+        machine_boot((struct machine_options){.start = 256 * MIB, .bytes = 768 * MIB, .cpus = 1});
+    struct qr_frame *blocks[2];
+
+    for (size_t i = 0; i < 2; i++) {
+        blocks[i] = qr_frame_alloc_block(machine->frames, ORDER, 0);
+        ASSERT_NOT_NULL(blocks[i]);
+        for (size_t look = 0; look < LOOKS; look++)
+            memset(byte_at(machine->frames, blocks[i], look * 32 * MIB + look), DIRT, 1);
+    }
+    for (size_t i = 0; i < 2; i++)
+        qr_frame_free(machine->frames, blocks[i]);
+    struct qr_frame *frame = qr_frame_alloc_block(machine->frames, ORDER, QR_ALLOC_ZERO);
+
+    ASSERT_NOT_NULL(frame);
+    for (size_t look = 0; look < LOOKS; look++)
+        EXPECT_EQ(*byte_at(machine->frames, frame, look * 32 * MIB + look), 0);
+    qr_frame_free(machine->frames, frame);
     machine_shutdown(machine);
 }
