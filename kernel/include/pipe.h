@@ -4,11 +4,13 @@
 
 #include <stdint.h>
 
+#include <quire/types.h>
+
 struct file;
 
 enum {
     PIPE_BUF = 4096, /**< writes up to this are atomic */
-    PIPE_DEFAULT_BYTES = 65536,
+    PIPE_DEFAULT_BYTES = 16 * (int)QR_PAGE_SIZE, /**< as Linux, whatever a page is */
     PIPE_MAX_BYTES = 1048576 /**< F_SETPIPE_SZ limit */
 };
 
