@@ -25,7 +25,8 @@
 #include "huge.h"
 #include "fs/text.h"
 
-#define NS_PER_MS 1000000u
+#define NS_PER_MS    1000000u
+#define MODEST_BYTES ((size_t)64 << 20)
 
 /* Words and numbers of the nodes. */
 static atomic_uint_least32_t scan_sleep_ms = 10000, alloc_sleep_ms = 60000;
@@ -351,7 +352,10 @@ khugepaged_main(void *argument)
 void
 huge_start(void)
 {
-    const struct qr_huge_policy policy = {QR_HUGE_ALWAYS, QR_DEFRAG_ADVISED, true};
+    /* Half a gibibyte is not for everybody who touches a byte of it. */
+    bool modest = qr_vm_huge_bytes(memory.vm) <= MODEST_BYTES;
+    const struct qr_huge_policy policy = {modest ? QR_HUGE_ALWAYS : QR_HUGE_ADVISED,
+                                          QR_DEFRAG_ADVISED, true};
     uint32_t pages = (uint32_t)(qr_vm_huge_bytes(memory.vm) / QR_PAGE_SIZE);
 
     if (pages == 0)

@@ -79,8 +79,8 @@ qr_range_of(uintptr_t start, uintptr_t end)
     return (struct qr_va_range){qr_va_of(start), qr_va_of(end)};
 }
 
-/* The largest huge page, in frames: what a fault clears at once and a cursor covers. */
-#define HUGE_PAGES_MAX 2048u
+/* The largest huge page, in frames: what a fault clears at once and a cursor covers. 512 MiB of 64 KiB. */
+#define HUGE_PAGES_MAX 8192u
 
 static inline size_t
 qr_vm_huge_pages(const struct qr_vm *vm)

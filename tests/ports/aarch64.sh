@@ -43,5 +43,9 @@ for pages in 16k 64k; do
         "$session"
     memory_calls --kernel build/aarch64-$pages/quire-kernel.img
 done
+# Huge pages of half a gibibyte.
+expect "64k pages, transparent huge pages" 0 "$all_returned" --mem 6G --timeout 300 \
+    --kernel build/aarch64-64k/quire-kernel.img --add build/user-tests/huge-aarch64 -- \
+    './huge-aarch64 && grep "^thp_fault_alloc [1-9]" /proc/vmstat'
 expect "more than 4 GiB" 0 '^MemTotal: *62' --mem 6G -- 'cat /proc/meminfo'
 finish

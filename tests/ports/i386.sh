@@ -47,7 +47,7 @@ high_user() {
         exit 1
     "${compiler[@]}" -static -O2 -Wl,-Ttext-segment=0x10000000 -o "$range" \
         tests/programs/user_range.c || exit 1
-    expect "user space begins at 256 MiB" 0 '^user_range: 10000000 to c0000000, .*: yes$' \
+    expect "user space begins at 256 MiB" 0 '^user_range: 10000000 to c0000000, .*: yes' \
         --kernel build/i386-high-user/quire-kernel.elf --add "$range:/root/range" \
         --append 'init=/root/range -- 0x10000000 0xc0000000' -- true
     expect "user space from 256 MiB on" 0 '^memtest: .*passed' \

@@ -557,6 +557,10 @@ main(void)
     }
     huge = (size_t)atol(text);
     CHECK(huge > page);
+    if ((size_t)file_field("/proc/meminfo", "MemAvailable:") < 8 * (huge >> 10)) {
+        printf("too little memory for some huge pages\n");
+        return check_done("huge");
+    }
     test_words();
     test_fault();
     test_advice();
