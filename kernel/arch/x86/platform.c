@@ -15,6 +15,9 @@ platform_init(void)
 {
     if (cpu_features.branch_tracking)
         printk("cpu: indirect branches tracked\n");
+    if (platform_asid_count() > 1)
+        printk("cpu: %u address-space identifiers%s\n", platform_asid_count(),
+               cpu_features.invpcid ? ", INVPCID" : "");
     apic_init();
     clock_init();
 }
