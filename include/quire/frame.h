@@ -74,6 +74,8 @@ enum qr_frame_flag {
 
 /** The bits of qr_frame.flags from here on: the group that is charged for it (quire/group.h); 0: none. */
 #define QR_FRAME_GROUP_SHIFT 22
+/** Of qr_frame.kept: there is such a number, which the free of the frame has to settle. */
+#define QR_FRAME_CHARGED 0x20u
 
 /**
  * The descriptor of one page frame: 32 bytes on 64-bit hosts.
@@ -87,8 +89,8 @@ struct qr_frame {
         struct {
             /** References: table entries + object's own + pins.  0 while free. */
             _Atomic uint32_t refs;
-            /** Order of the block that starts here, while allocated as one (5 bits), and
-             *  which of a CPU's stacks it goes back to; the frame layer's. */
+            /** Order of the block that starts here, while allocated as one (5 bits),
+             *  QR_FRAME_CHARGED, and which of a CPU's stacks it goes back to; the frame layer's. */
             uint8_t kept;
             uint8_t zone;     /**< zone index within the machine; fixed */
             uint16_t section; /**< index of the memory section; fixed */
@@ -291,6 +293,8 @@ qr_frame_set_group(struct qr_frame *frame, unsigned number)
     atomic_store_explicit(&frame->flags,
                           (flags & others) | (uint32_t)number << QR_FRAME_GROUP_SHIFT,
                           memory_order_relaxed);
+    frame->kept =
+        (uint8_t)((frame->kept & ~QR_FRAME_CHARGED) | (number != 0 ? QR_FRAME_CHARGED : 0));
 }
 
 /** Clear or copy the contents of single frames, through windows where needed. */

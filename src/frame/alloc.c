@@ -480,21 +480,15 @@ unmapped_check(const struct qr_frames *frames, const struct qr_frame *frame)
 }
 
 /* Whoever was charged for it is so no more. */
-static QR_NOINLINE void
-frame_uncharge(struct qr_frames *frames, const struct qr_frame *frame, uint32_t flags)
-{
-    frames->uncharge(frames->uncharge_context, flags >> QR_FRAME_GROUP_SHIFT, flags,
-                     (size_t)1 << qr_frame_order(frame));
-}
-
-void
+QR_NOINLINE void
 qr_frame_uncharge(struct qr_frames *frames, struct qr_frame *frame)
 {
     uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
 
     if (flags >> QR_FRAME_GROUP_SHIFT == 0)
         return;
-    frame_uncharge(frames, frame, flags);
+    frames->uncharge(frames->uncharge_context, flags >> QR_FRAME_GROUP_SHIFT, flags,
+                     (size_t)1 << qr_frame_order(frame));
     qr_frame_set_group(frame, 0);
 }
 
@@ -502,17 +496,22 @@ qr_frame_uncharge(struct qr_frames *frames, struct qr_frame *frame)
 static QR_ALWAYS_INLINE void
 frame_retire(struct qr_frames *frames, struct qr_frame *frame)
 {
-    uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
-
     unmapped_check(frames, frame);
-    if (qr_unlikely(flags >> QR_FRAME_GROUP_SHIFT != 0))
-        frame_uncharge(frames, frame, flags);
 #ifdef CONFIG_ZERO_ON_FREE
     for (size_t i = 0; i < (size_t)1 << qr_frame_order(frame); i++)
         qr_frame_clear(frames, qr_block_part(frames, frame, i));
 #endif
     atomic_store_explicit(&frame->flags, QR_FRAME_FREE, memory_order_relaxed);
     qr_poison_set(frames, frame, (size_t)1 << qr_frame_order(frame));
+}
+
+/* The same of one that may be charged for. */
+static QR_ALWAYS_INLINE void
+frame_settle(struct qr_frames *frames, struct qr_frame *frame)
+{
+    if (qr_unlikely(frame->kept & QR_FRAME_CHARGED))
+        qr_frame_uncharge(frames, frame);
+    frame_retire(frames, frame);
 }
 
 /* Onto the stack of @lane; false: it is full or held. */
@@ -537,14 +536,15 @@ frame_release(struct qr_frames *frames, struct qr_frame *frame)
 {
     bool here = qr_port_this_cpu()->frame_lanes != 0;
     struct frame_lane *lane = qr_lane_here(frames) + (here ? qr_frame_class(frame) : 0);
+
+    frame_settle(frames, frame);
     bool fits = qr_frame_key_unreferenced(frame) == lane->head.key;
 
-    frame_retire(frames, frame);
     if (qr_unlikely(!fits || !lane_push(lane, frame)))
         free_slow(frames, frame);
 }
 
-/* Of another class than the first lane's, or a block, or not the caller's to free. */
+/* Of another class than the first lane's, or a block, or charged, or not the caller's to free. */
 static QR_NOINLINE void
 free_other(struct qr_frames *frames, struct qr_frame *frame)
 {
@@ -599,7 +599,7 @@ qr_frame_free_many(struct qr_frames *frames, size_t count, struct qr_frame *cons
 
         for (; i < count && i - first < ROW_FRAMES && qr_frame_order(list[i]) == 0; i++) {
             qr_frame_unclaim(frames, list[i]);
-            frame_retire(frames, list[i]);
+            frame_settle(frames, list[i]);
         }
         qr_frames_give(frames, i - first, list + first);
         qr_counter_add(frames->counters, QR_EVENT_FREE, (long)(i - first));
@@ -677,7 +677,7 @@ qr_frame_put_run(struct qr_frames *frames, struct qr_frame *first, size_t count)
         if (qr_unlikely(refs == 0))
             frame_bad_put(frames, frame);
         if (refs == 1) {
-            frame_retire(frames, frame);
+            frame_settle(frames, frame);
             free[freed++] = frame;
         }
         frame++;

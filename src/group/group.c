@@ -9,7 +9,7 @@
  *    c   d
  *
  * Who is charged: a frame carries the number of its group in its flags word from the moment it is
- * charged until it is free, whoever maps it meanwhile, wherever its contents go.  frame_retire(), through
+ * charged until it is free, whoever maps it meanwhile, wherever its contents go.  frame_settle(), through
  * which every free passes, takes the charge back; so forks, moves between spaces, truncation,
  * failed faults and the ends of processes need no bookkeeping at all, and a group that has lost its
  * last member still answers for what it left behind (pages of shared files).
@@ -460,8 +460,10 @@ qr_group_move_frame(struct qr_frame *from, struct qr_frame *to)
         return;
     qr_assert(qr_frame_group(to) == 0);
     atomic_fetch_or_explicit(&to->flags, number << QR_FRAME_GROUP_SHIFT, memory_order_relaxed);
+    to->kept |= QR_FRAME_CHARGED;
     atomic_fetch_and_explicit(&from->flags, ((uint32_t)1 << QR_FRAME_GROUP_SHIFT) - 1,
                               memory_order_relaxed);
+    from->kept &= (uint8_t)~QR_FRAME_CHARGED;
 }
 
 /* ---- At the limits --------------------------------------------------------------------------- */
