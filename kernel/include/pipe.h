@@ -9,9 +9,9 @@
 struct file;
 
 enum {
-    PIPE_BUF = 4096, /**< writes up to this are atomic */
+    PIPE_BUF = 4096,                             /**< writes up to this are atomic */
     PIPE_DEFAULT_BYTES = 16 * (int)QR_PAGE_SIZE, /**< as Linux, whatever a page is */
-    PIPE_MAX_BYTES = 1048576 /**< F_SETPIPE_SZ limit */
+    PIPE_MAX_BYTES = 1048576                     /**< F_SETPIPE_SZ limit */
 };
 
 /**
