@@ -46,4 +46,12 @@ expect "two nodes" 0 "^boot: ok, 4 CPUs"
 machine -M q35 -m 256M -icount shift=0,sleep=off -kernel "$kernel" -append boot=check
 expect "counted instructions" 0 "^boot: ok"
 
+# The direct map has the largest leaves that the CPU and the place allow.
+dump='echo dump_pt kernel >/sys/kernel/debug/memory'
+log=$(tools/quire-run --mem 4G --cpu max -- "$dump" 2>&1)
+status=$?
+expect "leaves of 1 GiB and 2 MiB" 0 "^ffff800100000000-ffff8001........ L2 " "^ffff8000........-ffff8000........ L1 "
+log=$(tools/quire-run --mem 4G --cpu qemu64 -- "$dump" 2>&1 | grep -v ' L0 ')
+expect "leaves of 2 MiB" 0 "^ffff800100000000-ffff8001........ L1 "
+
 finish
