@@ -4,11 +4,12 @@
 #
 # Large programs of Debian, as they are: python3 with its standard library, gcc compiling and
 # linking a program that is then run, sqlite3 with a mapped database, each of them (but gcc) over
-# mimalloc too.  On one and four CPUs, with the leak check.
+# mimalloc too; the tests of mimalloc and of Lua 5.1.  On four CPUs, with the leak check.
+# `--long`: all of it, on one and four.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-for file in /usr/bin/{python3,gcc,as,ld,sqlite3}; do
+for file in /usr/bin/{python3,gcc,as,ld,sqlite3,lua5.1}; do
     [ -x $file ] || { echo "no $file"; exit 77; }
 done
 /usr/bin/python3 -c 'import ctypes, mmap, multiprocessing, sqlite3' || exit 77
@@ -20,7 +21,7 @@ rm -rf $work
 mkdir -p $work
 
 # The files, under their own names: programs, libraries that the dynamic linker finds for them.
-files=(/usr/bin/python3 /usr/bin/gcc /usr/bin/as /usr/bin/ld /usr/bin/sqlite3 "$mimalloc"
+files=(/usr/bin/python3 /usr/bin/gcc /usr/bin/as /usr/bin/ld /usr/bin/sqlite3 /usr/bin/lua5.1 "$mimalloc"
     "$(gcc -print-prog-name=cc1)" "$(gcc -print-prog-name=collect2)"
     "$(gcc -print-file-name=liblto_plugin.so)" /usr/include/stdc-predef.h)
 stdlib=$(/usr/bin/python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
@@ -51,6 +52,13 @@ if source=$(tools/fetch-package mimalloc source 2>/dev/null); then
     done
 else
     echo "the source of mimalloc cannot be had here: its own tests are left out"
+fi
+
+# Lua's own tests, which Debian has beside another implementation of the language.
+if source=$(tools/fetch-package golang-github-yuin-gopher-lua source 2>/dev/null); then
+    add+=(--add "$source/_lua5.1-tests:/root/lua-tests")
+else
+    echo "the tests of Lua cannot be had here: they are left out"
 fi
 
 machines=4 more=''
