@@ -261,6 +261,16 @@ struct qr_frame *qr_frame_find(struct qr_frames *frames, qr_pfn pfn);
 struct qr_frame *qr_frame_of(struct qr_frames *frames, qr_pfn pfn);
 qr_pfn qr_frame_pfn(const struct qr_frames *frames, const struct qr_frame *frame);
 
+/**
+ * Frame @p i of a run or block whose first is @p head.  The descriptors of a run that crosses sections of
+ * memory are not side by side, so `head + i` may be none.
+ */
+static inline struct qr_frame *
+qr_frame_nth(struct qr_frames *frames, struct qr_frame *head, size_t i)
+{
+    return i == 0 ? head : qr_frame_of(frames, qr_pfn_of(qr_frame_pfn(frames, head).v + i));
+}
+
 static inline qr_pa
 qr_frame_pa(const struct qr_frames *frames, const struct qr_frame *frame)
 {

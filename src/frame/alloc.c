@@ -233,7 +233,7 @@ qr_frame_hand_out(struct qr_frames *frames, struct qr_frame *frame, unsigned ord
     qr_frame_claim(frame);
     if (qr_alloc_zeroes(alloc_flags)) {
         for (size_t i = 0; i < (size_t)1 << order; i++)
-            qr_frame_clear(frames, qr_block_part(frames, frame, i));
+            qr_frame_clear(frames, qr_frame_nth(frames, frame, i));
     }
     return frame;
 }
@@ -499,7 +499,7 @@ frame_retire(struct qr_frames *frames, struct qr_frame *frame)
     unmapped_check(frames, frame);
 #ifdef CONFIG_ZERO_ON_FREE
     for (size_t i = 0; i < (size_t)1 << qr_frame_order(frame); i++)
-        qr_frame_clear(frames, qr_block_part(frames, frame, i));
+        qr_frame_clear(frames, qr_frame_nth(frames, frame, i));
 #endif
     atomic_store_explicit(&frame->flags, QR_FRAME_FREE, memory_order_relaxed);
     qr_poison_set(frames, frame, (size_t)1 << qr_frame_order(frame));
@@ -627,7 +627,7 @@ qr_frame_split_block(struct qr_frames *frames, struct qr_frame *head)
     }
     head->kept = kept;
     for (size_t i = 1; i < (size_t)1 << order; i++) {
-        struct qr_frame *frame = qr_block_part(frames, head, i);
+        struct qr_frame *frame = qr_frame_nth(frames, head, i);
 
         frame->kept = kept;
         atomic_store_explicit(&frame->flags, flags & 0xff, memory_order_relaxed);

@@ -333,13 +333,6 @@ qr_section_of_block(struct qr_frames *frames, uint32_t block)
     return &frames->sections[block >> (frames->section_shift - BLOCK_ORDER)];
 }
 
-/* Frame @i of the block @head: descriptors of a block that crosses sections are not side by side. */
-static inline struct qr_frame *
-qr_block_part(struct qr_frames *frames, struct qr_frame *head, size_t i)
-{
-    return i == 0 ? head : qr_frame_of(frames, qr_pfn_of(qr_frame_pfn(frames, head).v + i));
-}
-
 enum qr_status qr_sections_create(struct qr_frames *frames);
 /* Bring the next waiting section of @zone into its lists; false where none waits.
  * Locks: zone->lock. */

@@ -13,7 +13,7 @@ void
 qr_poison_set(struct qr_frames *frames, struct qr_frame *head, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        struct qr_frame *frame = qr_block_part(frames, head, i);
+        struct qr_frame *frame = qr_frame_nth(frames, head, i);
         uint64_t *words = qr_port_window_open(qr_frame_pa(frames, frame));
 
         for (size_t w = 0; w < QR_PAGE_SIZE / sizeof(*words); w++)
@@ -53,7 +53,7 @@ void
 qr_poison_check(struct qr_frames *frames, struct qr_frame *head, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        struct qr_frame *frame = qr_block_part(frames, head, i);
+        struct qr_frame *frame = qr_frame_nth(frames, head, i);
         uint64_t word = 0;
         size_t at;
 

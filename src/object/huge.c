@@ -72,9 +72,7 @@ qr_object_wants_huge(const struct qr_object *object, bool advised)
 static struct qr_frame *
 block_frame(struct qr_object *object, struct qr_frame *head, size_t i)
 {
-    struct qr_frames *frames = object->machine->frames;
-
-    return qr_frame_of(frames, qr_pfn_of(qr_frame_pfn(frames, head).v + i));
+    return qr_frame_nth(object->machine->frames, head, i);
 }
 
 /* P. */

@@ -132,9 +132,7 @@ struct collapse {
 static struct qr_frame *
 collapse_frame(const struct collapse *collapse, size_t index)
 {
-    struct qr_frames *frames = collapse->region->space->vm->config.frames;
-
-    return qr_frame_of(frames, qr_pfn_of(qr_frame_pfn(frames, collapse->head).v + index));
+    return qr_frame_nth(collapse->region->space->vm->config.frames, collapse->head, index);
 }
 
 static void
