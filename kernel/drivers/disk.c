@@ -84,7 +84,7 @@ block_request_put(struct block_request *request)
 static bool
 request_is_sound(const struct disk *disk, const struct block_request *request)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = block_request_bytes(request);
 
     if (request->op == BLOCK_FLUSH)
         return true;
@@ -93,20 +93,9 @@ request_is_sound(const struct disk *disk, const struct block_request *request)
     for (unsigned i = 0; i < request->segment_count; i++) {
         if (request->segments[i].bytes % SECTOR_BYTES != 0)
             return false;
-        bytes += request->segments[i].bytes;
     }
     return bytes > 0 && request->sector < disk->sectors &&
            bytes >> SECTOR_SHIFT <= disk->sectors - request->sector;
-}
-
-static uint64_t
-request_bytes(const struct block_request *request)
-{
-    uint64_t bytes = 0;
-
-    for (unsigned i = 0; i < request->segment_count; i++)
-        bytes += request->segments[i].bytes;
-    return bytes;
 }
 
 void
@@ -119,7 +108,7 @@ disk_submit(struct disk *disk, struct block_request *request)
         return;
     }
     if (request->op == BLOCK_READ)
-        thread_current()->io.read_bytes += request_bytes(request);
+        thread_current()->io.read_bytes += block_request_bytes(request);
     atomic_fetch_add(&disk->in_flight, 1);
     disk->ops->submit(disk, request);
 }
@@ -127,7 +116,7 @@ disk_submit(struct disk *disk, struct block_request *request)
 void
 disk_complete(struct disk *disk, struct block_request *request, int64_t status)
 {
-    uint64_t bytes = request_bytes(request);
+    uint64_t bytes = block_request_bytes(request);
 
     if (status == 0) {
         atomic_fetch_add(&disk->requests[request->op], 1);

@@ -171,16 +171,6 @@ static const struct disk_ops blk_ops = {.submit = blk_submit};
 
 /* ---- Answers ---------------------------------------------------------------------------- */
 
-static uint64_t
-request_bytes(const struct block_request *request)
-{
-    uint64_t bytes = 0;
-
-    for (unsigned i = 0; i < request->segment_count; i++)
-        bytes += request->segments[i].bytes;
-    return bytes;
-}
-
 /**
  * Whether the device did what it says.  @p written counts what it wrote: all that was read, and
  * the status; devices that count more or less generously on errors are believed about errors.
@@ -193,7 +183,7 @@ answer_check(const struct virtio_blk *blk, unsigned slot, uint32_t written)
 
     if (status != STATUS_OK)
         return -EIO;
-    if (request->op == BLOCK_READ && written < request_bytes(request) + 1)
+    if (request->op == BLOCK_READ && written < block_request_bytes(request) + 1)
         return -EIO;
     return 0;
 }

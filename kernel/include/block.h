@@ -58,6 +58,17 @@ struct block_request {
     uint64_t deadline;   /**< the driver's */
 };
 
+/** All that it moves. */
+static inline uint64_t
+block_request_bytes(const struct block_request *request)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < request->segment_count; i++)
+        bytes += request->segments[i].bytes;
+    return bytes;
+}
+
 struct disk;
 
 struct disk_ops {
