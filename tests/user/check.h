@@ -59,6 +59,37 @@ check_page(void)
     return sysconf(_SC_PAGESIZE);
 }
 
+/* The number behind @name and a blank or a colon, in a file of /proc or /sys; -1: no such line. */
+static inline long
+line_of(const char *path, const char *name)
+{
+    FILE *file = fopen(path, "r");
+    char line[256];
+    long value = -1;
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        if (strncmp(line, name, strlen(name)) == 0 && strchr(" :", line[strlen(name)]) != NULL)
+            value = atol(line + strlen(name) + 1);
+    }
+    if (file != NULL)
+        fclose(file);
+    return value;
+}
+
+/* @return 0 or errno */
+static inline int
+put_text(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC), error = 0;
+
+    if (fd < 0)
+        return errno;
+    if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+        error = errno;
+    close(fd);
+    return error;
+}
+
 /* Wait until process @pid (its first thread) sleeps: then the next signal interrupts that. */
 static inline void
 wait_asleep(int pid)

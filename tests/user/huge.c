@@ -74,27 +74,10 @@ smaps(const void *address, const char *name)
     return value;
 }
 
-/* The number behind the word @name. */
-static long
-file_field(const char *path, const char *name)
-{
-    FILE *file = fopen(path, "r");
-    char word[64];
-    long value, found = -1;
-
-    while (file != NULL && fscanf(file, "%63s %ld%*[^\n]", word, &value) == 2) {
-        if (strcmp(word, name) == 0)
-            found = value;
-    }
-    if (file != NULL)
-        fclose(file);
-    return found;
-}
-
 static long
 vmstat(const char *name)
 {
-    return file_field("/proc/vmstat", name);
+    return line_of("/proc/vmstat", name);
 }
 
 static uint64_t
@@ -171,7 +154,7 @@ counts_agree(void)
 {
     for (int tries = 0; tries < 100; tries++) {
         if ((unsigned long)vmstat("nr_anon_transparent_hugepages") * (huge >> 10) ==
-            (unsigned long)file_field("/proc/meminfo", "AnonHugePages:"))
+            (unsigned long)line_of("/proc/meminfo", "AnonHugePages"))
             return 1;
     }
     return 0;
@@ -436,8 +419,8 @@ test_shared_anonymous(void)
     CHECK(vmstat("thp_file_alloc") > before);
     CHECK(vmstat("thp_file_mapped") > mapped);
     CHECK(vmstat("nr_shmem_hugepages") >= 1);
-    CHECK(file_field("/proc/meminfo", "ShmemHugePages:") >= (long)(huge / 1024));
-    CHECK(file_field("/proc/meminfo", "ShmemPmdMapped:") >= (long)(huge / 1024));
+    CHECK(line_of("/proc/meminfo", "ShmemHugePages") >= (long)(huge / 1024));
+    CHECK(line_of("/proc/meminfo", "ShmemPmdMapped") >= (long)(huge / 1024));
     check_shared_with_child(&block);
     CHECK_EQ(mprotect(block.at + page, page, PROT_READ), 0);
     CHECK(filled(block.at, huge, 2));
@@ -557,7 +540,7 @@ main(void)
     }
     huge = (size_t)atol(text);
     CHECK(huge > page);
-    if ((size_t)file_field("/proc/meminfo", "MemAvailable:") < 8 * (huge >> 10)) {
+    if ((size_t)line_of("/proc/meminfo", "MemAvailable") < 8 * (huge >> 10)) {
         printf("too little memory for some huge pages\n");
         return check_done("huge");
     }

@@ -41,11 +41,16 @@ soil(struct qr_frames *frames, struct qr_frame *frame, size_t count)
     }
 }
 
-/* A byte of the block @head, by its address. */
-static unsigned char *
-byte_at(struct qr_frames *frames, struct qr_frame *head, size_t offset)
+/* The byte at @offset of the block @head, which becomes @byte. */
+static unsigned char
+exchange(struct qr_frames *frames, struct qr_frame *head, size_t offset, unsigned char byte)
 {
-    return qr_port_window_open(qr_pa_of(qr_frame_pa(frames, head).v + offset));
+    unsigned char *at = qr_port_window_open(qr_pa_of(qr_frame_pa(frames, head).v + offset));
+    unsigned char old = *at;
+
+    *at = byte;
+    qr_port_window_close(at);
+    return old;
 }
 
 enum how { ONE, MOVABLE, BLOCK, LARGE, MANY, CONTIGUOUS, HOW_COUNT };
@@ -130,7 +135,7 @@ TEST(zero, blocks_of_several_sections_are_cleared_whole)
         blocks[i] = qr_frame_alloc_block(machine->frames, ORDER, 0);
         ASSERT_NOT_NULL(blocks[i]);
         for (size_t look = 0; look < LOOKS; look++)
-            memset(byte_at(machine->frames, blocks[i], look * 32 * MIB + look), DIRT, 1);
+            (void)exchange(machine->frames, blocks[i], look * 32 * MIB + look, DIRT);
     }
     for (size_t i = 0; i < 2; i++)
         qr_frame_free(machine->frames, blocks[i]);
@@ -138,7 +143,7 @@ TEST(zero, blocks_of_several_sections_are_cleared_whole)
 
     ASSERT_NOT_NULL(frame);
     for (size_t look = 0; look < LOOKS; look++)
-        EXPECT_EQ(*byte_at(machine->frames, frame, look * 32 * MIB + look), 0);
+        EXPECT_EQ(exchange(machine->frames, frame, look * 32 * MIB + look, 0), 0);
     qr_frame_free(machine->frames, frame);
     machine_shutdown(machine);
 }

@@ -60,22 +60,6 @@ stat_field(int number)
     return atol(at);
 }
 
-static long
-line_of(const char *path, const char *name)
-{
-    FILE *file = fopen(path, "r");
-    char line[256];
-    long value = -1;
-
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        if (strncmp(line, name, strlen(name)) == 0 && strchr(" :", line[strlen(name)]) != NULL)
-            value = atol(line + strlen(name) + 1);
-    }
-    if (file != NULL)
-        fclose(file);
-    return value;
-}
-
 /* What @statement adds to the minor faults; a few more come of the measuring itself. */
 #define COUNTS(statement, wanted)                                           \
     do {                                                                    \

@@ -54,17 +54,7 @@ limit(int which, rlim_t soft)
 static long
 status_bytes(const char *name)
 {
-    FILE *file = fopen("/proc/self/status", "r");
-    char line[256];
-    long value = -1;
-
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        if (strncmp(line, name, strlen(name)) == 0)
-            value = atol(line + strlen(name)) * 1024;
-    }
-    if (file != NULL)
-        fclose(file);
-    return value;
+    return line_of("/proc/self/status", name) * 1024;
 }
 
 /* Error of mmap, or 0; what is mapped stays. */
@@ -95,7 +85,7 @@ locked(void)
     CHECK_EQ(mlock(at, (size_t)(8 * page)), 0); /* the same pages again */
     CHECK_ERRNO(mlock(at + 8 * page, (size_t)page), ENOMEM);
     CHECK_ERRNO(mlock(at, (size_t)(9 * page)), ENOMEM);
-    CHECK_EQ(status_bytes("VmLck:"), 8 * page);
+    CHECK_EQ(status_bytes("VmLck"), 8 * page);
     CHECK_EQ(map_error(1, RW, MAP_LOCKED), EAGAIN);
     CHECK_EQ(munlock(at, (size_t)(4 * page)), 0);
     CHECK_EQ(map_error(4, RW, MAP_LOCKED), 0);
@@ -109,7 +99,7 @@ locked(void)
     CHECK_EQ(errno, EAGAIN);
     CHECK_ERRNO(mlockall(MCL_CURRENT), ENOMEM);
     CHECK_EQ(munlockall(), 0);
-    CHECK_EQ(status_bytes("VmLck:"), 0);
+    CHECK_EQ(status_bytes("VmLck"), 0);
     CHECK_EQ(mlockall(MCL_FUTURE), 0);
     CHECK_EQ(map_error(8, RW, 0), 0);
     CHECK_EQ(map_error(1, RW, 0), EAGAIN);
@@ -131,7 +121,7 @@ locked_by_root(void)
 {
     limit(RLIMIT_MEMLOCK, 0);
     CHECK_EQ(map_error(16, RW, MAP_LOCKED), 0);
-    CHECK_EQ(status_bytes("VmLck:"), 16 * page);
+    CHECK_EQ(status_bytes("VmLck"), 16 * page);
     CHECK_EQ(mlockall(MCL_CURRENT), 0);
 }
 
@@ -148,7 +138,7 @@ locked_segments(void)
     CHECK_EQ(shmctl(small, SHM_LOCK, NULL), 0);
     CHECK_ERRNO(shmctl(large, SHM_LOCK, NULL), ENOMEM);
     /* Of the user, not of the process: mappings do not count. */
-    CHECK_EQ(status_bytes("VmLck:"), 0);
+    CHECK_EQ(status_bytes("VmLck"), 0);
     CHECK_EQ(map_error(8, RW, MAP_LOCKED), 0);
     CHECK_EQ(shmctl(small, SHM_UNLOCK, NULL), 0);
     CHECK_EQ(shmctl(large, SHM_LOCK, NULL), 0);
@@ -166,7 +156,7 @@ address_space(void)
     int segment = shmget(IPC_PRIVATE, (size_t)(64 * page), IPC_CREAT | 0600);
     char *at = mmap(NULL, (size_t)(16 * page), RW, ANON, -1, 0);
 
-    limit(RLIMIT_AS, (rlim_t)(status_bytes("VmSize:") + 32 * page));
+    limit(RLIMIT_AS, (rlim_t)(status_bytes("VmSize") + 32 * page));
     CHECK_EQ(map_error(33, RW, 0), ENOMEM);
     CHECK_EQ(map_error(33, PROT_NONE, 0), ENOMEM);
     CHECK_EQ(map_error(33, RW, MAP_NORESERVE), ENOMEM);
@@ -193,7 +183,7 @@ data(void)
 {
     char *none = mmap(NULL, (size_t)(64 * page), PROT_READ, ANON, -1, 0);
 
-    limit(RLIMIT_DATA, (rlim_t)(status_bytes("VmData:") + 16 * page));
+    limit(RLIMIT_DATA, (rlim_t)(status_bytes("VmData") + 16 * page));
     CHECK_EQ(map_error(17, RW, 0), ENOMEM);
     CHECK_EQ(map_error(64, PROT_READ, 0), 0);
     CHECK_EQ(mmap(NULL, (size_t)(64 * page), RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED,

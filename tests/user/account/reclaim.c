@@ -19,43 +19,13 @@
 
 static long page;
 
-/* @return 0 or errno */
-static int
-put(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY), error = 0;
-
-    if (fd < 0)
-        return errno;
-    if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-        error = errno;
-    close(fd);
-    return error;
-}
-
 static int
 put_in(const char *group, const char *file, const char *text)
 {
     char path[128];
 
     snprintf(path, sizeof(path), ROOT "/%s/%s", group, file);
-    return put(path, text);
-}
-
-static long
-line_of(const char *path, const char *name)
-{
-    FILE *file = fopen(path, "r");
-    char line[256];
-    long value = -1;
-
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        if (strncmp(line, name, strlen(name)) == 0 && line[strlen(name)] == ' ')
-            value = atol(line + strlen(name) + 1);
-    }
-    if (file != NULL)
-        fclose(file);
-    return value;
+    return put_text(path, text);
 }
 
 static long
@@ -137,7 +107,7 @@ weigh(unsigned swappiness)
     long went = 2 * MIB * swappiness / 200;
 
     snprintf(text, sizeof(text), "%u", swappiness);
-    CHECK_EQ(put("/proc/sys/vm/swappiness", text), 0);
+    CHECK_EQ(put_text("/proc/sys/vm/swappiness", text), 0);
     CHECK_EQ(put_in("g", "memory.reclaim", "2M"), 0);
     lazy = (line_of("/proc/vmstat", "pglazyfreed") - lazy) * page;
     file -= group_line("g", "memory.stat", "file");
@@ -160,7 +130,7 @@ kinds(const char *directory)
     weigh(200);
     weigh(100);
     weigh(60);
-    CHECK_EQ(put("/proc/sys/vm/swappiness", "60"), 0);
+    CHECK_EQ(put_text("/proc/sys/vm/swappiness", "60"), 0);
     munmap(at, (size_t)(12 * MIB));
     close(fd);
 }
@@ -224,7 +194,7 @@ protection(const char *directory)
     CHECK_EQ(put_in("p/a", "memory.min", "16M"), 0);
     CHECK_EQ(put_in("p", "memory.reclaim", "1M"), EAGAIN);
     CHECK_EQ(file_of("p/a"), before);
-    CHECK_EQ(put("/proc/sys/vm/drop_caches", "1"), 0);
+    CHECK_EQ(put_text("/proc/sys/vm/drop_caches", "1"), 0);
     CHECK(file_of("p/a") <= 64 * page);
     close(kept[0]);
     close(kept[1]);
@@ -278,10 +248,10 @@ pressure(void)
     /* All but a part of what is about to be used. */
     snprintf(text, sizeof(text), "%ld",
              line_of("/proc/vmstat", "nr_free_pages") * page / 1024 - 8 * 1024);
-    CHECK_EQ(put("/proc/sys/vm/min_free_kbytes", text), 0);
+    CHECK_EQ(put_text("/proc/sys/vm/min_free_kbytes", text), 0);
     memset(more, 2, (size_t)step);
     snprintf(text, sizeof(text), "%ld", old);
-    CHECK_EQ(put("/proc/sys/vm/min_free_kbytes", text), 0);
+    CHECK_EQ(put_text("/proc/sys/vm/min_free_kbytes", text), 0);
     CHECK((line_of("/proc/vmstat", "pglazyfreed") - freed) * page >= 8 * MIB);
     CHECK(line_of("/proc/vmstat", "pgsteal_anon") - stolen >=
           line_of("/proc/vmstat", "pglazyfreed") - freed);
@@ -305,7 +275,7 @@ main(int argc, char **argv)
     page = check_page();
     mkdir(ROOT, 0755);
     CHECK_EQ(mount("none", ROOT, "cgroup2", 0, NULL), 0);
-    CHECK_EQ(put(ROOT "/cgroup.subtree_control", "+memory"), 0);
+    CHECK_EQ(put_text(ROOT "/cgroup.subtree_control", "+memory"), 0);
     group_make("g");
     run_in("g", kinds, argv[1]);
     group_remove("g");

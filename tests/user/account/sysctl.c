@@ -23,16 +23,9 @@ static int
 put(const char *name, const char *text)
 {
     char path[64];
-    int error = 0;
 
     snprintf(path, sizeof(path), "/proc/sys/vm/%s", name);
-    int fd = open(path, O_WRONLY);
-    if (fd < 0)
-        return errno;
-    if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-        error = errno;
-    close(fd);
-    return error;
+    return put_text(path, text);
 }
 
 static int
@@ -59,23 +52,6 @@ get(const char *name)
         value = atol(text);
         snprintf(again, sizeof(again), "%ld\n", value);
         CHECK(strcmp(text, again) == 0);
-    }
-    if (file != NULL)
-        fclose(file);
-    return value;
-}
-
-/* The number behind @name in @path, or -1. */
-static long
-field(const char *path, const char *name)
-{
-    FILE *file = fopen(path, "r");
-    char line[256];
-    long value = -1;
-
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        if (strncmp(line, name, strlen(name)) == 0 && strchr(" :", line[strlen(name)]) != NULL)
-            value = atol(line + strlen(name) + 1);
     }
     if (file != NULL)
         fclose(file);
@@ -262,7 +238,7 @@ largest(long most)
 static long
 meminfo_bytes(const char *name)
 {
-    return field("/proc/meminfo", name) * 1024;
+    return line_of("/proc/meminfo", name) * 1024;
 }
 
 static long *shared;
@@ -334,12 +310,12 @@ overcommit(void)
     /* Huge pages do not count as memory. */
     limit = meminfo_bytes("CommitLimit");
     CHECK_EQ(put("nr_hugepages", "8"), 0);
-    long pool = field("/proc/meminfo", "HugePages_Total") * meminfo_bytes("Hugepagesize");
+    long pool = line_of("/proc/meminfo", "HugePages_Total") * meminfo_bytes("Hugepagesize");
 
     CHECK(pool > 0 && NEAR(meminfo_bytes("CommitLimit"), limit - pool / 2));
     CHECK_EQ(meminfo_bytes("Hugetlb"), pool);
     CHECK_EQ(put("nr_hugepages", "0"), 0);
-    CHECK_EQ(field("/proc/meminfo", "HugePages_Total"), 0);
+    CHECK_EQ(line_of("/proc/meminfo", "HugePages_Total"), 0);
     CHECK_EQ(put("overcommit_memory", "0"), 0);
     munmap(shared, (size_t)page);
 }

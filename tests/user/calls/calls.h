@@ -144,6 +144,8 @@ void use_up_descriptors(void);
 
 /* Give up all rights: user and group 65534. */
 void become_nobody(void);
+/* Become user 54321, who has this one process and may not have more. */
+void become_single(void);
 
 /* Write @value to a file of /proc/sys; @return what it said before. */
 long set_number(const char *path, long value);

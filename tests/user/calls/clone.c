@@ -18,10 +18,7 @@ static const struct documented documented[] = {
 static void
 limited(void)
 {
-    struct rlimit count = {1, 2};
-
-    EXPECT(setresuid(54321, 54321, 54321), 0);
-    EXPECT(setrlimit(RLIMIT_NPROC, &count), 0);
+    become_single();
     const struct row rows[] = {CLONE("one process too many", SIGCHLD, 0, -EAGAIN, 0)};
     RUN(rows);
 }

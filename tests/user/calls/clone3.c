@@ -88,10 +88,7 @@ flags_and_sizes(void)
 static void
 limited(void)
 {
-    struct rlimit count = {1, 2};
-
-    EXPECT(setresuid(54321, 54321, 54321), 0);
-    EXPECT(setrlimit(RLIMIT_NPROC, &count), 0);
+    become_single();
     const struct row rows[] = {
         CLONE3("one process too many", FIRST, -EAGAIN, 0, .exit_signal = SIGCHLD),
     };

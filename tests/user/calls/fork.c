@@ -16,14 +16,10 @@ static const struct documented documented[] = {
     {ENOSYS, "of machines without page tables"},
 };
 
-/* User 54321 has one process, and may not have more. */
 static void
 limited(void)
 {
-    struct rlimit count = {1, 2};
-
-    EXPECT(setresuid(54321, 54321, 54321), 0);
-    EXPECT(setrlimit(RLIMIT_NPROC, &count), 0);
+    become_single();
     const struct row rows[] = {{"one process too many", NR_FORK, {SIGCHLD}, -EAGAIN, 0}};
     RUN(rows);
 }

@@ -153,6 +153,15 @@ become_nobody(void)
     EXPECT(setresuid(65534, 65534, 65534), 0);
 }
 
+void
+become_single(void)
+{
+    struct rlimit count = {1, 2};
+
+    EXPECT(setresuid(54321, 54321, 54321), 0);
+    EXPECT(setrlimit(RLIMIT_NPROC, &count), 0);
+}
+
 long
 set_number(const char *path, long value)
 {

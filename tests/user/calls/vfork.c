@@ -19,10 +19,7 @@ static const struct documented documented[] = {
 static void
 limited(void)
 {
-    struct rlimit count = {1, 2};
-
-    EXPECT(setresuid(54321, 54321, 54321), 0);
-    EXPECT(setrlimit(RLIMIT_NPROC, &count), 0);
+    become_single();
     const struct row rows[] = {{"one process too many",
                                 NR_VFORK,
                                 {0x4100 /* CLONE_VFORK | CLONE_VM */ | SIGCHLD},

@@ -46,14 +46,7 @@ path_of(const char *group, const char *file)
 static int
 put(const char *group, const char *file, const char *text)
 {
-    int fd = open(path_of(group, file), O_WRONLY | O_CLOEXEC), error = 0;
-
-    if (fd < 0)
-        return errno;
-    if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-        error = errno;
-    close(fd);
-    return error;
+    return put_text(path_of(group, file), text);
 }
 
 static int

@@ -339,17 +339,7 @@ test_truncation(int fd)
 static long
 meminfo(const char *name)
 {
-    FILE *file = fopen("/proc/meminfo", "r");
-    char line[128];
-    long value = -1;
-
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        if (strncmp(line, name, strlen(name)) == 0)
-            value = strtol(line + strlen(name), NULL, 10);
-    }
-    if (file != NULL)
-        fclose(file);
-    return value;
+    return line_of("/proc/meminfo", name);
 }
 
 /* Only where nobody else changes the numbers meanwhile: argument "exact". */
@@ -357,29 +347,29 @@ static void
 test_counters(void)
 {
     enum { PAGES = 600 };
-    long shmem = meminfo("Shmem:"), promised = meminfo("Committed_AS:"), kib = page / 1024;
+    long shmem = meminfo("Shmem"), promised = meminfo("Committed_AS"), kib = page / 1024;
     int fd = sized("counted", 0, PAGES);
     char *at;
 
-    CHECK_EQ(meminfo("Shmem:"), shmem);
+    CHECK_EQ(meminfo("Shmem"), shmem);
     CHECK_EQ(fallocate(fd, 0, 0, PAGES * page), 0);
-    CHECK_EQ(meminfo("Shmem:"), shmem + PAGES * kib);
-    CHECK_EQ(meminfo("Committed_AS:"), promised + PAGES * kib); /* as the pages come */
+    CHECK_EQ(meminfo("Shmem"), shmem + PAGES * kib);
+    CHECK_EQ(meminfo("Committed_AS"), promised + PAGES * kib); /* as the pages come */
     CHECK_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 100 * page), 0);
-    CHECK_EQ(meminfo("Committed_AS:"), promised + (PAGES - 100) * kib);
-    CHECK_EQ(meminfo("Shmem:"), shmem + (PAGES - 100) * kib);
+    CHECK_EQ(meminfo("Committed_AS"), promised + (PAGES - 100) * kib);
+    CHECK_EQ(meminfo("Shmem"), shmem + (PAGES - 100) * kib);
     close(fd);
-    CHECK_EQ(meminfo("Shmem:"), shmem);
-    CHECK_EQ(meminfo("Committed_AS:"), promised);
+    CHECK_EQ(meminfo("Shmem"), shmem);
+    CHECK_EQ(meminfo("Committed_AS"), promised);
     at = mmap(NULL, (size_t)(PAGES * page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
               0);
-    CHECK_EQ(meminfo("Committed_AS:"), promised + PAGES * kib); /* all at once */
+    CHECK_EQ(meminfo("Committed_AS"), promised + PAGES * kib); /* all at once */
     memset(at, 1, (size_t)(10 * page));
-    CHECK_EQ(meminfo("Shmem:"), shmem + 10 * kib);
-    CHECK_EQ(meminfo("Committed_AS:"), promised + PAGES * kib);
+    CHECK_EQ(meminfo("Shmem"), shmem + 10 * kib);
+    CHECK_EQ(meminfo("Committed_AS"), promised + PAGES * kib);
     munmap(at, (size_t)(PAGES * page));
-    CHECK_EQ(meminfo("Committed_AS:"), promised);
-    CHECK_EQ(meminfo("Shmem:"), shmem);
+    CHECK_EQ(meminfo("Committed_AS"), promised);
+    CHECK_EQ(meminfo("Shmem"), shmem);
 }
 
 /* ---- POSIX shared memory ----------------------------------------------------------------------------- */
