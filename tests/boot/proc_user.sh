@@ -54,11 +54,13 @@ if [ -e build/x86_64-debug/quire-kernel.elf ]; then
     run 4 x86_64-debug gcc
 fi
 # Five levels of page tables: QEMU's `max` has them.
-if tools/quire-run --cpu max --smp 2 --timeout 120 --add $build/wide-gcc -- ./wide-gcc 2>&1 |
-    grep '^wide: more than 48 bits, .* 0 failed'; then
+tools/quire-run --cpu max --smp 2 --timeout 120 --add $build/wide-gcc -- ./wide-gcc \
+    >$build/wide.log 2>&1
+if grep '^wide: more than 48 bits, .* 0 failed' $build/wide.log; then
     echo "ok   wide, 2 CPUs, max"
 else
     echo "FAIL wide, 2 CPUs, max"
+    tail -n 20 $build/wide.log | sed 's/^/     | /'
     failures=$((failures + 1))
 fi
 [ $failures -eq 0 ]
