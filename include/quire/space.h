@@ -208,6 +208,16 @@ typedef void (*qr_fault_hook)(struct qr_space *space, bool major);
 /** At start-up. */
 void qr_vm_set_fault_hook(struct qr_vm *vm, qr_fault_hook hook);
 
+struct qr_space_limits;
+/**
+ * What binds the running thread, whichever space it changes: for hosts whose limits belong to processes,
+ * several of which can share a space.  NULL: what the space says.  Context: any, locks are held; the
+ * result stays valid for as long as the thread does not change it itself.
+ */
+typedef const struct qr_space_limits *(*qr_limits_hook)(void);
+/** At start-up. */
+void qr_vm_set_limits_hook(struct qr_vm *vm, qr_limits_hook hook);
+
 struct qr_space_counts {
     size_t virtual_pages, peak_virtual_pages;
     size_t resident_anon, resident_file, resident_shmem, peak_resident; /* pages */

@@ -157,11 +157,12 @@ epoll_make(uint32_t flags)
     }
     wait_queue_init(&epoll->wait);
     qr_list_init(&epoll->items);
-    struct file *file =
-        file_create_anonymous("anon_inode:[eventpoll]", &epoll_file_ops, O_RDWR, epoll);
-    if (file == NULL) {
+    struct file *file;
+    int64_t error =
+        file_create_anonymous("anon_inode:[eventpoll]", &epoll_file_ops, O_RDWR, epoll, &file);
+    if (error != 0) {
         kmem_free(epoll);
-        return -ENOMEM;
+        return error;
     }
     int fd = fd_install(file, 0, (flags & O_CLOEXEC) != 0);
     file_put(file);

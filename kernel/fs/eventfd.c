@@ -150,11 +150,12 @@ eventfd_make(uint32_t initial, uint32_t flags)
     event->semaphore = (flags & EFD_SEMAPHORE) != 0;
     atomic_init(&event->counter, initial);
     wait_queue_init(&event->wait);
-    struct file *file = file_create_anonymous("anon_inode:[eventfd]", &eventfd_ops,
-                                              O_RDWR | (flags & O_NONBLOCK), event);
-    if (file == NULL) {
+    struct file *file;
+    int64_t error = file_create_anonymous("anon_inode:[eventfd]", &eventfd_ops,
+                                          O_RDWR | (flags & O_NONBLOCK), event, &file);
+    if (error != 0) {
         kmem_free(event);
-        return -ENOMEM;
+        return error;
     }
     int fd = fd_install(file, 0, (flags & O_CLOEXEC) != 0);
     file_put(file);

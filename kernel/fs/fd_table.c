@@ -6,7 +6,7 @@
  * for a free descriptor, or SLOT_RESERVED for one that a call in progress will fill.  Reserving
  * first means that open() fails with EMFILE before it creates anything, and cannot fail after.
  *
- * The table grows by doubling, up to FD_LIMIT.  RLIMIT_NOFILE bounds what is handed out.
+ * The table grows by doubling, up to FD_LIMIT.  RLIMIT_NOFILE and fs.nr_open bound what is handed out.
  *
  * Lock: table->lock, a spin lock, for slots, capacity and hint.  The thread that is the only
  * user of its table reads a slot without it: nobody else can change the table then.
@@ -344,8 +344,9 @@ static uint32_t
 descriptor_limit(void)
 {
     uint64_t limit = process_limit(RLIMIT_NOFILE);
+    uint64_t most = atomic_load(&file_nr_open);
 
-    return limit < FD_LIMIT ? (uint32_t)limit : FD_LIMIT;
+    return (uint32_t)(limit < most ? limit : most);
 }
 
 /* The lowest free slot from @minimum on, marked as reserved. Lock held. */

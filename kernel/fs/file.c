@@ -67,12 +67,43 @@ mode_of_flags(uint32_t flags)
     }
 }
 
-static atomic_uint open_files; /* structures in the heap: for the leak check */
+static atomic_uint open_files; /* structures in the heap: for the leak check, too */
+
+_Atomic uint64_t file_max = INT64_MAX;
+_Atomic uint64_t file_nr_open = FD_LIMIT;
 
 unsigned
 file_count(void)
 {
     return atomic_load(&open_files);
+}
+
+/* A blank one. @return 0, -ENOMEM, -ENFILE */
+static int64_t
+file_alloc(struct file **out)
+{
+    enum { CAP_SYS_ADMIN = 21 };
+    struct file *file;
+
+    if (atomic_fetch_add(&open_files, 1) >= atomic_load(&file_max) &&
+        !process_has_capability(CAP_SYS_ADMIN)) {
+        atomic_fetch_sub(&open_files, 1);
+        return -ENFILE;
+    }
+    file = kmem_zalloc(sizeof *file);
+    if (file == NULL) {
+        atomic_fetch_sub(&open_files, 1);
+        return -ENOMEM;
+    }
+    *out = file;
+    return 0;
+}
+
+static void
+file_free(struct file *file)
+{
+    atomic_fetch_sub(&open_files, 1);
+    kmem_free(file);
 }
 
 /* Make a blank file one of @dentry. Cannot fail. */
@@ -82,7 +113,6 @@ file_attach(struct file *file, struct dentry *dentry, uint32_t flags)
     dentry_ref(dentry);
     inode_ref(dentry->inode);
     atomic_fetch_add(&dentry->superblock->files, 1);
-    atomic_fetch_add(&open_files, 1);
     atomic_init(&file->refs, 1);
     atomic_init(&file->flags, flags & FLAGS_KEPT);
     file->mode = mode_of_flags(flags);
@@ -91,39 +121,40 @@ file_attach(struct file *file, struct dentry *dentry, uint32_t flags)
     file->ops = &path_only_file_ops;
 }
 
-struct file *
-file_create(struct dentry *dentry, uint32_t flags)
+int64_t
+file_create(struct dentry *dentry, uint32_t flags, struct file **out)
 {
-    struct file *file = kmem_zalloc(sizeof *file);
+    int64_t error = file_alloc(out);
 
-    if (file != NULL) {
-        file_attach(file, dentry, flags);
+    if (error == 0) {
+        file_attach(*out, dentry, flags);
     }
-    return file;
+    return error;
 }
 
-struct file *
-file_create_anonymous(const char *name, const struct file_ops *ops, uint32_t flags, void *context)
+int64_t
+file_create_anonymous(const char *name, const struct file_ops *ops, uint32_t flags, void *context,
+                      struct file **out)
 {
     static const struct inode_ops plain_ops = {.open = NULL};
     struct inode *inode = inode_create(anonymous_superblock, &plain_ops, 0600);
 
     if (inode == NULL) {
-        return NULL;
+        return -ENOMEM;
     }
     struct dentry *dentry = dentry_create_anonymous(anonymous_superblock, name, inode);
     if (dentry == NULL) {
         inode_put(inode);
-        return NULL;
+        return -ENOMEM;
     }
-    struct file *file = file_create(dentry, flags);
+    int64_t error = file_create(dentry, flags, out);
     dentry_put(dentry);
-    if (file != NULL) {
-        file->ops = ops;
-        file->context = context;
-        file->mode |= FILE_STREAM;
+    if (error == 0) {
+        (*out)->ops = ops;
+        (*out)->context = context;
+        (*out)->mode |= FILE_STREAM;
     }
-    return file;
+    return error;
 }
 
 void
@@ -151,10 +182,9 @@ file_put(struct file *file)
         inode_end_exec(file->inode);
     }
     atomic_fetch_sub(&file->dentry->superblock->files, 1);
-    atomic_fetch_sub(&open_files, 1);
     inode_put(file->inode);
     dentry_put(file->dentry);
-    kmem_free(file);
+    file_free(file);
 }
 
 /* ---- opening --------------------------------------------------------------------- */
@@ -252,12 +282,12 @@ open_as(struct file *file, struct dentry *dentry, uint32_t flags)
 static int64_t
 open_dentry(struct dentry *dentry, uint32_t flags, struct file **out)
 {
-    struct file *file = kmem_zalloc(sizeof *file);
+    struct file *file;
+    int64_t error = file_alloc(&file);
 
-    if (file == NULL) {
-        return -ENOMEM;
+    if (error == 0) {
+        error = open_as(file, dentry, flags);
     }
-    int64_t error = open_as(file, dentry, flags);
     if (error == 0) {
         *out = file;
     }
@@ -288,14 +318,14 @@ vfs_open_path_at(int dirfd, const char *path, uint32_t flags, uint32_t mode, str
         flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     }
     /* Before anything is made: without memory for the file there is to be no name either. */
-    struct file *file = kmem_zalloc(sizeof *file);
-    if (file == NULL) {
-        return -ENOMEM;
-    }
-    int64_t error =
-        name_open(dirfd, path, flags, mode & 07777u & ~current_umask(), &dentry, &created);
+    struct file *file;
+    int64_t error = file_alloc(&file);
     if (error != 0) {
-        kmem_free(file);
+        return error;
+    }
+    error = name_open(dirfd, path, flags, mode & 07777u & ~current_umask(), &dentry, &created);
+    if (error != 0) {
+        file_free(file);
         return error;
     }
     /* Who makes a file may write to it, whatever mode it got. */
@@ -303,7 +333,7 @@ vfs_open_path_at(int dirfd, const char *path, uint32_t flags, uint32_t mode, str
         error = open_check(dentry->inode, flags);
     }
     if (error != 0) {
-        kmem_free(file);
+        file_free(file);
     } else {
         error = open_as(file, dentry, flags);
     }

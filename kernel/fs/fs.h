@@ -449,8 +449,11 @@ extern const struct file_ops tmpfs_file_ops;
 
 /* ---- open files --------------------------------------------------------------------------------- */
 
-/** A file over an inode; takes its own references. The caller sets ops or calls file_open(). */
-struct file *file_create(struct dentry *dentry, uint32_t flags);
+/**
+ * A file over an inode; takes its own references. The caller sets ops or calls file_open().
+ * @return 0; -ENOMEM; -ENFILE: fs.file-max are open
+ */
+int64_t file_create(struct dentry *dentry, uint32_t flags, struct file **out);
 
 extern const struct file_ops directory_file_ops;
 extern const struct file_ops path_only_file_ops;
@@ -465,9 +468,9 @@ void flock_table_closed(struct fd_table *table, struct inode *inode);
 void flock_inode_evicted(struct inode *inode);
 void epoll_file_closed(struct file *file);
 
-/** A file in the anonymous superblock: `name` as /proc/PID/fd shows it. NULL without memory. */
-struct file *file_create_anonymous(const char *name, const struct file_ops *ops, uint32_t flags,
-                                   void *context);
+/** A file in the anonymous superblock: `name` as /proc/PID/fd shows it. @return as file_create() */
+int64_t file_create_anonymous(const char *name, const struct file_ops *ops, uint32_t flags,
+                              void *context, struct file **out);
 
 /** Directory listing under the current position; used by getdents64. */
 int64_t directory_read(struct file *file, struct io *io);

@@ -56,12 +56,13 @@ pidfd_process(int fd, struct process **out, uint32_t *out_flags)
 int64_t
 pidfd_make(struct process *process, uint32_t flags)
 {
-    struct file *file =
-        file_create_anonymous("anon_inode:[pidfd]", &pidfd_ops, O_RDWR | flags, process);
+    struct file *file;
+    int64_t error =
+        file_create_anonymous("anon_inode:[pidfd]", &pidfd_ops, O_RDWR | flags, process, &file);
 
-    if (file == NULL) {
+    if (error != 0) {
         process_put(process);
-        return -ENOMEM;
+        return error;
     }
     int fd = fd_install(file, 0, true);
     file_put(file);

@@ -680,17 +680,17 @@ fifo_open(struct inode *inode, struct file *file)
     return 0;
 }
 
-static struct file *
-end_create(struct dentry *dentry, struct pipe *pipe, uint32_t flags)
+static int64_t
+end_create(struct dentry *dentry, struct pipe *pipe, uint32_t flags, struct file **out)
 {
-    struct file *file = file_create(dentry, flags);
+    int64_t error = file_create(dentry, flags, out);
 
-    if (file != NULL) {
-        pipe_bind(file, pipe);
-        ends_add(pipe, file->mode);
+    if (error == 0) {
+        pipe_bind(*out, pipe);
+        ends_add(pipe, (*out)->mode);
         pipe->users++; /* nobody else knows the inode yet */
     }
-    return file;
+    return error;
 }
 
 int64_t
@@ -711,20 +711,20 @@ pipe_create(uint32_t flags, struct file *out_ends[2])
     }
     struct pipe *pipe = pipe_enter(inode);
     struct file *ends[2] = {NULL, NULL};
+    int64_t error = -ENOMEM;
     if (pipe != NULL) {
-        ends[0] = end_create(dentry, pipe, O_RDONLY | flags);
-        ends[1] = end_create(dentry, pipe, O_WRONLY | flags);
+        error = end_create(dentry, pipe, O_RDONLY | flags, &ends[0]);
+        if (error == 0) {
+            error = end_create(dentry, pipe, O_WRONLY | flags, &ends[1]);
+        }
         pipe_leave(inode);
     }
     dentry_put(dentry);
-    if (ends[0] == NULL || ends[1] == NULL) {
+    if (error != 0) {
         if (ends[0] != NULL) {
             file_put(ends[0]);
         }
-        if (ends[1] != NULL) {
-            file_put(ends[1]);
-        }
-        return -ENOMEM;
+        return error;
     }
     out_ends[0] = ends[0];
     out_ends[1] = ends[1];

@@ -195,7 +195,7 @@ poll_user(uint64_t user_fds, uint64_t count, uint64_t deadline)
     struct pollfd few[8];
     struct pollfd *fds = few;
 
-    if (count > process_limit(RLIMIT_NOFILE) || count > FD_LIMIT) {
+    if (count > process_limit(RLIMIT_NOFILE)) {
         return -EINVAL;
     }
     if (count > QR_ARRAY_COUNT(few)) {

@@ -17,13 +17,6 @@
 
 /* ---- numbers ------------------------------------------------------------------------- */
 
-struct vm_number {
-    struct text_node node; /* first */
-    uint64_t least, most;
-    uint64_t (*get)(void);
-    void (*set)(uint64_t value);
-};
-
 static bool
 is_blank(char c)
 {
@@ -40,7 +33,7 @@ digit_of(char c)
 
 /* A number between blanks, in C's three bases. */
 static int64_t
-number_parse(const char *text, size_t length, const struct vm_number *number, uint64_t *out)
+number_parse(const char *text, size_t length, const struct proc_number *number, uint64_t *out)
 {
     size_t at = 0, first;
     uint64_t value = 0;
@@ -67,18 +60,18 @@ number_parse(const char *text, size_t length, const struct vm_number *number, ui
     return 0;
 }
 
-static void
-number_show(const struct text_target *target, struct qr_writer *writer)
+void
+proc_number_show(const struct text_target *target, struct qr_writer *writer)
 {
-    const struct vm_number *number = target->inode->node;
+    const struct proc_number *number = target->inode->node;
 
     qr_writer_printf(writer, "%llu\n", (unsigned long long)number->get());
 }
 
-static int64_t
-number_store(const struct text_target *target, const char *text, size_t length)
+int64_t
+proc_number_store(const struct text_target *target, const char *text, size_t length)
 {
-    const struct vm_number *number = target->inode->node;
+    const struct proc_number *number = target->inode->node;
     uint64_t value;
     int64_t error = number_parse(text, length, number, &value);
 
@@ -87,6 +80,16 @@ number_store(const struct text_target *target, const char *text, size_t length)
     if (error == 0)
         number->set(value);
     return error;
+}
+
+bool
+proc_numbers_add(struct dentry *directory, const struct proc_number *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!text_node_add(directory, rows[i].node.name, &rows[i].node, 0))
+            return false;
+    }
+    return true;
 }
 
 /* ---- promised memory ------------------------------------------------------------------ */
@@ -170,23 +173,18 @@ set_min_free(uint64_t value)
     qr_frames_set_min_free(memory.frames, (size_t)(value / (FS_PAGE_BYTES / 1024)));
 }
 
-#define NUMBER(text, from, to, id)                                                                \
-    {                                                                                             \
-        {.name = (text), .mode = 0644, .show = number_show, .store = number_store}, (from), (to), \
-            get_##id, set_##id                                                                    \
-    }
 #define KBYTES_MOST (SIZE_MAX >> 10)
 
-static const struct vm_number numbers[] = {
-    NUMBER("overcommit_memory", 0, QR_OVERCOMMIT_NEVER, overcommit),
-    NUMBER("overcommit_ratio", 0, INT32_MAX, ratio),
-    NUMBER("overcommit_kbytes", 0, KBYTES_MOST, kbytes),
-    NUMBER("user_reserve_kbytes", 0, KBYTES_MOST, user_reserve),
-    NUMBER("admin_reserve_kbytes", 0, KBYTES_MOST, admin_reserve),
-    NUMBER("max_map_count", 0, INT32_MAX, max_map_count),
-    NUMBER("mmap_min_addr", 0, INTPTR_MAX, mmap_min_addr),
-    NUMBER("swappiness", 0, QR_SWAPPINESS_MAX, swappiness),
-    NUMBER("min_free_kbytes", 0, INT32_MAX, min_free),
+static const struct proc_number numbers[] = {
+    PROC_NUMBER("overcommit_memory", 0, QR_OVERCOMMIT_NEVER, overcommit),
+    PROC_NUMBER("overcommit_ratio", 0, INT32_MAX, ratio),
+    PROC_NUMBER("overcommit_kbytes", 0, KBYTES_MOST, kbytes),
+    PROC_NUMBER("user_reserve_kbytes", 0, KBYTES_MOST, user_reserve),
+    PROC_NUMBER("admin_reserve_kbytes", 0, KBYTES_MOST, admin_reserve),
+    PROC_NUMBER("max_map_count", 0, INT32_MAX, max_map_count),
+    PROC_NUMBER("mmap_min_addr", 0, INTPTR_MAX, mmap_min_addr),
+    PROC_NUMBER("swappiness", 0, QR_SWAPPINESS_MAX, swappiness),
+    PROC_NUMBER("min_free_kbytes", 0, INT32_MAX, min_free),
 };
 
 /* ---- nodes that act at once -------------------------------------------------------------- */
@@ -195,7 +193,7 @@ static const struct vm_number numbers[] = {
 static int64_t
 store_drop_caches(const struct text_target *target, const char *text, size_t length)
 {
-    static const struct vm_number range = {.least = 1, .most = 4};
+    static const struct proc_number range = {.least = 1, .most = 4};
     uint64_t what;
     int64_t error = number_parse(text, length, &range, &what);
 
@@ -243,9 +241,6 @@ static const struct text_node actions[] = {
 bool
 proc_vm_add(struct dentry *vm)
 {
-    for (size_t i = 0; i < QR_ARRAY_COUNT(numbers); i++) {
-        if (!text_node_add(vm, numbers[i].node.name, &numbers[i].node, 0))
-            return false;
-    }
-    return text_nodes_add(vm, actions, QR_ARRAY_COUNT(actions));
+    return proc_numbers_add(vm, numbers, QR_ARRAY_COUNT(numbers)) &&
+           text_nodes_add(vm, actions, QR_ARRAY_COUNT(actions));
 }

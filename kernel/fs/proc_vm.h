@@ -2,11 +2,30 @@
 #ifndef KERNEL_FS_PROC_VM_H
 #define KERNEL_FS_PROC_VM_H
 
-#include <stdbool.h>
+#include "text.h"
 
-struct dentry;
+/** A number of /proc/sys that acts: what is none within its limits is EINVAL and changes nothing. */
+struct proc_number {
+    struct text_node node; /* first; its functions are the two below */
+    uint64_t least, most;
+    uint64_t (*get)(void);
+    void (*set)(uint64_t value);
+};
+
+void proc_number_show(const struct text_target *target, struct qr_writer *writer);
+int64_t proc_number_store(const struct text_target *target, const char *text, size_t length);
+/** A row: `get_ID` and `set_ID` are its functions. */
+#define PROC_NUMBER(text, from, to, id)                                                       \
+    {                                                                                         \
+        {.name = (text), .mode = 0644, .show = proc_number_show, .store = proc_number_store}, \
+            (from), (to), get_##id, set_##id                                                  \
+    }
+/** T held for writing. @return false without memory */
+bool proc_numbers_add(struct dentry *directory, const struct proc_number *numbers, size_t count);
 
 /** Add the nodes of /proc/sys/vm that belong to no other file. T held for writing. */
 bool proc_vm_add(struct dentry *vm);
+/** /proc/sys/fs. T held for writing. */
+bool proc_fs_add(struct dentry *fs);
 
 #endif

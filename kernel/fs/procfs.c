@@ -262,9 +262,6 @@ CONSTANT_NODE(threads_max, "8192")
 CONSTANT_NODE(randomize, "2")
 CONSTANT_NODE(ngroups_max, "65536")
 CONSTANT_NODE(cap_last_cap, "40")
-CONSTANT_NODE(nr_open, "65536")
-CONSTANT_NODE(file_max, "1048576")
-CONSTANT_NODE(pipe_max_size, "1048576")
 
 static void
 show_boot_id(const struct text_target *target, struct qr_writer *writer)
@@ -301,12 +298,6 @@ static const struct text_node pressure_nodes[] = {
 
 static const struct text_node random_nodes[] = {
     {.name = "boot_id", .mode = 0444, .show = show_boot_id},
-};
-
-static const struct text_node fs_nodes[] = {
-    {.name = "nr_open", .mode = 0444, .show = show_nr_open},
-    {.name = "file-max", .mode = 0444, .show = show_file_max},
-    {.name = "pipe-max-size", .mode = 0444, .show = show_pipe_max_size},
 };
 
 /* ---- the root ----------------------------------------------------------------------------------------- */
@@ -362,6 +353,7 @@ sys_tree_add(struct dentry *root)
     struct dentry *sys = text_directory_add(root, "sys");
     struct dentry *kernel = sys == NULL ? NULL : text_directory_add(sys, "kernel");
     struct dentry *vm = sys == NULL ? NULL : text_directory_add(sys, "vm");
+    struct dentry *fs = sys == NULL ? NULL : text_directory_add(sys, "fs");
 
     return kernel != NULL && text_nodes_add(kernel, kernel_nodes, QR_ARRAY_COUNT(kernel_nodes)) &&
            proc_ipc_add(root, kernel) &&
@@ -369,7 +361,7 @@ sys_tree_add(struct dentry *root)
            subtree_add(kernel, "random", random_nodes, QR_ARRAY_COUNT(random_nodes)) &&
            vm != NULL && proc_vm_add(vm) &&
            text_nodes_add(vm, writeback_nodes, QR_ARRAY_COUNT(writeback_nodes)) &&
-           hugetlb_sysctls_add(vm) && subtree_add(sys, "fs", fs_nodes, QR_ARRAY_COUNT(fs_nodes));
+           hugetlb_sysctls_add(vm) && fs != NULL && proc_fs_add(fs);
 }
 
 static int64_t

@@ -136,11 +136,12 @@ signalfd_make(signal_set set, uint32_t flags)
         return -ENOMEM;
     }
     atomic_init(&self->set, set);
-    struct file *file = file_create_anonymous("anon_inode:[signalfd]", &signalfd_ops,
-                                              O_RDWR | (flags & O_NONBLOCK), self);
-    if (file == NULL) {
+    struct file *file;
+    int64_t error = file_create_anonymous("anon_inode:[signalfd]", &signalfd_ops,
+                                          O_RDWR | (flags & O_NONBLOCK), self, &file);
+    if (error != 0) {
         kmem_free(self);
-        return -ENOMEM;
+        return error;
     }
     int fd = fd_install(file, 0, (flags & O_CLOEXEC) != 0);
     file_put(file);

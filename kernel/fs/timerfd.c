@@ -155,11 +155,12 @@ sys_timerfd_create(const struct syscall_args *args)
     self->wall = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_ALARM;
     timer_init(&self->timer, timerfd_expire);
     wait_queue_init(&self->wait);
-    struct file *file = file_create_anonymous("anon_inode:[timerfd]", &timerfd_ops,
-                                              O_RDWR | (flags & O_NONBLOCK), self);
-    if (file == NULL) {
+    struct file *file;
+    int64_t error = file_create_anonymous("anon_inode:[timerfd]", &timerfd_ops,
+                                          O_RDWR | (flags & O_NONBLOCK), self, &file);
+    if (error != 0) {
         kmem_free(self);
-        return -ENOMEM;
+        return error;
     }
     int fd = fd_install(file, 0, (flags & O_CLOEXEC) != 0);
     file_put(file);

@@ -742,14 +742,12 @@ nameless_open(struct inode *inode, const char *label, struct file **out_file)
         inode_put(inode);
         return -ENOMEM;
     }
-    struct file *file = file_create(dentry, O_RDWR | O_LARGEFILE);
+    int64_t error = file_create(dentry, O_RDWR | O_LARGEFILE, out_file);
     dentry_put(dentry);
-    if (file == NULL) {
-        return -ENOMEM;
+    if (error == 0) {
+        (*out_file)->ops = inode->file_ops;
     }
-    file->ops = inode->file_ops;
-    *out_file = file;
-    return 0;
+    return error;
 }
 
 /* An empty one: for its owner it is @label. */

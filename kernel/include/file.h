@@ -191,7 +191,10 @@ const char *file_path(const struct file *file, char *buffer, size_t size);
 
 /* ---- descriptor tables ------------------------------------------------- */
 
-enum { FD_LIMIT = 65536 }; /**< descriptors of one process, whatever RLIMIT_NOFILE says */
+/** fs.file-max: how many files may be open, but for CAP_SYS_ADMIN; fs.nr_open: descriptors of a process. */
+extern _Atomic uint64_t file_max, file_nr_open;
+
+enum { FD_LIMIT = 1048576 }; /**< what fs.nr_open can be at most, and is at first */
 
 /** An empty table with one reference, or NULL without memory. */
 struct fd_table *fd_table_create(void);

@@ -44,8 +44,8 @@ struct mm {
 /** Once, at the start. */
 void mm_init(void);
 
-/** Take over the resource limits of @process. */
-void mm_apply_limits(struct mm *mm, const struct process *process);
+/** The limits or capabilities of @process have changed: what binds its calls on memory from now on. */
+void mm_apply_limits(struct process *process);
 
 /** An empty address space with one user; NULL without memory. */
 struct mm *mm_create(void);

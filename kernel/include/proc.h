@@ -9,6 +9,7 @@
 
 #include <quire/list.h>
 #include <quire/lock.h>
+#include <quire/space.h>
 #include <quire/tree.h>
 
 #include "arch.h"
@@ -260,9 +261,11 @@ struct process {
 
     struct credentials credentials;     /* tree to write */
     struct rlimit limits[RLIMIT_COUNT]; /* tree to write, one word read freely */
-    struct usage used;                  /* tree: of threads that ended */
-    struct usage children_used;         /* tree: of children that were waited for */
-    uint64_t start_ns;                  /* const: monotonic */
+    struct qr_space_limits
+        space_limits;           /* the same, as the library wants them: mm_apply_limits() */
+    struct usage used;          /* tree: of threads that ended */
+    struct usage children_used; /* tree: of children that were waited for */
+    uint64_t start_ns;          /* const: monotonic */
 
     struct timer alarm; /* ITIMER_REAL */
     struct qr_spin timer_lock;

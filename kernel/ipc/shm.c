@@ -577,11 +577,13 @@ map_error(enum qr_status status)
 static int64_t
 attach(struct shm_segment *segment, struct qr_map_request *request, uint32_t flags)
 {
-    struct file *file = file_create(segment->file->dentry, flags & SHM_RDONLY ? O_RDONLY : O_RDWR);
+    struct file *file;
     qr_va va;
+    int64_t error =
+        file_create(segment->file->dentry, flags & SHM_RDONLY ? O_RDONLY : O_RDWR, &file);
 
-    if (file == NULL)
-        return -ENOMEM;
+    if (error != 0)
+        return error;
     file->ops = &shm_file_ops;
     file->context = segment;
     segment_ref(segment);
@@ -592,7 +594,7 @@ attach(struct shm_segment *segment, struct qr_map_request *request, uint32_t fla
         request->align_bytes = qr_hugetlb_pool_bytes(segment->pool);
     if (segment->no_reserve)
         request->region_flags |= QR_REGION_NO_RESERVE;
-    int64_t error = map_error(qr_space_map(thread_current()->space, request, &va));
+    error = map_error(qr_space_map(thread_current()->space, request, &va));
     file_put(file);
     return error != 0 ? error : (int64_t)va.v;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Locking memory: mlock and its family; and mappings: mseal, as of Linux 6.10.  RLIMIT_MEMLOCK is
- * the space's: mm_apply_limits().
+ * the process's: mm_apply_limits().
  */
 #include "calls.h"
 

@@ -71,6 +71,15 @@ count_dirtied(void)
     thread_current()->io.written_bytes += QR_PAGE_SIZE;
 }
 
+/* Limits belong to processes: those that share a space need not have the same. */
+static const struct qr_space_limits *
+thread_limits(void)
+{
+    const struct process *process = process_current();
+
+    return process == NULL ? NULL : &process->space_limits;
+}
+
 void
 mm_init(void)
 {
@@ -80,6 +89,7 @@ mm_init(void)
 
     qr_vm_set_file_ops(memory.vm, &ops);
     qr_vm_set_fault_hook(memory.vm, count_fault);
+    qr_vm_set_limits_hook(memory.vm, thread_limits);
     qr_objects_set_dirtied(memory.objects, count_dirtied);
     randomise = !boot_option("norandmaps", word, sizeof(word));
 }
@@ -229,22 +239,18 @@ limit_of(const struct process *process, unsigned which)
 }
 
 void
-mm_apply_limits(struct mm *mm, const struct process *process)
+mm_apply_limits(struct process *process)
 {
-    struct qr_space_limits limits = {
-        .address_space = limit_of(process, RLIMIT_AS),
-        .data = limit_of(process, RLIMIT_DATA),
-        .stack = limit_of(process, RLIMIT_STACK),
-        .locked = limit_of(process, RLIMIT_MEMLOCK),
-    };
+    uint64_t capabilities = process->credentials.cap_effective;
+    struct qr_space_limits *limits = &process->space_limits;
 
-    if (process->credentials.cap_effective >> 14 & 1) /* CAP_IPC_LOCK */
-        limits.locked = SIZE_MAX;
-    limits.low_addresses = (process->credentials.cap_effective >> 17 & 1) != 0; /* CAP_SYS_RAWIO */
-    limits.administrator = (process->credentials.cap_effective >> 21 & 1) != 0; /* CAP_SYS_ADMIN */
-    qr_rw_write_lock(&mm->space->lock);
-    mm->space->limits = limits;
-    qr_rw_write_unlock(&mm->space->lock);
+    limits->address_space = limit_of(process, RLIMIT_AS);
+    limits->data = limit_of(process, RLIMIT_DATA);
+    limits->stack = limit_of(process, RLIMIT_STACK);
+    limits->locked = capabilities >> 14 & 1 ? SIZE_MAX /* CAP_IPC_LOCK */
+                                            : limit_of(process, RLIMIT_MEMLOCK);
+    limits->low_addresses = (capabilities >> 17 & 1) != 0; /* CAP_SYS_RAWIO */
+    limits->administrator = (capabilities >> 21 & 1) != 0; /* CAP_SYS_ADMIN */
 }
 
 /* ---- faults --------------------------------------------------------------------- */

@@ -621,11 +621,12 @@ uffd_create(struct mm *mm, unsigned options)
 int64_t
 uffd_install(struct uffd *uffd, uint32_t flags)
 {
-    struct file *file = file_create_anonymous("anon_inode:[userfaultfd]", &uffd_file_ops,
-                                              O_RDONLY | (flags & O_NONBLOCK), uffd);
+    struct file *file;
+    int64_t error = file_create_anonymous("anon_inode:[userfaultfd]", &uffd_file_ops,
+                                          O_RDONLY | (flags & O_NONBLOCK), uffd, &file);
 
-    if (file == NULL)
-        return -ENOMEM;
+    if (error != 0)
+        return error;
     int64_t fd = fd_install(file, 0, (flags & O_CLOEXEC) != 0);
     if (fd < 0)
         qr_listener_get(&uffd->listener); /* the caller's reference stays the caller's */

@@ -329,28 +329,28 @@ socket_of(const struct file *file)
     return file->ops == &socket_file_ops ? file->context : NULL;
 }
 
-struct file *
-socket_file_create(uint32_t flags)
+int64_t
+socket_file_create(uint32_t flags, struct file **out)
 {
     static const struct inode_ops socket_inode_ops = {.open = NULL};
     char name[32];
     struct inode *inode = inode_create(anonymous_superblock, &socket_inode_ops, S_IFSOCK | 0777u);
 
     if (inode == NULL) {
-        return NULL;
+        return -ENOMEM;
     }
     snprintf(name, sizeof name, "socket:[%lu]", (unsigned long)inode->number);
     struct dentry *dentry = dentry_create_anonymous(anonymous_superblock, name, inode);
     if (dentry == NULL) {
         inode_put(inode);
-        return NULL;
+        return -ENOMEM;
     }
-    struct file *file = file_create(dentry, O_RDWR | (flags & O_NONBLOCK));
+    int64_t error = file_create(dentry, O_RDWR | (flags & O_NONBLOCK), out);
     dentry_put(dentry);
-    if (file != NULL) {
-        file->mode |= FILE_STREAM;
+    if (error == 0) {
+        (*out)->mode |= FILE_STREAM;
     }
-    return file;
+    return error;
 }
 
 void

@@ -217,7 +217,7 @@ struct socket *socket_create(const struct socket_kind *kind, uint16_t family);
 void socket_ref(struct socket *socket);
 void socket_put(struct socket *socket);
 /** A file without a socket yet; NULL without memory. */
-struct file *socket_file_create(uint32_t flags);
+int64_t socket_file_create(uint32_t flags, struct file **out);
 /** Bind the two: the file takes over the caller's reference. */
 void socket_file_attach(struct file *file, struct socket *socket);
 /** The socket behind @file, or NULL. */

@@ -109,16 +109,15 @@ socket_make(uint32_t family, uint32_t type, uint32_t protocol, struct file **out
     if (error != 0) {
         return error;
     }
-    struct file *file = socket_file_create(flags);
     struct socket *socket = socket_create(kind, (uint16_t)family);
-    if (file == NULL || socket == NULL) {
-        if (file != NULL) {
-            file_put(file);
-        }
-        if (socket != NULL) {
-            socket_put(socket);
-        }
+    struct file *file;
+    if (socket == NULL) {
         return -ENOMEM;
+    }
+    error = socket_file_create(flags, &file);
+    if (error != 0) {
+        socket_put(socket);
+        return error;
     }
     socket_file_attach(file, socket);
     *out = file;
@@ -350,8 +349,7 @@ accept_call(const struct syscall_args *args, uint32_t flags)
         result = fd < 0 ? fd : 0;
     }
     if (result == 0) {
-        made = socket_file_create(flags);
-        result = made == NULL ? -ENOMEM : 0;
+        result = socket_file_create(flags, &made);
     }
     if (result == 0) {
         struct message wait = patience_of(file, atomic_load(&socket->receive_timeout));

@@ -774,7 +774,6 @@ exec_prepare(struct exec *exec, int dirfd, uint32_t at_flags)
         error = exec_map_sigreturn(exec);
     if (error == 0) {
         note_extents(exec->mm, &exec->program);
-        mm_apply_limits(exec->mm, process);
         if (process->mm != NULL) /* the first process has none */
             qr_space_set_huge_disabled(exec->mm->space, qr_space_huge_disabled(process->mm->space));
     }

@@ -229,8 +229,8 @@ change_ids(const struct id_change *change, bool group)
         who->fsuid = who->euid;
         update_capabilities(who, was_root);
     }
+    mm_apply_limits(process); /* which some capabilities lift */
     process_tree_unlock();
-    mm_apply_limits(process->mm, process); /* which some capabilities lift */
     return 0;
 }
 
@@ -473,7 +473,7 @@ sys_capset(const struct syscall_args *args)
     who->cap_permitted = sets[1];
     who->cap_inheritable = sets[2];
     who->cap_ambient &= sets[1] & sets[2];
+    mm_apply_limits(process_current());
     process_tree_unlock();
-    mm_apply_limits(process_current()->mm, process_current());
     return 0;
 }

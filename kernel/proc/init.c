@@ -163,6 +163,7 @@ first_process(void)
     process->exit_signal = SIGCHLD;
     default_limits(process);
     root_credentials(&process->credentials);
+    mm_apply_limits(process);
     atomic_store(&process->flags, PROCESS_INIT);
     process_set_init(process);
     process_tree_lock();

@@ -19,8 +19,7 @@ enum {
     CAP_SYS_RESOURCE = 24,
     CAP_SETPCAP = 8,
     CAP_LAST = 40,
-    UTS_BYTES = 65,
-    NOFILE_MAX = 1048576
+    UTS_BYTES = 65
 };
 
 /* ---- limits -------------------------------------------------------------------- */
@@ -33,23 +32,15 @@ set_limit(struct process *process, unsigned which, const struct rlimit *wanted)
 
     if (wanted->soft > wanted->hard)
         return -EINVAL;
-    if (which == RLIMIT_NOFILE && wanted->hard > NOFILE_MAX)
+    if (which == RLIMIT_NOFILE && wanted->hard > atomic_load(&file_nr_open))
         return -EPERM;
     process_tree_lock();
     if (wanted->hard > limit->hard && !process_has_capability(CAP_SYS_RESOURCE))
         error = -EPERM;
     else
         *limit = *wanted;
+    mm_apply_limits(process);
     process_tree_unlock();
-    if (error == 0 && (which == RLIMIT_AS || which == RLIMIT_DATA || which == RLIMIT_STACK ||
-                       which == RLIMIT_MEMLOCK)) {
-        struct mm *mm = mm_of_process(process);
-
-        if (mm != NULL) {
-            mm_apply_limits(mm, process);
-            mm_put(mm);
-        }
-    }
     return error;
 }
 

@@ -410,6 +410,7 @@ clone_process_fields(struct process *child, struct process *self, struct clone_p
     child->oom_adjustment = self->oom_adjustment;
     child->oom_adjustment_min = self->oom_adjustment_min;
     memcpy(child->limits, self->limits, sizeof(child->limits));
+    child->space_limits = self->space_limits;
     memcpy(child->name, parts->thread->name, COMM_BYTES);
     atomic_store(&child->flags, atomic_load(&self->flags) & kept);
     parts->mm = NULL;
@@ -488,7 +489,6 @@ vfork_wait(struct thread *child, struct vfork_wait *vfork)
     process_tree_lock();
     child->vfork = NULL;
     process_tree_unlock();
-    mm_apply_limits(process_current()->mm, process_current()); /* not those the child had last */
 }
 
 /* The child's end of it: at exec or exit. */

@@ -37,7 +37,7 @@ grow_is_allowed(const struct qr_region *stack, uintptr_t start)
         return false;
     if (stack->object != NULL && stack->object_page < pages)
         return false;
-    if (stack->end.v - start > space->limits.stack)
+    if (stack->end.v - start > qr_space_limits(space)->stack)
         return false;
     if ((stack->flags & QR_REGION_LOCKED) != 0 && !qr_count_may_lock(space, pages))
         return false;

@@ -64,7 +64,7 @@ brk_move(struct qr_change *change, qr_va new_end, struct qr_va_range *out_grown)
     uintptr_t new_page = qr_va_page_up(new_end.v);
 
     if (new_end.v < space->brk_start.v || new_page < new_end.v ||
-        new_end.v - space->brk_start.v > space->limits.data)
+        new_end.v - space->brk_start.v > qr_space_limits(space)->data)
         return false;
     if (new_page < old_page)
         return brk_shrink(change, qr_range_of(new_page, old_page));

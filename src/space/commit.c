@@ -90,7 +90,7 @@ qr_commit_allows(const struct qr_space *space, size_t pages)
     size_t reserve =
         qr_min_size(space->counts.virtual_pages / 32, policy.user_reserve_bytes >> QR_PAGE_SHIFT);
 
-    if (!space->limits.administrator)
+    if (!qr_space_limits(space)->administrator)
         reserve += policy.admin_reserve_bytes >> QR_PAGE_SHIFT;
     return commit_allows(space->vm, reserve, pages);
 }

@@ -61,20 +61,21 @@ bool
 qr_count_may_grow_data(const struct qr_space *space, unsigned prot, unsigned flags, size_t pages)
 {
     return !qr_region_is_data(prot, flags) ||
-           within_limit(space->counts.data_pages, pages, space->limits.data);
+           within_limit(space->counts.data_pages, pages, qr_space_limits(space)->data);
 }
 
 bool
 qr_count_may_grow(const struct qr_space *space, unsigned prot, unsigned flags, size_t pages)
 {
-    return within_limit(space->counts.virtual_pages, pages, space->limits.address_space) &&
+    return within_limit(space->counts.virtual_pages, pages,
+                        qr_space_limits(space)->address_space) &&
            qr_count_may_grow_data(space, prot, flags, pages);
 }
 
 bool
 qr_count_may_lock(const struct qr_space *space, size_t pages)
 {
-    return within_limit(space->counts.locked_pages, pages, space->limits.locked);
+    return within_limit(space->counts.locked_pages, pages, qr_space_limits(space)->locked);
 }
 
 size_t

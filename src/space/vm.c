@@ -54,7 +54,8 @@ qr_vm_floor(const struct qr_vm *vm)
 qr_va
 qr_space_floor(const struct qr_space *space)
 {
-    return space->limits.low_addresses ? space->layout.user_start : qr_vm_floor(space->vm);
+    return qr_space_limits(space)->low_addresses ? space->layout.user_start
+                                                 : qr_vm_floor(space->vm);
 }
 
 enum qr_status
@@ -110,6 +111,12 @@ void
 qr_vm_set_fault_hook(struct qr_vm *vm, qr_fault_hook hook)
 {
     vm->fault_hook = hook;
+}
+
+void
+qr_vm_set_limits_hook(struct qr_vm *vm, qr_limits_hook hook)
+{
+    vm->limits_hook = hook;
 }
 
 void

@@ -19,6 +19,7 @@ struct qr_vm {
         huge_zero_pa; /* of the huge frame of zeroes; HUGE_ZERO_NONE before there is one */
     struct qr_file_ops file_ops; /* fixed after start-up */
     qr_fault_hook fault_hook;    /* fixed after start-up; may be NULL */
+    qr_limits_hook limits_hook;  /* fixed after start-up; may be NULL */
     unsigned huge_level;         /* fixed: of the leaves that are huge pages; 0: there are none */
     size_t huge_bytes;           /* fixed */
     struct qr_frame *_Atomic huge_zero;
@@ -53,6 +54,16 @@ static inline struct qr_space *
 qr_space_of_link(struct qr_list *link)
 {
     return qr_list_entry(link, struct qr_space, link);
+}
+
+/* What binds the running thread in @space. */
+static inline const struct qr_space_limits *
+qr_space_limits(const struct qr_space *space)
+{
+    qr_limits_hook hook = space->vm->limits_hook;
+    const struct qr_space_limits *limits = hook == NULL ? NULL : hook();
+
+    return limits == NULL ? &space->limits : limits;
 }
 
 static inline size_t

@@ -178,7 +178,6 @@ struct shared {
     uintptr_t break_start;
     uint64_t bytes[2];      /* VmSize and VmData of process 0 when it began */
     bool locked_all;        /* mlockall was tried: what else there is may be locked */
-    bool sharing;           /* some processes have their memory in common */
     int segments[SEGMENTS]; /* of System V shared memory, + 1; 0: none */
     struct program program;
     size_t report_bytes;

@@ -252,7 +252,6 @@ fork_execute(const struct op *op)
     pid = machine_fork((enum birth)(op->arg[1] % BIRTHS), child);
     if (pid > 0) {
         shared->pids[child] = (int)pid;
-        shared->sharing |= op->arg[1] % BIRTHS == BIRTH_SHARING;
         say(" = child");
     } else if (pid < 0) {
         say_result(pid);
@@ -291,7 +290,7 @@ execute(const struct program *program)
     shared->program = *program;
     shared->next = 0;
     shared->report_bytes = 0;
-    shared->locked_all = shared->sharing = false;
+    shared->locked_all = false;
     shared->report[0] = '\0';
     memset(shared->pids, 0, sizeof(shared->pids));
     machine_run();

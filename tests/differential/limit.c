@@ -24,10 +24,6 @@ rlimit_execute(const uintptr_t *arg)
     size_t which = arg[0] % (sizeof(limits) / sizeof(limits[0]));
     uint64_t resource = (uint64_t)limits[which].resource, limit[2], wanted = arg[1] * PAGE_BYTES;
 
-    if (shared->sharing && resource != RLIMIT_FSIZE) { /* Quire's belong to the memory */
-        say(" not tried");
-        return;
-    }
     if (limits[which].now != NULL)
         wanted += status_bytes(limits[which].now);
     call(SYS_prlimit64, 0, resource, 0, machine_scratch());

@@ -310,7 +310,7 @@ init_prepare(void)
     init_thread->space = process->mm->space;
     process->actions->action[SIGCHLD - 1].handler = SIG_IGN;
     process->actions->action[SIGXFSZ - 1].handler = SIG_IGN;
-    mm_apply_limits(process->mm, process);
+    mm_apply_limits(process);
     qr_space_set_brk(init_thread->space, qr_va_of(0x1000000));
     hosted_set_current(init_thread);
     init_thread->arch.rights = keys ? RIGHTS_FIRST : 0;

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Limits where several calls meet: locked memory of all kinds, sizes of files by every way to write one,
- * address space and data, processes.  (The rows of prlimit itself: tests/user/calls/limits.c.)
+ * address space and data, processes, open files; and whose they are where memory is shared.  (The rows of prlimit itself: tests/user/calls/limits.c.)
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/ipc.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -328,6 +332,164 @@ exec_of_too_many(void)
     CHECK_EQ(waitpid(sleeper, &status, 0), sleeper);
 }
 
+/* ---- whose they are ---------------------------------------------------------------------------- */
+
+static int child_errors[2];
+
+/* Has the memory in common with its parent, and limits of its own. */
+static int
+sharer(void *argument)
+{
+    (void)argument;
+    child_errors[0] = map_error(1, RW, 0);
+    limit(RLIMIT_AS, (rlim_t)page);
+    limit(RLIMIT_MEMLOCK, 0);
+    child_errors[1] = map_error(1, RW, 0);
+    return 0;
+}
+
+static void *
+limiter(void *argument)
+{
+    limit(RLIMIT_AS, (rlim_t)page);
+    return argument;
+}
+
+static void
+of_a_process(void)
+{
+    static char stack[65536];
+    struct rlimit now;
+    pthread_t thread;
+    int status, pid;
+
+    limit(RLIMIT_AS, RLIM_INFINITY);
+    pid = clone(sharer, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(child_errors[0], 0);
+    CHECK_EQ(child_errors[1], ENOMEM);
+    CHECK_EQ(map_error(1, RW, 0), 0);
+    CHECK_EQ(getrlimit(RLIMIT_AS, &now), 0);
+    CHECK(now.rlim_cur == RLIM_INFINITY);
+    /* A copy: what the parent sets later does not bind the child. */
+    limit(RLIMIT_AS, (rlim_t)page);
+    pid = fork();
+    if (pid == 0) {
+        limit(RLIMIT_AS, RLIM_INFINITY);
+        _exit(map_error(1, RW, 0));
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    CHECK_EQ(map_error(1, RW, 0), ENOMEM);
+    /* Threads have them in common. */
+    limit(RLIMIT_AS, RLIM_INFINITY);
+    CHECK_EQ(pthread_create(&thread, NULL, limiter, NULL), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(map_error(1, RW, 0), ENOMEM);
+}
+
+/* ---- open files ---------------------------------------------------------------------------------- */
+
+static int
+opened(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void
+no_more_files(void)
+{
+    int ends[2], fd;
+
+    CHECK_EQ(setresuid(54325, 54325, 54325), 0);
+    CHECK_ERRNO(opened(), ENFILE);
+    CHECK_ERRNO(open("/no such file", O_RDONLY), ENFILE); /* it is not even looked for */
+    CHECK_ERRNO(pipe(ends), ENFILE);
+    CHECK_ERRNO(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), ENFILE);
+    CHECK_ERRNO(socket(AF_UNIX, SOCK_STREAM, 0), ENFILE);
+    CHECK_ERRNO(eventfd(0, 0), ENFILE);
+    CHECK_ERRNO(epoll_create1(0), ENFILE);
+    CHECK_ERRNO(memfd_create("limits", 0), ENFILE);
+    fd = dup(0);
+    CHECK(fd >= 0); /* no new one */
+    close(fd);
+}
+
+/* So many are left; Linux counts on each CPU by itself and may find some more. */
+static void
+some_more_files(void)
+{
+    int count = 0;
+
+    CHECK_EQ(setresuid(54325, 54325, 54325), 0);
+    while (count < 900 && opened() >= 0)
+        count++;
+    CHECK_EQ(errno, ENFILE);
+    CHECK(count >= 1 && count <= 150 + 64 * sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+static long
+first_number(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    long value = -1;
+
+    CHECK(file != NULL && fscanf(file, "%ld", &value) == 1);
+    fclose(file);
+    return value;
+}
+
+static void
+open_files(void)
+{
+    long most = first_number("/proc/sys/fs/file-max"), used = -1, none = -1, again = -1;
+    FILE *file = fopen("/proc/sys/fs/file-nr", "r");
+    char text[32];
+    int fd;
+
+    CHECK(most >= 8192);
+    CHECK(file != NULL && fscanf(file, "%ld\t%ld\t%ld", &used, &none, &again) == 3);
+    fclose(file);
+    CHECK(used >= 0 && none == 0 && again == most); /* Linux's may be some 32 less */
+    CHECK_EQ(put_text("/proc/sys/fs/file-max", "no"), EINVAL);
+    CHECK_EQ(put_text("/proc/sys/fs/file-max", "0"), 0);
+    in_child(no_more_files);
+    fd = opened();
+    CHECK(fd >= 0); /* the privileged are not bound */
+    close(fd);
+    snprintf(text, sizeof(text), "%ld", first_number("/proc/sys/fs/file-nr") + 100);
+    CHECK_EQ(put_text("/proc/sys/fs/file-max", text), 0);
+    in_child(some_more_files);
+    snprintf(text, sizeof(text), "%ld", most);
+    CHECK_EQ(put_text("/proc/sys/fs/file-max", text), 0);
+}
+
+static void
+descriptors(void)
+{
+    long most = first_number("/proc/sys/fs/nr_open");
+    struct rlimit more = {128, 128}, now;
+    char text[32];
+    int fd = 0;
+
+    CHECK_EQ(most, 1048576);
+    CHECK_EQ(put_text("/proc/sys/fs/nr_open", "8"), EINVAL);
+    CHECK_EQ(put_text("/proc/sys/fs/nr_open", "64"), 0);
+    CHECK_ERRNO(setrlimit(RLIMIT_NOFILE, &more), EPERM);
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &now), 0);
+    CHECK(now.rlim_cur >= 256);
+    CHECK_ERRNO(dup2(0, 64), EBADF);
+    while (fd >= 0 && fd < 64)
+        fd = opened();
+    CHECK_EQ(fd, -1);
+    CHECK_EQ(errno, EMFILE);
+    CHECK_EQ(close(63), 0);
+    snprintf(text, sizeof(text), "%ld", most);
+    CHECK_EQ(put_text("/proc/sys/fs/nr_open", text), 0);
+    more.rlim_max = (rlim_t)most + 1;
+    CHECK_ERRNO(setrlimit(RLIMIT_NOFILE, &more), EPERM);
+}
+
 int
 main(void)
 {
@@ -340,5 +502,8 @@ main(void)
     in_child(file_size);
     in_child(processes);
     in_child(exec_of_too_many);
+    in_child(of_a_process);
+    in_child(open_files);
+    in_child(descriptors);
     return check_done("limits");
 }
