@@ -27,9 +27,9 @@ call(uint64_t extension, uint64_t function, uint64_t x, uint64_t y, uint64_t z)
 }
 
 bool
-sbi_hart_start(uint64_t hart, uint64_t entry, uint64_t word)
+sbi_hart_start(uint64_t hart, uint64_t entry)
 {
-    return call(EXTENSION_HARTS, 0, hart, entry, word) == 0;
+    return call(EXTENSION_HARTS, 0, hart, entry, 0) == 0;
 }
 
 void

@@ -64,8 +64,15 @@ struct cpu *cpu_of(unsigned index);
 /** How many CPUs run; grows while CPUs start, then fixed. */
 unsigned cpu_count(void);
 
-/** Start every other CPU that firmware reports; each enters cpu_main(). */
+/**
+ * Start every other CPU that firmware reports, one after the other; each enters cpu_main().
+ * The first that does not come within CPU_START_WAIT_NS ends it: what was prepared for it is
+ * left alone, since it may come late.
+ */
 void arch_start_cpus(void);
+
+/** Generous: an emulated CPU waits for its host's scheduler. */
+#define CPU_START_WAIT_NS 5000000000u
 
 /** The CPU's brand or model name, for /proc/cpuinfo and the boot log. */
 const char *arch_cpu_name(void);

@@ -12,8 +12,8 @@
  * RISC-V's firmware, as the Supervisor Binary Interface has it.
  */
 
-/** Start a stopped hart at physical address @p entry with @p word in a1; false where it refuses. */
-QR_MUST_USE bool sbi_hart_start(uint64_t hart, uint64_t entry, uint64_t word);
+/** Start a stopped hart at physical address @p entry; false where the firmware refuses. */
+QR_MUST_USE bool sbi_hart_start(uint64_t hart, uint64_t entry);
 
 /** Raise the software interrupt of the harts @p first + n for each bit n of @p mask.  Any context. */
 void sbi_ipi_send(uint64_t mask, uint64_t first);

@@ -13,8 +13,6 @@
 
 #include "../../boot/aarch64/paging.h"
 
-#define START_WAIT_NS 1000000000u
-
 struct cpu cpus[CONFIG_MAX_CPUS] QR_CACHE_ALIGNED;
 
 static _Atomic unsigned online_count = 1;
@@ -74,7 +72,7 @@ cpu_prepare(struct cpu *cpu, unsigned index, uint64_t mpidr)
 static bool
 wait_online(unsigned count)
 {
-    uint64_t end = clock_monotonic_ns() + START_WAIT_NS;
+    uint64_t end = clock_monotonic_ns() + CPU_START_WAIT_NS;
 
     while (cpu_count() < count) {
         if (clock_monotonic_ns() >= end)
@@ -119,10 +117,13 @@ arch_start_cpus(void)
 
         if (mpidr == self || index == CONFIG_MAX_CPUS)
             continue;
-        if (cpu_start(index, mpidr))
+        if (cpu_start(index, mpidr)) {
             index++;
-        else
-            printk("smp: the CPU with affinity %lx does not start; continuing without it\n", mpidr);
+        } else {
+            printk("smp: the CPU with affinity %lx does not start; continuing without the rest\n",
+                   mpidr);
+            break;
+        }
     }
     printk("smp: %u CPU%s\n", index, index == 1 ? "" : "s");
 }

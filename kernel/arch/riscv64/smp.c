@@ -18,22 +18,21 @@
 
 #include <quire_riscv64.h>
 
-#define START_WAIT_NS 500000000u
-
 struct cpu cpus[CONFIG_MAX_CPUS] QR_CACHE_ALIGNED;
 
 static _Atomic unsigned online_count = 1;
 
-extern const uint64_t boot_pa_secondary_entry;
+extern const uint64_t image_range[2];
 
-/** As boot.S reads it. */
+/** As boot.S reads it: what the next hart that comes in needs. */
 struct ap_block {
     uint64_t satp;
     uint64_t stack_top;
     struct cpu *cpu;
 };
 
-static struct ap_block ap_block;
+extern struct ap_block ap_block;
+struct ap_block ap_block;
 
 struct cpu *
 cpu_of(unsigned index)
@@ -48,9 +47,9 @@ cpu_count(void)
 }
 
 static bool
-wait_online(unsigned count, uint64_t ns)
+wait_online(unsigned count)
 {
-    uint64_t end = clock_monotonic_ns() + ns;
+    uint64_t end = clock_monotonic_ns() + CPU_START_WAIT_NS;
 
     while (cpu_count() < count) {
         if (clock_monotonic_ns() >= end)
@@ -78,8 +77,7 @@ cpu_start(unsigned index, uint64_t hart)
         (struct ap_block){satp_of(memory.kernel_tables.root_pa.v), stack + KERNEL_STACK_BYTES, cpu};
     atomic_thread_fence(memory_order_seq_cst);
     /* On failure the stack is not taken back: the hart may come up late. */
-    return sbi_hart_start(hart, boot_pa_secondary_entry, (uintptr_t)&ap_block - KERNEL_OFFSET) &&
-           wait_online(index + 1, START_WAIT_NS);
+    return sbi_hart_start(hart, image_range[0]) && wait_online(index + 1);
 }
 
 void

@@ -12,7 +12,6 @@
 #include <kstring.h>
 #include <memory.h>
 
-#define START_WAIT_NS  200000000u
 #define START_RETRY_NS 1000000u
 
 struct cpu cpus[CONFIG_MAX_CPUS] QR_CACHE_ALIGNED;
@@ -88,7 +87,7 @@ cpu_start(unsigned index, uint32_t apic_id)
     if (wait_online(index + 1, START_RETRY_NS))
         return true;
     lapic_send(apic_id, LAPIC_STARTUP | TRAMPOLINE_PA >> 12);
-    return wait_online(index + 1, START_WAIT_NS);
+    return wait_online(index + 1, CPU_START_WAIT_NS);
 }
 
 void
@@ -105,10 +104,13 @@ arch_start_cpus(void)
 
         if (apic_id == self)
             continue;
-        if (cpu_start(index, apic_id))
+        if (cpu_start(index, apic_id)) {
             index++;
-        else
-            printk("smp: the CPU with APIC id %u does not start; continuing without it\n", apic_id);
+        } else {
+            printk("smp: the CPU with APIC id %u does not start; continuing without the rest\n",
+                   apic_id);
+            break;
+        }
     }
     printk("smp: %u CPU%s\n", index, index == 1 ? "" : "s");
 }

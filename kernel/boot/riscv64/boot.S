@@ -2,9 +2,11 @@
 /*
  * From the firmware to C.
  *
- * The first hart comes in with its number and the device tree, the others, when
- * smp.c has the firmware start them, with their number and a word of their own; all
- * in supervisor mode without translation.  They meet in enter_virtual, which turns
+ * All harts come in at the image's first byte, in supervisor mode without translation: the
+ * first with its number and the device tree, the others when smp.c has the firmware start
+ * them and has left a block for the one that comes next.  An entry of their own would
+ * not do: OpenSBI before 1.3 says "start" before it says where, and a hart that looks at
+ * that moment comes in where the first one did.  They meet in enter_virtual, which turns
  * Sv39 on with the boot tables:
  *
  *      BOOT_WINDOW_BASE + 0 .. 128 GiB    the same physical memory, so that C finds it
@@ -28,6 +30,11 @@
 boot_entry:
     mv s0, a0
     mv s1, a1
+    la t0, boot_taken
+    li t1, 1
+    amoswap.w t1, t1, (t0)
+    bnez t1, other_entry
+
     la t0, bss_start
     la t1, bss_end
 1:  sd zero, 0(t0)
@@ -63,10 +70,8 @@ boot_entry:
     la s2, start_boot_cpu
     j enter_virtual
 
-    .globl secondary_entry
-secondary_entry:
-    mv s0, a0
-    mv s1, a1
+other_entry:
+    la s1, ap_block
     la s2, start_other_cpu
 
 /* Turn Sv39 on; continue at the virtual address of what s2 holds the physical one of. */
@@ -114,7 +119,7 @@ start_boot_cpu:
     call boot_main
     unimp
 
-/* s1: the physical address of the block that smp.c left: satp, stack, CPU. */
+/* s1: the physical address of struct ap_block in smp.c: satp, stack, CPU. */
     .balign 4
 start_other_cpu:
     li t0, BOOT_WINDOW_BASE
@@ -134,12 +139,14 @@ start_other_cpu:
 
     .section .rodata
     .balign 8
-    .globl boot_pa_secondary_entry
-boot_pa_secondary_entry:
-    .quad secondary_entry - KERNEL_OFFSET
     .globl image_range
 image_range:
     .quad image_start, image_end
+
+    .data
+    .balign 4
+boot_taken:                     /* somebody is the boot CPU; not in .bss, which it clears */
+    .word 0
 
     .bss
     .balign 4096
