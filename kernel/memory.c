@@ -315,19 +315,14 @@ reclaim(void *context, size_t frames_wanted, unsigned alloc_flags)
     /* Some at a time, so that several kinds of memory give their share. */
     const struct qr_reclaim_request wanted = {
         .pages = frames_wanted < RECLAIM_BATCH ? RECLAIM_BATCH : frames_wanted};
-    struct qr_counters *counters = qr_frames_counters(memory.frames);
     size_t given = memory_give_back_idle();
     struct psi_stall stall;
 
     (void)context;
     psi_stall_begin(&stall);
-    qr_counter_add(counters, QR_EVENT_ALLOC_STALL, 1);
-    if (memory.vm != NULL) {
-        size_t freed = qr_reclaim(memory.vm, &wanted);
-
-        qr_counter_add(counters, QR_EVENT_RECLAIM_DIRECT, (long)freed);
-        given += freed;
-    }
+    qr_counter_add(qr_frames_counters(memory.frames), QR_EVENT_ALLOC_STALL, 1);
+    if (memory.vm != NULL)
+        given += qr_reclaim(memory.vm, &wanted);
     (void)alloc_flags;
     while (((size_t)1 << request.order) < frames_wanted && request.order < QR_ORDER_MAX)
         request.order++;
@@ -390,7 +385,7 @@ static void
 background_main(void *argument)
 {
     const struct qr_compact_request request = {.node = -1, .min_free = 128};
-    struct qr_reclaim_request wanted = {.group = NULL};
+    struct qr_reclaim_request wanted = {.background = true};
     struct qr_compact_result result;
     struct psi_stall stall;
 
@@ -402,8 +397,7 @@ background_main(void *argument)
         (void)memory_give_back_idle();
         wanted.pages = pages_short();
         if (wanted.pages != 0)
-            qr_counter_add(qr_frames_counters(memory.frames), QR_EVENT_RECLAIM_BEHIND,
-                           (long)qr_reclaim(memory.vm, &wanted));
+            (void)qr_reclaim(memory.vm, &wanted);
         if (is_fragmented())
             qr_compact(memory.vm, &request, &result);
         psi_stall_end(&stall);

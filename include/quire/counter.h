@@ -14,23 +14,25 @@
 
 enum qr_counter {
     /* Gauges, in pages. */
-    QR_PAGES_ANON,      /**< private anonymous frames mapped by some table */
-    QR_PAGES_FILE,      /**< frames in file objects: the page cache */
-    QR_PAGES_SHMEM,     /**< frames in anonymous shared objects (tmpfs, shared memory) */
-    QR_PAGES_MAPPED,    /**< object frames that some table maps */
-    QR_PAGES_DIRTY,     /**< file frames that differ from their backing */
-    QR_PAGES_WRITEBACK, /**< file frames on their way out */
-    QR_PAGES_TABLE,     /**< frames that hold user or kernel page tables */
-    QR_PAGES_SLAB,      /**< frames in slab caches */
-    QR_PAGES_STACK,     /**< kernel stacks; counted by the host */
-    QR_PAGES_VMALLOC,   /**< frames mapped in the vmalloc area */
-    QR_PAGES_LOCKED,    /**< mlocked */
-    QR_PAGES_HUGE_ANON, /**< pages in transparent huge mappings */
-    QR_PAGES_THP_SHMEM, /**< pages of shared memory in huge pages */
-    QR_PAGES_THP_MAPS,  /**< ... by what large leaves map of them, each leaf counted */
-    QR_PAGES_COMMITTED, /**< promised address space (Committed_AS) */
-    QR_PAGES_HUGETLB,   /**< in pools of huge pages, free ones too */
-    QR_PAGES_CORRUPTED, /**< frames taken out of use: qr_space_retire_page() */
+    QR_PAGES_ANON,        /**< private anonymous frames mapped by some table */
+    QR_PAGES_FILE,        /**< frames in file objects: the page cache */
+    QR_PAGES_SHMEM,       /**< frames in anonymous shared objects (tmpfs, shared memory) */
+    QR_PAGES_MAPPED,      /**< object frames that some table maps */
+    QR_PAGES_DIRTY,       /**< file frames that differ from their backing */
+    QR_PAGES_WRITEBACK,   /**< file frames on their way out */
+    QR_PAGES_TABLE,       /**< frames that hold user or kernel page tables */
+    QR_PAGES_SLAB,        /**< frames in slab caches */
+    QR_PAGES_STACK,       /**< kernel stacks; counted by the host */
+    QR_PAGES_VMALLOC,     /**< frames mapped in the vmalloc area */
+    QR_PAGES_LOCKED,      /**< mlocked */
+    QR_PAGES_HUGE_ANON,   /**< pages in transparent huge mappings */
+    QR_PAGES_THP_SHMEM,   /**< pages of shared memory in huge pages */
+    QR_PAGES_THP_MAPS,    /**< ... by what large leaves map of them, each leaf counted */
+    QR_PAGES_COMMITTED,   /**< promised address space (Committed_AS) */
+    QR_PAGES_HUGETLB,     /**< in pools of huge pages, free ones too */
+    QR_PAGES_ACTIVE_FILE, /**< pages of files that reclaim saves once: see QR_FRAME_ACTIVE */
+    QR_SHADOW_NODES,      /**< index nodes that remember pages which went */
+    QR_PAGES_CORRUPTED,   /**< frames taken out of use: qr_space_retire_page() */
     /* Events. */
     QR_EVENT_ALLOC,        /**< frames allocated */
     QR_EVENT_FREE,         /**< frames freed */
@@ -70,8 +72,17 @@ enum qr_counter {
     QR_EVENT_ASID_ROUND,      /**< roll-overs of the identifiers */
     QR_EVENT_OOM_KILL,        /**< processes that the host ended for their memory */
     QR_EVENT_ALLOC_STALL,     /**< allocations that had to reclaim first; counted by the host */
-    QR_EVENT_RECLAIM_DIRECT,  /**< pages that this gave; likewise */
-    QR_EVENT_RECLAIM_BEHIND,  /**< ... and that reclaim in the background gave; likewise */
+    QR_EVENT_RECLAIM_DIRECT,  /**< pages that qr_reclaim() got for who waited */
+    QR_EVENT_RECLAIM_BEHIND,  /**< ... and in the background */
+    QR_EVENT_SCAN_DIRECT,     /**< pages that it looked at for who waited */
+    QR_EVENT_SCAN_BEHIND,     /**< ... and in the background */
+    QR_EVENT_SCAN_ANON,       /**< of both, memory of programs */
+    QR_EVENT_SCAN_FILE,       /**< ... and pages of files */
+    QR_EVENT_REFILL,          /**< active ones that became others */
+    QR_EVENT_REFAULT_FILE,    /**< pages of files that came back after reclaim had dropped them */
+    QR_EVENT_ACTIVATE_FILE,   /**< ... so soon that they became active */
+    QR_EVENT_RESTORE_FILE,    /**< ... and had been when they went */
+    QR_EVENT_NODE_RECLAIM,    /**< QR_SHADOW_NODES that were dropped to bound them */
     QR_EVENT_RECLAIM_ANON,    /**< pages that qr_reclaim() got, memory of programs */
     QR_EVENT_RECLAIM_FILE,    /**< ... and pages of files */
     QR_EVENT_DIRTIED,         /**< pages of files that became dirty */

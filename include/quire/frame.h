@@ -64,11 +64,13 @@ enum qr_frame_flag {
     QR_FRAME_MLOCKED = 1u << 15,
     QR_FRAME_TABLE_LOCK = 1u << 16, /**< bit lock of a page table */
     QR_FRAME_TABLE_DEAD = 1u << 17, /**< unlinked from its parent */
+    QR_FRAME_ACTIVE = 1u << 16,     /**< OBJECT: of a file, and reclaim saves it once */
     QR_FRAME_BLOCK = 1u << 17,      /**< OBJECT: the first of a huge page of shared memory */
     QR_FRAME_PINNED = 1u << 18,     /**< never moved or evicted */
     QR_FRAME_SHMEM = 1u << 19,      /**< OBJECT: of shared memory, not of a file */
     QR_FRAME_STACK = 1u << 20,      /**< KERNEL: of a kernel stack; set by the host */
     QR_FRAME_STORED = 1u << 20,     /**< OBJECT: of shared memory, and somebody has written to it */
+    QR_FRAME_WORKINGSET = 1u << 20, /**< OBJECT: of a file, and was ACTIVE once */
     QR_FRAME_LAZY = 1u << 21,       /**< ANON: freed by its program, unless its entry is dirty */
 };
 
@@ -443,10 +445,14 @@ struct qr_node_use {
     size_t type[QR_FRAME_TYPE_COUNT];
     size_t file, shmem, mapped, dirty, writeback; /**< of OBJECT frames */
     size_t blocks;                                /**< of these, marked QR_FRAME_BLOCK */
+    size_t active;                                /**< of these, marked QR_FRAME_ACTIVE */
     size_t stacks;                                /**< of KERNEL frames */
 };
 /** Counts descriptors, so it takes time in proportion to the node's memory; holds no lock. */
 void qr_frames_node_use(struct qr_frames *frames, unsigned node, struct qr_node_use *out_use);
+/** The same of all frames that are charged to one of the groups whose bits are set in @p numbers. */
+void qr_frames_charged_use(struct qr_frames *frames, const uint32_t *numbers,
+                           struct qr_node_use *out_use);
 
 /* ---- Cache colours -------------------------------------------------------- */
 

@@ -112,13 +112,34 @@ void qr_group_pages(const struct qr_group *group, struct qr_group_pages *out_pag
 void qr_group_count(struct qr_group *group, enum qr_group_event event);
 /** How often it happened to @p group itself, or (@p below) to it and all groups below. */
 unsigned long qr_group_events(const struct qr_group *group, enum qr_group_event event, bool below);
-/** Faults of the members of a group and of those below it. */
-struct qr_group_faults {
-    unsigned long all, major;
+/** What happened to the members of a group and to its pages, as Linux's memory.stat names it. */
+enum qr_group_stat {
+    QR_GROUP_STAT_FAULT,        /**< pgfault */
+    QR_GROUP_STAT_MAJOR_FAULT,  /**< pgmajfault: that needed the backing store */
+    QR_GROUP_STAT_REFAULT,      /**< workingset_refault_file */
+    QR_GROUP_STAT_ACTIVATE,     /**< workingset_activate_file */
+    QR_GROUP_STAT_RESTORE,      /**< workingset_restore_file */
+    QR_GROUP_STAT_SCAN_BEHIND,  /**< pgscan_kswapd */
+    QR_GROUP_STAT_SCAN_DIRECT,  /**< pgscan_direct */
+    QR_GROUP_STAT_STEAL_BEHIND, /**< pgsteal_kswapd */
+    QR_GROUP_STAT_STEAL_DIRECT, /**< pgsteal_direct */
+    QR_GROUP_STAT_REFILL,       /**< pgrefill, pgdeactivate */
+    QR_GROUP_STAT_LAZY_FREE,    /**< pglazyfree */
+    QR_GROUP_STAT_LAZY_FREED,   /**< pglazyfreed */
+    QR_GROUP_STAT_THP_FAULT,    /**< thp_fault_alloc */
+    QR_GROUP_STAT_THP_COLLAPSE, /**< thp_collapse_alloc */
+    QR_GROUP_STATS,
 };
-void qr_group_faults(const struct qr_group *group, struct qr_group_faults *out_faults);
-/** Count a member's fault, for reports: @p major needed the backing store. */
-void qr_group_count_fault(struct qr_group *group, bool major);
+/** Count it, in @p group (NULL: nobody) and all ancestors.  Any context. */
+void qr_group_add_stat(struct qr_group *group, enum qr_group_stat stat, unsigned long count);
+/** Since the group was made: of its own and of groups below it, gone ones too. */
+unsigned long qr_group_stat(const struct qr_group *group, enum qr_group_stat stat);
+/** What the frames are that are charged to @p group or below.  Looks at every descriptor. */
+void qr_group_use(const struct qr_group *group, struct qr_node_use *out_use);
+
+/** A clock that ticks in a group and its ancestors: for who measures time by it (pages that went). */
+void qr_group_tick(struct qr_group *group);
+size_t qr_group_clock(const struct qr_group *group);
 
 /**
  * Charge @p group and its ancestors @p pages.  Never sleeps; any context.  The caller has a
@@ -157,6 +178,10 @@ bool qr_group_is_protected(const struct qr_group *group, enum qr_group_limit whi
 
 /** The group that @p frame is charged to, or NULL; without a reference. */
 struct qr_group *qr_group_of_frame(struct qr_groups *groups, const struct qr_frame *frame);
+/** The number by which frames name @p group, and the group of @p number, without a reference: it may be
+ *  another one by now.  NULL for 0. */
+unsigned qr_group_number(const struct qr_group *group);
+struct qr_group *qr_group_of_number(struct qr_groups *groups, unsigned number);
 /** Give back what CPUs hold ahead.  Any context. */
 void qr_groups_drain(struct qr_groups *groups);
 

@@ -76,6 +76,13 @@ void qr_objects_set_dirtied(struct qr_objects *objects, qr_dirtied_fn fn);
 void qr_objects_set_thread_group(struct qr_objects *objects, struct qr_groups *groups,
                                  qr_thread_group_fn fn);
 
+/**
+ * Who waits for a page that reclaim dropped although it was in use calls this, for the host to count the
+ * time: @p wait sleeps until @p frame is locked.  Context: thread; page tables and the object are not locked.
+ */
+typedef void (*qr_stall_fn)(void (*wait)(struct qr_frame *frame), struct qr_frame *frame);
+void qr_objects_set_stall(struct qr_objects *objects, qr_stall_fn stall);
+
 /** @param bytes  size; accesses beyond it (rounded up to a page) fail */
 QR_MUST_USE enum qr_status qr_object_create(struct qr_objects *objects,
                                             const struct qr_pager *pager, void *context,
@@ -200,6 +207,7 @@ size_t qr_object_drop_clean(struct qr_object *object);
 enum qr_shrink_which {
     QR_SHRINK_UNMAPPED, /**< pages that nobody maps */
     QR_SHRINK_ALL,      /**< mapped ones too, last: faults bring them back */
+    QR_SHRINK_BEHIND,   /**< the same, in the background: nobody waits for it */
 };
 /**
  * Free about @p pages clean pages of objects with a backing; @p group: only pages
@@ -208,7 +216,7 @@ enum qr_shrink_which {
  * are others.  @return frames freed
  */
 size_t qr_objects_shrink(struct qr_objects *objects, size_t pages, enum qr_shrink_which which,
-                         const struct qr_group *group);
+                         struct qr_group *group);
 /**
  * Throw page @p index, which is @p frame, away if it is clean and just one entry maps it: MADV_PAGEOUT.
  * Waits for nothing; the caller's space may be locked for reading, and no cursor is open.
@@ -229,6 +237,12 @@ struct qr_object_cached {
 /** Counts the pages among [first, last) that are in memory (cachestat). */
 void qr_object_count_cached(struct qr_object *object, size_t first, size_t last,
                             struct qr_object_cached *out_cached);
+struct qr_object_evicted {
+    size_t pages, recently;
+};
+/** Counts those that reclaim has dropped, and of them those that would be active if they came back now. */
+void qr_object_count_evicted(struct qr_object *object, size_t first, size_t last,
+                             struct qr_object_evicted *out_evicted);
 /** First page at or after @p index that is present; false where none (SEEK_DATA). */
 bool qr_object_next_present(struct qr_object *object, size_t index, size_t *out_index);
 

@@ -32,6 +32,7 @@ struct qr_report {
     struct qr_objects *objects;
     struct qr_vm *vm;
     struct qr_hugetlb *hugetlb;
+    struct qr_groups *groups;
     struct qr_vmalloc *vmalloc[QR_REPORT_VMALLOC_MAX]; /**< by address */
     bool protection_keys; /**< the machine has them: smaps says which */
     /** Describe @p file and write its path into @p name. */
@@ -68,6 +69,14 @@ void qr_report_frame_flags(const struct qr_report *report, uint64_t first, size_
 uint64_t qr_report_frame_end(const struct qr_report *report);
 /** One screen for a person: zones, who uses what, heap, counters (`echo mem > .../memory`). */
 void qr_report_overview(const struct qr_report *report, struct qr_writer *writer);
+
+/** Pages that are charged to a group or those below it, locked or in huge pages of private memory. */
+struct qr_report_group_use {
+    size_t locked, huge;
+};
+/** By what the spaces map, where there are any. */
+void qr_report_group_use(const struct qr_report *report, const struct qr_group *group,
+                         struct qr_report_group_use *out_use);
 
 /* ---- One space ----------------------------------------------------------- */
 

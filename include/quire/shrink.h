@@ -17,6 +17,7 @@ struct qr_vm;
 struct qr_reclaim_request {
     size_t pages;           /**< that are wanted; SIZE_MAX: all that can be had */
     struct qr_group *group; /**< only pages charged to it or below; NULL: any */
+    bool background;        /**< nobody waits for them */
     bool first_round; /**< others can still be asked: take what goes at once, wait for nothing;
                                  qr_reclaim() sets it */
 };

@@ -107,21 +107,31 @@ SHOW(events_local)
     events_write(group, writer, false);
 }
 
-/* Linux's lines in Linux's order; what is not counted is there with 0. */
+#define BYTES(pages) ((unsigned long long)(pages)*FS_PAGE_BYTES)
+#define STAT(name)   qr_group_stat(group, QR_GROUP_STAT_##name)
+
+/*
+ * Linux's lines in Linux's order; what is not counted is there with 0.  Gauges beside the first ones are
+ * counted frame by frame as the file is read, so that nobody pays for them who only uses memory.
+ */
 SHOW(stat)
 {
     struct qr_group_pages pages;
-    struct qr_group_faults faults;
+    struct qr_node_use use;
+    struct qr_report_group_use spaces;
 
     (void)cgroup;
     qr_group_pages(group, &pages);
-    qr_group_faults(group, &faults);
+    qr_group_use(group, &use);
+    qr_report_group_use(kernel_report(), group, &spaces);
+    size_t active = use.active < pages.file ? use.active : pages.file;
+    size_t shmem_thp = use.blocks * (qr_vm_huge_bytes(memory.vm) / FS_PAGE_BYTES);
     const struct {
         const char *name;
         unsigned long long value;
     } lines[] = {
-        {"anon", (unsigned long long)pages.anon * FS_PAGE_BYTES},
-        {"file", (unsigned long long)(pages.file + pages.shmem) * FS_PAGE_BYTES},
+        {"anon", BYTES(pages.anon)},
+        {"file", BYTES(pages.file + pages.shmem)},
         {"kernel", 0},
         {"kernel_stack", 0},
         {"pagetables", 0},
@@ -129,44 +139,44 @@ SHOW(stat)
         {"percpu", 0},
         {"sock", 0},
         {"vmalloc", 0},
-        {"shmem", (unsigned long long)pages.shmem * FS_PAGE_BYTES},
-        {"file_mapped", 0},
-        {"file_dirty", 0},
-        {"file_writeback", 0},
+        {"shmem", BYTES(pages.shmem)},
+        {"file_mapped", BYTES(use.mapped)},
+        {"file_dirty", BYTES(use.dirty)},
+        {"file_writeback", BYTES(use.writeback)},
         {"swapcached", 0},
-        {"anon_thp", 0},
+        {"anon_thp", BYTES(spaces.huge)},
         {"file_thp", 0},
-        {"shmem_thp", 0},
+        {"shmem_thp", BYTES(shmem_thp)},
         {"inactive_anon", 0},
-        {"active_anon", (unsigned long long)(pages.anon + pages.shmem) * FS_PAGE_BYTES},
-        {"inactive_file", (unsigned long long)pages.file * FS_PAGE_BYTES},
-        {"active_file", 0},
-        {"unevictable", 0},
+        {"active_anon", BYTES(pages.anon + pages.shmem)},
+        {"inactive_file", BYTES(pages.file - active)},
+        {"active_file", BYTES(active)},
+        {"unevictable", BYTES(spaces.locked)},
         {"slab_reclaimable", 0},
         {"slab_unreclaimable", 0},
         {"slab", 0},
         {"workingset_refault_anon", 0},
-        {"workingset_refault_file", 0},
+        {"workingset_refault_file", STAT(REFAULT)},
         {"workingset_activate_anon", 0},
-        {"workingset_activate_file", 0},
+        {"workingset_activate_file", STAT(ACTIVATE)},
         {"workingset_restore_anon", 0},
-        {"workingset_restore_file", 0},
+        {"workingset_restore_file", STAT(RESTORE)},
         {"workingset_nodereclaim", 0},
-        {"pgscan", 0},
-        {"pgsteal", 0},
-        {"pgscan_kswapd", 0},
-        {"pgscan_direct", 0},
-        {"pgsteal_kswapd", 0},
-        {"pgsteal_direct", 0},
-        {"pgfault", faults.all},
-        {"pgmajfault", faults.major},
-        {"pgrefill", 0},
+        {"pgscan", STAT(SCAN_BEHIND) + STAT(SCAN_DIRECT)},
+        {"pgsteal", STAT(STEAL_BEHIND) + STAT(STEAL_DIRECT)},
+        {"pgscan_kswapd", STAT(SCAN_BEHIND)},
+        {"pgscan_direct", STAT(SCAN_DIRECT)},
+        {"pgsteal_kswapd", STAT(STEAL_BEHIND)},
+        {"pgsteal_direct", STAT(STEAL_DIRECT)},
+        {"pgfault", STAT(FAULT)},
+        {"pgmajfault", STAT(MAJOR_FAULT)},
+        {"pgrefill", STAT(REFILL)},
         {"pgactivate", 0},
-        {"pgdeactivate", 0},
-        {"pglazyfree", 0},
-        {"pglazyfreed", 0},
-        {"thp_fault_alloc", 0},
-        {"thp_collapse_alloc", 0},
+        {"pgdeactivate", STAT(REFILL)},
+        {"pglazyfree", STAT(LAZY_FREE)},
+        {"pglazyfreed", STAT(LAZY_FREED)},
+        {"thp_fault_alloc", STAT(THP_FAULT)},
+        {"thp_collapse_alloc", STAT(THP_COLLAPSE)},
     };
 
     for (size_t i = 0; i < QR_ARRAY_COUNT(lines); i++) {

@@ -364,6 +364,7 @@ kernel_report(void)
     report.objects = memory.objects;
     report.vm = memory.vm;
     report.hugetlb = memory.hugetlb;
+    report.groups = memory.groups;
     for (unsigned i = 0; i < KERNEL_AREA_COUNT; i++)
         report.vmalloc[i] = memory.areas[i];
     report.describe_file = describe_file;

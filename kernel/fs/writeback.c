@@ -110,7 +110,8 @@ flusher_main(void *argument)
 static size_t
 shrink(void *context, const struct qr_reclaim_request *request)
 {
-    size_t freed = qr_objects_shrink(memory.objects, request->pages, QR_SHRINK_ALL, request->group);
+    enum qr_shrink_which which = request->background ? QR_SHRINK_BEHIND : QR_SHRINK_ALL;
+    size_t freed = qr_objects_shrink(memory.objects, request->pages, which, request->group);
 
     (void)context;
     for (unsigned i = 0; i < PRESSURE_WAITS && !request->first_round && freed < request->pages &&
@@ -119,8 +120,7 @@ shrink(void *context, const struct qr_reclaim_request *request)
         atomic_store(&wanted, true);
         wait_wake_all(&flusher_queue);
         sched_sleep_until(clock_monotonic_ns() + PRESSURE_NS);
-        freed += qr_objects_shrink(memory.objects, request->pages - freed, QR_SHRINK_ALL,
-                                   request->group);
+        freed += qr_objects_shrink(memory.objects, request->pages - freed, which, request->group);
     }
     return freed;
 }

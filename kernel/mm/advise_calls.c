@@ -318,13 +318,13 @@ page_number(uint64_t offset)
     return page < SIZE_MAX ? (size_t)page : SIZE_MAX - 1;
 }
 
-/* Nothing is evicted yet. */
 int64_t
 sys_cachestat(const struct syscall_args *args)
 {
     struct file *file = file_get((int)args->arg[0]);
     struct cachestat_range_user range;
     struct qr_object_cached cached = {.pages = 0};
+    struct qr_object_evicted evicted = {.pages = 0};
     struct cachestat_user out = {0};
     struct qr_object *object;
     int64_t error = 0;
@@ -340,11 +340,14 @@ sys_cachestat(const struct syscall_args *args)
         uint64_t last = range.length == 0 ? UINT64_MAX : range.offset + range.length - 1;
 
         qr_object_count_cached(object, page_number(range.offset), page_number(last) + 1, &cached);
+        qr_object_count_evicted(object, page_number(range.offset), page_number(last) + 1, &evicted);
         qr_object_put(object);
     }
     out.cache = cached.pages;
     out.dirty = cached.dirty;
     out.writeback = cached.writeback;
+    out.evicted = evicted.pages;
+    out.recently_evicted = evicted.recently;
     if (error == 0)
         error = user_write(args->arg[2], &out, sizeof(out));
     file_put(file);

@@ -67,7 +67,6 @@ group_reclaim(struct qr_group *group, size_t pages)
 
     psi_stall_begin(&stall);
     freed = qr_reclaim(memory.vm, &request);
-    qr_counter_add(qr_frames_counters(memory.frames), QR_EVENT_RECLAIM_DIRECT, (long)freed);
     psi_stall_end(&stall);
     return freed;
 }
@@ -246,7 +245,8 @@ cgroup_count_fault(struct qr_space *space, bool major)
 {
     struct qr_group *group = qr_space_group_get(space);
 
-    if (group != NULL)
-        qr_group_count_fault(group, major);
+    qr_group_add_stat(group, QR_GROUP_STAT_FAULT, 1);
+    if (major)
+        qr_group_add_stat(group, QR_GROUP_STAT_MAJOR_FAULT, 1);
     qr_group_put(group);
 }

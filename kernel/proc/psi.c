@@ -3,7 +3,7 @@
  * Pressure stall information.
  *
  * Who waits for memory says so (psi_stall_begin/end): reclaim and compaction before an allocation, for
- * a charge and in the background, sleeps above memory.high.  A domain, the machine or a group, has two clocks:
+ * a charge and in the background, sleeps above memory.high, reading pages again that were in use.  A domain, the machine or a group, has two clocks:
  *
  *   some   runs while at least one of its threads is in a stall
  *   full   runs while one is, and none of its others is running or ready to run
@@ -23,6 +23,7 @@
 #include "abi_errno.h"
 #include "cgroup.h"
 #include "kstring.h"
+#include "memory.h"
 #include "proc.h"
 
 #define SAMPLE_NS 10000000u
@@ -246,14 +247,6 @@ psi_tick(struct timer *timer)
 }
 
 void
-psi_init(void)
-{
-    psi_domain_init(&psi.machine);
-    timer_init(&psi.timer, psi_tick);
-    psi.ready = true;
-}
-
-void
 psi_stall_begin(struct psi_stall *stall)
 {
     struct thread *thread = thread_current();
@@ -293,6 +286,26 @@ psi_stall_end(struct psi_stall *stall)
     qr_spin_unlock(&psi.lock);
     process_tree_unlock();
     cgroup_put(stall->cgroup);
+}
+
+/* Waiting for a page that was in use when it went: the library's hook. */
+static void
+psi_wait_page(void (*wait)(struct qr_frame *frame), struct qr_frame *frame)
+{
+    struct psi_stall stall;
+
+    psi_stall_begin(&stall);
+    wait(frame);
+    psi_stall_end(&stall);
+}
+
+void
+psi_init(void)
+{
+    psi_domain_init(&psi.machine);
+    timer_init(&psi.timer, psi_tick);
+    psi.ready = true;
+    qr_objects_set_stall(memory.objects, psi_wait_page);
 }
 
 /* ---- For files ------------------------------------------------------------------------------------ */

@@ -136,6 +136,7 @@ huge_install(struct fault_ctx *ctx, qr_va start)
                               memory_order_relaxed);
     qr_counter_add(ctx->vm->counters, QR_PAGES_ANON, (long)large.pages);
     fault_count(ctx, QR_EVENT_THP_FAULT);
+    qr_space_add_stat(ctx->space, QR_GROUP_STAT_THP_FAULT, 1);
     ctx->huge = NULL;
     ctx->frame = qr_frame_of(frames, qr_pa_to_pfn(qr_pa_of(leaf.pa.v + (ctx->va.v - start.v))));
 }

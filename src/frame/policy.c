@@ -90,23 +90,36 @@ use_add(struct qr_node_use *use, const struct qr_frame *frame)
     use->shmem += (flags & QR_FRAME_SHMEM) != 0;
     use->blocks += (flags & QR_FRAME_BLOCK) != 0;
     use->file += (flags & QR_FRAME_SHMEM) == 0;
+    use->active += (flags & (QR_FRAME_SHMEM | QR_FRAME_ACTIVE)) == QR_FRAME_ACTIVE;
     use->mapped += atomic_load_explicit(&frame->maps, memory_order_relaxed) != 0;
     use->dirty += (flags & QR_FRAME_DIRTY) != 0;
     use->writeback += (flags & QR_FRAME_WRITEBACK) != 0;
 }
 
-/* The descriptors of one section that are written and belong to @node. */
+static bool
+is_charged_to(const struct qr_frame *frame, const uint32_t *numbers)
+{
+    unsigned number = qr_frame_group(frame);
+
+    return number != 0 && (numbers[number / 32] >> number % 32 & 1) != 0;
+}
+
+/* The descriptors of one section that are written and belong to @node, or (@numbers) to a group. */
 static void
-use_of_section(const struct frame_section *section, unsigned node, struct qr_node_use *use)
+use_of_section(const struct frame_section *section, unsigned node, const uint32_t *numbers,
+               struct qr_node_use *use)
 {
     for (uint32_t b = 0; b < section->block_count; b++) {
         size_t first = (size_t)b * BLOCK_FRAMES;
         size_t count = section->frame_count - first;
 
-        if (section->blocks[b].zone / QR_ZONE_COUNT != node || !qr_section_is_described(section, b))
+        if (!qr_section_is_described(section, b) ||
+            (numbers == NULL && section->blocks[b].zone / QR_ZONE_COUNT != node))
             continue;
-        for (size_t i = 0; i < count && i < BLOCK_FRAMES; i++)
-            use_add(use, &section->frames[first + i]);
+        for (size_t i = 0; i < count && i < BLOCK_FRAMES; i++) {
+            if (numbers == NULL || is_charged_to(&section->frames[first + i], numbers))
+                use_add(use, &section->frames[first + i]);
+        }
     }
 }
 
@@ -125,8 +138,21 @@ qr_frames_node_use(struct qr_frames *frames, unsigned node, struct qr_node_use *
             /* Zones of one node may share a section: the first of them counts it. */
             if (atomic_load_explicit(&section->state, memory_order_acquire) == SECTION_READY &&
                 section->blocks[0].zone % QR_ZONE_COUNT == kind)
-                use_of_section(section, node, out_use);
+                use_of_section(section, node, NULL, out_use);
         }
+    }
+}
+
+void
+qr_frames_charged_use(struct qr_frames *frames, const uint32_t *numbers,
+                      struct qr_node_use *out_use)
+{
+    *out_use = (struct qr_node_use){.file = 0};
+    for (uint32_t i = 0; i < frames->section_count; i++) {
+        const struct frame_section *section = &frames->sections[i];
+
+        if (atomic_load_explicit(&section->state, memory_order_acquire) == SECTION_READY)
+            use_of_section(section, 0, numbers, out_use);
     }
 }
 

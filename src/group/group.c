@@ -136,8 +136,9 @@ group_start(struct qr_group *group, struct qr_group *parent, void *host)
         atomic_store_explicit(&group->local[event], 0, memory_order_relaxed);
         atomic_store_explicit(&group->below[event], 0, memory_order_relaxed);
     }
-    atomic_store_explicit(&group->faults[0], 0, memory_order_relaxed);
-    atomic_store_explicit(&group->faults[1], 0, memory_order_relaxed);
+    for (int stat = 0; stat < QR_GROUP_STATS; stat++)
+        atomic_store_explicit(&group->stat[stat], 0, memory_order_relaxed);
+    atomic_store_explicit(&group->clock, 0, memory_order_relaxed);
     if (parent != NULL)
         qr_group_get(parent);
     atomic_store_explicit(&group->users, 1, memory_order_release);
@@ -595,20 +596,58 @@ qr_group_events(const struct qr_group *group, enum qr_group_event event, bool be
 }
 
 void
-qr_group_count_fault(struct qr_group *group, bool major)
+qr_group_add_stat(struct qr_group *group, enum qr_group_stat stat, unsigned long count)
 {
-    for (; group != NULL; group = group->parent) {
-        atomic_fetch_add_explicit(&group->faults[0], 1, memory_order_relaxed);
-        if (major)
-            atomic_fetch_add_explicit(&group->faults[1], 1, memory_order_relaxed);
-    }
+    for (; group != NULL; group = group->parent)
+        atomic_fetch_add_explicit(&group->stat[stat], count, memory_order_relaxed);
+}
+
+unsigned long
+qr_group_stat(const struct qr_group *group, enum qr_group_stat stat)
+{
+    return atomic_load_explicit(&group->stat[stat], memory_order_relaxed);
 }
 
 void
-qr_group_faults(const struct qr_group *group, struct qr_group_faults *out_faults)
+qr_group_use(const struct qr_group *group, struct qr_node_use *out_use)
 {
-    out_faults->all = atomic_load_explicit(&group->faults[0], memory_order_relaxed);
-    out_faults->major = atomic_load_explicit(&group->faults[1], memory_order_relaxed);
+    struct qr_groups *groups = group->machine;
+    uint32_t numbers[QR_GROUPS_MAX / 32 + 1] = {0};
+
+    for (uint32_t number = 1; number <= QR_GROUPS_MAX; number++) {
+        const struct qr_group *other = group_of(groups, number);
+
+        if (other == NULL)
+            break;
+        if (!group_is_idle(other) && qr_group_is_within(other, group))
+            numbers[number / 32] |= (uint32_t)1 << number % 32;
+    }
+    qr_frames_charged_use(groups->frames, numbers, out_use);
+}
+
+void
+qr_group_tick(struct qr_group *group)
+{
+    for (; group != NULL; group = group->parent)
+        atomic_fetch_add_explicit(&group->clock, 1, memory_order_relaxed);
+}
+
+size_t
+qr_group_clock(const struct qr_group *group)
+{
+    return atomic_load_explicit(&group->clock, memory_order_relaxed);
+}
+
+unsigned
+qr_group_number(const struct qr_group *group)
+{
+    return group->number;
+}
+
+struct qr_group *
+qr_group_of_number(struct qr_groups *groups, unsigned number)
+{
+    return number == 0 ? NULL : group_of(groups, number);
 }
 
 struct qr_group *

@@ -52,7 +52,9 @@ object_add_locked(struct qr_object *object, size_t index)
     enum qr_status status =
         qr_object_insert_page(object, index, frame, QR_ALLOC_ATOMIC | QR_ALLOC_NO_REPORT, &other);
 
-    if (status != QR_OK)
+    if (status == QR_OK)
+        qr_object_meet_shadow(object, index, frame);
+    else
         atomic_fetch_and_explicit(&frame->flags, ~(uint32_t)QR_FRAME_LOCKED, memory_order_relaxed);
     if (other != NULL)
         qr_frame_put(object->machine->frames, other);

@@ -18,7 +18,7 @@
 /* Marks that describe the contents, not the frame. */
 #define MOVED_MARKS                                                                               \
     (QR_FRAME_UPTODATE | QR_FRAME_DIRTY | QR_FRAME_REFERENCED | QR_FRAME_ERROR | QR_FRAME_SHMEM | \
-     QR_FRAME_STORED)
+     QR_FRAME_STORED | QR_FRAME_WORKINGSET | QR_FRAME_ACTIVE)
 
 /* Step 3 and 4.  P. */
 static bool

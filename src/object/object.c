@@ -22,7 +22,7 @@
  * finds the leaf.  If it comes after, the fault starts again and meets the new
  * size.  So no page beyond the end stays mapped (invariants 24).
  *
- * Reading ahead is in ahead.c, write-back in writeback.c.
+ * Reading ahead is in ahead.c, write-back in writeback.c, what reclaim leaves behind in refault.c.
  *
  * Locks: P the object's spin lock: index, resident count, the step between
  * "in the index" and "has a reference".  M the mapping lock, sleeping, taken
@@ -79,6 +79,10 @@ qr_objects_init(struct qr_objects *objects, struct qr_frames *frames, struct qr_
     atomic_init(&objects->huge_mode, (unsigned)QR_SHARED_HUGE_NEVER);
     atomic_init(&objects->thread_policy, NULL);
     atomic_init(&objects->thread_group, NULL);
+    atomic_init(&objects->stall, NULL);
+    atomic_init(&objects->clock, 0);
+    atomic_init(&objects->shadow_nodes, 0);
+    atomic_init(&objects->shadow_nodes_most, 0);
     objects->mapping_ops = NULL;
     objects->may_promise = NULL;
     qr_spin_init(&objects->lock, QR_RANK_REGISTRY);
@@ -196,6 +200,7 @@ qr_object_put(struct qr_object *object)
     else
         object_detach_range(object, 0, SIZE_MAX);
     qr_assert(object->resident == 0);
+    qr_object_drop_shadows(object, 0, SIZE_MAX);
     qr_object_drop_policies(object);
     if (object->promised_pages != 0)
         qr_counter_add(qr_frames_counters(objects->frames), QR_PAGES_COMMITTED,
@@ -386,6 +391,8 @@ object_make_page(struct qr_object *object, size_t index, unsigned alloc_flags,
     status = qr_object_insert_page(object, index, frame, alloc_flags, out_frame);
 
     if (status == QR_OK) {
+        if (!memory)
+            qr_object_meet_shadow(object, index, frame);
         *out_frame = frame;
         *out_made = true;
         return QR_OK;
@@ -434,7 +441,7 @@ static bool object_detach(struct qr_object *object, size_t index, struct qr_fram
 static enum qr_status
 object_wait_page(struct qr_object *object, size_t index, struct qr_frame *frame, bool asked)
 {
-    qr_page_lock(frame);
+    qr_object_lock_page(object, frame);
     bool filled = page_is_up_to_date(frame);
     bool usable = filled && qr_object_page_is_current(object, index, frame);
 
@@ -571,14 +578,22 @@ object_unlink(struct qr_object *object, size_t index, struct qr_frame *frame)
     object->resident--;
 }
 
+static void
+object_forget_slowly(struct qr_object *object, struct qr_frame *frame)
+{
+    (void)qr_page_deactivate(object, frame);
+    if ((page_flags(frame) & QR_FRAME_ERROR) != 0)
+        qr_frame_set_type(frame, QR_FRAME_KERNEL); /* somebody keeps it for ever */
+}
+
 /* What is left to do for a frame that has left the index. */
 static void
 object_forget(struct qr_object *object, struct qr_frame *frame)
 {
     (void)qr_object_clear_dirty(object, frame);
     object_count_page(object, -1);
-    if (qr_unlikely((page_flags(frame) & QR_FRAME_ERROR) != 0))
-        qr_frame_set_type(frame, QR_FRAME_KERNEL); /* somebody keeps it for ever */
+    if (qr_unlikely((page_flags(frame) & (QR_FRAME_ERROR | QR_FRAME_ACTIVE)) != 0))
+        object_forget_slowly(object, frame);
     qr_frame_put(object->machine->frames, frame);
 }
 
@@ -656,6 +671,7 @@ object_detach_range(struct qr_object *object, size_t first, size_t last)
         qr_frame_put(object->machine->frames, frame);
         index++;
     }
+    qr_object_drop_shadows(object, first, last);
 }
 
 void
@@ -780,6 +796,7 @@ qr_object_drop_clean_range(struct qr_object *object, size_t first, size_t last)
         qr_frame_put(object->machine->frames, frame);
         index++;
     }
+    qr_object_drop_shadows(object, first, last);
     return dropped;
 }
 

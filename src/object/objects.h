@@ -25,8 +25,11 @@ struct qr_objects {
     qr_dirtied_fn dirtied;                    /* fixed after start-up; may be NULL */
     _Atomic(qr_thread_group_fn) thread_group; /* NULL: pages are charged to nobody */
     struct qr_groups *groups;                 /* fixed before thread_group is set */
-    struct qr_spin lock;                      /* R: the registry */
-    struct qr_list all;                       /* R */
+    _Atomic(qr_stall_fn) stall;               /* may be NULL */
+    _Atomic size_t clock;                     /* refault.c, as are the next two */
+    _Atomic size_t shadow_nodes, shadow_nodes_most;
+    struct qr_spin lock; /* R: the registry */
+    struct qr_list all;  /* R */
 };
 
 struct qr_object {
@@ -38,6 +41,7 @@ struct qr_object {
     _Atomic uint64_t bytes;            /* written under P; read anywhere */
     struct qr_spin lock;               /* P: pages, resident */
     struct radix pages;                /* P: index -> struct qr_frame *, one reference each */
+    struct radix shadows;              /* P: index -> a word about a page that went; refault.c */
     _Atomic size_t resident;           /* written under P; read anywhere */
     struct qr_mutex mappings_lock;     /* M, sleeping */
     struct qr_list mappings;           /* M: struct qr_mapping */
@@ -192,6 +196,39 @@ qr_object_charge(struct qr_objects *objects, struct qr_frame *frame, unsigned al
 
     return qr_likely(fn == NULL) ? QR_OK : qr_object_charge_slowly(fn, frame, alloc_flags);
 }
+
+/* ---- Pages that went (refault.c) ---- */
+
+/* Reclaim has dropped page @index, since @target (NULL: the machine) was short of memory. */
+void qr_object_leave_shadow(struct qr_object *object, size_t index, bool active,
+                            struct qr_group *target);
+/* Drop some where there are too many.  Thread context, nothing locked. */
+void qr_objects_bound_shadows(struct qr_objects *objects);
+void qr_object_meet_shadow_slowly(struct qr_object *object, size_t index, struct qr_frame *frame);
+void qr_object_drop_shadows_slowly(struct qr_object *object, size_t first, size_t last);
+/* @return whether it was active */
+bool qr_page_deactivate(struct qr_object *object, struct qr_frame *frame);
+/* qr_page_lock(), which counts as a stall where it is for want of memory that @frame is to be read. */
+void qr_object_lock_page(struct qr_object *object, struct qr_frame *frame);
+
+/* @frame is page @index from now on, and will be read. */
+static inline void
+qr_object_meet_shadow(struct qr_object *object, size_t index, struct qr_frame *frame)
+{
+    if (qr_unlikely(object->shadows.levels != 0))
+        qr_object_meet_shadow_slowly(object, index, frame);
+}
+
+static inline void
+qr_object_drop_shadows(struct qr_object *object, size_t first, size_t last)
+{
+    if (qr_unlikely(object->shadows.levels != 0))
+        qr_object_drop_shadows_slowly(object, first, last);
+}
+
+/* The object whose turn it is, with a reference; NULL: this one is on its way out. */
+struct qr_object *qr_objects_turn(struct qr_objects *objects);
+size_t qr_objects_count(struct qr_objects *objects);
 
 /* A frame for page @index, as the policies say; NULL without memory. */
 struct qr_frame *qr_object_alloc_frame(struct qr_object *object, size_t index,

@@ -192,6 +192,23 @@ qr_radix_remove(struct radix *radix, size_t index, struct qr_cache *nodes)
     return item;
 }
 
+unsigned
+qr_radix_nodes_alone(const struct radix *radix, size_t index)
+{
+    const struct radix_node *node = radix->root;
+    unsigned alone = 0;
+
+    if (!radix_covers(radix, index))
+        return 0;
+    for (unsigned level = radix->levels - 1; node != NULL; level--) {
+        alone = node->count == 1 ? alone + 1 : 0;
+        if (level == 0)
+            return node->slots[radix_slot(index, 0)] == NULL ? 0 : alone;
+        node = node->slots[radix_slot(index, level)];
+    }
+    return 0;
+}
+
 /*
  * Descend towards *@index; where a slot is empty, step to the next one that is
  * not, which clears all index bits below it.  Past a node's last slot the search

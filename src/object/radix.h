@@ -55,6 +55,8 @@ void qr_radix_insert(struct radix *radix, size_t index, void *item, struct radix
 void qr_radix_replace(struct radix *radix, size_t index, void *item);
 /* Empty slot @index, free nodes that became empty; returns what was there, or NULL. */
 void *qr_radix_remove(struct radix *radix, size_t index, struct qr_cache *nodes);
+/* How many nodes go when what stands at @index is removed; 0: nothing does. */
+unsigned qr_radix_nodes_alone(const struct radix *radix, size_t index);
 /* The first item at or after *@index; sets *@index to its place; NULL where none. */
 void *qr_radix_next(const struct radix *radix, size_t *index);
 

@@ -26,8 +26,9 @@
 
 /* What is asked for, and what was found out about the group of the last page. */
 struct shrink {
-    const struct qr_group *target; /* its pages alone; NULL: any */
-    enum qr_group_limit heeded;    /* LOW, MIN; HIGH: nobody is protected */
+    struct qr_group *target;                       /* its pages alone; NULL: any */
+    enum { BY_HAND, ADVISED, BEHIND, DIRECT } why; /* the last two are reclaim */
+    enum qr_group_limit heeded;                    /* LOW, MIN; HIGH: nobody is protected */
     bool mapped;
     struct qr_group *group;
     bool known, may_go; /* of that group */
@@ -72,17 +73,54 @@ note_low(struct shrink *shrink)
         qr_group_count(shrink->group, QR_GROUP_EVENT_LOW);
 }
 
+/* Count something of a page of @group. */
+static void
+count_page(const struct shrink *shrink, struct qr_objects *objects, struct qr_group *group,
+           enum qr_counter counter, enum qr_group_stat stat)
+{
+    if (shrink->why < BEHIND)
+        return;
+    qr_counter_add(qr_frames_counters(objects->frames), counter, 1);
+    qr_group_add_stat(group, stat, 1);
+}
+
+static void
+count_scan(const struct shrink *shrink, struct qr_objects *objects)
+{
+    bool behind = shrink->why == BEHIND;
+
+    count_page(shrink, objects, shrink->group, behind ? QR_EVENT_SCAN_BEHIND : QR_EVENT_SCAN_DIRECT,
+               behind ? QR_GROUP_STAT_SCAN_BEHIND : QR_GROUP_STAT_SCAN_DIRECT);
+    if (shrink->why >= BEHIND)
+        qr_counter_add(qr_frames_counters(objects->frames), QR_EVENT_SCAN_FILE, 1);
+}
+
+/* An active page is saved once.  (Who drops pages by hand saves nothing.) */
+static bool
+page_is_saved(const struct shrink *shrink, struct qr_object *object, struct qr_frame *frame)
+{
+    if (shrink->why < BEHIND || !qr_page_deactivate(object, frame))
+        return false;
+    atomic_fetch_or_explicit(&frame->flags, QR_FRAME_WORKINGSET, memory_order_relaxed);
+    count_page(shrink, object->machine, shrink->group, QR_EVENT_REFILL, QR_GROUP_STAT_REFILL);
+    return true;
+}
+
 /* Locked, and the caller has a reference. */
 static bool
-page_may_go(struct shrink *shrink, struct qr_object *object, const struct qr_frame *frame)
+page_may_go(struct shrink *shrink, struct qr_object *object, struct qr_frame *frame)
 {
     uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
+    uint32_t flags = page_flags(frame);
 
-    return (page_flags(frame) &
-            (QR_FRAME_DIRTY | QR_FRAME_WRITEBACK | QR_FRAME_PINNED | QR_FRAME_MLOCKED)) == 0 &&
+    if (!charge_may_go(shrink, object->machine->groups, frame))
+        return false;
+    count_scan(shrink, object->machine);
+    return (flags & (QR_FRAME_DIRTY | QR_FRAME_WRITEBACK | QR_FRAME_PINNED | QR_FRAME_MLOCKED)) ==
+               0 &&
            (shrink->mapped || maps == 0) &&
            atomic_load_explicit(&frame->refs, memory_order_relaxed) == 2 + maps &&
-           charge_may_go(shrink, object->machine->groups, frame);
+           ((flags & QR_FRAME_ACTIVE) == 0 || !page_is_saved(shrink, object, frame));
 }
 
 /* ---- A run of pages --------------------------------------------------------------- */
@@ -176,16 +214,36 @@ victims_try_unmap(const struct victims *victims, struct qr_object *object)
     qr_mutex_unlock(&object->mappings_lock);
 }
 
+/* @frame, with the caller's reference alone, was page @index. */
+static void
+note_gone(const struct shrink *shrink, struct qr_object *object, size_t index,
+          const struct qr_frame *frame)
+{
+    struct qr_objects *objects = object->machine;
+    bool behind = shrink->why == BEHIND;
+
+    if (shrink->why == BY_HAND)
+        return;
+    if (shrink->why >= BEHIND && objects->groups != NULL)
+        qr_group_add_stat(qr_group_of_frame(objects->groups, frame),
+                          behind ? QR_GROUP_STAT_STEAL_BEHIND : QR_GROUP_STAT_STEAL_DIRECT, 1);
+    qr_object_leave_shadow(object, index, (page_flags(frame) & QR_FRAME_WORKINGSET) != 0,
+                           shrink->target);
+}
+
 /* Step 4.  @return how many were freed */
 static size_t
-victims_drop(const struct victims *victims, struct qr_object *object)
+victims_drop(const struct shrink *shrink, const struct victims *victims, struct qr_object *object)
 {
     size_t dropped = 0;
 
     for (unsigned i = 0; i < victims->count; i++) {
         struct qr_frame *frame = victims->pages[i].frame;
 
-        dropped += qr_object_drop_page(object, victims->pages[i].index, frame);
+        if (qr_object_drop_page(object, victims->pages[i].index, frame)) {
+            note_gone(shrink, object, victims->pages[i].index, frame);
+            dropped++;
+        }
         qr_page_unlock(frame);
         qr_frame_put(object->machine->frames, frame);
     }
@@ -204,16 +262,15 @@ object_shrink(struct shrink *shrink, struct qr_object *object, size_t pages)
     while (more && dropped < pages) {
         more = victims_find(&victims, shrink, object, &index, pages - dropped);
         victims_try_unmap(&victims, object);
-        dropped += victims_drop(&victims, object);
+        dropped += victims_drop(shrink, &victims, object);
     }
     return dropped;
 }
 
 /* ---- Objects in turn --------------------------------------------------------------- */
 
-/* The object whose turn it is, with a reference; NULL: this one is on its way out. */
-static struct qr_object *
-objects_turn(struct qr_objects *objects)
+struct qr_object *
+qr_objects_turn(struct qr_objects *objects)
 {
     struct qr_object *found = NULL;
 
@@ -234,8 +291,8 @@ objects_turn(struct qr_objects *objects)
     return found;
 }
 
-static size_t
-objects_count(struct qr_objects *objects)
+size_t
+qr_objects_count(struct qr_objects *objects)
 {
     size_t count = 0;
 
@@ -255,11 +312,11 @@ has_backing(const struct qr_object *object)
 static size_t
 objects_pass(struct shrink *shrink, struct qr_objects *objects, size_t pages)
 {
-    size_t count = objects_count(objects);
+    size_t count = qr_objects_count(objects);
     size_t dropped = 0;
 
     for (size_t i = 0; i < count && dropped < pages; i++) {
-        struct qr_object *object = objects_turn(objects);
+        struct qr_object *object = qr_objects_turn(objects);
 
         if (object == NULL)
             continue;
@@ -272,11 +329,15 @@ objects_pass(struct shrink *shrink, struct qr_objects *objects, size_t pages)
 
 size_t
 qr_objects_shrink(struct qr_objects *objects, size_t pages, enum qr_shrink_which which,
-                  const struct qr_group *group)
+                  struct qr_group *group)
 {
     struct shrink shrink = {.target = group, .heeded = QR_GROUP_HIGH};
     size_t dropped;
 
+    qr_objects_bound_shadows(objects);
+    shrink.why = which == QR_SHRINK_UNMAPPED ? BY_HAND
+                 : which == QR_SHRINK_BEHIND ? BEHIND
+                                             : DIRECT;
     if (which == QR_SHRINK_UNMAPPED)
         return objects_pass(&shrink, objects, pages);
     shrink.heeded = QR_GROUP_LOW;
@@ -295,16 +356,17 @@ qr_objects_shrink(struct qr_objects *objects, size_t pages, enum qr_shrink_which
 void
 qr_object_page_out(struct qr_object *object, size_t index, struct qr_frame *frame)
 {
-    struct shrink shrink = {.heeded = QR_GROUP_HIGH, .mapped = true};
+    struct shrink shrink = {.heeded = QR_GROUP_HIGH, .mapped = true, .why = ADVISED};
     struct victims victims = {.count = 1, .any_mapped = true, .pages = {{index, frame}}};
 
     if (!has_backing(object) || atomic_load_explicit(&frame->maps, memory_order_relaxed) != 1 ||
         !qr_page_try_lock(frame))
         return;
     qr_frame_get(frame);
+    (void)qr_page_deactivate(object, frame);
     if (qr_object_page_is_current(object, index, frame) && page_may_go(&shrink, object, frame)) {
         victims_try_unmap(&victims, object);
-        (void)victims_drop(&victims, object); /* which unlocks it and puts the reference */
+        (void)victims_drop(&shrink, &victims, object); /* which unlocks it and puts the reference */
         return;
     }
     qr_page_unlock(frame);

@@ -289,6 +289,13 @@ collapse_charge(struct qr_space *space, const struct qr_large *large)
            qr_group_charge_run(group, space->vm->config.frames, large->head, large->pages) == QR_OK;
 }
 
+static void
+collapse_count(struct qr_space *space)
+{
+    qr_counter_add(space->vm->counters, QR_EVENT_THP_COLLAPSE, 1);
+    qr_space_add_stat(space, QR_GROUP_STAT_THP_COLLAPSE, 1);
+}
+
 static enum qr_status
 collapse_block(struct qr_space *space, struct qr_va_range block,
                const struct qr_collapse_limits *limits)
@@ -318,7 +325,7 @@ collapse_block(struct qr_space *space, struct qr_va_range block,
     if (head != NULL)
         qr_frame_put_run(vm->config.frames, head, large.pages);
     else
-        qr_counter_add(vm->counters, QR_EVENT_THP_COLLAPSE, 1);
+        collapse_count(space);
     return status;
 }
 
@@ -372,7 +379,7 @@ collapse_shared(struct qr_space *space, struct qr_va_range block, struct qr_obje
         qr_object_collapse(object, page, qr_vm_huge_pages(vm), limits->max_none, care);
 
     if (status == QR_OK)
-        qr_counter_add(vm->counters, QR_EVENT_THP_COLLAPSE, 1);
+        collapse_count(space);
     if (status == QR_ERR_NO_MEMORY)
         qr_counter_add(vm->counters, QR_EVENT_THP_NO_COLLAPSE, 1);
     if ((status == QR_OK || status == QR_ERR_EXISTS) && limits->reason == QR_HUGE_ASKED)

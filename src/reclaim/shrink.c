@@ -56,6 +56,10 @@ ask(struct qr_vm *vm, const struct qr_shrinker *shrinker, const struct qr_reclai
 {
     size_t freed = shrinker->shrink(shrinker->context, request);
 
+    if (shrinker->kind != QR_SHRINKER_OTHER)
+        qr_counter_add(vm->counters,
+                       request->background ? QR_EVENT_RECLAIM_BEHIND : QR_EVENT_RECLAIM_DIRECT,
+                       (long)freed);
     if (shrinker->kind == QR_SHRINKER_ANON)
         qr_counter_add(vm->counters, QR_EVENT_RECLAIM_ANON, (long)freed);
     else if (shrinker->kind == QR_SHRINKER_FILE)

@@ -14,6 +14,7 @@ enum page_flag {
     KPF_UPTODATE = 3,
     KPF_DIRTY = 4,
     KPF_LRU = 5,
+    KPF_ACTIVE = 6,
     KPF_SLAB = 7,
     KPF_WRITEBACK = 8,
     KPF_BUDDY = 10,
@@ -36,7 +37,7 @@ static const struct {
 } translated[] = {
     {QR_FRAME_LOCKED, BIT(KPF_LOCKED)},         {QR_FRAME_ERROR, BIT(KPF_ERROR)},
     {QR_FRAME_REFERENCED, BIT(KPF_REFERENCED)}, {QR_FRAME_UPTODATE, BIT(KPF_UPTODATE)},
-    {QR_FRAME_DIRTY, BIT(KPF_DIRTY)},           {QR_FRAME_STORED, BIT(KPF_DIRTY)},
+    {QR_FRAME_DIRTY, BIT(KPF_DIRTY)},           {QR_FRAME_ACTIVE, BIT(KPF_ACTIVE)},
     {QR_FRAME_WRITEBACK, BIT(KPF_WRITEBACK)},   {QR_FRAME_MLOCKED, BIT(KPF_UNEVICTABLE)},
     {QR_FRAME_SHMEM, BIT(KPF_SWAPBACKED)},
 };
@@ -49,6 +50,7 @@ flags_of_user_frame(const struct qr_frame *frame)
 
     for (size_t i = 0; i < QR_ARRAY_COUNT(translated); i++)
         word |= (flags & translated[i].ours) != 0 ? translated[i].theirs : 0;
+    word |= frame_is_dirty(frame, flags) ? BIT(KPF_DIRTY) : 0;
     if (qr_frame_type(frame) == QR_FRAME_ANON)
         word |= BIT(KPF_ANON) | BIT(KPF_SWAPBACKED) | BIT(KPF_UPTODATE);
     if (atomic_load_explicit(&frame->maps, memory_order_relaxed) > 0)

@@ -96,6 +96,7 @@ qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
     size_t anon = gauge(report, QR_PAGES_ANON);
     size_t shmem = gauge(report, QR_PAGES_SHMEM);
     size_t file = gauge(report, QR_PAGES_FILE);
+    size_t active = active_of(report, file);
     size_t slab = gauge(report, QR_PAGES_SLAB);
     size_t locked = gauge(report, QR_PAGES_LOCKED);
 
@@ -111,12 +112,12 @@ qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
     line(writer, "Buffers", 0);
     line(writer, "Cached", facts.cached);
     line(writer, "SwapCached", 0);
-    line(writer, "Active", anon + shmem);
-    line(writer, "Inactive", file);
+    line(writer, "Active", anon + shmem + active);
+    line(writer, "Inactive", file - active);
     line(writer, "Active(anon)", anon + shmem);
     line(writer, "Inactive(anon)", 0);
-    line(writer, "Active(file)", 0);
-    line(writer, "Inactive(file)", file);
+    line(writer, "Active(file)", active);
+    line(writer, "Inactive(file)", file - active);
     line(writer, "Unevictable", locked);
     line(writer, "Mlocked", locked);
     high_lines(report, &facts, writer);

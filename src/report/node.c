@@ -57,6 +57,7 @@ qr_report_node_gauges(const struct qr_report *report, unsigned node, struct node
         gauges.dirty = use.dirty;
         gauges.writeback = use.writeback;
         gauges.stacks = use.stacks;
+        gauges.active_file = use.active;
         qr_report_spaces_use(report, node, &gauges);
     } else if (first) {
         gauges.anon = gauge(report, QR_PAGES_ANON);
@@ -72,6 +73,7 @@ qr_report_node_gauges(const struct qr_report *report, unsigned node, struct node
         gauges.huge_shmem = gauge(report, QR_PAGES_THP_SHMEM);
         gauges.huge_mapped = gauge(report, QR_PAGES_THP_MAPS);
         gauges.stacks = gauge(report, QR_PAGES_STACK);
+        gauges.active_file = active_of(report, gauges.file);
     }
     *out_gauges = gauges;
 }
@@ -90,12 +92,12 @@ qr_report_node_meminfo(const struct qr_report *report, unsigned node, struct qr_
     node_line(writer, node, "MemFree", free);
     node_line(writer, node, "MemUsed", managed - free);
     node_line(writer, node, "SwapCached", 0);
-    node_line(writer, node, "Active", use.anon + use.shmem);
-    node_line(writer, node, "Inactive", use.file);
+    node_line(writer, node, "Active", use.anon + use.shmem + use.active_file);
+    node_line(writer, node, "Inactive", use.file - use.active_file);
     node_line(writer, node, "Active(anon)", use.anon + use.shmem);
     node_line(writer, node, "Inactive(anon)", 0);
-    node_line(writer, node, "Active(file)", 0);
-    node_line(writer, node, "Inactive(file)", use.file);
+    node_line(writer, node, "Active(file)", use.active_file);
+    node_line(writer, node, "Inactive(file)", use.file - use.active_file);
     node_line(writer, node, "Unevictable", use.locked);
     node_line(writer, node, "Mlocked", use.locked);
     node_line(writer, node, "Dirty", use.dirty);

@@ -1,14 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What no frame tells of itself, by node: locked and huge pages.  The spaces' tables are walked
+ * What no frame tells of itself, by node or by group: locked and huge pages.  The spaces' tables are walked
  * for them, but only where there are any.
  */
 #include "report_internal.h"
 
-/* Pages of @region on @node that are mapped, and of them those by large leaves. */
+/* Whose pages: of a node, or charged to a group or below. */
+struct wanted {
+    unsigned node;
+    const struct qr_group *group; /* NULL: the node's */
+};
+
+static bool
+is_wanted(const struct qr_report *report, const struct wanted *wanted, const struct qr_frame *frame)
+{
+    if (wanted->group == NULL)
+        return qr_frames_zone_node(report->frames, frame->zone) == wanted->node;
+    return qr_group_is_within(qr_group_of_frame(report->groups, frame), wanted->group);
+}
+
+/* Pages of @region that are mapped, and of them those by large leaves. */
 static void
-region_use(const struct qr_report *report, const struct qr_region *region, unsigned node,
-           struct node_gauges *gauges)
+region_use(const struct qr_report *report, const struct qr_region *region,
+           const struct wanted *wanted, struct node_gauges *gauges)
 {
     struct qr_tables *tables = &region->space->tables;
     struct qr_entry entry;
@@ -22,7 +36,7 @@ region_use(const struct qr_report *report, const struct qr_region *region, unsig
                                         : NULL;
 
         at = qr_va_of(entry.start.v + bytes);
-        if (frame == NULL || qr_frames_zone_node(report->frames, frame->zone) != node)
+        if (frame == NULL || !is_wanted(report, wanted, frame))
             continue;
         if ((region->flags & QR_REGION_LOCKED) != 0)
             gauges->locked += bytes / QR_PAGE_SIZE;
@@ -33,8 +47,8 @@ region_use(const struct qr_report *report, const struct qr_region *region, unsig
     }
 }
 
-void
-qr_report_spaces_use(const struct qr_report *report, unsigned node, struct node_gauges *gauges)
+static void
+spaces_use(const struct qr_report *report, const struct wanted *wanted, struct node_gauges *gauges)
 {
     bool huge = gauge(report, QR_PAGES_HUGE_ANON) != 0 || gauge(report, QR_PAGES_THP_MAPS) != 0;
     struct qr_space *space = NULL;
@@ -46,8 +60,28 @@ qr_report_spaces_use(const struct qr_report *report, unsigned node, struct node_
         for (struct qr_region *region = qr_space_find(space, qr_va_of(0)); region != NULL;
              region = qr_region_next(region)) {
             if (huge || (region->flags & QR_REGION_LOCKED) != 0)
-                region_use(report, region, node, gauges);
+                region_use(report, region, wanted, gauges);
         }
         qr_rw_read_unlock(&space->lock);
     }
+}
+
+void
+qr_report_spaces_use(const struct qr_report *report, unsigned node, struct node_gauges *gauges)
+{
+    const struct wanted wanted = {.node = node};
+
+    spaces_use(report, &wanted, gauges);
+}
+
+void
+qr_report_group_use(const struct qr_report *report, const struct qr_group *group,
+                    struct qr_report_group_use *out_use)
+{
+    const struct wanted wanted = {.group = group};
+    struct node_gauges gauges = {.locked = 0};
+
+    if (report->groups != NULL)
+        spaces_use(report, &wanted, &gauges);
+    *out_use = (struct qr_report_group_use){.locked = gauges.locked, .huge = gauges.huge};
 }

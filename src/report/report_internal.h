@@ -16,6 +16,15 @@ gauge(const struct qr_report *report, enum qr_counter which)
     return (size_t)qr_counter_read(qr_frames_counters(report->frames), which);
 }
 
+/* Of @file pages of files, the active ones: never more, whoever counts meanwhile. */
+static inline size_t
+active_of(const struct qr_report *report, size_t file)
+{
+    size_t active = gauge(report, QR_PAGES_ACTIVE_FILE);
+
+    return active < file ? active : file;
+}
+
 /* So many transparent huge pages are @pages. */
 static inline size_t
 pages_in_huge(const struct qr_report *report, size_t pages)
@@ -66,7 +75,7 @@ size_t qr_report_page_bytes(const struct qr_region *region);
 /* Pages of one node, by what they are used for. */
 struct node_gauges {
     size_t anon, file, shmem, mapped, dirty, writeback, tables, slab, locked, huge, stacks;
-    size_t huge_shmem, huge_mapped;
+    size_t huge_shmem, huge_mapped, active_file;
 };
 /*
  * Of the only node: the machine's gauges.  With several, frames are counted where they are, and
@@ -94,8 +103,10 @@ void qr_report_node_stats(const struct qr_report *report, unsigned node, struct 
 static inline bool
 frame_is_dirty(const struct qr_frame *frame, uint32_t flags)
 {
+    const uint32_t stored = QR_FRAME_SHMEM | QR_FRAME_STORED;
+
     return (flags & QR_FRAME_DIRTY) != 0 ||
-           (qr_frame_type(frame) == QR_FRAME_OBJECT && (flags & QR_FRAME_STORED) != 0);
+           (qr_frame_type(frame) == QR_FRAME_OBJECT && (flags & stored) == stored);
 }
 
 #endif

@@ -13,7 +13,8 @@ enum stat {
     STAT_FREE,
     STAT_CACHED, /* file pages and shared ones */
     STAT_ACTIVE, /* anonymous and shared pages */
-    STAT_HUGE,   /* in huge pages, as the two below */
+    STAT_INACTIVE_FILE,
+    STAT_HUGE, /* in huge pages, as the two below */
     STAT_HUGE_SHMEM,
     STAT_HUGE_MAPPED,
     STAT_STACK_KB,
@@ -44,21 +45,21 @@ static const struct stat_line {
     {"numa_other", STAT_NUMA + QR_NUMA_OTHER},
     {"nr_inactive_anon", STAT_NONE},
     {"nr_active_anon", STAT_ACTIVE},
-    {"nr_inactive_file", QR_PAGES_FILE},
-    {"nr_active_file", STAT_NONE},
+    {"nr_inactive_file", STAT_INACTIVE_FILE},
+    {"nr_active_file", QR_PAGES_ACTIVE_FILE},
     {"nr_unevictable", QR_PAGES_LOCKED},
     {"nr_slab_reclaimable", STAT_NONE},
     {"nr_slab_unreclaimable", QR_PAGES_SLAB},
     {"nr_isolated_anon", STAT_NONE},
     {"nr_isolated_file", STAT_NONE},
-    {"workingset_nodes", STAT_NONE},
+    {"workingset_nodes", QR_SHADOW_NODES},
     {"workingset_refault_anon", STAT_NONE},
-    {"workingset_refault_file", STAT_NONE},
+    {"workingset_refault_file", QR_EVENT_REFAULT_FILE},
     {"workingset_activate_anon", STAT_NONE},
-    {"workingset_activate_file", STAT_NONE},
+    {"workingset_activate_file", QR_EVENT_ACTIVATE_FILE},
     {"workingset_restore_anon", STAT_NONE},
-    {"workingset_restore_file", STAT_NONE},
-    {"workingset_nodereclaim", STAT_NONE},
+    {"workingset_restore_file", QR_EVENT_RESTORE_FILE},
+    {"workingset_nodereclaim", QR_EVENT_NODE_RECLAIM},
     {"nr_anon_pages", QR_PAGES_ANON},
     {"nr_mapped", QR_PAGES_MAPPED},
     {"nr_file_pages", STAT_CACHED},
@@ -108,22 +109,22 @@ static const struct stat_line {
     {"pgskip_device", STAT_NONE},
     {"pgfree", QR_EVENT_FREE},
     {"pgactivate", STAT_NONE},
-    {"pgdeactivate", STAT_NONE},
+    {"pgdeactivate", QR_EVENT_REFILL},
     {"pglazyfree", QR_EVENT_LAZY_FREE},
     {"pgfault", QR_EVENT_FAULT},
     {"pgmajfault", QR_EVENT_MAJOR_FAULT},
     {"pglazyfreed", QR_EVENT_LAZY_FREED},
-    {"pgrefill", STAT_NONE},
+    {"pgrefill", QR_EVENT_REFILL},
     {"pgreuse", STAT_NONE},
     {"pgsteal_kswapd", QR_EVENT_RECLAIM_BEHIND},
     {"pgsteal_direct", QR_EVENT_RECLAIM_DIRECT},
     {"pgdemote_kswapd", STAT_NONE},
     {"pgdemote_direct", STAT_NONE},
-    {"pgscan_kswapd", STAT_NONE},
-    {"pgscan_direct", STAT_NONE},
+    {"pgscan_kswapd", QR_EVENT_SCAN_BEHIND},
+    {"pgscan_direct", QR_EVENT_SCAN_DIRECT},
     {"pgscan_direct_throttle", STAT_NONE},
-    {"pgscan_anon", STAT_NONE},
-    {"pgscan_file", STAT_NONE},
+    {"pgscan_anon", QR_EVENT_SCAN_ANON},
+    {"pgscan_file", QR_EVENT_SCAN_FILE},
     {"pgsteal_anon", QR_EVENT_RECLAIM_ANON},
     {"pgsteal_file", QR_EVENT_RECLAIM_FILE},
     {"zone_reclaim_failed", STAT_NONE},
@@ -233,6 +234,7 @@ static size_t
 stat_value(const struct qr_report *report, unsigned stat)
 {
     struct qr_frames_stats frames;
+    size_t file;
 
     if (stat >= STAT_NUMA)
         return numa_value(report, stat - STAT_NUMA);
@@ -247,6 +249,9 @@ stat_value(const struct qr_report *report, unsigned stat)
         return gauge(report, QR_PAGES_FILE) + gauge(report, QR_PAGES_SHMEM);
     case STAT_ACTIVE:
         return gauge(report, QR_PAGES_ANON) + gauge(report, QR_PAGES_SHMEM);
+    case STAT_INACTIVE_FILE:
+        file = gauge(report, QR_PAGES_FILE);
+        return file - active_of(report, file);
     case STAT_HUGE:
         return pages_in_huge(report, gauge(report, QR_PAGES_HUGE_ANON));
     case STAT_HUGE_SHMEM:
@@ -278,8 +283,10 @@ node_value(const struct qr_report *report, const struct node_gauges *node, unsig
     switch (stat) {
     case QR_PAGES_ANON:
         return node->anon;
-    case QR_PAGES_FILE:
-        return node->file;
+    case STAT_INACTIVE_FILE:
+        return node->file - node->active_file;
+    case QR_PAGES_ACTIVE_FILE:
+        return node->active_file;
     case QR_PAGES_SHMEM:
         return node->shmem;
     case QR_PAGES_MAPPED:

@@ -174,6 +174,27 @@ discard_regions(struct discard *discard, uintptr_t from)
     return 0;
 }
 
+/* What reclaim looked at and got. */
+static void
+count_reclaimed(const struct discard *discard)
+{
+    struct qr_counters *counters = discard->space->vm->counters;
+    size_t scanned = discard->freed + discard->left;
+    bool behind = discard->request->background;
+
+    if (scanned == 0)
+        return;
+    qr_counter_add(counters, behind ? QR_EVENT_SCAN_BEHIND : QR_EVENT_SCAN_DIRECT, (long)scanned);
+    qr_counter_add(counters, QR_EVENT_SCAN_ANON, (long)scanned);
+    qr_counter_add(counters, QR_EVENT_LAZY_FREED, (long)discard->freed);
+    qr_space_add_stat(discard->space,
+                      behind ? QR_GROUP_STAT_SCAN_BEHIND : QR_GROUP_STAT_SCAN_DIRECT, scanned);
+    qr_space_add_stat(discard->space,
+                      behind ? QR_GROUP_STAT_STEAL_BEHIND : QR_GROUP_STAT_STEAL_DIRECT,
+                      discard->freed);
+    qr_space_add_stat(discard->space, QR_GROUP_STAT_LAZY_FREED, discard->freed);
+}
+
 size_t
 qr_space_discard(struct qr_space *space, const struct qr_reclaim_request *request)
 {
@@ -196,6 +217,6 @@ qr_space_discard(struct qr_space *space, const struct qr_reclaim_request *reques
                                   memory_order_relaxed);
     atomic_store_explicit(&space->lazy_at, to, memory_order_relaxed);
     qr_rw_read_unlock(&space->lock);
-    qr_counter_add(space->vm->counters, QR_EVENT_LAZY_FREED, (long)discard.freed);
+    count_reclaimed(&discard);
     return discard.freed;
 }

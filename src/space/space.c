@@ -202,6 +202,15 @@ qr_space_group_get(struct qr_space *space)
 }
 
 void
+qr_space_add_stat_slowly(struct qr_space *space, enum qr_group_stat stat, size_t count)
+{
+    struct qr_group *group = qr_space_group_get(space);
+
+    qr_group_add_stat(group, stat, count);
+    qr_group_put(group);
+}
+
+void
 qr_space_switch(struct qr_space *space)
 {
     if (space == NULL)

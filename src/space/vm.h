@@ -117,6 +117,16 @@ qr_entry_end(const struct qr_tables *tables, const struct qr_entry *entry)
     return entry->start.v + ((uintptr_t)1 << qr_format_shift(tables->format, entry->level));
 }
 
+void qr_space_add_stat_slowly(struct qr_space *space, enum qr_group_stat stat, size_t count);
+
+/* Count what happened in @space for its group, where it has one. */
+static inline void
+qr_space_add_stat(struct qr_space *space, enum qr_group_stat stat, size_t count)
+{
+    if (qr_unlikely(atomic_load_explicit(&space->group, memory_order_relaxed) != NULL))
+        qr_space_add_stat_slowly(space, stat, count);
+}
+
 /* Sample the resident pages into the peak, before they shrink. */
 void qr_space_note_peak(struct qr_space *space);
 

@@ -204,6 +204,7 @@ zap_lazily(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range range)
     if (marked == 0)
         return;
     qr_counter_add(space->vm->counters, QR_EVENT_LAZY_FREE, (long)marked);
+    qr_space_add_stat(space, QR_GROUP_STAT_LAZY_FREE, marked);
     atomic_fetch_add_explicit(&space->lazy, marked, memory_order_relaxed);
 }
 

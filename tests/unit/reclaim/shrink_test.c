@@ -489,3 +489,116 @@ TEST_THREADS(shrink, what_was_announced_is_seen_by_real_threads)
                                         .features = SIM_NO_VALIDATE | SIM_NO_BROADCAST},
                    SIM_RUN_THREADS, 3000);
 }
+
+/* ---- What reclaim leaves behind ------------------------------------------------------ */
+
+static size_t
+evicted(struct qr_object *object, size_t *out_recently)
+{
+    struct qr_object_evicted count;
+
+    qr_object_count_evicted(object, 0, SIZE_MAX, &count);
+    *out_recently = count.recently;
+    return count.pages;
+}
+
+static long
+count_of(struct sim *sim, enum qr_counter which)
+{
+    return qr_counter_read(qr_frames_counters(sim_frames(sim)), which);
+}
+
+static void
+read_all(struct sim *sim, struct qr_object *object)
+{
+    struct qr_frame *frame;
+
+    for (size_t page = 0; page < FILE_PAGES; page++) {
+        ASSERT_EQ(qr_object_get_page(object, page, QR_PAGE_FILL, &frame), QR_OK);
+        qr_frame_put(sim_frames(sim), frame);
+    }
+}
+
+/*
+ *             evict 8     read       evict 8        read           evict 8       read
+ *   0 .. 7    shadows     active     saved once     no more        shadows       restored
+ *   8 .. 15                          shadows        active
+ */
+TEST(shrink, pages_that_come_back_soon_are_saved_once_and_known_the_next_time)
+{
+    struct sim *sim = sim_boot((struct sim_options){.seed = test_seed(), .cpus = 1});
+    struct disk disk;
+    size_t recently;
+
+    disk_open(&disk, sim);
+    read_all(sim, disk.object);
+    EXPECT_EQ(shrink(sim, 8), 8u);
+    EXPECT_EQ(evicted(disk.object, &recently), 8u);
+    EXPECT_EQ(recently, 8u);
+    read_all(sim, disk.object);
+    EXPECT_EQ(evicted(disk.object, &recently), 0u);
+    EXPECT_EQ(count_of(sim, QR_EVENT_REFAULT_FILE), 8);
+    EXPECT_EQ(count_of(sim, QR_EVENT_ACTIVATE_FILE), 8);
+    EXPECT_EQ(count_of(sim, QR_PAGES_ACTIVE_FILE), 8);
+    EXPECT_EQ(shrink(sim, 8), 8u);
+    EXPECT_EQ(count_of(sim, QR_EVENT_REFILL), 8);
+    EXPECT_EQ(count_of(sim, QR_PAGES_ACTIVE_FILE), 0);
+    EXPECT_EQ(count_of(sim, QR_EVENT_SCAN_FILE), 8 + 16);
+    EXPECT_EQ(disk.reads, FILE_PAGES + 8u);
+    read_all(sim, disk.object);
+    EXPECT_EQ(count_of(sim, QR_EVENT_RESTORE_FILE), 0);
+    EXPECT_EQ(shrink(sim, 8), 8u);
+    read_all(sim, disk.object);
+    EXPECT_EQ(count_of(sim, QR_EVENT_RESTORE_FILE), 8);
+
+    /* All go, by pressure that takes active ones, too; all are forgotten with the file's end. */
+    while (shrink(sim, FILE_PAGES) != 0) {
+    }
+    EXPECT_EQ(evicted(disk.object, &recently), (size_t)FILE_PAGES);
+    qr_object_set_bytes(disk.object, 4 << QR_PAGE_SHIFT);
+    EXPECT_EQ(evicted(disk.object, &recently), 4u);
+    (void)qr_object_drop_clean(disk.object);
+    EXPECT_EQ(evicted(disk.object, &recently), 0u);
+    EXPECT_EQ(count_of(sim, QR_SHADOW_NODES), 0);
+    qr_object_put(disk.object);
+    sim_shutdown(sim);
+}
+
+/* Those of a file as large as can be, a page in each node: their number is bounded, and none is lost. */
+static void
+zero_start_read(void *context, size_t index, struct qr_frame *const *frames, size_t count)
+{
+    struct disk *disk = context;
+
+    (void)index;
+    for (size_t i = 0; i < count; i++)
+        qr_object_read_done(disk->object, frames[i], QR_OK);
+}
+
+TEST(shrink, shadows_of_pages_far_apart_are_bounded)
+{
+    static const struct qr_pager pager = {
+        .name = "far", .start_read = zero_start_read, .start_write = disk_start_write};
+    struct sim *sim = sim_boot((struct sim_options){.seed = test_seed(), .cpus = 1});
+    struct qr_frames_stats stats;
+    struct disk disk;
+    struct qr_frame *frame;
+    size_t recently;
+
+    qr_frames_stats(sim_frames(sim), &stats);
+    size_t most = stats.total / 32 > 64 ? stats.total / 32 : 64;
+
+    ASSERT_EQ(qr_object_create(sim_objects(sim), &pager, &disk, (uint64_t)1 << 40, &disk.object),
+              QR_OK);
+    for (size_t i = 0; i < 3 * most; i++) {
+        ASSERT_EQ(qr_object_get_page(disk.object, i << 7, QR_PAGE_FILL, &frame), QR_OK);
+        qr_frame_put(sim_frames(sim), frame);
+        EXPECT_EQ(shrink(sim, 1), 1u);
+        EXPECT_TRUE((size_t)count_of(sim, QR_SHADOW_NODES) <= most + 9);
+    }
+    EXPECT_TRUE(evicted(disk.object, &recently) > 0);
+    EXPECT_TRUE((size_t)count_of(sim, QR_EVENT_NODE_RECLAIM) >= most);
+    qr_object_put(disk.object);
+    EXPECT_EQ(count_of(sim, QR_SHADOW_NODES), 0);
+    sim_shutdown(sim);
+}
