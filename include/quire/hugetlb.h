@@ -132,5 +132,15 @@ QR_MUST_USE enum qr_status qr_object_hugetlb_reserve(struct qr_object *object, s
 /** The pool behind @p object; NULL for an object of ordinary pages. */
 struct qr_hugetlb_pool *qr_object_hugetlb_pool(const struct qr_object *object);
 
+/** Where the contents of a new huge page come from, a small page's worth at a time. */
+struct qr_page_source {
+    /**
+     * Copy what belongs at @p offset of the page to the whole of @p frame.
+     * Locks: a space's, for reading, and a fault's: it may neither fault nor sleep.
+     * @return false where that part is not at hand now
+     */
+    bool (*copy)(const struct qr_page_source *source, size_t offset, struct qr_frame *frame);
+};
+
 #endif
 #endif

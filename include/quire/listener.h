@@ -13,6 +13,7 @@
  */
 
 #ifndef __cplusplus
+#include <quire/hugetlb.h>
 #include <quire/space.h>
 
 /** What a region's listener is told of: bits. */
@@ -28,6 +29,7 @@ struct qr_listener;
 struct qr_waiter {
     struct qr_list link;
     qr_va va;                /**< as faulted, not rounded */
+    qr_va page;              /**< where its page starts, which may be a huge one */
     unsigned access;         /**< enum qr_access bits */
     enum qr_watch kind;      /**< one bit */
     bool user_mode;          /**< user code faulted, not the kernel on its behalf */
@@ -79,7 +81,7 @@ void qr_listener_close(struct qr_listener *listener);
 
 /** What a reader learns of a waiter. */
 struct qr_watch_event {
-    qr_va va;
+    qr_va va, page;
     unsigned access;
     enum qr_watch kind;
     uint64_t tag;
@@ -91,17 +93,18 @@ qr_listener_has_events(const struct qr_listener *listener)
 {
     return atomic_load_explicit(&listener->fresh_count, memory_order_acquire) != 0;
 }
-/** Wake who waits for an address in [start, end), taken or not.  Any context. */
+/** Wake who waits for an address in [start, end), or for a page that starts there, taken or not.
+ *  Any context. */
 void qr_listener_wake(struct qr_listener *listener, qr_va start, qr_va end);
 
 /**
  * Have faults in [start, start+bytes) told to @p listener: those of @p kinds, and no others from
- * now on.  Regions must be private anonymous memory or memory objects; holes are passed over.
- * MINOR needs an object.
+ * now on.  Regions must be private anonymous memory, memory objects or huge pages of a pool, whose
+ * borders the range then keeps to; holes are passed over.  MINOR needs an object.
  * Locks: space lock for writing.
  * @return QR_OK; QR_ERR_RANGE misaligned or outside; QR_ERR_NOT_FOUND no region at or above start;
- *         QR_ERR_INVALID none in the range, or one of another kind; QR_ERR_ACCESS one that may
- *         never be written; QR_ERR_BUSY another listener's; QR_ERR_NO_MEMORY.  Nothing changed
+ *         QR_ERR_INVALID none in the range, one of another kind, or a huge page in part;
+ *         QR_ERR_ACCESS one that may never be written; QR_ERR_BUSY another listener's; QR_ERR_NO_MEMORY.  Nothing changed
  *         then, but for the descriptor limit in the midst of the range
  */
 QR_MUST_USE enum qr_status qr_space_watch(struct qr_space *space, qr_va start, size_t bytes,
@@ -116,9 +119,10 @@ QR_MUST_USE enum qr_status qr_space_unwatch(struct qr_space *space, qr_va start,
 void qr_space_unwatch_all(struct qr_space *space, struct qr_listener *listener);
 /**
  * Protect the pages of [start, start+bytes) from writes, or end that.  All regions there are
- * watched for WRITE.  Only pages that are there are protected, and in memory objects absent ones.
- * Wakes nobody.
- * @return QR_OK; QR_ERR_RANGE; QR_ERR_NOT_FOUND; QR_ERR_NO_MEMORY (what lies before is done)
+ * watched for WRITE.  Only pages that are there are protected, and in memory objects and among huge
+ * pages of a pool absent ones.  Wakes nobody.
+ * @return QR_OK; QR_ERR_RANGE; QR_ERR_NOT_FOUND; QR_ERR_INVALID a huge page in part;
+ *         QR_ERR_NO_MEMORY (what lies before is done)
  */
 QR_MUST_USE enum qr_status qr_space_write_protect(struct qr_space *space, qr_va start, size_t bytes,
                                                   bool protect);
@@ -131,17 +135,26 @@ enum qr_fill_flag {
  * caller's reference goes with it on success.  Wakes nobody.
  * Locks: space lock for reading.  Context: thread, may sleep.
  * @return QR_OK; QR_ERR_NOT_FOUND no watched region; QR_ERR_INVALID protected, but not watched for
- *         WRITE; QR_ERR_EXISTS a page is there; QR_ERR_RANGE past the object's end; QR_ERR_NO_MEMORY
+ *         WRITE, or a region of huge pages; QR_ERR_EXISTS a page is there; QR_ERR_RANGE past the object's end; QR_ERR_NO_MEMORY
  */
 QR_MUST_USE enum qr_status qr_space_fill(struct qr_space *space, qr_va va, struct qr_frame *frame,
                                          unsigned flags);
 /**
  * Would pages of the whole range be taken: does it lie in one watched region?  Takes the space's lock
  * for reading.
- * @return QR_OK; QR_ERR_NOT_FOUND; QR_ERR_INVALID protected, but not watched for WRITE
+ * @param out_page_bytes  size of the region's pages
+ * @return QR_OK; QR_ERR_NOT_FOUND; QR_ERR_INVALID protected, but not watched for WRITE, or a huge
+ *         page in part
  */
 QR_MUST_USE enum qr_status qr_space_fill_check(struct qr_space *space, qr_va start, size_t bytes,
-                                               unsigned flags);
+                                               unsigned flags, size_t *out_page_bytes);
+/**
+ * Fill the huge page at @p va of a watched region from @p source.  Otherwise as qr_space_fill().
+ * @return also QR_ERR_INVALID no region of huge pages, or not where one starts; QR_ERR_AGAIN the
+ *         source is not at hand: nothing happened; QR_ERR_LIMIT the pool has no page
+ */
+QR_MUST_USE enum qr_status qr_space_fill_huge(struct qr_space *space, qr_va va,
+                                              const struct qr_page_source *source, unsigned flags);
 /** As qr_space_fill(), with a page of zeroes. */
 QR_MUST_USE enum qr_status qr_space_fill_zero(struct qr_space *space, qr_va va);
 /** Map the page that the object has.  QR_ERR_FAULT where it has none; else as above, and

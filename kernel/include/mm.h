@@ -117,7 +117,8 @@ size_t user_clear_partial(uint64_t user_to, size_t n);
 /** @return length without terminator; -EFAULT; -ENAMETOOLONG when @size bytes held no terminator */
 int64_t user_read_string(char *to, uint64_t user_from, size_t size);
 
-/** Never sleeps: -EFAULT where the page is not there now. With spin locks held. */
+/** Never sleep: -EFAULT where a page is not there now. With spin locks held. */
+int64_t user_read_nofault(void *to, uint64_t user_from, size_t n);
 int64_t user_read_u32_nofault(uint32_t *to, uint64_t user_from);
 
 /** Scalars: 0 or -EFAULT. */

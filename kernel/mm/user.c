@@ -146,13 +146,19 @@ user_read_u32(uint32_t *to, uint64_t user_from)
 
 /* With interrupts off a fault is not handled: the copy ends at once. */
 int64_t
-user_read_u32_nofault(uint32_t *to, uint64_t user_from)
+user_read_nofault(void *to, uint64_t user_from, size_t n)
 {
     uintptr_t flags = irq_save();
-    int64_t error = user_read_u32(to, user_from);
+    int64_t error = user_read(to, user_from, n);
 
     irq_restore(flags);
     return error;
+}
+
+int64_t
+user_read_u32_nofault(uint32_t *to, uint64_t user_from)
+{
+    return user_read_nofault(to, user_from, sizeof(*to));
 }
 
 int64_t

@@ -36,12 +36,13 @@
 
 #define UFFD_API ((uint64_t)0xaa)
 
-/* What is offered; a program may ask for all that Linux 6.1 knows, and is told what it gets. */
+/* What is offered, which is all that Linux 6.1 knows; a program may ask for no more. */
 enum {
     FEATURES = FEATURE_PAGEFAULT_FLAG_WP | FEATURE_EVENT_FORK | FEATURE_EVENT_REMAP |
-               FEATURE_EVENT_REMOVE | FEATURE_EVENT_UNMAP | FEATURE_MISSING_SHMEM | FEATURE_SIGBUS |
-               FEATURE_THREAD_ID | FEATURE_MINOR_SHMEM | FEATURE_EXACT_ADDRESS,
-    FEATURES_KNOWN = (1 << 13) - 1
+               FEATURE_EVENT_REMOVE | FEATURE_EVENT_UNMAP | FEATURE_MISSING_HUGETLBFS |
+               FEATURE_MISSING_SHMEM | FEATURE_SIGBUS | FEATURE_THREAD_ID |
+               FEATURE_MINOR_HUGETLBFS | FEATURE_MINOR_SHMEM | FEATURE_EXACT_ADDRESS |
+               FEATURE_WP_HUGETLBFS_SHMEM
 };
 
 enum {
@@ -139,9 +140,9 @@ message_of(const struct uffd *uffd, const struct qr_watch_event *event, struct u
 {
     unsigned features = atomic_load(&uffd->features);
 
-    *out = (struct uffd_message){.event = EVENT_PAGEFAULT, .words[1] = event->va.v};
-    if (!(features & FEATURE_EXACT_ADDRESS))
-        out->words[1] &= ~(uint64_t)QR_PAGE_MASK;
+    *out = (struct uffd_message){.event = EVENT_PAGEFAULT, .words[1] = event->page.v};
+    if (features & FEATURE_EXACT_ADDRESS)
+        out->words[1] = event->va.v;
     if (event->access & QR_ACCESS_WRITE)
         out->words[0] |= PAGEFAULT_WRITE;
     if (event->kind == QR_WATCH_WRITE)
@@ -250,6 +251,7 @@ error_of(enum qr_status status)
     case QR_ERR_ACCESS:
         return -EPERM;
     case QR_ERR_NO_MEMORY:
+    case QR_ERR_LIMIT:
         return -ENOMEM;
     case QR_ERR_RANGE:
     case QR_ERR_FAULT:
@@ -270,8 +272,8 @@ op_api(struct uffd *uffd, uint64_t user)
 
     if (user_read(&api, user, sizeof(api)) != 0)
         return -EFAULT;
-    if (api.api == UFFD_API && !(api.features & ~(uint64_t)FEATURES_KNOWN)) {
-        unsigned wanted = (unsigned)api.features & FEATURES;
+    if (api.api == UFFD_API && !(api.features & ~(uint64_t)FEATURES)) {
+        unsigned wanted = (unsigned)api.features;
 
         api.features = FEATURES;
         api.ioctls = (uint64_t)1 << OP_API | 1 << OP_REGISTER | 1 << OP_UNREGISTER;
@@ -293,9 +295,22 @@ op_api(struct uffd *uffd, uint64_t user)
     return error;
 }
 
-/* Linux does not watch segments of System V. */
 static bool
-has_segment(struct qr_space *space, const struct uffd_range *range)
+is_huge(const struct qr_region *region)
+{
+    return (region->flags & QR_REGION_HUGETLB) != 0;
+}
+
+/* Linux does not watch segments of System V, but for those of huge pages. */
+static bool
+is_segment(const struct qr_region *region)
+{
+    return shm_is_file(region->file) && !is_huge(region);
+}
+
+static bool
+has_region(struct qr_space *space, const struct uffd_range *range,
+           bool (*is_one)(const struct qr_region *region))
 {
     bool found = false;
 
@@ -303,7 +318,7 @@ has_segment(struct qr_space *space, const struct uffd_range *range)
     for (const struct qr_region *region = qr_space_find(space, qr_va_of((uintptr_t)range->start));
          region != NULL && region->start.v < range->start + range->bytes && !found;
          region = qr_region_next(region))
-        found = shm_is_file(region->file);
+        found = is_one(region);
     qr_rw_read_unlock(&space->lock);
     return found;
 }
@@ -325,7 +340,7 @@ op_register(struct uffd *uffd, uint64_t user)
     int64_t error = check_range(&request.range);
     if (error != 0)
         return error;
-    if (has_segment(uffd->mm->space, &request.range))
+    if (has_region(uffd->mm->space, &request.range, is_segment))
         return -EINVAL;
     kinds = (request.mode & REGISTER_MISSING ? (unsigned)QR_WATCH_MISSING : 0) |
             (request.mode & REGISTER_WRITE ? (unsigned)QR_WATCH_WRITE : 0) |
@@ -335,7 +350,9 @@ op_register(struct uffd *uffd, uint64_t user)
                        (size_t)request.range.bytes, &uffd->listener, kinds);
     if (status != QR_OK)
         return status == QR_ERR_NOT_FOUND ? -ENOMEM : error_of(status);
-    request.ioctls = (uint64_t)1 << OP_WAKE | 1 << OP_COPY | 1 << OP_ZERO;
+    request.ioctls = (uint64_t)1 << OP_WAKE | 1 << OP_COPY;
+    if (!has_region(uffd->mm->space, &request.range, is_huge))
+        request.ioctls |= 1 << OP_ZERO;
     if (kinds & QR_WATCH_WRITE)
         request.ioctls |= 1 << OP_PROTECT;
     if (kinds & QR_WATCH_MINOR)
@@ -353,7 +370,7 @@ op_unregister(struct uffd *uffd, uint64_t user)
     int64_t error = check_range(&range);
     if (error != 0)
         return error;
-    if (has_segment(uffd->mm->space, &range))
+    if (has_region(uffd->mm->space, &range, is_segment))
         return -EINVAL;
     enum qr_status status = qr_space_unwatch(uffd->mm->space, qr_va_of((uintptr_t)range.start),
                                              (size_t)range.bytes, &uffd->listener);
@@ -373,40 +390,101 @@ op_wake(struct uffd *uffd, uint64_t user)
     return error;
 }
 
-/* How one page is filled. */
-typedef int64_t (*fill_fn)(struct uffd *uffd, uint64_t at, uint64_t source, unsigned flags);
+/* One page that is to be filled. */
+struct fill_page {
+    uint64_t at, source;
+    size_t bytes;
+    unsigned flags; /* enum qr_fill_flag */
+};
+typedef int64_t (*fill_fn)(struct uffd *uffd, const struct fill_page *page);
+
+/* Memory of the caller, as far as it can be read without a fault. */
+struct user_source {
+    struct qr_page_source source;
+    uint64_t from;
+};
+
+static bool
+user_source_copy(const struct qr_page_source *source, size_t offset, struct qr_frame *frame)
+{
+    uint64_t from = qr_container_of(source, struct user_source, source)->from + offset;
+    char *window = qr_port_window_open(qr_frame_pa(memory.frames, frame));
+    bool good = user_read_nofault(window, from, QR_PAGE_SIZE) == 0;
+
+    qr_port_window_close(window);
+    return good;
+}
+
+/* Have all pages of the source there. */
+static int64_t
+touch_source(const struct fill_page *page)
+{
+    int64_t error = 0;
+    char byte;
+
+    for (size_t done = 0; done < page->bytes && error == 0; done += QR_PAGE_SIZE)
+        error = user_read(&byte, page->source + done, 1);
+    return error;
+}
+
+/* How often the source of a huge page is touched again, where memory is so short that parts of it
+ * go before all are there. */
+#define COPY_HUGE_ATTEMPTS 8
 
 static int64_t
-fill_copy(struct uffd *uffd, uint64_t at, uint64_t source, unsigned flags)
+fill_copy_huge(struct uffd *uffd, const struct fill_page *page)
 {
+    const struct user_source source = {.source.copy = user_source_copy, .from = page->source};
+    enum qr_status status = QR_ERR_AGAIN;
+
+    for (unsigned i = 0; i < COPY_HUGE_ATTEMPTS && status == QR_ERR_AGAIN; i++) {
+        int64_t error = touch_source(page);
+        char last;
+
+        /* It may start within a page. */
+        if (error == 0)
+            error = user_read(&last, page->source + page->bytes - 1, 1);
+        if (error != 0)
+            return error;
+        status = qr_space_fill_huge(uffd->mm->space, qr_va_of((uintptr_t)page->at), &source.source,
+                                    page->flags);
+    }
+    return status == QR_ERR_AGAIN ? -EAGAIN : error_of(status);
+}
+
+static int64_t
+fill_copy(struct uffd *uffd, const struct fill_page *page)
+{
+    if (page->bytes > QR_PAGE_SIZE)
+        return fill_copy_huge(uffd, page);
+
     /* In the direct map: there its window stays open while the source faults. */
     struct qr_frame *frame = qr_frame_alloc(memory.frames, QR_ALLOC_MOVABLE);
 
     if (frame == NULL)
         return -ENOMEM;
     char *window = qr_port_window_open(qr_frame_pa(memory.frames, frame));
-    int64_t error = user_read(window, source, QR_PAGE_SIZE);
+    int64_t error = user_read(window, page->source, QR_PAGE_SIZE);
     qr_port_window_close(window);
     if (error == 0)
-        error = error_of(qr_space_fill(uffd->mm->space, qr_va_of((uintptr_t)at), frame, flags));
+        error = error_of(
+            qr_space_fill(uffd->mm->space, qr_va_of((uintptr_t)page->at), frame, page->flags));
     if (error != 0)
         qr_frame_put(memory.frames, frame);
     return error;
 }
 
 static int64_t
-fill_zero(struct uffd *uffd, uint64_t at, uint64_t source, unsigned flags)
+fill_zero(struct uffd *uffd, const struct fill_page *page)
 {
-    (void)source;
-    (void)flags;
-    return error_of(qr_space_fill_zero(uffd->mm->space, qr_va_of((uintptr_t)at)));
+    return error_of(qr_space_fill_zero(uffd->mm->space, qr_va_of((uintptr_t)page->at)));
 }
 
 static int64_t
-fill_cached(struct uffd *uffd, uint64_t at, uint64_t source, unsigned flags)
+fill_cached(struct uffd *uffd, const struct fill_page *page)
 {
-    (void)source;
-    return error_of(qr_space_fill_cached(uffd->mm->space, qr_va_of((uintptr_t)at), flags));
+    return error_of(
+        qr_space_fill_cached(uffd->mm->space, qr_va_of((uintptr_t)page->at), page->flags));
 }
 
 struct fill_request {
@@ -423,15 +501,17 @@ static int64_t
 fill_range(struct uffd *uffd, const struct fill_request *request)
 {
     uint64_t done = 0;
+    struct fill_page page = {.flags = request->flags};
     int64_t error =
         error_of(qr_space_fill_check(uffd->mm->space, qr_va_of((uintptr_t)request->range.start),
-                                     (size_t)request->range.bytes, request->flags));
+                                     (size_t)request->range.bytes, request->flags, &page.bytes));
 
     while (done < request->range.bytes && error == 0) {
-        error = request->fill(uffd, request->range.start + done, request->source + done,
-                              request->flags);
+        page.at = request->range.start + done;
+        page.source = request->source + done;
+        error = request->fill(uffd, &page);
         if (error == 0)
-            done += QR_PAGE_SIZE;
+            done += page.bytes;
         if (signal_is_fatal_pending())
             break;
         sched_relax();

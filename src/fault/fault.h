@@ -9,6 +9,7 @@
 
 #include <quire/arch.h>
 #include <quire/fault.h>
+#include <quire/hugetlb.h>
 
 /* What a stage asks of the driver. */
 enum fault_step {
@@ -115,6 +116,12 @@ bool qr_fault_wait_listener(struct fault_ctx *ctx);
 /* All of resolve where the region has huge pages; no cursor is open.  Sleeps while another
  * fault handles the same page. */
 enum fault_step qr_fault_hugetlb(struct fault_ctx *ctx);
+
+/* A listener's answer for the page at ctx->va of ctx->region, which has huge ones: as
+ * qr_space_fill_huge(), or with @source NULL as qr_space_fill_cached().  S. */
+QR_MUST_USE enum qr_status qr_fault_fill_hugetlb(struct fault_ctx *ctx,
+                                                 const struct qr_page_source *source,
+                                                 unsigned flags);
 
 /* Get the object's page without sleeping; the cursor is closed. */
 enum fault_step qr_fault_fetch_page(struct fault_ctx *ctx);

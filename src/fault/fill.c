@@ -5,22 +5,26 @@
  *   private memory      the frame itself becomes the page
  *   an object's         the frame becomes the object's page, and is mapped here
  *   cached              the object has it already: it is only mapped
+ *   a huge page         copied into a page of the pool under the locks of a fault (hugetlb.c); where
+ *                       the source is not at hand, nothing happens and the caller makes it so
  *
  * The entry is set as a fault would set it, by the same functions, so the same rules hold; nothing
  * is ever replaced.  A frame that went into an object but could not be mapped, because there is no
  * memory for a table, is taken out again.
  */
 #include "fault.h"
+#include "space/hugetlb.h"
 
 #define FILL_MEMORY_WAITS 4
 
-enum fill_kind { FILL_FRAME, FILL_ZERO, FILL_CACHED };
+enum fill_kind { FILL_FRAME, FILL_ZERO, FILL_CACHED, FILL_SOURCE };
 
 struct fill {
     struct fault_ctx ctx;
     enum fill_kind kind;
-    unsigned flags;         /* enum qr_fill_flag */
-    struct qr_frame *frame; /* FRAME, ZERO: with one reference */
+    unsigned flags;                      /* enum qr_fill_flag */
+    struct qr_frame *frame;              /* FRAME, ZERO: with one reference */
+    const struct qr_page_source *source; /* SOURCE */
 };
 
 /* Is that a watched region that holds [start, end) and takes pages so? */
@@ -36,16 +40,23 @@ fill_check(const struct qr_region *region, uintptr_t start, uintptr_t end, unsig
 }
 
 enum qr_status
-qr_space_fill_check(struct qr_space *space, qr_va start, size_t bytes, unsigned flags)
+qr_space_fill_check(struct qr_space *space, qr_va start, size_t bytes, unsigned flags,
+                    size_t *out_page_bytes)
 {
     struct qr_va_range range;
 
     if (!qr_va_range_make(start.v, bytes, space->layout.user_end.v, &range))
         return QR_ERR_NOT_FOUND;
     qr_rw_read_lock(&space->lock);
-    enum qr_status status =
-        fill_check(qr_space_find(space, start), range.start.v, range.end.v, flags);
+    const struct qr_region *region = qr_space_find(space, start);
+    enum qr_status status = fill_check(region, range.start.v, range.end.v, flags);
 
+    if (status == QR_OK && !qr_hugetlb_may_cut(region, range))
+        status = QR_ERR_INVALID;
+    if (status == QR_OK)
+        *out_page_bytes = qr_region_is_hugetlb(region)
+                              ? hugetlb_bytes(qr_region_hugetlb_pool(region))
+                              : QR_PAGE_SIZE;
     qr_rw_read_unlock(&space->lock);
     return status;
 }
@@ -61,6 +72,8 @@ fill_find(struct fill *fill)
     if (status != QR_OK)
         return status;
     if (fill->kind == FILL_CACHED && region->object == NULL)
+        return QR_ERR_INVALID;
+    if (fill->kind != FILL_CACHED && qr_region_is_hugetlb(region) != (fill->kind == FILL_SOURCE))
         return QR_ERR_INVALID;
     fill->ctx.region = region;
     return QR_OK;
@@ -212,6 +225,9 @@ fill_locked(struct fill *fill)
 {
     struct fault_ctx *ctx = &fill->ctx;
     enum qr_status status = fill_find(fill);
+
+    if (status == QR_OK && qr_region_is_hugetlb(ctx->region))
+        return qr_fault_fill_hugetlb(ctx, fill->source, fill->flags);
     bool object = status == QR_OK && fill_is_object(fill);
 
     if (object)
@@ -296,6 +312,15 @@ enum qr_status
 qr_space_fill_cached(struct qr_space *space, qr_va va, unsigned flags)
 {
     struct fill fill = {.kind = FILL_CACHED, .flags = flags};
+
+    return fill_run(&fill, space, va);
+}
+
+enum qr_status
+qr_space_fill_huge(struct qr_space *space, qr_va va, const struct qr_page_source *source,
+                   unsigned flags)
+{
+    struct fill fill = {.kind = FILL_SOURCE, .flags = flags, .source = source};
 
     return fill_run(&fill, space, va);
 }

@@ -8,7 +8,11 @@
  *   none            write, private    a page of one's own: cleared, or a copy of the object's
  *   leaf            it grants         somebody was faster
  *   leaf, read-only write, private    taken over where nobody else has it, else copied
- *   mark            any               what it says
+ *   mark            any               what it says; one that protects: as none
+ *
+ * A region with a listener has it told first, where there is no page, of a page that only the object
+ * has, and of a write to a page that is protected.  The fault lock of the page is held then, and whoever
+ * fills it takes that lock: so a wake-up comes after the waiter was queued.
  *
  * A page is cleared or copied with no cursor open, since that takes long; the
  * fault lock of its place is held from the first look to the last store, so
@@ -32,6 +36,7 @@ struct huge_fault {
     struct qr_hugetlb_pool *pool;
     struct qr_va_range page;
     size_t index; /* of the object */
+    bool fills;   /* a listener's answer */
 };
 
 static void
@@ -66,16 +71,26 @@ huge_done(struct huge_fault *fault, struct qr_frame *head)
     return FAULT_DONE;
 }
 
-/* Set the leaf for @head, whose use becomes the entry's; prepare succeeded. */
+/* Nothing stands there, or that what comes is to be protected. */
+static bool
+huge_is_empty(const struct fault_ctx *ctx)
+{
+    return ctx->entry.kind == QR_ENTRY_NONE ||
+           (ctx->entry.kind == QR_ENTRY_MARK && ctx->entry.mark.kind == QR_MARK_WRITE_PROTECT);
+}
+
+/* Set the leaf for @head, whose use becomes the entry's; prepare succeeded.  ctx->protect: from
+ * writes, for the region's listener. */
 static enum fault_step
 huge_install(struct huge_fault *fault, struct qr_frame *head)
 {
     struct fault_ctx *ctx = fault->ctx;
-    bool write = qr_region_is_shared(fault->region) || !qr_hugetlb_is_shared(head);
+    bool write =
+        !ctx->protect && (qr_region_is_shared(fault->region) || !qr_hugetlb_is_shared(head));
     struct qr_leaf leaf = {
         .pa = qr_frame_pa(ctx->vm->config.frames, head),
         .prot = qr_region_leaf_prot(fault->region) & ~(write ? 0u : (unsigned)QR_PROT_WRITE),
-        .flags = QR_LEAF_ACCESSED | QR_LEAF_DIRTY,
+        .flags = QR_LEAF_ACCESSED | QR_LEAF_DIRTY | (ctx->protect ? (unsigned)QR_LEAF_SOFT_2 : 0),
         .level = fault->pool->level,
         .pkey = fault->region->pkey,
     };
@@ -111,27 +126,56 @@ huge_give_back(struct huge_fault *fault, struct qr_frame *head, size_t *promised
 
 /* ---- Where nothing stands ------------------------------------------------------- */
 
-/* Map @head, which may be the object's, where nothing stood; takes over its use. */
+/* The object may have lost it by now. */
+static bool
+huge_is_current(const struct huge_fault *fault, const struct qr_frame *head)
+{
+    return !qr_hugetlb_is_shared(head) ||
+           qr_object_page_is_current(fault->region->object, fault->index << fault->pool->order,
+                                     head);
+}
+
+/*
+ * Map @head, which may be the object's, where nothing stood; takes over its use.
+ * @return QR_OK; QR_ERR_EXISTS; QR_ERR_RANGE not the object's any more; QR_ERR_NO_MEMORY
+ */
+static enum qr_status
+huge_place(struct huge_fault *fault, struct qr_frame *head)
+{
+    struct fault_ctx *ctx = fault->ctx;
+    enum qr_status status = QR_OK;
+
+    huge_open(fault);
+    if (!huge_is_empty(ctx))
+        status = QR_ERR_EXISTS;
+    else if (!huge_is_current(fault, head))
+        status = QR_ERR_RANGE;
+    else
+        status = qr_hugetlb_page_prepare(&ctx->cursor, fault->pool, fault->page.start);
+    if (status == QR_OK) {
+        ctx->protect |= ctx->entry.kind == QR_ENTRY_MARK && !fault->fills &&
+                        (fault->region->flags & QR_REGION_WATCH_WRITE) != 0;
+        (void)huge_install(fault, head);
+    }
+    huge_close(fault);
+    if (status != QR_OK)
+        huge_give_back(fault, head, &fault->region->hugetlb_reserved);
+    return status;
+}
+
 static enum fault_step
 huge_map(struct huge_fault *fault, struct qr_frame *head)
 {
     struct fault_ctx *ctx = fault->ctx;
-    enum fault_step step = FAULT_RESTART;
 
-    huge_open(fault);
-    if (ctx->entry.kind != QR_ENTRY_NONE ||
-        (qr_hugetlb_is_shared(head) &&
-         !qr_object_page_is_current(fault->region->object, fault->index << fault->pool->order,
-                                    head)))
-        step = FAULT_RESTART;
-    else if (qr_hugetlb_page_prepare(&ctx->cursor, fault->pool, fault->page.start) != QR_OK)
-        step = FAULT_WAIT_MEMORY;
-    else
-        step = huge_install(fault, head);
-    huge_close(fault);
-    if (step != FAULT_DONE)
-        huge_give_back(fault, head, &fault->region->hugetlb_reserved);
-    return step;
+    switch (huge_place(fault, head)) {
+    case QR_OK: /* a write to what is protected: the next attempt tells the listener */
+        return ctx->protect && fault_is_write(ctx) ? FAULT_RESTART : FAULT_DONE;
+    case QR_ERR_NO_MEMORY:
+        return FAULT_WAIT_MEMORY;
+    default:
+        return FAULT_RESTART;
+    }
 }
 
 /* A private page: a copy of the object's page @source, or with NULL cleared. */
@@ -150,14 +194,42 @@ huge_map_private(struct huge_fault *fault, struct qr_frame *source)
     return huge_map(fault, head);
 }
 
+/*
+ * The object's page, made if need be where it is shared, as qr_object_hugetlb_page(); or
+ * QR_ERR_INTERRUPTED: the listener is told, and *@out_step says what comes of it.
+ */
+static enum qr_status
+huge_find(struct huge_fault *fault, struct qr_frame **out_head, enum fault_step *out_step)
+{
+    struct qr_object *object = fault->region->object;
+    enum qr_status status = qr_object_hugetlb_page(object, fault->index, false, out_head);
+
+    if (status == QR_ERR_NOT_FOUND) {
+        if (fault_is_watched(fault->ctx, QR_REGION_WATCH_MISSING) &&
+            qr_fault_tell(fault->ctx, QR_WATCH_MISSING, out_step))
+            return QR_ERR_INTERRUPTED;
+        return qr_region_is_shared(fault->region)
+                   ? qr_object_hugetlb_page(object, fault->index, true, out_head)
+                   : status;
+    }
+    if (status == QR_OK && fault_is_watched(fault->ctx, QR_REGION_WATCH_MINOR) &&
+        qr_fault_tell(fault->ctx, QR_WATCH_MINOR, out_step)) {
+        qr_hugetlb_page_put(fault->pool, *out_head, NULL);
+        return QR_ERR_INTERRUPTED;
+    }
+    return status;
+}
+
 static enum fault_step
 huge_fill(struct huge_fault *fault)
 {
     bool shared = qr_region_is_shared(fault->region);
     struct qr_frame *head = NULL;
-    enum fault_step step;
+    enum fault_step step = FAULT_RESTART;
 
-    switch (qr_object_hugetlb_page(fault->region->object, fault->index, shared, &head)) {
+    switch (huge_find(fault, &head, &step)) {
+    case QR_ERR_INTERRUPTED:
+        return step;
     case QR_OK:
         if (shared || !fault_is_write(fault->ctx))
             return huge_map(fault, head);
@@ -239,7 +311,8 @@ huge_replace(struct huge_fault *fault, struct qr_frame *source, struct qr_frame 
     huge_open(fault);
     bool same = ctx->entry.kind == QR_ENTRY_LEAF &&
                 qr_leaf_frame(fault->region, &ctx->entry.leaf) == source &&
-                (ctx->entry.leaf.prot & QR_PROT_WRITE) == 0;
+                (ctx->entry.leaf.prot & QR_PROT_WRITE) == 0 &&
+                !qr_leaf_is_write_watched(fault->region, &ctx->entry.leaf);
 
     if (same) {
         (void)qr_hugetlb_page_unmap(&ctx->cursor, fault->pool, fault->page.start);
@@ -289,7 +362,11 @@ huge_leaf(struct huge_fault *fault, struct qr_frame **out_source)
     struct qr_frame *head = qr_leaf_frame(fault->region, leaf);
     unsigned prot = qr_region_leaf_prot(fault->region);
     bool write = fault_is_write(ctx);
+    enum fault_step step;
 
+    if (write && qr_leaf_is_write_watched(fault->region, leaf) &&
+        qr_fault_tell(ctx, QR_WATCH_WRITE, &step))
+        return step;
     if (!write)
         prot = (prot & ~(unsigned)QR_PROT_WRITE) | (leaf->prot & QR_PROT_WRITE);
     if (write && (leaf->prot & QR_PROT_WRITE) == 0 && !qr_region_is_shared(fault->region)) {
@@ -319,7 +396,7 @@ huge_locked(struct huge_fault *fault)
     huge_open(fault);
     if (fault->ctx->entry.kind == QR_ENTRY_LEAF)
         step = huge_leaf(fault, &source);
-    else if (fault->ctx->entry.kind == QR_ENTRY_MARK)
+    else if (!huge_is_empty(fault->ctx))
         step = qr_fault_mark(fault->ctx);
     huge_close(fault);
     if (step == FAULT_NEXT)
@@ -331,22 +408,108 @@ huge_locked(struct huge_fault *fault)
     return step;
 }
 
-enum fault_step
-qr_fault_hugetlb(struct fault_ctx *ctx)
+static struct huge_fault
+huge_fault_of(struct fault_ctx *ctx)
 {
     struct qr_hugetlb_pool *pool = qr_region_hugetlb_pool(ctx->region);
-    struct huge_fault fault = {
+
+    return (struct huge_fault){
         .ctx = ctx,
         .region = ctx->region,
         .pool = pool,
         .page = qr_hugetlb_page_range(pool, ctx->va),
         .index = qr_hugetlb_index(ctx->region, pool, ctx->va),
     };
+}
+
+enum fault_step
+qr_fault_hugetlb(struct fault_ctx *ctx)
+{
+    struct huge_fault fault = huge_fault_of(ctx);
     struct qr_mutex *lock = qr_object_fault_lock(ctx->region->object, fault.index);
 
+    ctx->protect = false;
     qr_mutex_lock(lock);
     enum fault_step step = huge_locked(&fault);
 
     qr_mutex_unlock(lock);
     return step;
+}
+
+/* ---- What a listener answers with -------------------------------------------------------- */
+
+/* Can a page come, and its entry be set? */
+static enum qr_status
+huge_fill_prepare(struct huge_fault *fault)
+{
+    struct fault_ctx *ctx = fault->ctx;
+
+    huge_open(fault);
+    enum qr_status status =
+        huge_is_empty(ctx) ? qr_hugetlb_page_prepare(&ctx->cursor, fault->pool, fault->page.start)
+                           : QR_ERR_EXISTS;
+
+    huge_close(fault);
+    return status;
+}
+
+/* A page of the region's own with the contents of @source. */
+static enum qr_status
+huge_fill_private(struct huge_fault *fault, const struct qr_page_source *source)
+{
+    size_t *promised = &fault->region->hugetlb_reserved;
+    struct qr_frame *head = huge_take(fault, promised);
+
+    if (head == NULL)
+        return QR_ERR_LIMIT;
+    if (qr_hugetlb_page_fill(fault->pool, head, source))
+        return huge_place(fault, head);
+    huge_give_back(fault, head, promised);
+    return QR_ERR_AGAIN;
+}
+
+/* The object's page: with the contents of @source, or with NULL the one that it has. */
+static enum qr_status
+huge_fill_object(struct huge_fault *fault, const struct qr_page_source *source)
+{
+    struct qr_object *object = fault->region->object;
+    struct qr_frame *head;
+    enum qr_status status = source == NULL
+                                ? qr_object_hugetlb_page(object, fault->index, false, &head)
+                                : qr_object_hugetlb_add(object, fault->index, source, &head);
+
+    if (status == QR_OK)
+        return huge_place(fault, head);
+    if (source == NULL && (status == QR_ERR_NOT_FOUND || status == QR_ERR_RANGE))
+        return QR_ERR_FAULT;
+    return status;
+}
+
+static enum qr_status
+huge_fill_locked(struct huge_fault *fault, const struct qr_page_source *source)
+{
+    enum qr_status status = huge_fill_prepare(fault);
+
+    if (status != QR_OK)
+        return status;
+    if (source != NULL && !qr_region_is_shared(fault->region))
+        return huge_fill_private(fault, source);
+    return huge_fill_object(fault, source);
+}
+
+enum qr_status
+qr_fault_fill_hugetlb(struct fault_ctx *ctx, const struct qr_page_source *source, unsigned flags)
+{
+    struct huge_fault fault = huge_fault_of(ctx);
+    struct qr_mutex *lock = qr_object_fault_lock(ctx->region->object, fault.index);
+
+    if (ctx->va.v != fault.page.start.v)
+        return QR_ERR_INVALID;
+    fault.fills = true;
+    ctx->protect = (flags & QR_FILL_WRITE_PROTECT) != 0;
+    qr_mutex_lock(lock);
+    enum qr_status status = huge_fill_locked(&fault, source);
+
+    qr_mutex_unlock(lock);
+    return status;
 }

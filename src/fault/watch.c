@@ -7,6 +7,7 @@
  * again: what the listener did, if anything, shows in the entry.
  */
 #include "fault.h"
+#include "space/hugetlb.h"
 
 /* Will the listener have to do without this fault? */
 static bool
@@ -16,6 +17,14 @@ tell_is_refused(const struct fault_ctx *ctx, const struct qr_listener *listener)
 
     return (options & QR_LISTENER_NO_WAIT) != 0 ||
            ((options & QR_LISTENER_USER_ONLY) != 0 && !ctx->user_mode);
+}
+
+static qr_va
+page_start(const struct fault_ctx *ctx)
+{
+    const struct qr_hugetlb_pool *pool = qr_region_hugetlb_pool(ctx->region);
+
+    return pool == NULL ? ctx->va : qr_hugetlb_page_range(pool, ctx->va).start;
 }
 
 bool
@@ -30,6 +39,7 @@ qr_fault_tell(struct fault_ctx *ctx, enum qr_watch kind, enum fault_step *out_st
         return true;
     }
     ctx->waiter.va = qr_va_of(ctx->va.v + ctx->offset);
+    ctx->waiter.page = page_start(ctx);
     ctx->waiter.access = ctx->access;
     ctx->waiter.kind = kind;
     ctx->waiter.user_mode = ctx->user_mode;

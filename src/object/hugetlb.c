@@ -156,9 +156,15 @@ huge_take(struct qr_object *object, size_t index, size_t *reserved)
     return head;
 }
 
+/* How a page is made. */
+struct huge_make {
+    const struct qr_page_source *source; /* NULL: zeroes */
+    bool promised;                       /* the place in the index is a promise */
+};
+
 /* Make and insert a page for @index; *@reserved, if not 0, is a promise for it. */
 static enum qr_status
-huge_add_page(struct qr_object *object, size_t index, bool promised, size_t *reserved,
+huge_add_page(struct qr_object *object, size_t index, struct huge_make make, size_t *reserved,
               struct qr_frame **out_head)
 {
     struct radix_spares spares = {.count = 0};
@@ -169,9 +175,12 @@ huge_add_page(struct qr_object *object, size_t index, bool promised, size_t *res
 
     if (head == NULL)
         return QR_ERR_LIMIT;
-    qr_hugetlb_page_clear(pool, head);
+    if (!qr_hugetlb_page_fill(pool, head, make.source)) {
+        qr_hugetlb_page_put(pool, head, keep ? reserved : NULL);
+        return QR_ERR_AGAIN;
+    }
     do {
-        status = huge_try_insert(object, index, head, &spares, promised);
+        status = huge_try_insert(object, index, head, &spares, make.promised);
         if (status == QR_ERR_AGAIN &&
             !qr_radix_spares_fill(&spares, spares.count + 1, object->machine->nodes, 0))
             status = QR_ERR_NO_MEMORY;
@@ -189,22 +198,23 @@ huge_add_page(struct qr_object *object, size_t index, bool promised, size_t *res
  * not come, the promise is still in the index, and true.
  */
 static enum qr_status
-huge_make_page(struct qr_object *object, size_t index, bool promised, struct qr_frame **out_head)
+huge_make_page(struct qr_object *object, size_t index, struct huge_make make,
+               struct qr_frame **out_head)
 {
     size_t reserved = 1;
 
-    if (!promised && !qr_hugetlb_budget_take(object->budget, 1, &reserved))
+    if (!make.promised && !qr_hugetlb_budget_take(object->budget, 1, &reserved))
         return QR_ERR_LIMIT;
-    enum qr_status status = huge_add_page(object, index, promised, &reserved, out_head);
+    enum qr_status status = huge_add_page(object, index, make, &reserved, out_head);
 
-    if (status != QR_OK && !promised)
+    if (status != QR_OK && !make.promised)
         huge_give(object, 1, reserved);
     return status;
 }
 
-enum qr_status
-qr_object_hugetlb_page(struct qr_object *object, size_t index, bool make,
-                       struct qr_frame **out_head)
+/* The page at @index with one use more; NOT_FOUND: *@out_promised says whether it is promised. */
+static enum qr_status
+huge_find(struct qr_object *object, size_t index, bool *out_promised, struct qr_frame **out_head)
 {
     enum qr_status status = QR_OK;
 
@@ -212,6 +222,7 @@ qr_object_hugetlb_page(struct qr_object *object, size_t index, bool make,
     struct qr_frame *item = qr_radix_get(&object->pages, index);
     bool promised = is_promise(object, item);
 
+    *out_promised = promised;
     if (index >= huge_pages(object)) {
         status = QR_ERR_RANGE;
     } else if (item == NULL || promised) {
@@ -221,9 +232,33 @@ qr_object_hugetlb_page(struct qr_object *object, size_t index, bool make,
         *out_head = item;
     }
     qr_spin_unlock(&object->lock);
+    return status;
+}
+
+enum qr_status
+qr_object_hugetlb_page(struct qr_object *object, size_t index, bool make,
+                       struct qr_frame **out_head)
+{
+    struct huge_make how = {.source = NULL};
+    enum qr_status status = huge_find(object, index, &how.promised, out_head);
+
     if (status != QR_ERR_NOT_FOUND || !make)
         return status;
-    return huge_make_page(object, index, promised, out_head);
+    return huge_make_page(object, index, how, out_head);
+}
+
+enum qr_status
+qr_object_hugetlb_add(struct qr_object *object, size_t index, const struct qr_page_source *source,
+                      struct qr_frame **out_head)
+{
+    struct huge_make how = {.source = source};
+    enum qr_status status = huge_find(object, index, &how.promised, out_head);
+
+    if (status == QR_OK) {
+        qr_hugetlb_page_put(object->hugetlb, *out_head, NULL);
+        return QR_ERR_EXISTS;
+    }
+    return status == QR_ERR_NOT_FOUND ? huge_make_page(object, index, how, out_head) : status;
 }
 
 /* The frame of a small page, with a reference, for who copies to and from objects. */

@@ -87,6 +87,9 @@ struct qr_frame *qr_hugetlb_part(const struct qr_hugetlb_pool *pool, const struc
 void qr_hugetlb_page_clear(const struct qr_hugetlb_pool *pool, struct qr_frame *head);
 void qr_hugetlb_page_copy(const struct qr_hugetlb_pool *pool, struct qr_frame *to,
                           struct qr_frame *from);
+/* From @source; NULL: clear it.  @return false where a part of the source is not at hand */
+bool qr_hugetlb_page_fill(const struct qr_hugetlb_pool *pool, struct qr_frame *head,
+                          const struct qr_page_source *source);
 
 /* Does the page belong to an object, or did it when it was mapped?  Else it is private. */
 static inline bool
@@ -115,6 +118,14 @@ struct qr_mutex *qr_object_fault_lock(struct qr_object *object, size_t index);
  */
 QR_MUST_USE enum qr_status qr_object_hugetlb_page(struct qr_object *object, size_t index, bool make,
                                                   struct qr_frame **out_head);
+/*
+ * Put a page with the contents of @source at @index, with one use more for the caller; the fault lock
+ * is held.
+ * @return as above; QR_ERR_EXISTS one is there; QR_ERR_AGAIN the source is not at hand
+ */
+QR_MUST_USE enum qr_status qr_object_hugetlb_add(struct qr_object *object, size_t index,
+                                                 const struct qr_page_source *source,
+                                                 struct qr_frame **out_head);
 /* Make the object at least that long. */
 void qr_object_hugetlb_grow(struct qr_object *object, uint64_t bytes);
 

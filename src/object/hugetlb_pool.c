@@ -84,6 +84,20 @@ qr_hugetlb_page_copy(const struct qr_hugetlb_pool *pool, struct qr_frame *to, st
         qr_frame_copy(pool->frames, qr_hugetlb_part(pool, to, i), qr_hugetlb_part(pool, from, i));
 }
 
+bool
+qr_hugetlb_page_fill(const struct qr_hugetlb_pool *pool, struct qr_frame *head,
+                     const struct qr_page_source *source)
+{
+    if (source == NULL) {
+        qr_hugetlb_page_clear(pool, head);
+        return true;
+    }
+    for (size_t i = 0; i < hugetlb_frames(pool); i++)
+        if (!source->copy(source, i << QR_PAGE_SHIFT, qr_hugetlb_part(pool, head, i)))
+            return false;
+    return true;
+}
+
 static unsigned
 page_node(const struct qr_hugetlb_pool *pool, const struct qr_frame *head)
 {

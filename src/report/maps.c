@@ -446,21 +446,24 @@ pagemap_word(struct qr_space *space, const struct qr_entry *entry, qr_va va)
     return word;
 }
 
-/* Pages that a listener is to be told of when they are written; such regions have small pages. */
+/* Pages that a listener is to be told of when they are written. */
 static void
 pagemap_watched(const struct qr_region *region, uintptr_t from, uintptr_t to, uint64_t *out)
 {
+    const struct qr_format *format = region->space->tables.format;
     struct qr_entry entry;
+    uintptr_t end;
 
-    for (uintptr_t at = from; at < to; at = entry.start.v + QR_PAGE_SIZE) {
-        if (!qr_tables_next(&region->space->tables, qr_va_of(at), &entry) || entry.start.v < from ||
-            entry.start.v >= to)
+    for (uintptr_t at = from; at < to; at = end) {
+        if (!qr_tables_next(&region->space->tables, qr_va_of(at), &entry) || entry.start.v >= to)
             return;
+        end = entry.start.v + ((uintptr_t)1 << qr_format_shift(format, entry.level));
         bool watched = entry.kind == QR_ENTRY_MARK ? entry.mark.kind == QR_MARK_WRITE_PROTECT
                                                    : (entry.leaf.flags & QR_LEAF_SOFT_2) != 0;
 
-        if (watched)
-            out[(entry.start.v - from) >> QR_PAGE_SHIFT] |= PAGEMAP_WATCHED;
+        for (at = entry.start.v > at ? entry.start.v : at; watched && at < end && at < to;
+             at += QR_PAGE_SIZE)
+            out[(at - from) >> QR_PAGE_SHIFT] |= PAGEMAP_WATCHED;
     }
 }
 

@@ -215,6 +215,18 @@ huge_next(struct qr_tables *tables, const struct qr_hugetlb_pool *pool, struct q
     return true;
 }
 
+/* The next page of *@rest, whether it has an entry or not. */
+static bool
+every_next(const struct qr_hugetlb_pool *pool, struct qr_va_range *rest,
+           struct qr_va_range *out_page)
+{
+    if (rest->start.v >= rest->end.v)
+        return false;
+    *out_page = qr_hugetlb_page_range(pool, rest->start);
+    rest->start = out_page->end;
+    return true;
+}
+
 /* The page that the leaf maps; NULL: no leaf. */
 static struct qr_frame *
 leaf_page(const struct qr_region *region, const struct qr_entry *entry)
@@ -232,6 +244,16 @@ look(struct qr_tables *tables, struct qr_va_range page)
 
     qr_cursor_close(&cursor);
     return entry;
+}
+
+/* @return false without memory */
+static bool
+page_mark_protected(struct qr_cursor *cursor, const struct qr_hugetlb_pool *pool, qr_va start)
+{
+    if (qr_hugetlb_page_prepare(cursor, pool, start) != QR_OK)
+        return false;
+    qr_cursor_mark(cursor, start, pool->level, (struct qr_mark){.kind = QR_MARK_WRITE_PROTECT});
+    return true;
 }
 
 /* ---- Taking out ---------------------------------------------------------------------- */
@@ -271,9 +293,13 @@ zap_page(struct huge_zap *zap, struct qr_va_range page, enum qr_zap_what what)
     struct qr_entry entry = qr_cursor_query(&cursor, page.start);
     struct qr_frame *head = leaf_page(zap->region, &entry);
     bool wanted = what == QR_ZAP_ALL || (head != NULL && qr_hugetlb_is_shared(head));
+    bool keep =
+        what == QR_ZAP_OBJECT && head != NULL && qr_leaf_is_write_watched(zap->region, &entry.leaf);
 
     if (wanted && entry.kind != QR_ENTRY_NONE)
         (void)qr_hugetlb_page_unmap(&cursor, zap->pool, page.start);
+    if (wanted && keep) /* the page may come back, and is protected then, too */
+        (void)page_mark_protected(&cursor, zap->pool, page.start);
     if (wanted && head != NULL) {
         qr_hugetlb_count_entry(zap->region, head, -1);
         zap->heads[zap->count++] = head;
@@ -376,7 +402,8 @@ protect_page(const struct qr_region *region, struct qr_cursor *cursor, const str
     leaf.pkey = attributes.pkey;
     if ((attributes.prot & ~region->prot & QR_PROT_EXEC) != 0)
         (void)qr_arch_code_written(leaf.pa, hugetlb_bytes(pool));
-    if ((entry->leaf.prot & QR_PROT_WRITE) == 0 && !leaf_may_write(region, entry))
+    if ((entry->leaf.prot & QR_PROT_WRITE) == 0 &&
+        (qr_leaf_is_write_watched(region, &entry->leaf) || !leaf_may_write(region, entry)))
         leaf.prot &= ~(unsigned)QR_PROT_WRITE;
     qr_hugetlb_page_change(cursor, pool, entry->start, &leaf);
 }
@@ -400,6 +427,67 @@ qr_hugetlb_protect(struct qr_region *region, struct qr_va_range range,
         qr_cursor_close(&cursor);
     }
     qr_tlb_batch_cover(batch);
+}
+
+/* ---- Pages that a listener is told of when they are written ------------------------------- */
+
+/* No leaf of the page is marked any more; its rights stay, and a fault gives it the others. */
+static void
+unprotect_leaf(struct qr_cursor *cursor, const struct qr_hugetlb_pool *pool,
+               const struct qr_entry *entry)
+{
+    if (!pool->grouped) {
+        qr_cursor_update(cursor, entry->start, entry->leaf.prot, 0, QR_LEAF_SOFT_2);
+        return;
+    }
+    struct qr_leaf leaf = qr_hugetlb_page_unmap(cursor, pool, entry->start).leaf;
+
+    cursor->batch->flush(cursor->batch);
+    leaf.flags &= ~(unsigned)QR_LEAF_SOFT_2;
+    qr_hugetlb_page_map(cursor, pool, entry->start, &leaf);
+}
+
+/* @return false without memory for a mark */
+static bool
+write_protect_page(struct qr_cursor *cursor, const struct qr_hugetlb_pool *pool, qr_va start,
+                   bool protect)
+{
+    struct qr_entry entry = qr_cursor_query(cursor, start);
+
+    if (entry.kind == QR_ENTRY_LEAF && protect) {
+        entry.leaf.prot &= ~(unsigned)QR_PROT_WRITE;
+        entry.leaf.flags |= QR_LEAF_SOFT_2;
+        qr_hugetlb_page_change(cursor, pool, start, &entry.leaf);
+    } else if (entry.kind == QR_ENTRY_LEAF && (entry.leaf.flags & QR_LEAF_SOFT_2) != 0) {
+        unprotect_leaf(cursor, pool, &entry);
+    } else if (entry.kind == QR_ENTRY_NONE && protect) {
+        return page_mark_protected(cursor, pool, start);
+    } else if (entry.kind == QR_ENTRY_MARK && entry.mark.kind == QR_MARK_WRITE_PROTECT &&
+               !protect) {
+        (void)qr_hugetlb_page_unmap(cursor, pool, start);
+    }
+    return true;
+}
+
+bool
+qr_hugetlb_write_protect(const struct qr_region *region, struct qr_va_range range, bool protect,
+                         struct qr_tlb_batch *batch)
+{
+    struct qr_hugetlb_pool *pool = qr_region_hugetlb_pool(region);
+    struct qr_tables *tables = &region->space->tables;
+    struct qr_va_range page;
+    bool done = true;
+
+    while (done &&
+           (protect ? every_next(pool, &range, &page) : huge_next(tables, pool, &range, &page))) {
+        struct qr_cursor cursor;
+
+        qr_cursor_open(&cursor, tables, page, batch);
+        done = write_protect_page(&cursor, pool, page.start, protect);
+        qr_cursor_close(&cursor);
+    }
+    qr_tlb_batch_cover(batch);
+    return done;
 }
 
 /* ---- Fork ---------------------------------------------------------------------------------- */

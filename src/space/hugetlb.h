@@ -84,6 +84,9 @@ void qr_hugetlb_zap(struct qr_region *region, struct qr_va_range range, enum qr_
 /* Give the entries of @range their new rights. */
 void qr_hugetlb_protect(struct qr_region *region, struct qr_va_range range,
                         struct qr_attributes attributes, struct qr_tlb_batch *batch);
+/* As qr_space_write_protect(), for whole pages of @region.  @return false without memory for marks */
+bool qr_hugetlb_write_protect(const struct qr_region *region, struct qr_va_range range,
+                              bool protect, struct qr_tlb_batch *batch);
 /* Copy the private entries of @region to @child's tables. */
 QR_MUST_USE enum qr_status qr_hugetlb_fork(const struct qr_region *region, struct qr_space *child,
                                            struct qr_tlb_batch *batch);

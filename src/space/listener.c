@@ -114,6 +114,12 @@ qr_listener_wait(struct qr_listener *listener, struct qr_waiter *waiter)
 
 /* ---- Waking ------------------------------------------------------------------------ */
 
+static bool
+wakes(qr_va start, qr_va end, qr_va at)
+{
+    return at.v >= start.v && at.v < end.v;
+}
+
 /* Q. @return whether somebody was woken */
 static bool
 list_wake(struct qr_listener *listener, struct qr_list *list, qr_va start, qr_va end)
@@ -125,7 +131,7 @@ list_wake(struct qr_listener *listener, struct qr_list *list, qr_va start, qr_va
         struct qr_waiter *waiter = qr_list_entry(node, struct qr_waiter, link);
 
         next = node->next;
-        if (waiter->va.v < start.v || waiter->va.v >= end.v)
+        if (!wakes(start, end, waiter->va) && !wakes(start, end, waiter->page))
             continue;
         waiter_leave(listener, waiter, fresh);
         qr_port_wake(&waiter->asleep, 1);
@@ -164,8 +170,11 @@ qr_listener_take(struct qr_listener *listener, struct qr_watch_event *out_event)
     if (found) {
         struct qr_waiter *waiter = qr_list_entry(listener->fresh.next, struct qr_waiter, link);
 
-        *out_event = (struct qr_watch_event){
-            .va = waiter->va, .access = waiter->access, .kind = waiter->kind, .tag = waiter->tag};
+        *out_event = (struct qr_watch_event){.va = waiter->va,
+                                             .page = waiter->page,
+                                             .access = waiter->access,
+                                             .kind = waiter->kind,
+                                             .tag = waiter->tag};
         qr_list_remove(&waiter->link);
         qr_list_push_back(&listener->taken, &waiter->link);
         atomic_fetch_sub_explicit(&listener->fresh_count, 1, memory_order_release);

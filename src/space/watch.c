@@ -9,9 +9,10 @@
  * A page is protected by its leaf: without WRITE, marked SOFT_2.  Whatever gives WRITE back asks
  * for that mark (qr_leaf_is_write_watched()).  An absent page of an object is protected by a mark of
  * its own, QR_MARK_WRITE_PROTECT, and so is one whose leaf is taken out while the object goes on; of
- * private memory only pages that are there are protected, as in Linux.  In a region that is
+ * private memory only pages that are there are protected, but huge ones of a pool, as in Linux.  In a region that is
  * not watched for writes SOFT_2 means nothing: registering starts without any.
  */
+#include "hugetlb.h"
 #include "region.h"
 
 struct watch {
@@ -76,6 +77,9 @@ protect_range(struct qr_region *region, struct qr_va_range rest, bool protect,
     bool mark = protect && region->object != NULL, done = true;
     struct qr_va_range chunk;
 
+    if (qr_region_is_hugetlb(region))
+        return qr_hugetlb_write_protect(region, rest, protect, batch);
+
     while (done && rest.start.v < rest.end.v) {
         struct qr_cursor cursor;
 
@@ -111,6 +115,8 @@ qr_space_write_protect(struct qr_space *space, qr_va start, size_t bytes, bool p
     for (region = qr_space_find(space, range.start);
          region != NULL && region->start.v < range.end.v; region = qr_region_next(region)) {
         status = (region->flags & QR_REGION_WATCH_WRITE) == 0 ? QR_ERR_NOT_FOUND : QR_OK;
+        if (status == QR_OK && !qr_hugetlb_may_cut(region, qr_region_clip(region, range)))
+            status = QR_ERR_INVALID;
         if (status == QR_OK &&
             !protect_range(region, qr_region_clip(region, range), protect, &batch))
             status = QR_ERR_NO_MEMORY;
@@ -126,12 +132,13 @@ qr_space_write_protect(struct qr_space *space, qr_va start, size_t bytes, bool p
 
 /* May such a region have @watch's listener? */
 static enum qr_status
-watch_check(const struct qr_region *region, const struct watch *watch)
+watch_check(const struct qr_region *region, struct qr_va_range range, const struct watch *watch)
 {
     bool anonymous = qr_region_is_anonymous(region);
 
-    if (!anonymous && (region->object == NULL || !qr_object_is_memory(region->object) ||
-                       (region->flags & QR_REGION_HUGETLB) != 0))
+    if (!anonymous && (region->object == NULL || !qr_object_is_memory(region->object)))
+        return QR_ERR_INVALID;
+    if (!qr_hugetlb_may_cut(region, qr_region_clip(region, range)))
         return QR_ERR_INVALID;
     if (watch->listener == NULL) /* as of Linux 6.17, by nobody but its own */
         return region->listener == NULL || region->listener == watch->owner ? QR_OK
@@ -155,7 +162,7 @@ watch_check_all(const struct qr_space *space, struct qr_va_range range, const st
         return QR_ERR_INVALID;
     for (; region != NULL && region->start.v < range.end.v && status == QR_OK;
          region = qr_region_next(region))
-        status = watch_check(region, watch);
+        status = watch_check(region, range, watch);
     return status;
 }
 
@@ -187,6 +194,20 @@ watch_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ran
     (void)qr_region_change(change, region, piece, attributes);
 }
 
+/* Pages are told of one by one; those of a pool stay what they are. */
+static enum qr_status
+watch_split(struct qr_space *space, struct qr_va_range range)
+{
+    enum qr_status status = QR_OK;
+
+    for (const struct qr_region *region = qr_space_find(space, range.start);
+         region != NULL && region->start.v < range.end.v && status == QR_OK;
+         region = qr_region_next(region))
+        if (!qr_region_is_hugetlb(region))
+            status = qr_large_split_range(space, qr_region_clip(region, range));
+    return status;
+}
+
 /* Checked first, reserved next: from then on only the limit of regions can end it. */
 static enum qr_status
 watch_locked(struct qr_change *change, struct qr_va_range range, const struct watch *watch)
@@ -196,8 +217,8 @@ watch_locked(struct qr_change *change, struct qr_va_range range, const struct wa
 
     if (status == QR_OK)
         status = qr_change_reserve_cuts(change, range);
-    if (status == QR_OK && watch->listener != NULL) /* pages are told of one by one */
-        status = qr_large_split_range(change->space, range);
+    if (status == QR_OK && watch->listener != NULL)
+        status = watch_split(change->space, range);
     while (status == QR_OK && range.start.v < range.end.v &&
            (region = qr_space_find(change->space, range.start)) != NULL &&
            region->start.v < range.end.v) {
