@@ -190,7 +190,7 @@ qr_space_fork(struct qr_space *space, struct qr_space **out_child)
 {
     struct qr_change change;
     struct qr_space *child;
-    enum qr_status status = qr_space_create(space->vm, &child);
+    enum qr_status status = qr_space_make(space->vm, &child);
 
     if (status != QR_OK)
         return status;
@@ -204,6 +204,7 @@ qr_space_fork(struct qr_space *space, struct qr_space **out_child)
         return status;
     }
     qr_counter_add(space->vm->counters, QR_EVENT_FORK, 1);
+    qr_space_publish(child);
     *out_child = child;
     return QR_OK;
 }

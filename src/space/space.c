@@ -5,12 +5,13 @@
  * A space is created empty, shared by counting users, and destroyed by whoever
  * puts the last one: at that moment nobody else can reach it, so it is taken
  * apart without contention, and freed exactly once (invariants 25).  The
- * machine's list holds no reference; it is for reports and validators.
+ * machine's list holds no reference; it is for reports, validators and what runs in the background.
+ * A fork is in it once it is whole: its regions are made without its lock.
  */
 #include "region.h"
 
-static void
-space_register(struct qr_space *space)
+void
+qr_space_publish(struct qr_space *space)
 {
     struct qr_vm *vm = space->vm;
 
@@ -26,13 +27,15 @@ space_unregister(struct qr_space *space)
     struct qr_vm *vm = space->vm;
 
     qr_spin_lock(&vm->lock);
-    qr_list_remove(&space->link);
-    vm->space_count--;
+    if (!qr_list_is_empty(&space->link)) {
+        qr_list_remove(&space->link);
+        vm->space_count--;
+    }
     qr_spin_unlock(&vm->lock);
 }
 
 enum qr_status
-qr_space_create(struct qr_vm *vm, struct qr_space **out_space)
+qr_space_make(struct qr_vm *vm, struct qr_space **out_space)
 {
     struct qr_space *space = qr_cache_alloc(vm->spaces, 0);
 
@@ -40,6 +43,7 @@ qr_space_create(struct qr_vm *vm, struct qr_space **out_space)
         return QR_ERR_NO_MEMORY;
     *space = (struct qr_space){.vm = vm, .layout = vm->config.layout};
     atomic_init(&space->users, 1);
+    qr_list_init(&space->link);
     qr_regions_init(&space->regions);
     space->limits = (struct qr_space_limits){
         .address_space = SIZE_MAX, .data = SIZE_MAX, .stack = SIZE_MAX, .locked = SIZE_MAX};
@@ -53,9 +57,18 @@ qr_space_create(struct qr_vm *vm, struct qr_space **out_space)
     }
     qr_tlb_space_init(&space->tlb, vm->config.tlb, &space->tables);
     qr_place_init(space);
-    space_register(space);
     *out_space = space;
     return QR_OK;
+}
+
+enum qr_status
+qr_space_create(struct qr_vm *vm, struct qr_space **out_space)
+{
+    enum qr_status status = qr_space_make(vm, out_space);
+
+    if (status == QR_OK)
+        qr_space_publish(*out_space);
+    return status;
 }
 
 void

@@ -54,6 +54,10 @@ static inline struct qr_space *
 qr_space_of_link(struct qr_list *link)
 {
     return qr_list_entry(link, struct qr_space, link);
+/* As qr_space_create(), but nobody finds the space until qr_space_publish(). */
+QR_MUST_USE enum qr_status qr_space_make(struct qr_vm *vm, struct qr_space **out_space);
+void qr_space_publish(struct qr_space *space);
+
 }
 
 /* What binds the running thread in @space. */
