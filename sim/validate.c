@@ -101,7 +101,7 @@ leaf_check(struct census *census, struct qr_space *space, uintptr_t va,
             sim_fail("page %#llx may write the frame of zeroes", at);
         return;
     }
-    if (qr_frame_type(frame) == QR_FRAME_ANON)
+    if (qr_frame_type(frame) == QR_FRAME_ANON || qr_frame_type(frame) == QR_FRAME_MERGED)
         return;
     if (qr_frame_type(frame) == QR_FRAME_HUGE && (region->flags & QR_REGION_HUGETLB) != 0)
         return; /* the library's own validator knows whose it is */
@@ -159,6 +159,13 @@ frame_check(struct census *census, struct qr_frame *frame, size_t index)
             sim_fail("frame %#zx is mapped %u times and somebody may write it", pfn, mapped);
         if (mapped > maps || maps > refs)
             sim_fail("private frame %#zx: %u entries, maps %u, references %u", pfn, mapped, maps,
+                     refs);
+        break;
+    case QR_FRAME_MERGED:
+        if (census->writable[index] > 0)
+            sim_fail("frame %#zx is merged and somebody may write it", pfn);
+        if (mapped > maps || maps > refs)
+            sim_fail("merged frame %#zx: %u entries, maps %u, references %u", pfn, mapped, maps,
                      refs);
         break;
     case QR_FRAME_OBJECT:

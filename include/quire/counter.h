@@ -33,6 +33,8 @@ enum qr_counter {
     QR_PAGES_ACTIVE_FILE, /**< pages of files that reclaim saves once: see QR_FRAME_ACTIVE */
     QR_SHADOW_NODES,      /**< index nodes that remember pages which went */
     QR_PAGES_CORRUPTED,   /**< frames taken out of use: qr_space_retire_page() */
+    QR_PAGES_MERGED,      /**< merged frames that some table maps: see quire/merge.h */
+    QR_PAGES_MERGE_MAPS,  /**< ... and the entries that map them */
     /* Events. */
     QR_EVENT_ALLOC,        /**< frames allocated */
     QR_EVENT_FREE,         /**< frames freed */
@@ -40,6 +42,7 @@ enum qr_counter {
     QR_EVENT_FAULT,        /**< faults handled */
     QR_EVENT_MAJOR_FAULT,  /**< faults that waited for backing store */
     QR_EVENT_COW,          /**< copies made for copy-on-write */
+    QR_EVENT_COW_MERGED,   /**< ... of merged frames */
     QR_EVENT_COW_REUSE,    /**< write faults that took the frame over instead */
     QR_EVENT_ZERO_FILL,    /**< frames cleared for a fault */
     QR_EVENT_FAULT_AROUND, /**< pages mapped beside the one that faulted */

@@ -49,6 +49,7 @@ enum qr_frame_type {
     QR_FRAME_ANON,   /**< private anonymous memory of user spaces */
     QR_FRAME_OBJECT, /**< belongs to an object (file, shared memory) */
     QR_FRAME_HUGE,   /**< of a page of a huge page pool, free or in use; see hugetlb.h */
+    QR_FRAME_MERGED, /**< private memory that is merged with equal pages: nobody writes it; merge.h */
     QR_FRAME_TYPE_COUNT,
 };
 
@@ -76,7 +77,7 @@ enum qr_frame_flag {
 
 /** The bits of qr_frame.flags from here on: the group that is charged for it (quire/group.h); 0: none. */
 #define QR_FRAME_GROUP_SHIFT 22
-/** Of qr_frame.kept: there is such a number, which the free of the frame has to settle. */
+/** Of qr_frame.kept: there is such a number, or the frame is MERGED, which its free has to settle. */
 #define QR_FRAME_CHARGED 0x20u
 
 /**
@@ -102,10 +103,11 @@ struct qr_frame {
     /** Low byte: enum qr_frame_type (owner sets it while it holds the only reference);
      *  above: enum qr_frame_flag, changed atomically. */
     _Atomic uint32_t flags;
-    /** Table entries that map it (ANON, OBJECT); live entries (TABLE); else the owner's. */
+    /** Table entries that map it (ANON, MERGED, OBJECT); live entries (TABLE); else the owner's. */
     _Atomic uint32_t maps;
     /** ANON: owner tag for the reverse map.  OBJECT: struct qr_object *.  TABLE: struct
-     *  qr_tables *.  SLAB: the slab.  Guarded as the owner's layer says. */
+     *  qr_tables *.  SLAB: the slab.  MERGED: its place in the index of merged frames.  Guarded as
+     *  the owner's layer says. */
     void *_Atomic owner;
     /** ANON, OBJECT: page index (va or offset, in pages).  TABLE: base va | level. */
     _Atomic uintptr_t index;
@@ -116,6 +118,13 @@ static inline enum qr_frame_type
 qr_frame_type(const struct qr_frame *frame)
 {
     return (enum qr_frame_type)(atomic_load_explicit(&frame->flags, memory_order_relaxed) & 0xff);
+}
+
+/** Whether it is private memory of user spaces. */
+static inline bool
+qr_frame_is_private(const struct qr_frame *frame)
+{
+    return qr_frame_type(frame) == QR_FRAME_ANON || qr_frame_type(frame) == QR_FRAME_MERGED;
 }
 
 /* ---- The allocator ------------------------------------------------------ */
@@ -312,6 +321,10 @@ qr_frame_set_group(struct qr_frame *frame, unsigned number)
 /** Clear or copy the contents of single frames, through windows where needed. */
 void qr_frame_clear(struct qr_frames *frames, struct qr_frame *frame);
 void qr_frame_copy(struct qr_frames *frames, struct qr_frame *to, struct qr_frame *from);
+/** A number that equal contents share; others hardly ever.  The contents may change meanwhile. */
+uint64_t qr_frame_hash(struct qr_frames *frames, const struct qr_frame *frame);
+/** Whether two frames, which nobody writes, hold the same. */
+bool qr_frame_equal(struct qr_frames *frames, const struct qr_frame *a, const struct qr_frame *b);
 /** Whether the frame lies outside the direct map, so that its holder must close its window before
  *  it sleeps. */
 bool qr_frame_is_high(const struct qr_frames *frames, const struct qr_frame *frame);
@@ -354,6 +367,13 @@ void qr_frames_set_uncharge(struct qr_frames *frames, qr_uncharge_fn uncharge, v
 void qr_frame_uncharge(struct qr_frames *frames, struct qr_frame *frame);
 /** Frames charged to group @p number.  Looks at every descriptor; for validators. */
 size_t qr_frames_group_use(struct qr_frames *frames, unsigned number);
+
+/**
+ * The fourth: a MERGED frame whose QR_FRAME_CHARGED is set has lost its last reference and is about to be
+ * free: qr_frame_try_get() refuses it.  Any context, with locks held.  At start-up; NULL: none.
+ */
+typedef void (*qr_merged_fn)(void *context, struct qr_frame *frame);
+void qr_frames_set_merged(struct qr_frames *frames, qr_merged_fn gone, void *context);
 
 /**
  * Refusal for tests: called before each allocation of this layer; true refuses it.

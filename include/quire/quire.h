@@ -17,6 +17,7 @@
 #include <quire/list.h>
 #include <quire/listener.h>
 #include <quire/lock.h>
+#include <quire/merge.h>
 #include <quire/object.h>
 #include <quire/port.h>
 #include <quire/reclaim.h>

@@ -261,6 +261,7 @@ struct qr_space {
     uint8_t execute_only_key;    /* S: of regions that may only be executed; 0: none */
     _Atomic bool huge_disabled;  /* no huge pages whatever the policy says; forks inherit it */
     bool maps_hugetlb;           /* S: has had a region of huge pages */
+    _Atomic bool mergeable;      /* has had a region of QR_ADVICE_MERGEABLE */
     struct qr_group *_Atomic group; /* S to write; one reference; NULL: in none */
     void *host;                     /* the host's own */
 };
@@ -530,6 +531,8 @@ size_t qr_space_resident_pages(const struct qr_space *space);
 size_t qr_space_peak_pages(struct qr_space *space);
 /** The peak starts again from what is resident now. */
 void qr_space_reset_peak(struct qr_space *space);
+/** Pages that are merged with others (quire/merge.h).  Takes the space's lock for reading. */
+size_t qr_space_merged_pages(struct qr_space *space);
 /** Frames of its page tables.  Any context. */
 size_t qr_space_table_pages(const struct qr_space *space);
 /** Its structure, counts and entries (src/space/validate.c).  The machine is at rest. */

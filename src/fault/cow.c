@@ -8,7 +8,8 @@
  * and new ones need the table lock, which the cursor holds: a count of 1 is final
  * (invariants 3).  A page of an object and the frame of zeroes are never taken
  * over, whatever their counts and whatever bits a debugger's write left behind
- * (invariants 1, 2, 4): only the type ANON counts.
+ * (invariants 1, 2, 4): only the type ANON counts.  So a merged frame is always copied, even for its
+ * last user: it may gain another at any moment.
  *
  * The copy is put in place by clearing the entry, flushing it everywhere, and
  * only then setting the new one: no CPU reads the old frame once another has
@@ -62,6 +63,8 @@ qr_fault_break_cow(struct fault_ctx *ctx)
     } else {
         qr_frame_copy(ctx->vm->config.frames, copy, shared);
         fault_count(ctx, QR_EVENT_COW);
+        if (qr_unlikely(qr_frame_is_merged(shared)))
+            fault_count(ctx, QR_EVENT_COW_MERGED);
     }
     cow_retire(ctx, shared);
     qr_fault_install_private(ctx, copy);

@@ -470,7 +470,7 @@ unmapped_check(const struct qr_frames *frames, const struct qr_frame *frame)
     enum qr_frame_type type = qr_frame_type(frame);
     uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
 
-    if ((type == QR_FRAME_ANON || type == QR_FRAME_OBJECT) && maps != 0)
+    if ((qr_frame_is_private(frame) || type == QR_FRAME_OBJECT) && maps != 0)
         qr_panic("frame 0x%zx is freed while %u table entries map it; unmap it everywhere, then "
                  "drop the last reference",
                  qr_frame_pfn(frames, frame).v, maps);
@@ -505,12 +505,26 @@ frame_retire(struct qr_frames *frames, struct qr_frame *frame)
     qr_poison_set(frames, frame, (size_t)1 << qr_frame_order(frame));
 }
 
-/* The same of one that may be charged for. */
+/* Whoever is to know that it goes is told. */
+static QR_NOINLINE void
+frame_tell(struct qr_frames *frames, struct qr_frame *frame)
+{
+#ifdef CONFIG_MERGE
+    if (qr_frame_type(frame) == QR_FRAME_MERGED) {
+        if (frames->merged_gone != NULL)
+            frames->merged_gone(frames->merged_context, frame);
+        frame->kept &= (uint8_t)~QR_FRAME_CHARGED;
+    }
+#endif
+    qr_frame_uncharge(frames, frame);
+}
+
+/* The same of one that may be charged for, or merged. */
 static QR_ALWAYS_INLINE void
 frame_settle(struct qr_frames *frames, struct qr_frame *frame)
 {
     if (qr_unlikely(frame->kept & QR_FRAME_CHARGED))
-        qr_frame_uncharge(frames, frame);
+        frame_tell(frames, frame);
     frame_retire(frames, frame);
 }
 

@@ -249,6 +249,10 @@ struct qr_frames {
     void *background_context;
     qr_uncharge_fn uncharge;
     void *uncharge_context;
+#ifdef CONFIG_MERGE
+    qr_merged_fn merged_gone;
+    void *merged_context;
+#endif
     qr_evacuate_fn evacuate;
     void *evacuate_context;
 

@@ -326,6 +326,17 @@ qr_frames_set_background(struct qr_frames *frames, qr_background_fn wake, void *
 }
 
 void
+qr_frames_set_merged(struct qr_frames *frames, qr_merged_fn gone, void *context)
+{
+#ifdef CONFIG_MERGE
+    frames->merged_context = context;
+    frames->merged_gone = gone;
+#else
+    (void)frames, (void)gone, (void)context;
+#endif
+}
+
+void
 qr_frames_set_uncharge(struct qr_frames *frames, qr_uncharge_fn uncharge, void *context)
 {
     frames->uncharge_context = context;

@@ -485,27 +485,6 @@ qr_space_collapse(struct qr_space *space, qr_va start, size_t bytes)
 
 /* ---- In the background ------------------------------------------------------------------ */
 
-/* The living space with the lowest id above @id, with a reference; or NULL. */
-static struct qr_space *
-space_after(struct qr_vm *vm, uint64_t id)
-{
-    struct qr_space *found = NULL;
-
-    qr_spin_lock(&vm->lock);
-    qr_list_for_each(link, &vm->all)
-    {
-        struct qr_space *space = qr_space_of_link(link);
-
-        if (space->tlb.id > id && (found == NULL || space->tlb.id < found->tlb.id) &&
-            atomic_load_explicit(&space->users, memory_order_relaxed) != 0)
-            found = space;
-    }
-    if (found != NULL && !qr_space_try_get(found))
-        found = NULL;
-    qr_spin_unlock(&vm->lock);
-    return found;
-}
-
 /* The first block at or after @at that lies in one region that may have huge pages. */
 static bool
 next_block(struct qr_space *space, qr_va at, struct qr_va_range *out_block)
@@ -548,10 +527,7 @@ qr_collapse_scan(struct qr_vm *vm, struct qr_collapse_scan *scan, size_t pages)
     if (vm->huge_bytes == 0 ||
         atomic_load_explicit(&vm->huge_mode, memory_order_relaxed) == (unsigned)QR_HUGE_NEVER)
         return;
-    while (pages > 0 && (space = space_after(vm, scan->space_id - (scan->at.v != 0))) != NULL) {
-        if (space->tlb.id != scan->space_id)
-            scan->at = qr_va_of(0);
-        scan->space_id = space->tlb.id;
+    while (pages > 0 && (space = qr_space_scan(vm, &scan->space_id, &scan->at)) != NULL) {
         bool more = scan_space(scan, space, &pages);
 
         if (!more)

@@ -85,8 +85,7 @@ entry_frame(const struct qr_space *space, const struct qr_entry *entry, qr_va va
     struct qr_frame *frame =
         qr_frame_find(space->vm->config.frames, qr_pa_to_pfn(qr_pa_of(entry->leaf.pa.v + offset)));
 
-    if (frame == NULL ||
-        (qr_frame_type(frame) != QR_FRAME_ANON && qr_frame_type(frame) != QR_FRAME_OBJECT))
+    if (frame == NULL || (!qr_frame_is_private(frame) && qr_frame_type(frame) != QR_FRAME_OBJECT))
         return NULL;
     return frame;
 }

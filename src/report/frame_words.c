@@ -3,7 +3,7 @@
  * Frames one by one, a 64-bit word each: /proc/kpagecount and /proc/kpageflags.
  *
  * Linux: Documentation/admin-guide/mm/pagemap.rst and include/uapi/linux/kernel-page-flags.h.
- * Bits of what Quire does not have (swap cache, merging, poison) are never set.
+ * Bits of what Quire does not have (swap cache, poison) are never set.
  */
 #include "report_internal.h"
 
@@ -24,6 +24,7 @@ enum page_flag {
     KPF_HUGE = 17,
     KPF_UNEVICTABLE = 18,
     KPF_NOPAGE = 20,
+    KPF_KSM = 21,
     KPF_PGTABLE = 26,
     KPF_RESERVED = 32,
 };
@@ -51,8 +52,10 @@ flags_of_user_frame(const struct qr_frame *frame)
     for (size_t i = 0; i < QR_ARRAY_COUNT(translated); i++)
         word |= (flags & translated[i].ours) != 0 ? translated[i].theirs : 0;
     word |= frame_is_dirty(frame, flags) ? BIT(KPF_DIRTY) : 0;
-    if (qr_frame_type(frame) == QR_FRAME_ANON)
+    if (qr_frame_is_private(frame))
         word |= BIT(KPF_ANON) | BIT(KPF_SWAPBACKED) | BIT(KPF_UPTODATE);
+    if (qr_frame_type(frame) == QR_FRAME_MERGED)
+        word |= BIT(KPF_KSM);
     if (atomic_load_explicit(&frame->maps, memory_order_relaxed) > 0)
         word |= BIT(KPF_MMAP);
     return word;
@@ -75,6 +78,7 @@ flags_word(const struct qr_frame *frame)
     case QR_FRAME_TABLE:
         return BIT(KPF_PGTABLE);
     case QR_FRAME_ANON:
+    case QR_FRAME_MERGED:
     case QR_FRAME_OBJECT:
         return flags_of_user_frame(frame);
     case QR_FRAME_HUGE:
@@ -87,8 +91,7 @@ flags_word(const struct qr_frame *frame)
 static uint64_t
 count_word(const struct qr_frame *frame)
 {
-    if (frame == NULL ||
-        (qr_frame_type(frame) != QR_FRAME_ANON && qr_frame_type(frame) != QR_FRAME_OBJECT))
+    if (frame == NULL || (!qr_frame_is_private(frame) && qr_frame_type(frame) != QR_FRAME_OBJECT))
         return 0;
     return atomic_load_explicit(&frame->maps, memory_order_relaxed);
 }

@@ -119,8 +119,7 @@ usage_add_page(struct usage *usage, struct qr_frames *frames, const struct qr_le
     struct qr_frame *frame = qr_frame_find(frames, qr_pa_to_pfn(qr_pa_of(leaf->pa.v + offset)));
 
     /* The shared zero frame and device memory belong to nobody. */
-    if (frame == NULL ||
-        (qr_frame_type(frame) != QR_FRAME_ANON && qr_frame_type(frame) != QR_FRAME_OBJECT))
+    if (frame == NULL || (!qr_frame_is_private(frame) && qr_frame_type(frame) != QR_FRAME_OBJECT))
         return;
     uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
     uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
@@ -138,7 +137,7 @@ usage_add_page(struct usage *usage, struct qr_frames *frames, const struct qr_le
         usage->referenced += bytes;
     if (qr_frame_type(frame) == QR_FRAME_OBJECT)
         *((flags & QR_FRAME_SHMEM) != 0 ? &usage->pss_shmem : &usage->pss_file) += share;
-    if (qr_frame_type(frame) == QR_FRAME_ANON) {
+    if (qr_frame_is_private(frame)) {
         usage->pss_anon += share;
         usage->anonymous += bytes;
         usage->lazy += (flags & QR_FRAME_LAZY) != 0 && !dirty ? bytes : 0;

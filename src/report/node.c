@@ -47,7 +47,7 @@ qr_report_node_gauges(const struct qr_report *report, unsigned node, struct node
 
     if (!is_only_node(report)) {
         qr_frames_node_use(report->frames, node, &use);
-        gauges.anon = use.type[QR_FRAME_ANON];
+        gauges.anon = use.type[QR_FRAME_ANON] + use.type[QR_FRAME_MERGED];
         gauges.tables = use.type[QR_FRAME_TABLE];
         gauges.slab = use.type[QR_FRAME_SLAB];
         gauges.file = use.file;

@@ -120,7 +120,7 @@ struct numa_usage {
 static bool
 is_anon(const struct qr_frame *frame, uint32_t flags)
 {
-    return qr_frame_type(frame) == QR_FRAME_ANON ||
+    return qr_frame_is_private(frame) ||
            (qr_frame_type(frame) == QR_FRAME_HUGE && (flags & QR_FRAME_SHMEM) == 0);
 }
 
@@ -130,9 +130,8 @@ numa_add_leaf(struct numa_usage *usage, struct qr_frames *frames, const struct q
 {
     const struct qr_frame *frame = qr_frame_find(frames, qr_pa_to_pfn(leaf->pa));
 
-    if (frame == NULL ||
-        (qr_frame_type(frame) != QR_FRAME_ANON && qr_frame_type(frame) != QR_FRAME_OBJECT &&
-         qr_frame_type(frame) != QR_FRAME_HUGE))
+    if (frame == NULL || (!qr_frame_is_private(frame) && qr_frame_type(frame) != QR_FRAME_OBJECT &&
+                          qr_frame_type(frame) != QR_FRAME_HUGE))
         return;
     uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
     uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);

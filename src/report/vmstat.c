@@ -193,7 +193,7 @@ static const struct stat_line {
     {"swap_ra", STAT_NONE},
     {"swap_ra_hit", STAT_NONE},
     {"ksm_swpin_copy", STAT_NONE},
-    {"cow_ksm", STAT_NONE},
+    {"cow_ksm", QR_EVENT_COW_MERGED},
     {"direct_map_level2_splits", STAT_NONE},
     {"direct_map_level3_splits", STAT_NONE},
     {"nr_unstable", STAT_NONE},

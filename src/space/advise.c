@@ -75,6 +75,9 @@ advice_check(const struct qr_region *region, enum qr_advice advice)
         return qr_object_is_memory(region->object) ? QR_OK : QR_ERR_UNSUPPORTED;
     case QR_ADVICE_WIPE_ON_FORK:
         return anonymous ? QR_OK : QR_ERR_INVALID;
+    case QR_ADVICE_MERGEABLE:
+    case QR_ADVICE_UNMERGEABLE:
+        return QR_HAS_MERGE ? QR_OK : QR_ERR_INVALID;
     case QR_ADVICE_DO_FORK:
     case QR_ADVICE_DO_DUMP:
         return device ? QR_ERR_INVALID : QR_OK;
@@ -100,6 +103,24 @@ advise_flags(struct qr_change *change, struct qr_region *region, struct qr_va_ra
 
     /* No memory is what holes are: that a region cannot be split is another thing. */
     return status == QR_ERR_NO_MEMORY ? QR_ERR_AGAIN : status;
+}
+
+/* What comes before the flag changes.  @return QR_ERR_EXISTS: nothing is to change */
+static enum qr_status
+advise_merge(const struct qr_region *region, struct qr_va_range piece, enum qr_advice advice)
+{
+    bool merged = (region->flags & QR_REGION_MERGEABLE) != 0;
+
+    if (advice == QR_ADVICE_UNMERGEABLE) {
+        if (!merged)
+            return QR_ERR_EXISTS;
+        return qr_unmerge_range(region, piece) == QR_OK ? QR_OK : QR_ERR_AGAIN;
+    }
+    /* Only private memory is ever merged; elsewhere the advice means nothing. */
+    if (merged || !qr_region_may_merge(region))
+        return QR_ERR_EXISTS;
+    qr_space_set_mergeable(region->space, true);
+    return QR_OK;
 }
 
 /* Would it drop sealed private memory that may not be written? */
@@ -163,10 +184,10 @@ advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
         status = qr_hugetlb_whole_pages(region, &piece);
     if (status != QR_OK)
         return status;
-    /* Only private memory is ever merged; elsewhere the advice means nothing. */
-    if (advise->advice == QR_ADVICE_MERGEABLE &&
-        (qr_region_is_shared(region) || (region->flags & QR_REGION_DEVICE) != 0))
-        return QR_OK;
+    if (advise->advice == QR_ADVICE_MERGEABLE || advise->advice == QR_ADVICE_UNMERGEABLE)
+        status = advise_merge(region, piece, advise->advice);
+    if (status != QR_OK)
+        return status == QR_ERR_EXISTS ? QR_OK : status;
     if (advice_is_flag(advise->advice, &flags))
         return advise_flags(change, region, piece, flags);
     switch (advise->advice) {

@@ -81,7 +81,7 @@ fork_wants(void *context, const struct qr_entry *entry)
         return true;
     copy->frame = qr_unlikely(entry->level > 0) ? qr_large_of(copy->region->space, entry).head
                                                 : qr_leaf_frame(copy->region, &entry->leaf);
-    return copy->frame != NULL && qr_frame_type(copy->frame) == QR_FRAME_ANON;
+    return copy->frame != NULL && qr_frame_type(copy->frame) != QR_FRAME_OBJECT;
 }
 
 static QR_NOINLINE void
@@ -167,6 +167,7 @@ fork_locked(struct qr_space *space, struct qr_change *change)
     child->execute_only_key = space->execute_only_key;
     qr_space_set_huge_disabled(child, qr_space_huge_disabled(space));
     child->maps_hugetlb = space->maps_hugetlb;
+    qr_space_set_mergeable(child, qr_space_is_mergeable(space));
     atomic_store_explicit(&child->lazy, atomic_load_explicit(&space->lazy, memory_order_relaxed),
                           memory_order_relaxed);
     struct qr_group *group = atomic_load_explicit(&space->group, memory_order_relaxed);
@@ -203,8 +204,8 @@ qr_space_fork(struct qr_space *space, struct qr_space **out_child)
         qr_space_put(child);
         return status;
     }
-    qr_counter_add(space->vm->counters, QR_EVENT_FORK, 1);
     qr_space_publish(child);
+    qr_counter_add(space->vm->counters, QR_EVENT_FORK, 1);
     *out_child = child;
     return QR_OK;
 }

@@ -374,6 +374,53 @@ void qr_tally_apply(struct qr_tally *tally, struct qr_space *space);
 void qr_region_forget(const struct qr_region *region, struct qr_va_range range,
                       struct qr_tlb_batch *batch);
 
+/* ---- Merged frames (merged.c) ------------------------------------------------ */
+
+static inline bool
+qr_frame_is_merged(const struct qr_frame *frame)
+{
+    return QR_HAS_MERGE && qr_frame_type(frame) == QR_FRAME_MERGED;
+}
+
+/* May equal pages of @space be looked for? */
+static inline bool
+qr_space_is_mergeable(const struct qr_space *space)
+{
+    return QR_HAS_MERGE && atomic_load_explicit(&space->mergeable, memory_order_relaxed);
+}
+
+static inline void
+qr_space_set_mergeable(struct qr_space *space, bool mergeable)
+{
+    if (QR_HAS_MERGE)
+        atomic_store_explicit(&space->mergeable, mergeable, memory_order_relaxed);
+}
+
+/* Does QR_ADVICE_MERGEABLE mean anything for it? */
+static inline bool
+qr_region_may_merge(const struct qr_region *region)
+{
+    return QR_HAS_MERGE && !qr_region_is_shared(region) && !qr_region_is_hugetlb(region) &&
+           (region->flags & (QR_REGION_DEVICE | QR_REGION_VDSO)) == 0 &&
+           (region->prot & QR_PROT_TAGGED) == 0; /* equal pages may have other tags */
+}
+
+#ifdef CONFIG_MERGE
+/*
+ * Give each page of @range, within @region, a frame of its own again.  S.
+ * @return QR_ERR_NO_MEMORY some of them have one
+ */
+QR_MUST_USE enum qr_status qr_unmerge_range(const struct qr_region *region,
+                                            struct qr_va_range range);
+#else
+static inline enum qr_status
+qr_unmerge_range(const struct qr_region *region, struct qr_va_range range)
+{
+    (void)region, (void)range;
+    return QR_OK;
+}
+#endif
+
 /* ---- Lazily freed frames (lazy.c) ------------------------------------------- */
 
 /* Let the level-0 leaf's @frame go when memory is short; false: it is not this entry's alone. */

@@ -184,6 +184,52 @@ qr_space_next(struct qr_vm *vm, struct qr_space *previous)
     return next;
 }
 
+/* The living space with the lowest id above @id, with a reference; or NULL. */
+static struct qr_space *
+space_after(struct qr_vm *vm, uint64_t id)
+{
+    struct qr_space *found = NULL;
+
+    qr_spin_lock(&vm->lock);
+    qr_list_for_each(link, &vm->all)
+    {
+        struct qr_space *space = qr_space_of_link(link);
+
+        if (space->tlb.id > id && (found == NULL || space->tlb.id < found->tlb.id) &&
+            atomic_load_explicit(&space->users, memory_order_relaxed) != 0)
+            found = space;
+    }
+    if (found != NULL && !qr_space_try_get(found))
+        found = NULL;
+    qr_spin_unlock(&vm->lock);
+    return found;
+}
+
+struct qr_space *
+qr_space_scan(struct qr_vm *vm, uint64_t *io_id, qr_va *io_at)
+{
+    struct qr_space *space = space_after(vm, *io_id - (io_at->v != 0));
+
+    if (space == NULL)
+        return NULL;
+    if (space->tlb.id != *io_id)
+        *io_at = qr_va_of(0);
+    *io_id = space->tlb.id;
+    return space;
+}
+
+struct qr_space *
+qr_space_by_id(struct qr_vm *vm, uint64_t id)
+{
+    struct qr_space *space = space_after(vm, id - 1);
+
+    if (space != NULL && space->tlb.id != id) {
+        qr_space_put(space);
+        space = NULL;
+    }
+    return space;
+}
+
 void
 qr_space_set_group(struct qr_space *space, struct qr_group *group)
 {

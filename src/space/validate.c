@@ -173,6 +173,19 @@ check_private_leaf(struct check *check, const struct qr_region *region,
 }
 
 static void
+check_merged_leaf(struct check *check, const struct qr_region *region, const struct qr_entry *entry,
+                  const struct qr_frame *frame)
+{
+    unsigned long at = entry->start.v;
+
+    CHECK(check, (region->flags & QR_REGION_MERGEABLE) != 0,
+          "a merged frame at 0x%lx in a region that is not mergeable", at);
+    CHECK(check, atomic_load(&frame->maps) >= 1, "merged frame at 0x%lx counts no entry", at);
+    CHECK(check, (entry->leaf.prot & QR_PROT_WRITE) == 0 && entry->level == 0,
+          "the merged frame at 0x%lx may be written, or is large", at);
+}
+
+static void
 check_object_leaf(struct check *check, const struct qr_region *region, const struct qr_entry *entry,
                   const struct qr_frame *frame)
 {
@@ -210,7 +223,10 @@ check_page(struct check *check, const struct qr_region *region, const struct qr_
               "the zero frame is writable at 0x%lx", at);
         return;
     }
-    if (qr_frame_type(frame) == QR_FRAME_ANON) {
+    if (qr_frame_is_merged(frame)) {
+        resident[QR_RESIDENT_ANON]++;
+        check_merged_leaf(check, region, entry, frame);
+    } else if (qr_frame_type(frame) == QR_FRAME_ANON) {
         resident[QR_RESIDENT_ANON]++;
         check_private_leaf(check, region, entry, frame);
     } else if (qr_frame_type(frame) == QR_FRAME_OBJECT) {

@@ -42,22 +42,37 @@ struct qr_vm {
 
 #define HUGE_ZERO_NONE UINT64_MAX
 
+/* Whether equal pages may be merged at all. */
+#ifdef CONFIG_MERGE
+#define QR_HAS_MERGE true
+#else
+#define QR_HAS_MERGE false
+#endif
+
 /* Which of qr_space.resident[] a frame counts in. */
 enum { QR_RESIDENT_ANON, QR_RESIDENT_FILE, QR_RESIDENT_SHMEM };
 
 #define QR_PROT_RWX ((unsigned)QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC)
 
+/* As qr_space_create(), but nobody finds the space until qr_space_publish(). */
+QR_MUST_USE enum qr_status qr_space_make(struct qr_vm *vm, struct qr_space **out_space);
+void qr_space_publish(struct qr_space *space);
+
 /* A reference, unless the last one has gone: for who holds vm->lock. */
 bool qr_space_try_get(struct qr_space *space);
+
+/*
+ * Where a scan of all spaces, in the order of their ids, goes on: the space *@io_id with what lies from
+ * *@io_at on, or the one after it where that is 0 or it has gone.  With a reference; NULL: that was all.
+ */
+struct qr_space *qr_space_scan(struct qr_vm *vm, uint64_t *io_id, qr_va *io_at);
+/* The living space of that id with a reference, or NULL. */
+struct qr_space *qr_space_by_id(struct qr_vm *vm, uint64_t id);
 
 static inline struct qr_space *
 qr_space_of_link(struct qr_list *link)
 {
     return qr_list_entry(link, struct qr_space, link);
-/* As qr_space_create(), but nobody finds the space until qr_space_publish(). */
-QR_MUST_USE enum qr_status qr_space_make(struct qr_vm *vm, struct qr_space **out_space);
-void qr_space_publish(struct qr_space *space);
-
 }
 
 /* What binds the running thread in @space. */

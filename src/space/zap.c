@@ -68,6 +68,17 @@ qr_chunk_widen(struct qr_cursor *cursor, struct qr_va_range *rest, struct qr_va_
     qr_cursor_open(cursor, tables, *io_chunk, batch);
 }
 
+/* A merged frame is private memory, and counted beside. */
+static QR_NOINLINE void
+tally_merged(struct qr_tally *tally, struct qr_counters *machine, bool edge, int delta)
+{
+    tally->resident[QR_RESIDENT_ANON] += delta;
+    tally->anon += edge ? delta : 0;
+    qr_counter_add(machine, QR_PAGES_MERGE_MAPS, delta);
+    if (edge)
+        qr_counter_add(machine, QR_PAGES_MERGED, delta);
+}
+
 void
 qr_tally_leaf(struct qr_tally *tally, const struct qr_region *region, struct qr_frame *frame,
               int delta)
@@ -79,6 +90,10 @@ qr_tally_leaf(struct qr_tally *tally, const struct qr_region *region, struct qr_
     if (qr_frame_type(frame) == QR_FRAME_ANON) {
         tally->resident[QR_RESIDENT_ANON] += delta;
         tally->anon += edge ? delta : 0;
+        return;
+    }
+    if (QR_HAS_MERGE && qr_frame_type(frame) == QR_FRAME_MERGED) {
+        tally_merged(tally, region->space->vm->counters, edge, delta);
         return;
     }
     qr_debug_assert(qr_frame_type(frame) == QR_FRAME_OBJECT && region->object != NULL);
