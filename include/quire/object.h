@@ -173,7 +173,8 @@ enum qr_status qr_object_write(struct qr_object *object, uint64_t offset, size_t
 
 /**
  * Change the size.  Shrinking cuts the size, unmaps pages beyond the new end everywhere (copies
- * in private mappings included), frees them, and clears the tail of the last page.
+ * in private mappings included), frees them, and clears the tail of the last page.  Growing clears
+ * what was stored behind the old end through a mapping, unless the object is memory: as tmpfs does.
  */
 void qr_object_set_bytes(struct qr_object *object, uint64_t bytes);
 /** Drop pages [first, last), mapped or not: a hole (memory objects) or an invalidation (files). */

@@ -154,3 +154,24 @@ io_put_zeros(struct io *io, size_t n)
 {
     return io_move(io, NULL, n, IO_ZERO);
 }
+
+/* One byte of each page, or piece, is taken from a copy of the cursor. */
+size_t
+io_ready(const struct io *io, size_t n)
+{
+    struct io ahead = *io;
+    size_t ready = 0;
+    char byte;
+
+    n = n < io->left ? n : io->left;
+    while (ready < n && io_take(&ahead, &byte, 1) == 1) {
+        size_t in_piece = ahead.pieces->length - ahead.piece_offset;
+        size_t in_page = -(ahead.pieces->base + ahead.piece_offset) & QR_PAGE_MASK;
+        size_t rest = in_page < in_piece ? in_page : in_piece;
+
+        rest = rest < n - ready - 1 ? rest : n - ready - 1;
+        io_skip(&ahead, rest);
+        ready += 1 + rest;
+    }
+    return ready;
+}

@@ -206,6 +206,25 @@ write_seals(const struct inode *inode, uint64_t at, uint64_t bytes)
     return whole > at ? (int64_t)(whole - at) : -EPERM;
 }
 
+/*
+ * How much to write of a chunk that lets the file grow.  What is copied is brought in before that:
+ * it may be a mapping of the same file, behind its end.  Then what there is goes in page by page,
+ * and the next page is there after that.
+ */
+static size_t
+grow_want(const struct io *io, uint64_t old_size, uint64_t at, size_t want)
+{
+    size_t ready = io_ready(io, want), to_page_end = FS_PAGE_BYTES - at % FS_PAGE_BYTES;
+
+    if (ready == want) {
+        return want;
+    }
+    if (ready == 0) {
+        return at < old_size ? (size_t)(old_size - at) : 0;
+    }
+    return ready < to_page_end ? ready : to_page_end;
+}
+
 /* Write one chunk. I held. @return bytes or -errno; nothing but those bytes has changed */
 static int64_t
 write_chunk(struct inode *inode, struct io *io, uint64_t at, size_t want)
@@ -224,6 +243,12 @@ write_chunk(struct inode *inode, struct io *io, uint64_t at, size_t want)
         if (!limit_allows(inode, at, want)) {
             return -ENOSPC;
         }
+    }
+    if (at + want > old_size) {
+        want = grow_want(io, old_size, at, want);
+    }
+    if (want == 0) {
+        return -EFAULT;
     }
     if (at + want > old_size) {
         size_set(inode, at + want);

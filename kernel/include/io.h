@@ -66,6 +66,9 @@ size_t io_take(struct io *io, void *destination, size_t n);
 /** Write up to @n zero bytes to where a read wants them. As io_put(). */
 size_t io_put_zeros(struct io *io, size_t n);
 
+/** How many of the next @n bytes that a write has can be read: brought in, and not moved. As io_put(). */
+size_t io_ready(const struct io *io, size_t n);
+
 /** Step over @n <= io->left bytes without touching them. */
 void io_skip(struct io *io, size_t n);
 

@@ -727,8 +727,12 @@ qr_object_set_bytes(struct qr_object *object, uint64_t bytes)
     uint64_t before = atomic_exchange_explicit(&object->bytes, bytes, memory_order_acq_rel);
     qr_spin_unlock(&object->lock);
 
-    /* Stores through a mapping may have left bytes behind the old end; nobody may see them. */
-    object_clear_tail(object, bytes < before ? bytes : before);
+    /*
+     * Stores through a mapping may have left bytes behind the old end.  What reads a grown file
+     * from its disk finds zeroes there; of memory, those who share it keep what they stored.
+     */
+    if (bytes <= before || !qr_object_is_memory(object))
+        object_clear_tail(object, bytes < before ? bytes : before);
     if (object_pages(bytes) >= object_pages(before))
         return;
     object_detach_range(object, object_pages(bytes), SIZE_MAX);

@@ -201,6 +201,31 @@ TEST(object, copies_match_a_flat_file)
     objects_shutdown(sim, objects);
 }
 
+/* What a mapping stored behind the end shows when memory grows, and is gone once the end was set. */
+TEST(object, bytes_behind_the_end_of_memory_stay_until_it_is_cut)
+{
+    struct sim *sim = sim_boot_heap((struct sim_options){.frames = 512});
+    struct qr_objects *objects = objects_boot(sim);
+    struct qr_object *object = NULL;
+    struct qr_frame *frame = NULL;
+    unsigned char byte = 1;
+
+    ASSERT_STATUS(qr_object_create(objects, &qr_pager_memory, NULL, 100, &object), QR_OK);
+    ASSERT_STATUS(qr_object_get_page(object, 0, QR_PAGE_FILL, &frame), QR_OK);
+    memset(sim_ram(sim, qr_frame_pa(sim_frames(sim), frame)), 7, QR_PAGE_SIZE);
+    qr_frame_put(sim_frames(sim), frame);
+
+    qr_object_set_bytes(object, 300);
+    EXPECT_EQ(object_read(object, 200, &byte, 1), 1u);
+    EXPECT_EQ(byte, 7);
+    qr_object_set_bytes(object, 300); /* the same size cuts, too */
+    qr_object_set_bytes(object, QR_PAGE_SIZE);
+    EXPECT_EQ(object_read(object, 300, &byte, 1), 1u);
+    EXPECT_EQ(byte, 0);
+    qr_object_put(object);
+    objects_shutdown(sim, objects);
+}
+
 TEST(object, a_fault_in_the_copy_leaves_an_exact_prefix)
 {
     struct sim *sim = sim_boot_heap((struct sim_options){.frames = 512});
