@@ -35,6 +35,7 @@ struct qr_move_request {
 struct qr_move_result {
     size_t moved, failed; /**< pages */
     size_t no_memory;     /**< of the failed ones: for want of a frame */
+    size_t shared;        /**< left alone, as others map them, too */
 };
 /** What cannot be moved now stays.  Takes the space's lock for reading.  Context: thread. */
 void qr_space_move_pages(struct qr_space *space, const struct qr_move_request *request,

@@ -621,6 +621,8 @@ page_move(struct qr_space *space, uint64_t address, uint32_t node, bool all)
     }
     if (result.moved != 0)
         return (int32_t)node;
+    if (result.shared != 0)
+        return -EACCES;
     return result.no_memory != 0 ? -ENOMEM : result.failed != 0 ? -EBUSY : -ENOENT;
 }
 

@@ -19,31 +19,29 @@ struct place {
     struct qr_move_result *result;
 };
 
-/* Is the frame one that the request moves?  *@out_stays where it should, but cannot. */
+/* Is the frame one that the request moves, wherever it is mapped? */
 static bool
-place_wants(const struct place *place, struct qr_frame *frame, bool *out_stays)
+place_wants(const struct place *place, struct qr_frame *frame)
 {
     const struct qr_vm *vm = place->space->vm;
-    uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
 
-    *out_stays = false;
-    if (!qr_node_set_has(&place->request->from,
-                         qr_frames_zone_node(vm->config.frames, frame->zone)))
-        return false;
-    *out_stays = maps > 1 && !place->request->shared;
-    return !*out_stays;
+    return qr_node_set_has(&place->request->from,
+                           qr_frames_zone_node(vm->config.frames, frame->zone));
 }
 
 static void
 place_frame(const struct place *place, qr_va va, struct qr_frame *frame, bool whole)
 {
     struct qr_vm *vm = place->space->vm;
-    bool stays;
 
-    bool wanted = place_wants(place, frame, &stays);
-
-    if (!wanted || whole) {
-        place->result->failed += stays || wanted;
+    if (!place_wants(place, frame))
+        return;
+    if (!place->request->shared && atomic_load_explicit(&frame->maps, memory_order_relaxed) > 1) {
+        place->result->shared++;
+        return;
+    }
+    if (whole) {
+        place->result->failed++;
         return;
     }
     /* No reclaim: a lock is held. */
