@@ -152,7 +152,6 @@ enum qr_region_flag {
     QR_REGION_NO_HUGE = 1 << 11,
     QR_REGION_MERGEABLE = 1 << 12,
     QR_REGION_STACK = 1 << 13, /**< reported as [stack] */
-    QR_REGION_HEAP = 1 << 14,  /**< reported as [heap] */
     QR_REGION_SEALED = 1 << 15,
     QR_REGION_ACCOUNTED = 1 << 16,     /**< counts towards committed memory; set by the library */
     QR_REGION_DEVICE = 1 << 17,        /**< its object is a device; set by the library */

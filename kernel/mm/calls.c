@@ -432,19 +432,24 @@ sys_brk(const struct syscall_args *args)
 
 /* ---- mremap ---------------------------------------------------------------------------- */
 
-/* By one region. */
-static bool
-is_mapped(uint64_t address, uint64_t length)
+/* mremap() that has more to unmap, or to move, than there are addresses. */
+static int64_t
+remap_beyond(uint64_t old, uint64_t needed, bool shrinks)
 {
     struct qr_space *space = current_space();
-    const struct qr_region *region;
-    bool mapped;
+    int64_t error = -EFAULT;
 
     qr_rw_read_lock(&space->lock);
-    region = qr_space_find(space, qr_va_of(address));
-    mapped = region != NULL && region->start.v <= address && region->end.v - address >= length;
+    const struct qr_region *region = qr_space_find(space, qr_va_of(old));
+
+    if (region != NULL && region->start.v <= old) {
+        if (region->flags & QR_REGION_SEALED)
+            error = -EPERM;
+        else if (shrinks && region->end.v - old >= needed)
+            error = -EINVAL;
+    }
     qr_rw_read_unlock(&space->lock);
-    return mapped;
+    return error;
 }
 
 int64_t
@@ -476,10 +481,8 @@ sys_mremap(const struct syscall_args *args)
         if (old + old_length > target && target + new_length > old)
             return -EINVAL;
     }
-    if (!is_in_user_half(old, old_length)) /* too much to unmap, or to move */
-        return old_length > new_length && is_mapped(old, flags & 2 ? new_length : QR_PAGE_SIZE)
-                   ? -EINVAL
-                   : -EFAULT;
+    if (!is_in_user_half(old, old_length))
+        return remap_beyond(old, flags & 2 ? new_length : QR_PAGE_SIZE, old_length > new_length);
     request.old_start = qr_va_of(old);
     request.old_bytes = old_length;
     request.new_bytes = new_length;
@@ -495,6 +498,16 @@ sys_mremap(const struct syscall_args *args)
     return status == QR_OK ? (int64_t)va.v : error_of(status);
 }
 
+/* Linux does not call a mapping shared whose file was not opened to be written; a seal is no reason. */
+static bool
+remap_file_is_read_only(const struct qr_region *region)
+{
+    const struct file *file = region->file;
+
+    return (region->max_prot & QR_PROT_WRITE) == 0 &&
+           (file == NULL || (file->mode & FILE_WRITE) == 0);
+}
+
 /* What remap_file_pages() maps anew, with references; false where the range is not of one kind. */
 static bool
 remap_file_find(struct qr_va_range range, struct qr_map_request *request)
@@ -506,9 +519,8 @@ remap_file_find(struct qr_va_range range, struct qr_map_request *request)
     const struct qr_region *first = qr_space_find(space, range.start);
     const struct qr_region *last = first;
 
-    /* Linux does not call a mapping shared that can never be written. */
     if (first != NULL && first->start.v <= range.start.v && (first->flags & QR_REGION_SHARED) &&
-        (first->max_prot & QR_PROT_WRITE)) {
+        !remap_file_is_read_only(first)) {
         while (last->end.v < range.end.v) {
             const struct qr_region *next = qr_region_next(last);
 

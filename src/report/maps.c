@@ -35,9 +35,8 @@ region_fixed_name(const struct qr_region *region)
 {
     if ((region->flags & QR_REGION_VDSO) != 0)
         return "[vdso]";
-    if (region->object == NULL && region->start.v < region->space->brk_end.v &&
-        region->end.v > region->space->brk_start.v)
-        return "[heap]"; /* whoever mapped it, as in Linux */
+    if (region_is_heap(region))
+        return "[heap]";
     if ((region->flags & QR_REGION_STACK) != 0)
         return "[stack]";
     if (region->file == NULL && region->object != NULL && qr_object_is_memory(region->object))

@@ -102,7 +102,7 @@ write_name(const struct qr_report *report, const struct qr_region *region, struc
         report->describe_file(region->file, &file, &escape.writer);
     } else if (region->object != NULL && qr_object_is_memory(region->object)) {
         qr_writer_printf(writer, " file=/dev/zero\\040(deleted)");
-    } else if ((region->flags & QR_REGION_HEAP) != 0) {
+    } else if (region_is_heap(region)) {
         qr_writer_printf(writer, " heap");
     } else if ((region->flags & QR_REGION_STACK) != 0) {
         qr_writer_printf(writer, " stack");

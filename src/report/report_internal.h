@@ -109,4 +109,12 @@ frame_is_dirty(const struct qr_frame *frame, uint32_t flags)
            (qr_frame_type(frame) == QR_FRAME_OBJECT && (flags & stored) == stored);
 }
 
+/* Whoever mapped it: as in Linux, it is a matter of place. */
+static inline bool
+region_is_heap(const struct qr_region *region)
+{
+    return region->object == NULL && region->start.v < region->space->brk_end.v &&
+           region->end.v > region->space->brk_start.v;
+}
+
 #endif

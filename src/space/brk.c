@@ -25,7 +25,7 @@ brk_grow(struct qr_change *change, struct qr_va_range grown)
         .end = grown.end,
         .prot = QR_PROT_READ | QR_PROT_WRITE,
         .max_prot = QR_PROT_RWX,
-        .flags = QR_REGION_HEAP | QR_REGION_ACCOUNTED | space->default_lock_flags,
+        .flags = QR_REGION_ACCOUNTED | space->default_lock_flags,
     };
     size_t pages = qr_va_range_pages(grown);
     struct qr_neighbours neighbours = qr_space_neighbours(space, grown.start);

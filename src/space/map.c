@@ -132,13 +132,20 @@ qr_space_unmap(struct qr_space *space, qr_va start, size_t bytes)
 /* ---- Mapping --------------------------------------------------------------------- */
 
 size_t
-qr_space_mapped_pages(const struct qr_space *space, struct qr_va_range range)
+qr_space_mapped_pages(const struct qr_space *space, struct qr_va_range range, size_t *out_data)
 {
-    size_t pages = 0;
+    size_t pages = 0, data = 0;
 
     for (const struct qr_region *region = qr_space_find(space, range.start);
-         region != NULL && region->start.v < range.end.v; region = qr_region_next(region))
-        pages += qr_va_range_pages(qr_region_clip(region, range));
+         region != NULL && region->start.v < range.end.v; region = qr_region_next(region)) {
+        size_t inside = qr_va_range_pages(qr_region_clip(region, range));
+
+        pages += inside;
+        if (qr_region_is_data(region->prot, region->flags))
+            data += inside;
+    }
+    if (out_data != NULL)
+        *out_data = data;
     return pages;
 }
 
@@ -251,7 +258,7 @@ static enum qr_status
 map_replace(struct qr_change *change, struct qr_region *like)
 {
     struct qr_va_range range = qr_region_range(like);
-    size_t replaced = qr_space_mapped_pages(change->space, range);
+    size_t replaced = qr_space_mapped_pages(change->space, range, NULL);
     enum qr_status status = qr_space_is_sealed(change->space, range)
                                 ? QR_ERR_SEALED
                                 : map_check_limits(change->space, like, replaced);

@@ -590,8 +590,9 @@ qr_space_is_sealed(const struct qr_space *space, struct qr_va_range range)
 QR_MUST_USE enum qr_status qr_unmap_prepare(struct qr_change *change, struct qr_va_range range);
 void qr_unmap_commit(struct qr_change *change, struct qr_va_range range);
 
-/* Pages of @range that are mapped.  S. */
-size_t qr_space_mapped_pages(const struct qr_space *space, struct qr_va_range range);
+/* Pages of @range that are mapped; and, where asked for, how many of those are data.  S. */
+size_t qr_space_mapped_pages(const struct qr_space *space, struct qr_va_range range,
+                             size_t *out_data);
 
 /* The regions on either side of a free place; NULL where there is none. */
 struct qr_neighbours {

@@ -201,15 +201,19 @@ static enum qr_status
 remap_check_move(const struct remap *remap, const struct qr_region *region)
 {
     const struct qr_space *space = remap->change.space;
-    size_t pages = qr_va_range_pages(remap->old), replaced = 0;
+    size_t pages = qr_va_range_pages(remap->old), replaced = 0, data = 0;
     enum qr_status status = remap_check_resize(remap, region);
 
     if (status != QR_OK || (remap->flags & QR_REMAP_DONT_UNMAP) == 0)
         return status;
-    if ((remap->flags & QR_REMAP_FIXED) != 0)
-        replaced = qr_space_mapped_pages(
-            space, qr_range_of(remap->new_start.v, remap->new_start.v + remap->new_bytes));
-    if (!qr_count_may_grow(space, region->prot, region->flags, pages - replaced))
+    if ((remap->flags & QR_REMAP_FIXED) != 0) {
+        struct qr_va_range place =
+            qr_range_of(remap->new_start.v, remap->new_start.v + remap->new_bytes);
+
+        replaced = qr_space_mapped_pages(space, place, &data);
+    }
+    if (!qr_count_may_grow(space, QR_PROT_NONE, region->flags, pages - replaced) ||
+        !qr_count_may_grow_data(space, region->prot, region->flags, pages - data))
         return QR_ERR_LIMIT;
     return qr_count_may_commit(space, region->flags, pages) ? QR_OK : QR_ERR_NO_MEMORY;
 }

@@ -35,7 +35,7 @@ seal_locked(struct qr_change *change, struct qr_va_range range, void *context)
 {
     struct qr_space *space = change->space;
 
-    if (qr_space_mapped_pages(space, range) != qr_va_range_pages(range))
+    if (qr_space_mapped_pages(space, range, NULL) != qr_va_range_pages(range))
         return QR_ERR_NO_MEMORY;
     enum qr_status status = qr_change_reserve_cuts(change, range);
 

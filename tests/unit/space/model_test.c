@@ -37,9 +37,8 @@ enum {
     ON_FAULT = QR_REGION_LOCKED_ON_FAULT,
     DONT_FORK = QR_REGION_DONT_FORK,
     WIPE = QR_REGION_WIPE_ON_FORK,
-    HEAP = QR_REGION_HEAP,
     RANDOM = QR_REGION_RANDOM,
-    SEEN = SHARED | LOCKED | ON_FAULT | DONT_FORK | WIPE | HEAP | RANDOM,
+    SEEN = SHARED | LOCKED | ON_FAULT | DONT_FORK | WIPE | RANDOM,
 };
 
 struct page {
@@ -456,8 +455,8 @@ step_brk(struct model *m)
     if (moves) {
         pages_clear(p, want, want < p->brk ? p->brk : want);
         for (size_t i = p->brk; i < want; i++)
-            p->pages[i] = (struct page){
-                .mapped = true, .accounted = true, .prot = SIM_W, .flags = HEAP, .object = -1};
+            p->pages[i] =
+                (struct page){.mapped = true, .accounted = true, .prot = SIM_W, .object = -1};
         p->brk = want;
     }
     if (want >= PAGES)
