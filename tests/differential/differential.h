@@ -8,7 +8,8 @@
  *
  *   generate.c  seed -> program         text.c    program <-> text
  *   execute.c   running one, reports    ops.c     what each call does and reports
- *   look.c      reports of memory       main.c    the command line
+ *   look.c      reports of memory       race.c    threads
+ *   main.c      the command line
  *
  * and one of two machines:
  *
@@ -112,6 +113,7 @@ enum op_kind {
     OP_BARRIER,
     OP_GETCPU,
     OP_MEMFD,
+    OP_RACE,
     /* Looking on; these are not counted as calls. */
     OP_PROBE,
     OP_RESIDENT,
@@ -144,8 +146,9 @@ struct op_name {
 
 extern const struct op_name op_names[OP_KINDS];
 
-/** Make the program of a seed: about @ops calls, and looks between and behind them. */
-void generate(struct program *program, uint64_t seed, unsigned ops);
+/** Make the program of a seed: about @ops calls, and looks between and behind them.  With @races
+ *  every eighth is of threads, else every 400th. */
+void generate(struct program *program, uint64_t seed, unsigned ops, bool races);
 
 /**
  * Read one line: "PROCESS NAME ARGS...".  Numbers as C has them, p3+0x10 for page 3 of the
@@ -178,6 +181,8 @@ struct shared {
     uintptr_t break_start;
     uint64_t bytes[2];      /* VmSize and VmData of process 0 when it began */
     bool locked_all;        /* mlockall was tried: what else there is may be locked */
+    bool limited;           /* some limit was set */
+    bool sharing;           /* some processes have their memory in common */
     int segments[SEGMENTS]; /* of System V shared memory, + 1; 0: none */
     struct program program;
     size_t report_bytes;
@@ -232,6 +237,7 @@ void share_execute(enum op_kind kind, const uintptr_t *arg, int fd);
 void watch_execute(enum op_kind kind, const uintptr_t *arg);
 void key_execute(enum op_kind kind, const uintptr_t *arg);
 void limit_execute(enum op_kind kind, const uintptr_t *arg);
+void race_execute(const uintptr_t *arg);
 
 /** No watcher tells of pages beside [@start, @start + @bytes). */
 void unwatch_around(uintptr_t start, size_t bytes);
@@ -278,6 +284,38 @@ long machine_fork(enum birth birth, unsigned index);
 bool machine_has_keys(void);
 void machine_set_rights(unsigned key, unsigned rights);
 
+/* ---- threads: race.c -------------------------------------------------------------- */
+
+enum { RACERS = 4 };
+
+/** A thread that calls while others do. */
+struct racer {
+    uint64_t state;                /* of its random numbers */
+    unsigned index, racers, steps; /* which of how many, and how many calls it makes */
+    uintptr_t area;
+    unsigned pages;
+    int file;
+    size_t scratch; /* what it has of scratch memory: a page from there on */
+    bool is_shared, locks;
+    unsigned added; /* to everybody's byte */
+    uint64_t hash;  /* of all results */
+};
+
+/** Do one call. */
+void racer_step(struct racer *racer);
+
+/** What a child does that a racer forked. */
+void racer_child(const struct racer *racer);
+
+/** Let all of @racers make their calls at once, and wait for them. */
+void machine_race(struct racer *racers, unsigned count);
+
+/** Fork a child from a racer, and wait until it has ended. @return 0, or an error */
+uint64_t machine_fork_racer(const struct racer *racer);
+
+/** Add one to a byte, all at once. */
+void machine_add(uintptr_t address);
+
 /** The current process ends; returns where another one is current then. */
 void machine_exit(void);
 
@@ -321,6 +359,9 @@ enum access { ACCESS_LOAD, ACCESS_STORE, ACCESS_CALL };
 
 /** Touch one byte; false where that faults. */
 bool touch(uintptr_t address, enum access access, uint8_t *byte, struct fault *fault);
+
+/** Store what is there already, where that may be: the page is there then, and the process's own. */
+void touch_own(uintptr_t address);
 
 /** Hash the page at @address; false where that faults at its first byte, which *fault describes. */
 bool touch_page(uintptr_t address, uint64_t *hash, struct fault *fault);

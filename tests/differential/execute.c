@@ -103,6 +103,16 @@ is_ours(uintptr_t address)
     return address - ARENA_BASE <= ARENA_BYTES || address - shared->break_start <= BREAK_BYTES;
 }
 
+void
+touch_own(uintptr_t address)
+{
+    struct fault fault;
+    uint8_t byte;
+
+    if (touch(address, ACCESS_LOAD, &byte, &fault))
+        touch(address, ACCESS_STORE, &byte, &fault);
+}
+
 int
 process_id(unsigned index)
 {
@@ -252,6 +262,7 @@ fork_execute(const struct op *op)
     pid = machine_fork((enum birth)(op->arg[1] % BIRTHS), child);
     if (pid > 0) {
         shared->pids[child] = (int)pid;
+        shared->sharing |= op->arg[1] % BIRTHS == BIRTH_SHARING;
         say(" = child");
     } else if (pid < 0) {
         say_result(pid);
@@ -290,7 +301,7 @@ execute(const struct program *program)
     shared->program = *program;
     shared->next = 0;
     shared->report_bytes = 0;
-    shared->locked_all = false;
+    shared->locked_all = shared->limited = shared->sharing = false;
     shared->report[0] = '\0';
     memset(shared->pids, 0, sizeof(shared->pids));
     machine_run();

@@ -537,19 +537,23 @@ emit_call(struct generator *g)
 }
 
 void
-generate(struct program *program, uint64_t seed, unsigned ops)
+generate(struct program *program, uint64_t seed, unsigned ops, bool races)
 {
     static const enum op_kind last[] = {OP_PAGEMAP, OP_RESIDENT, OP_MAPS, OP_FLAGS,
                                         OP_FILES,   OP_STATUS,   OP_PROBE};
-    struct generator g = {.state = seed * 0xd1342543de82ef95u, .program = program};
+    struct generator g = {.state = seed * 0xd1342543de82ef95u, .program = program, .races = races};
 
     program->count = 0;
     g.alive[0] = true;
     g.hostile = 4 + (unsigned)rnd(&g, 30);
     if (one_in(&g, 2))
         emit(&g, OP_DROP);
-    for (unsigned i = 0; i < ops; i++)
-        emit_call(&g);
+    for (unsigned i = 0; i < ops; i++) {
+        if (one_in(&g, races ? 8 : 400))
+            emit_race(&g);
+        else
+            emit_call(&g);
+    }
     for (unsigned process = 0; process < PROCESSES; process++) {
         for (size_t i = 0; i < sizeof(last) / sizeof(last[0]); i++) {
             if (last[i] == OP_RESIDENT && g.no_resident)

@@ -13,6 +13,7 @@ struct generator {
     bool alive[PROCESSES];
     unsigned hostile; /* one argument in that many */
     bool sealed;      /* some pages */
+    bool races;       /* threads are what it is about */
     bool no_resident; /* Linux says of a page that fallocate() made that it is not there */
 };
 
@@ -42,6 +43,9 @@ uint64_t some_file(struct generator *g);
 /** Add a call, by some process that lives. */
 struct op *emit(struct generator *g, enum op_kind kind);
 void note_mapped(struct generator *g, uint64_t start, uint64_t bytes, bool mapped);
+
+/** Threads that call at once. */
+void emit_race(struct generator *g);
 
 /** One of the calls that come less often. */
 void emit_other(struct generator *g);

@@ -248,6 +248,26 @@ emit_state(struct generator *g)
     }
 }
 
+/* Threads, and what they left. */
+void
+emit_race(struct generator *g)
+{
+    static const enum op_kind looks[] = {OP_MAPS, OP_FLAGS, OP_PROBE, OP_PAGEMAP};
+    struct op *op = emit(g, OP_RACE);
+    unsigned process = op->process;
+
+    op->arg[1] = rnd(g, 24);
+    op->arg[0] = VALUE_ARENA | (rnd(g, ARENA_PAGES - 40) * PAGE_BYTES);
+    op->arg[2] = rnd(g, RACERS - 1);
+    op->arg[3] = 20 + rnd(g, g->races ? 200 : 60);
+    op->arg[4] = rnd(g, 1u << 30);
+    op->arg[5] = rnd(g, 4);
+    g->no_resident = true;
+    note_mapped(g, op->arg[0], (16 + op->arg[1]) * PAGE_BYTES, true);
+    for (size_t i = 0; i < sizeof(looks) / sizeof(looks[0]) - (process != 0); i++)
+        emit(g, looks[i])->process = process;
+}
+
 void
 emit_other(struct generator *g)
 {

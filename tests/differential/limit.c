@@ -24,6 +24,7 @@ rlimit_execute(const uintptr_t *arg)
     size_t which = arg[0] % (sizeof(limits) / sizeof(limits[0]));
     uint64_t resource = (uint64_t)limits[which].resource, limit[2], wanted = arg[1] * PAGE_BYTES;
 
+    shared->limited = true;
     if (limits[which].now != NULL)
         wanted += status_bytes(limits[which].now);
     call(SYS_prlimit64, 0, resource, 0, machine_scratch());

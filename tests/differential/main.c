@@ -5,6 +5,7 @@
  *        differential print SEED OPS           the program of a seed
  *        differential file FILE [report]       the programs of a file, which a line of --- ends each
  *
+ * OPS: how many calls, and a t behind that for programs about threads.
  * The last line says how many calls were done.
  */
 #include "differential.h"
@@ -24,6 +25,15 @@ digest(const char *report)
     for (; *report != '\0'; report++)
         hash = (hash ^ (uint8_t)*report) * 0x100000001b3u;
     return hash;
+}
+
+static void
+make(uint64_t seed, const char *ops)
+{
+    char *flags;
+    unsigned long count = strtoul(ops, &flags, 0);
+
+    generate(&program, seed, (unsigned)count, strchr(flags, 't') != NULL);
 }
 
 static void
@@ -81,12 +91,12 @@ run_file(const char *path, bool whole)
 }
 
 static void
-run_seeds(uint64_t first, uint64_t count, unsigned ops)
+run_seeds(uint64_t first, uint64_t count, const char *ops)
 {
     char name[32];
 
     for (uint64_t seed = first; seed < first + count; seed++) {
-        generate(&program, seed, ops);
+        make(seed, ops);
         snprintf(name, sizeof(name), "%" PRIu64, seed);
         show(name, false);
     }
@@ -97,7 +107,7 @@ main(int argc, char **argv)
 {
     static char out[65536];
     const char *mode = argc > 1 ? argv[1] : "";
-    unsigned ops = (unsigned)strtoul(argv[argc - 1], NULL, 0);
+    const char *ops = argv[argc - 1];
     int status = 0;
 
     setvbuf(stdout, out, _IOFBF, sizeof(out));
@@ -106,11 +116,11 @@ main(int argc, char **argv)
         run_seeds(strtoull(argv[2], NULL, 0), strtoull(argv[3], NULL, 0), ops);
     } else if (strcmp(mode, "report") == 0 && argc > 4) {
         for (int i = 2; i < argc - 2; i++) {
-            generate(&program, strtoull(argv[i], NULL, 0), ops);
+            make(strtoull(argv[i], NULL, 0), ops);
             show(argv[i], true);
         }
     } else if (strcmp(mode, "print") == 0 && argc == 4) {
-        generate(&program, strtoull(argv[2], NULL, 0), ops);
+        make(strtoull(argv[2], NULL, 0), ops);
         print_program();
     } else if (strcmp(mode, "file") == 0 && argc > 2) {
         status = run_file(argv[2], argc > 3);

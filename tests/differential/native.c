@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -164,10 +165,11 @@ machine_set_rights(unsigned key, unsigned rights)
 
 /* ---- faults of user code ------------------------------------------------------------ */
 
-static sigjmp_buf fault_return;
-static struct fault fault_last;
-static volatile bool fault_expected;
-static uint32_t fault_rights; /* a handler begins without any */
+/* Each thread's. */
+static __thread sigjmp_buf fault_return;
+static __thread struct fault fault_last;
+static __thread volatile bool fault_expected;
+static __thread uint32_t fault_rights; /* a handler begins without any */
 
 static void
 on_fault(int signal, siginfo_t *info, void *context)
@@ -236,6 +238,90 @@ touch_page(uintptr_t address, uint64_t *hash, struct fault *fault)
     fault_expected = false;
     *hash = sum;
     return true;
+}
+
+/* ---- threads --------------------------------------------------------------------------- */
+
+static uint8_t racer_stacks[RACERS][STACK_BYTES] __attribute__((aligned(4096)));
+static uint32_t racers_waiting;
+
+static void *
+racer_run(void *argument)
+{
+    struct racer *racer = argument;
+
+    __atomic_fetch_sub(&racers_waiting, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&racers_waiting, __ATOMIC_SEQ_CST) != 0)
+        syscall(SYS_sched_yield);
+    for (unsigned i = 0; i < racer->steps; i++)
+        racer_step(racer);
+    return NULL;
+}
+
+static void
+racer_start(pthread_t *thread, void *stack, void *(*run)(void *), void *argument)
+{
+    pthread_attr_t attributes;
+
+    pthread_attr_init(&attributes);
+    pthread_attr_setstack(&attributes, stack, STACK_BYTES);
+    if (pthread_create(thread, &attributes, run, argument) != 0)
+        _exit(98);
+    pthread_attr_destroy(&attributes);
+}
+
+void
+machine_race(struct racer *racers, unsigned count)
+{
+    pthread_t threads[RACERS];
+
+    racers_waiting = count;
+    for (unsigned i = 0; i < count; i++)
+        racer_start(&threads[i], racer_stacks[i], racer_run, &racers[i]);
+    for (unsigned i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+}
+
+uint64_t
+machine_fork_racer(const struct racer *racer)
+{
+    int status = 0;
+    long pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+    if (pid == 0) {
+        racer_child(racer);
+        _exit(0);
+    }
+    if (pid < 0)
+        return (uint64_t)errno;
+    while (waitpid((pid_t)pid, &status, __WALL) < 0 && errno == EINTR)
+        ;
+    return (uint64_t)status;
+}
+
+void
+machine_add(uintptr_t address)
+{
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+    __atomic_fetch_add((uint8_t *)address, 1, __ATOMIC_SEQ_CST);
+}
+
+static void *
+nothing_run(void *argument)
+{
+    return argument;
+}
+
+/* The C library allocates something for each thread: let that be there before the break matters. */
+static void
+threads_prepare(void)
+{
+    pthread_t threads[RACERS];
+
+    for (unsigned i = 0; i < RACERS; i++)
+        racer_start(&threads[i], racer_stacks[i], nothing_run, NULL);
+    for (unsigned i = 0; i < RACERS; i++)
+        pthread_join(threads[i], NULL);
 }
 
 /* ---- turns ------------------------------------------------------------------------------ */
@@ -417,6 +503,7 @@ machine_init(void)
     struct sigaction action = {.sa_handler = on_alarm};
 
     keys_find();
+    threads_prepare();
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
         _exit(2);

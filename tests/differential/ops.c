@@ -98,9 +98,11 @@ mremap_execute(const uintptr_t *arg)
 
     if (is_error(result)) {
         say_result(result);
-        if (result == -ENOMEM && (arg[3] & MREMAP_FIXED) != 0 && is_ours(arg[4]) &&
-            is_ours(arg[4] + arg[2]))
-            call(SYS_munmap, arg[4], arg[2]); /* Linux may have, by then */
+        /* Linux may have unmapped the place by then. */
+        for (uintptr_t at = arg[4]; result == -ENOMEM && (arg[3] & MREMAP_FIXED) != 0 &&
+                                    is_ours(at + PAGE_BYTES) && at - arg[4] < arg[2];
+             at += PAGE_BYTES)
+            call(SYS_munmap, at, PAGE_BYTES);
         return;
     }
     say(" =");
@@ -144,16 +146,24 @@ file_size(int fd)
 
 /*
  * Linux 6.18's tmpfs lets a file grow up to where a write begins, and gives it a page there, though
- * nothing could be copied from the buffer; what lies behind the end is taken back.
+ * nothing could be copied from the buffer; what lies behind the end is taken back, and a page that
+ * the end lies in is not risked.
  */
 static void
 pwrite_execute(const uintptr_t *arg, int fd)
 {
     uint64_t before = file_size(fd);
+    struct fault fault;
+    uint8_t byte;
     long seals = call(CALL_FCNTL, (uint64_t)fd, 1034 /* F_GET_SEALS */, 0), done;
 
     if (seals > 0 && (seals & 2) != 0 && arg[3] + arg[2] > before) {
         say(" may not shrink");
+        return;
+    }
+    if (arg[3] >= before && arg[3] / PAGE_BYTES == (before - 1) / PAGE_BYTES &&
+        !touch(arg[1], ACCESS_LOAD, &byte, &fault)) {
+        say(" unreadable");
         return;
     }
     done = call(SYS_pwrite64, (uint64_t)fd, arg[1], arg[2], arg[3]);
@@ -418,6 +428,18 @@ advise_execute(const uintptr_t *arg)
     return result;
 }
 
+/*
+ * The answer may lie in pages that are asked about; whether those are there yet follows how the
+ * regions were split, each of which Linux answers before it looks at the next.
+ */
+static void
+mincore_execute(const uintptr_t *arg)
+{
+    touch_own(arg[2]);
+    touch_own(arg[2] + ARENA_PAGES + BREAK_PAGES);
+    say_result(call(SYS_mincore, arg[0], arg[1], arg[2]));
+}
+
 /* Whoever asks which commands there are hears of those that Linux 6.3 had. */
 static void
 barrier_execute(const uintptr_t *arg)
@@ -474,7 +496,7 @@ memory_execute(enum op_kind kind, const uintptr_t *arg)
         say_result(call(SYS_munlockall));
         break;
     case OP_MINCORE:
-        say_result(call(SYS_mincore, arg[0], arg[1], arg[2]));
+        mincore_execute(arg);
         break;
     case OP_MSEAL:
         say_result(call(CALL_MSEAL, arg[0], arg[1], arg[2]));
@@ -569,6 +591,9 @@ op_execute(const struct op *op)
     case OP_KEY_PROTECT:
     case OP_KEY_RIGHTS:
         key_execute(op->kind, arg);
+        break;
+    case OP_RACE:
+        race_execute(arg);
         break;
     case OP_DROP:
         say_result(keep_capabilities(0));

@@ -123,7 +123,10 @@ memfd_execute(const uintptr_t *arg)
 
 /* ---- pipes ------------------------------------------------------------------------------- */
 
-/* Memory into a pipe by reference, a byte of it changed, and out again. */
+/*
+ * Memory into a pipe by reference, a byte of it changed, and out again.  The byte's page is the
+ * process's own by then: Linux made it so where somebody copied from it by process_vm_readv.
+ */
 static void
 vmsplice_execute(const uintptr_t *arg)
 {
@@ -134,6 +137,7 @@ vmsplice_execute(const uintptr_t *arg)
 
     if (!pipe_open(ends))
         return;
+    touch_own(arg[0]);
     say_result(call(SYS_vmsplice, (uint64_t)ends[1], pieces_put(0, piece, 1), 1,
                     arg[2] | 2 /* SPLICE_F_NONBLOCK */));
     if (!touch(arg[0], ACCESS_STORE, &byte, &fault))

@@ -71,6 +71,7 @@ const struct op_name op_names[OP_KINDS] = {
     [OP_BARRIER] = {"membarrier", 2},
     [OP_GETCPU] = {"getcpu", 0},
     [OP_MEMFD] = {"memfd_create", 2},
+    [OP_RACE] = {"race", 6},
     [OP_PROBE] = {"probe", 0},
     [OP_RESIDENT] = {"resident", 0},
     [OP_MAPS] = {"maps", 0},

@@ -40,8 +40,9 @@ register_execute(const uintptr_t *arg, long fd)
     struct uffdio_register range = {.range = {arg[0], arg[1]}, .mode = arg[2]};
     long result;
 
-    /* Nothing is mapped ahead. */
-    if ((arg[2] & UFFDIO_REGISTER_MODE_MINOR) && is_ours(arg[0]) && is_ours(arg[0] + arg[1]))
+    /* Nothing is mapped ahead; and whether a child has the page of zeroes is nobody's business. */
+    if (((arg[2] & UFFDIO_REGISTER_MODE_MINOR) || self != 0) && is_ours(arg[0]) &&
+        is_ours(arg[0] + arg[1]))
         call(SYS_madvise, arg[0], arg[1], 4);
     scratch_put(0, &range, sizeof(range));
     result = call(SYS_ioctl, (uint64_t)fd, UFFDIO_REGISTER, machine_scratch());

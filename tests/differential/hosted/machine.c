@@ -167,6 +167,56 @@ machine_fork(enum birth birth, unsigned index)
     return call(SYS_clone3, machine_scratch(), sizeof(args));
 }
 
+/* One call of one, one of another, as the dice say. */
+void
+machine_race(struct racer *racers, unsigned count)
+{
+    uint64_t state = racers[0].state;
+    unsigned left = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        left += racers[i].steps;
+    while (left != 0) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+
+        struct racer *racer = &racers[(state >> 33) % count];
+
+        if (racer->steps != 0) {
+            racer_step(racer);
+            racer->steps--;
+            left--;
+        }
+    }
+}
+
+uint64_t
+machine_fork_racer(const struct racer *racer)
+{
+    struct thread *parent = hosted_thread(shared->pids[self]);
+    long pid = call(SYS_clone, SIGCHLD);
+
+    if (pid < 0)
+        return (uint64_t)-pid;
+    enter(hosted_thread((int)pid));
+    racer_child(racer);
+    sim_use(sim, NULL);
+    hosted_exit();
+    enter(parent);
+    return 0; /* nobody waits: SIGCHLD is ignored here */
+}
+
+void
+machine_add(uintptr_t address)
+{
+    struct fault fault;
+    uint8_t byte;
+
+    if (touch(address, ACCESS_LOAD, &byte, &fault)) {
+        byte++;
+        touch(address, ACCESS_STORE, &byte, &fault);
+    }
+}
+
 /* As many as this machine's Linux has, or where a case wants them. */
 bool
 machine_has_keys(void)
