@@ -141,7 +141,7 @@ file_size(int fd)
     struct statx stat;
 
     file_stat(fd, &stat);
-    return stat.stx_size;
+    return S_ISREG(stat.stx_mode) ? stat.stx_size : 0; /* a directory's is the machine's business */
 }
 
 /*
@@ -161,7 +161,7 @@ pwrite_execute(const uintptr_t *arg, int fd)
         say(" may not shrink");
         return;
     }
-    if (arg[3] >= before && arg[3] / PAGE_BYTES == (before - 1) / PAGE_BYTES &&
+    if (before != 0 && arg[3] >= before && arg[3] / PAGE_BYTES == (before - 1) / PAGE_BYTES &&
         !touch(arg[1], ACCESS_LOAD, &byte, &fault)) {
         say(" unreadable");
         return;
