@@ -66,7 +66,7 @@ enum qr_frame_flag {
     QR_FRAME_TABLE_LOCK = 1u << 16, /**< bit lock of a page table */
     QR_FRAME_TABLE_DEAD = 1u << 17, /**< unlinked from its parent */
     QR_FRAME_ACTIVE = 1u << 16,     /**< OBJECT: of a file, and reclaim saves it once */
-    QR_FRAME_BLOCK = 1u << 17,      /**< OBJECT: the first of a huge page of shared memory */
+    QR_FRAME_BLOCK = 1u << 17,      /**< OBJECT, HUGE: the first of a huge page */
     QR_FRAME_PINNED = 1u << 18,     /**< never moved or evicted */
     QR_FRAME_SHMEM = 1u << 19,      /**< OBJECT: of shared memory, not of a file */
     QR_FRAME_STACK = 1u << 20,      /**< KERNEL: of a kernel stack; set by the host */

@@ -226,6 +226,8 @@ bool signal_is_pending(void);
 
 /** Whether the current thread is to die. */
 bool signal_is_fatal_pending(void);
+/** Has @process been killed, or is it ending of itself?  For those that look at others: process tree lock held. */
+bool signal_ends(const struct process *process);
 
 /** Whether @number is blocked or ignored by the current thread (SIGTTIN, SIGTTOU rules). */
 bool signal_is_blocked_or_ignored(int number);

@@ -30,6 +30,7 @@
 #include "proc.h"
 #include "sched.h"
 #include "signal.h"
+#include "syscall.h"
 #include "wait.h"
 
 enum {
@@ -260,8 +261,18 @@ users_visit(struct process *process, void *context)
     if (process->mm != users->mm || process == users->but)
         return;
     users->count++;
-    if (!process->group_exit || (atomic_load(&process->flags) & PROCESS_INIT) != 0)
+    if (!signal_ends(process) || (atomic_load(&process->flags) & PROCESS_INIT) != 0)
         users->ending = false;
+}
+
+/* Are all who use @mm about to end?  Tree lock held. */
+static bool
+mm_is_ending(struct mm *mm)
+{
+    struct users users = {.mm = mm, .ending = true};
+
+    process_visit_all(users_visit, &users);
+    return users.ending;
 }
 
 bool
@@ -309,23 +320,21 @@ oom_memory_gone(const struct process *process)
 static struct mm *
 victim_mm_get(const struct mm *own)
 {
-    struct users users = {.ending = true};
     struct process *victim;
+    struct mm *mm = NULL;
 
     process_tree_lock();
     qr_spin_lock(&oom.lock);
     victim = oom.victim;
     if (victim != NULL)
-        users.mm = victim->mm;
+        mm = victim->mm;
     qr_spin_unlock(&oom.lock);
-    if (users.mm != NULL)
-        process_visit_all(users_visit, &users);
-    if (users.mm == own || !users.ending)
-        users.mm = NULL;
-    if (users.mm != NULL)
-        mm_ref(users.mm);
+    if (mm != NULL && (mm == own || !mm_is_ending(mm)))
+        mm = NULL;
+    if (mm != NULL)
+        mm_ref(mm);
     process_tree_unlock();
-    return users.mm;
+    return mm;
 }
 
 /*
@@ -395,4 +404,44 @@ oom_make_room_in(const struct cgroup *scope, size_t pages)
     chosen = victim_choose(scope, pages < memory_total() ? pages : memory_total(), &ended);
     process_tree_unlock();
     return chosen && wait_for_end(ended) && !signal_is_fatal_pending();
+}
+
+/* ---- process_mrelease() ----------------------------------------------------------- */
+
+/*
+ * Somebody who has killed a process does not wait for it to get to its end: its memory is given back
+ * here, as a victim's.
+ */
+int64_t
+sys_process_mrelease(const struct syscall_args *args)
+{
+    struct process *process;
+    uint32_t flags;
+    struct mm *mm;
+
+    if ((uint32_t)args->arg[1] != 0)
+        return -EINVAL;
+    int64_t error = pidfd_process((int)args->arg[0], &process, &flags);
+
+    if (error != 0)
+        return error;
+    process_tree_lock();
+    mm = process->mm;
+    if (mm == NULL)
+        error = -ESRCH;
+    else if (!mm_is_ending(mm))
+        error = -EINVAL;
+    else
+        mm_ref(mm);
+    process_tree_unlock();
+    process_put(process);
+    if (error != 0)
+        return error;
+    while (error == 0 && !qr_space_try_clear(mm->space)) {
+        if (signal_is_fatal_pending())
+            error = -EINTR;
+        sched_yield();
+    }
+    mm_put(mm);
+    return error;
 }

@@ -571,6 +571,12 @@ signal_is_pending(void)
 }
 
 bool
+signal_ends(const struct process *process)
+{
+    return process->group_exit || (process->pending.set & SET(SIGKILL)) != 0;
+}
+
+bool
 signal_is_fatal_pending(void)
 {
     struct thread *thread = thread_current();
@@ -578,7 +584,7 @@ signal_is_fatal_pending(void)
 
     if (process == NULL)
         return false;
-    return process->group_exit || ((thread->pending.set | process->pending.set) & SET(SIGKILL)) ||
+    return signal_ends(process) || (thread->pending.set & SET(SIGKILL)) ||
            (process->exec_thread != NULL && process->exec_thread != thread);
 }
 

@@ -8,7 +8,7 @@
  * pages.  Uses of the page as a whole are counted apart, in the second frame:
  *
  *   frame 0    owner, index: the object and its page, or the space that last mapped it
- *              maps: table entries, for reports;  flags: SHMEM while it is an object's
+ *              maps: table entries, for reports;  flags: BLOCK, and SHMEM while it is an object's
  *   frame 1    maps: uses (entries, the object's own, faults in flight)
  *              owner: next of the list that a page without uses is on
  *   frame n    type HUGE, one reference of the pool's
@@ -115,6 +115,7 @@ page_release(struct qr_hugetlb_pool *pool, struct qr_frame *head)
     struct qr_frame *list[GIVE_BACK_FRAMES];
     size_t count = 0;
 
+    atomic_fetch_and_explicit(&head->flags, ~(uint32_t)QR_FRAME_BLOCK, memory_order_relaxed);
     for (size_t i = 0; i < hugetlb_frames(pool); i++) {
         struct qr_frame *frame = qr_frame_of(pool->frames, qr_pfn_of(first + i));
 
@@ -154,6 +155,7 @@ page_obtain(struct qr_hugetlb_pool *pool, struct qr_frame *head)
         return NULL;
     qr_frame_set_type(head, QR_FRAME_HUGE);
     qr_frame_split_block(pool->frames, head);
+    atomic_fetch_or_explicit(&head->flags, QR_FRAME_BLOCK, memory_order_relaxed);
     for (unsigned i = 0; i < 2; i++) {
         atomic_store_explicit(&head[i].owner, NULL, memory_order_relaxed);
         atomic_store_explicit(&head[i].maps, 0, memory_order_relaxed);

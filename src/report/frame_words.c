@@ -21,6 +21,8 @@ enum page_flag {
     KPF_MMAP = 11,
     KPF_ANON = 12,
     KPF_SWAPBACKED = 14,
+    KPF_COMPOUND_HEAD = 15,
+    KPF_COMPOUND_TAIL = 16,
     KPF_HUGE = 17,
     KPF_UNEVICTABLE = 18,
     KPF_NOPAGE = 20,
@@ -61,6 +63,16 @@ flags_of_user_frame(const struct qr_frame *frame)
     return word;
 }
 
+/* Of a pool's page.  Transparent ones are single frames (docs/decisions/0009) and say nothing of it. */
+static uint64_t
+flags_of_huge_frame(const struct qr_frame *frame)
+{
+    uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
+    bool head = (flags & QR_FRAME_BLOCK) != 0;
+
+    return BIT(KPF_HUGE) | (head ? BIT(KPF_COMPOUND_HEAD) : BIT(KPF_COMPOUND_TAIL));
+}
+
 static uint64_t
 flags_word(const struct qr_frame *frame)
 {
@@ -82,7 +94,7 @@ flags_word(const struct qr_frame *frame)
     case QR_FRAME_OBJECT:
         return flags_of_user_frame(frame);
     case QR_FRAME_HUGE:
-        return BIT(KPF_HUGE);
+        return flags_of_huge_frame(frame);
     default:
         return 0;
     }

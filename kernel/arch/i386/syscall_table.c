@@ -350,6 +350,7 @@ const syscall_fn syscall_table[] = {
     [439] = sys_faccessat2,
     [440] = sys_process_madvise,
     [441] = sys_epoll_pwait2,
+    [448] = sys_process_mrelease,
     [450] = sys_set_mempolicy_home_node,
     [451] = sys_cachestat,
 };
