@@ -72,6 +72,9 @@ typedef void (*qr_dirtied_fn)(void);
 /** At start-up. */
 void qr_objects_set_dirtied(struct qr_objects *objects, qr_dirtied_fn fn);
 
+/** A dirty page was cut off by the running thread: it will not be written.  As above. */
+void qr_objects_set_cancelled(struct qr_objects *objects, qr_dirtied_fn fn);
+
 /** Pages that objects get from now on are charged to what @p fn says (NULL: nobody). */
 void qr_objects_set_thread_group(struct qr_objects *objects, struct qr_groups *groups,
                                  qr_thread_group_fn fn);

@@ -33,6 +33,8 @@ struct qr_report {
     struct qr_vm *vm;
     struct qr_hugetlb *hugetlb;
     struct qr_groups *groups;
+    struct qr_tables *kernel_tables;
+    struct qr_va_range direct_map; /**< of kernel_tables; empty: meminfo says nothing of it */
     struct qr_vmalloc *vmalloc[QR_REPORT_VMALLOC_MAX]; /**< by address */
     bool protection_keys; /**< the machine has them: smaps says which */
     /** Describe @p file and write its path into @p name. */
@@ -44,6 +46,8 @@ struct qr_report {
 void qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer);
 void qr_report_node_meminfo(const struct qr_report *report, unsigned node,
                             struct qr_writer *writer);
+/** A node's vmstat: of /proc/vmstat, what is counted by zones and nodes. */
+void qr_report_node_vmstat(const struct qr_report *report, unsigned node, struct qr_writer *writer);
 /** A node's numastat: where its frames were wanted and by whom. */
 void qr_report_numastat(const struct qr_report *report, unsigned node, struct qr_writer *writer);
 /** Each zone's fragmentation by order: Linux's extfrag_index, and what of free memory is too small. */

@@ -270,8 +270,9 @@ proc_show_io(const struct text_target *target, struct qr_writer *writer)
     qr_writer_printf(writer, "rchar: %llu\nwchar: %llu\nsyscr: %llu\nsyscw: %llu\n",
                      (unsigned long long)io->read_chars, (unsigned long long)io->written_chars,
                      (unsigned long long)io->read_calls, (unsigned long long)io->write_calls);
-    qr_writer_printf(writer, "read_bytes: %llu\nwrite_bytes: %llu\ncancelled_write_bytes: 0\n",
-                     (unsigned long long)io->read_bytes, (unsigned long long)io->written_bytes);
+    qr_writer_printf(writer, "read_bytes: %llu\nwrite_bytes: %llu\ncancelled_write_bytes: %llu\n",
+                     (unsigned long long)io->read_bytes, (unsigned long long)io->written_bytes,
+                     (unsigned long long)io->cancelled_bytes);
 }
 
 void

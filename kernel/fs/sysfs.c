@@ -75,6 +75,12 @@ show_node_meminfo(const struct text_target *target, struct qr_writer *writer)
 }
 
 static void
+show_node_vmstat(const struct text_target *target, struct qr_writer *writer)
+{
+    qr_report_node_vmstat(kernel_report(), (unsigned)target->inode->key_more, writer);
+}
+
+static void
 show_numastat(const struct text_target *target, struct qr_writer *writer)
 {
     qr_report_numastat(kernel_report(), (unsigned)target->inode->key_more, writer);
@@ -167,6 +173,7 @@ static const struct text_node cpu_nodes[] = {
 static const struct text_node own_nodes[] = {
     {.name = "meminfo", .mode = 0444, .show = show_node_meminfo},
     {.name = "numastat", .mode = 0444, .show = show_numastat},
+    {.name = "vmstat", .mode = 0444, .show = show_node_vmstat},
     {.name = "distance", .mode = 0444, .show = show_distance},
     {.name = "cpulist", .mode = 0444, .show = show_cpulist},
 };

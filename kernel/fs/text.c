@@ -14,6 +14,7 @@
 #include <quire/report.h>
 
 #include "memory.h"
+#include "platform.h"
 #include "proc.h"
 
 enum { TEXT_FIRST_BYTES = 1024, TEXT_LIMIT_BYTES = 64 << 20, STORE_LIMIT_BYTES = 4096 };
@@ -365,6 +366,8 @@ kernel_report(void)
     report.vm = memory.vm;
     report.hugetlb = memory.hugetlb;
     report.groups = memory.groups;
+    report.kernel_tables = &memory.kernel_tables;
+    report.direct_map = platform_direct_map();
     for (unsigned i = 0; i < KERNEL_AREA_COUNT; i++)
         report.vmalloc[i] = memory.areas[i];
     report.describe_file = describe_file;

@@ -42,6 +42,8 @@ void platform_describe_memory(void (*add)(struct qr_pa_range range, enum qr_memo
 uint64_t platform_physical_limit(void);
 /** Where the direct map ends, and memory is reached through windows only; 0: nowhere. */
 uint64_t platform_direct_limit(void);
+/** Where the kernel reaches all memory, if /proc/meminfo is to tell of it (as Linux's on x86); else empty. */
+struct qr_va_range platform_direct_map(void);
 /** How many address-space identifiers a CPU has; 1: none. */
 unsigned platform_asid_count(void);
 

@@ -105,8 +105,9 @@ struct rlimit {
 struct io_usage {
     uint64_t read_chars, written_chars;
     uint64_t read_calls, write_calls;
-    uint64_t read_bytes;    /* fetched from a disk */
-    uint64_t written_bytes; /* that a disk is going to get, or got */
+    uint64_t read_bytes;      /* fetched from a disk */
+    uint64_t written_bytes;   /* that a disk is going to get, or got */
+    uint64_t cancelled_bytes; /* ... and is not going to get, since they were cut off */
 };
 
 /** What getrusage and wait4 report. Nanoseconds and counts. */

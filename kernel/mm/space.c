@@ -71,6 +71,13 @@ count_dirtied(void)
     thread_current()->io.written_bytes += QR_PAGE_SIZE;
 }
 
+/* It was cut off before the disk got it. */
+static void
+count_cancelled(void)
+{
+    thread_current()->io.cancelled_bytes += QR_PAGE_SIZE;
+}
+
 /* Limits belong to processes: those that share a space need not have the same. */
 static const struct qr_space_limits *
 thread_limits(void)
@@ -91,6 +98,7 @@ mm_init(void)
     qr_vm_set_fault_hook(memory.vm, count_fault);
     qr_vm_set_limits_hook(memory.vm, thread_limits);
     qr_objects_set_dirtied(memory.objects, count_dirtied);
+    qr_objects_set_cancelled(memory.objects, count_cancelled);
     randomise = !boot_option("norandmaps", word, sizeof(word));
 }
 

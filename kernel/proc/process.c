@@ -443,6 +443,7 @@ usage_add(struct usage *to, const struct usage *more)
     to->io.write_calls += more->io.write_calls;
     to->io.read_bytes += more->io.read_bytes;
     to->io.written_bytes += more->io.written_bytes;
+    to->io.cancelled_bytes += more->io.cancelled_bytes;
     if (more->peak_pages > to->peak_pages)
         to->peak_pages = more->peak_pages;
 }

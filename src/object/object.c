@@ -590,7 +590,8 @@ object_forget_slowly(struct qr_object *object, struct qr_frame *frame)
 static void
 object_forget(struct qr_object *object, struct qr_frame *frame)
 {
-    (void)qr_object_clear_dirty(object, frame);
+    if (qr_unlikely(qr_object_clear_dirty(object, frame)) && object->machine->cancelled != NULL)
+        object->machine->cancelled();
     object_count_page(object, -1);
     if (qr_unlikely((page_flags(frame) & (QR_FRAME_ERROR | QR_FRAME_ACTIVE)) != 0))
         object_forget_slowly(object, frame);

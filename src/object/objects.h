@@ -22,7 +22,7 @@ struct qr_objects {
     struct qr_heap *heap;                     /* fixed */
     _Atomic unsigned huge_mode;               /* enum qr_shared_huge: of those that have none */
     _Atomic(qr_thread_policy_fn) thread_policy;
-    qr_dirtied_fn dirtied;                    /* fixed after start-up; may be NULL */
+    qr_dirtied_fn dirtied, cancelled;         /* fixed after start-up; may be NULL */
     _Atomic(qr_thread_group_fn) thread_group; /* NULL: pages are charged to nobody */
     struct qr_groups *groups;                 /* fixed before thread_group is set */
     _Atomic(qr_stall_fn) stall;               /* may be NULL */

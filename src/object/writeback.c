@@ -50,6 +50,12 @@ qr_objects_set_dirtied(struct qr_objects *objects, qr_dirtied_fn fn)
     objects->dirtied = fn;
 }
 
+void
+qr_objects_set_cancelled(struct qr_objects *objects, qr_dirtied_fn fn)
+{
+    objects->cancelled = fn;
+}
+
 /*
  * A page that leaves the index meanwhile must not stay counted: detaching clears
  * the owner before the mark, so either it sees our mark or we see no owner.

@@ -88,6 +88,49 @@ write_hugetlb(const struct qr_report *report, struct qr_writer *writer)
     line(writer, "Hugetlb", pages);
 }
 
+#ifdef CONFIG_PAGING
+/* How large the leaves are by which the kernel reaches all memory: DirectMap4k, DirectMap2M, DirectMap1G. */
+static void
+direct_lines(const struct qr_report *report, struct qr_writer *writer)
+{
+    struct qr_tables *tables = report->kernel_tables;
+    size_t pages[QR_LEVELS_MAX] = {0};
+    qr_va at = report->direct_map.start;
+    struct qr_format_info info;
+    struct qr_entry entry;
+    char name[24];
+
+    if (at.v == report->direct_map.end.v)
+        return;
+    while (at.v < report->direct_map.end.v && qr_tables_next(tables, at, &entry) &&
+           entry.start.v < report->direct_map.end.v) {
+        size_t bytes = (size_t)1 << qr_format_shift(tables->format, entry.level);
+
+        if (entry.kind == QR_ENTRY_LEAF)
+            pages[entry.level] += bytes >> QR_PAGE_SHIFT;
+        at = qr_va_of(entry.start.v + bytes);
+    }
+    qr_format_info(tables->format, &info);
+    for (unsigned level = 0; level < info.levels; level++) {
+        unsigned shift = qr_format_shift(tables->format, level);
+
+        if ((info.leaf_levels >> level & 1) == 0)
+            continue;
+        qr_format(name, sizeof(name), "DirectMap%lu%c", 1ul << shift % 10,
+                  shift < 20   ? 'k'
+                  : shift < 30 ? 'M'
+                               : 'G');
+        line(writer, name, pages[level]);
+    }
+}
+#else
+static void
+direct_lines(const struct qr_report *report, struct qr_writer *writer)
+{
+    (void)report, (void)writer;
+}
+#endif
+
 void
 qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
 {
@@ -133,7 +176,7 @@ qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
     line(writer, "SReclaimable", 0);
     line(writer, "SUnreclaim", slab);
     line(writer, "KernelStack", gauge(report, QR_PAGES_STACK));
-    line(writer, "PageTables", gauge(report, QR_PAGES_TABLE));
+    line(writer, "PageTables", user_tables(report, gauge(report, QR_PAGES_TABLE)));
     line(writer, "SecPageTables", 0);
     line(writer, "NFS_Unstable", 0);
     line(writer, "Bounce", 0);
@@ -151,4 +194,5 @@ qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
     line(writer, "FileHugePages", 0);
     line(writer, "FilePmdMapped", 0);
     write_hugetlb(report, writer);
+    direct_lines(report, writer);
 }

@@ -48,7 +48,8 @@ qr_report_node_gauges(const struct qr_report *report, unsigned node, struct node
     if (!is_only_node(report)) {
         qr_frames_node_use(report->frames, node, &use);
         gauges.anon = use.type[QR_FRAME_ANON] + use.type[QR_FRAME_MERGED];
-        gauges.tables = use.type[QR_FRAME_TABLE];
+        gauges.tables =
+            first ? user_tables(report, use.type[QR_FRAME_TABLE]) : use.type[QR_FRAME_TABLE];
         gauges.slab = use.type[QR_FRAME_SLAB];
         gauges.file = use.file;
         gauges.shmem = use.shmem;
@@ -61,7 +62,7 @@ qr_report_node_gauges(const struct qr_report *report, unsigned node, struct node
         qr_report_spaces_use(report, node, &gauges);
     } else if (first) {
         gauges.anon = gauge(report, QR_PAGES_ANON);
-        gauges.tables = gauge(report, QR_PAGES_TABLE);
+        gauges.tables = user_tables(report, gauge(report, QR_PAGES_TABLE));
         gauges.slab = gauge(report, QR_PAGES_SLAB);
         gauges.file = gauge(report, QR_PAGES_FILE);
         gauges.shmem = gauge(report, QR_PAGES_SHMEM);

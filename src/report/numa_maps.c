@@ -112,7 +112,7 @@ write_name(const struct qr_report *report, const struct qr_region *region, struc
 /* ---- the pages -------------------------------------------------------------------- */
 
 struct numa_usage {
-    size_t pages, anon, dirty, writeback;
+    size_t pages, anon, dirty, writeback, active;
     size_t node[CONFIG_MAX_NODES];
     uint32_t most_maps;
 };
@@ -122,6 +122,14 @@ is_anon(const struct qr_frame *frame, uint32_t flags)
 {
     return qr_frame_is_private(frame) ||
            (qr_frame_type(frame) == QR_FRAME_HUGE && (flags & QR_FRAME_SHMEM) == 0);
+}
+
+/* As in meminfo: all but pages of files, and of these those that reclaim saves. */
+static bool
+is_active(const struct qr_frame *frame, uint32_t flags)
+{
+    return qr_frame_type(frame) != QR_FRAME_OBJECT ||
+           (flags & (QR_FRAME_SHMEM | QR_FRAME_ACTIVE)) != 0;
 }
 
 static void
@@ -141,6 +149,7 @@ numa_add_leaf(struct numa_usage *usage, struct qr_frames *frames, const struct q
     usage->node[qr_frames_zone_node(frames, frame->zone)] += pages;
     usage->anon += is_anon(frame, flags) ? pages : 0;
     usage->dirty += dirty ? pages : 0;
+    usage->active += is_active(frame, flags) ? pages : 0;
     usage->writeback += (flags & QR_FRAME_WRITEBACK) != 0 ? pages : 0;
     usage->most_maps = maps > usage->most_maps ? maps : usage->most_maps;
 }
@@ -164,6 +173,8 @@ numa_of_region(const struct qr_region *region, struct numa_usage *out_usage)
             numa_add_leaf(out_usage, tables->frames, &entry.leaf, bytes / page);
         at = qr_va_of(entry.start.v + bytes);
     }
+    if ((region->flags & QR_REGION_LOCKED) != 0)
+        out_usage->active = out_usage->pages;
 }
 
 static void
@@ -179,6 +190,8 @@ write_usage(struct qr_writer *writer, const struct numa_usage *usage, size_t pag
         qr_writer_printf(writer, " mapped=%zu", usage->pages);
     if (usage->most_maps > 1)
         qr_writer_printf(writer, " mapmax=%u", usage->most_maps);
+    if (usage->active < usage->pages) /* never of huge page pools */
+        qr_writer_printf(writer, " active=%zu", usage->active);
     if (usage->writeback != 0)
         qr_writer_printf(writer, " writeback=%zu", usage->writeback);
     for (unsigned node = 0; node < CONFIG_MAX_NODES; node++) {

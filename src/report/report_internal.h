@@ -25,6 +25,23 @@ active_of(const struct qr_report *report, size_t file)
     return active < file ? active : file;
 }
 
+/* Tables of users: those of the kernel belong to nobody. */
+static inline size_t
+user_tables(const struct qr_report *report, size_t tables)
+{
+#ifdef CONFIG_PAGING
+    size_t kernel =
+        report->kernel_tables == NULL
+            ? 0
+            : atomic_load_explicit(&report->kernel_tables->table_count, memory_order_relaxed);
+
+    return tables > kernel ? tables - kernel : 0;
+#else
+    (void)report;
+    return tables;
+#endif
+}
+
 /* So many transparent huge pages are @pages. */
 static inline size_t
 pages_in_huge(const struct qr_report *report, size_t pages)

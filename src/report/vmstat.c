@@ -14,7 +14,8 @@ enum stat {
     STAT_CACHED, /* file pages and shared ones */
     STAT_ACTIVE, /* anonymous and shared pages */
     STAT_INACTIVE_FILE,
-    STAT_HUGE, /* in huge pages, as the two below */
+    STAT_TABLES, /* of users */
+    STAT_HUGE,   /* in huge pages, as the two below */
     STAT_HUGE_SHMEM,
     STAT_HUGE_MAPPED,
     STAT_STACK_KB,
@@ -81,7 +82,7 @@ static const struct stat_line {
     {"nr_foll_pin_acquired", STAT_NONE},
     {"nr_foll_pin_released", STAT_NONE},
     {"nr_kernel_stack", STAT_STACK_KB},
-    {"nr_page_table_pages", QR_PAGES_TABLE},
+    {"nr_page_table_pages", STAT_TABLES},
     {"nr_sec_page_table_pages", STAT_NONE},
     {"nr_swapcached", STAT_NONE},
     {"pgpromote_success", STAT_NONE},
@@ -249,6 +250,8 @@ stat_value(const struct qr_report *report, unsigned stat)
         return gauge(report, QR_PAGES_FILE) + gauge(report, QR_PAGES_SHMEM);
     case STAT_ACTIVE:
         return gauge(report, QR_PAGES_ANON) + gauge(report, QR_PAGES_SHMEM);
+    case STAT_TABLES:
+        return user_tables(report, gauge(report, QR_PAGES_TABLE));
     case STAT_INACTIVE_FILE:
         file = gauge(report, QR_PAGES_FILE);
         return file - active_of(report, file);
@@ -295,7 +298,7 @@ node_value(const struct qr_report *report, const struct node_gauges *node, unsig
         return node->dirty;
     case QR_PAGES_WRITEBACK:
         return node->writeback;
-    case QR_PAGES_TABLE:
+    case STAT_TABLES:
         return node->tables;
     case QR_PAGES_SLAB:
         return node->slab;
@@ -328,6 +331,29 @@ qr_report_node_stats(const struct qr_report *report, unsigned node, struct qr_wr
     for (size_t i = NODE_FIRST; i < NODE_FIRST + NODE_COUNT; i++)
         qr_writer_printf(writer, "      %-12s %zu\n", stat_lines[i].name,
                          node_value(report, &gauges, stat_lines[i].stat));
+}
+
+/* Lines before the per-node ones: of zones, summed up, and where frames were wanted. */
+static size_t
+node_zone_value(const struct qr_node_stats *stats, const struct node_gauges *node, unsigned stat)
+{
+    if (stat >= STAT_NUMA)
+        return stats->event[stat - STAT_NUMA];
+    return stat == STAT_FREE ? stats->free : stat == QR_PAGES_LOCKED ? node->locked : 0;
+}
+
+void
+qr_report_node_vmstat(const struct qr_report *report, unsigned node, struct qr_writer *writer)
+{
+    struct node_gauges gauges;
+    struct qr_node_stats stats;
+
+    qr_frames_node_stats(report->frames, node, &stats);
+    qr_report_node_gauges(report, node, &gauges);
+    for (size_t i = 0; i < NODE_FIRST + NODE_COUNT; i++)
+        qr_writer_printf(writer, "%s %zu\n", stat_lines[i].name,
+                         i < NODE_FIRST ? node_zone_value(&stats, &gauges, stat_lines[i].stat)
+                                        : node_value(report, &gauges, stat_lines[i].stat));
 }
 
 void

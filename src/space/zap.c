@@ -8,9 +8,11 @@
  * the flush batch, which drops it once no CPU can use the translation; `maps`
  * and the resident counts change at once.
  *
- * Dirty bits need not be looked at here: a leaf for a file's page is writable
- * only while the page is marked dirty (see object.c), and private memory is
- * always dirty.
+ * Dirty bits of files need not be looked at here: a leaf for a file's page is
+ * writable only while the page is marked dirty (see object.c), and private
+ * memory is always dirty.  Shared memory can be written through a leaf that a
+ * read has set: there the dirty bit says whether it was, and the frame
+ * remembers it (zap_stored).
  *
  * Ranges are worked on in chunks, because a cursor keeps interrupts off.
  *
@@ -124,6 +126,7 @@ struct zap {
     struct qr_tlb_batch *batch;
     struct qr_tally tally;
     bool any;
+    void (*one)(void *zap, const struct qr_entry *entry);
 };
 
 static QR_NOINLINE void
@@ -160,6 +163,34 @@ zap_entry(void *context, const struct qr_entry *entry)
     qr_tlb_batch_add_frame(zap->batch, frame);
 }
 
+/* The same of shared memory, whose frames remember that somebody has written to them. */
+static void
+zap_stored(void *context, const struct qr_entry *entry)
+{
+    struct zap *zap = context;
+    struct qr_space *space = zap->region->space;
+    struct qr_frame *frame =
+        entry->kind == QR_ENTRY_LEAF && (entry->leaf.flags & QR_LEAF_DIRTY) != 0
+            ? qr_leaf_frame(zap->region, &entry->leaf)
+            : NULL;
+
+    if (frame != NULL && qr_frame_type(frame) == QR_FRAME_OBJECT) {
+        size_t pages = (qr_entry_end(&space->tables, entry) - entry->start.v) >> QR_PAGE_SHIFT;
+        qr_pfn pfn = qr_pa_to_pfn(entry->leaf.pa);
+
+        for (size_t i = 0; i < pages; i++)
+            qr_object_mark_dirty(zap->region->object,
+                                 qr_frame_of(space->vm->config.frames, qr_pfn_of(pfn.v + i)));
+    }
+    zap_entry(zap, entry);
+}
+
+static bool
+zap_has_stores(const struct qr_region *region)
+{
+    return region->object != NULL && qr_object_is_memory(region->object);
+}
+
 /* The entry was just taken out and its table is locked: preparing finds it there. */
 static void
 zap_mark_protected(struct qr_cursor *cursor, qr_va va)
@@ -185,7 +216,7 @@ zap_object_leaves(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range 
                 bool keep = qr_leaf_is_write_watched(zap->region, &entry.leaf);
 
                 entry = qr_cursor_unmap(cursor, entry.start);
-                zap_entry(zap, &entry);
+                zap->one(zap, &entry);
                 if (keep) /* the page may come back, and is protected then, too */
                     zap_mark_protected(cursor, entry.start);
             }
@@ -228,7 +259,7 @@ zap_chunk(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range chunk,
           enum qr_zap_what what)
 {
     if (what == QR_ZAP_ALL)
-        qr_cursor_unmap_range(cursor, chunk, zap_entry, zap);
+        qr_cursor_unmap_range(cursor, chunk, zap->one, zap);
     else if (what == QR_ZAP_LAZILY)
         zap_lazily(zap, cursor, chunk);
     else
@@ -240,7 +271,8 @@ qr_zap_range(struct qr_region *region, struct qr_va_range range, enum qr_zap_wha
              struct qr_tlb_batch *batch)
 {
     struct qr_space *space = region->space;
-    struct zap zap = {.region = region, .batch = batch};
+    struct zap zap = {
+        .region = region, .batch = batch, .one = zap_has_stores(region) ? zap_stored : zap_entry};
     struct qr_cursor cursor;
     struct qr_va_range chunk;
     enum qr_status status = QR_OK;

@@ -171,3 +171,9 @@ semihost_call(uintptr_t operation, uintptr_t argument)
     __asm__ volatile("hlt #0xf000" : "+r"(x0) : "r"(x1) : "memory");
     return x0;
 }
+
+struct qr_va_range
+platform_direct_map(void)
+{
+    return (struct qr_va_range){qr_va_of(0), qr_va_of(0)};
+}

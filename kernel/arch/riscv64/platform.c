@@ -135,3 +135,9 @@ platform_area(enum kernel_area area)
     return (struct qr_va_range){qr_va_of(areas[area].base),
                                 qr_va_of(areas[area].base + areas[area].bytes)};
 }
+
+struct qr_va_range
+platform_direct_map(void)
+{
+    return (struct qr_va_range){qr_va_of(0), qr_va_of(0)};
+}

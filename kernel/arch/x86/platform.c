@@ -77,3 +77,14 @@ platform_describe_memory(void (*add)(struct qr_pa_range range, enum qr_memory_ki
     add(range_of(0x9f000, 0x100000), QR_MEMORY_RESERVED, "BIOS area");
     add(range_of(image_range[0], image_range[1]), QR_MEMORY_KERNEL, "Kernel image");
 }
+
+struct qr_va_range
+platform_direct_map(void)
+{
+    uint64_t bytes = platform_direct_limit(), physical = platform_physical_limit();
+
+    if (bytes == 0 || bytes > physical)
+        bytes = physical;
+    return (struct qr_va_range){qr_va_of(DIRECT_MAP_BASE),
+                                qr_va_of(DIRECT_MAP_BASE + (uintptr_t)bytes)};
+}

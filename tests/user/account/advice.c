@@ -269,6 +269,25 @@ dirty(void)
     CHECK_EQ(smaps_pages(at, "Private_Dirty:"), 2 * PAGES);
     CHECK_EQ(munmap(at, (size_t)(2 * PAGES * page)), 0);
     close(fd);
+
+    /* Read first and written to later: dirty for whoever maps it next. */
+    fd = memfd_create("dirty", 0);
+    CHECK_EQ(ftruncate(fd, PAGES * page), 0);
+    at = mmap(NULL, (size_t)(PAGES * page), RW, MAP_SHARED, fd, 0);
+    for (i = 0; i < PAGES; i++)
+        CHECK_EQ(((volatile char *)at)[i * page], 0);
+    CHECK_EQ(smaps_pages(at, "Private_Dirty:"), 0);
+    for (i = 0; i < PAGES / 2; i++)
+        at[i * page] = 1;
+    CHECK_EQ(smaps_pages(at, "Private_Dirty:"), PAGES / 2);
+    CHECK_EQ(munmap(at, (size_t)(PAGES * page)), 0);
+    at = mmap(NULL, (size_t)(PAGES * page), PROT_READ, MAP_SHARED, fd, 0);
+    for (i = 0; i < PAGES; i++)
+        CHECK_EQ(((volatile char *)at)[i * page], i < PAGES / 2);
+    CHECK_EQ(smaps_pages(at, "Private_Dirty:"), PAGES / 2);
+    CHECK_EQ(smaps_pages(at, "Private_Clean:"), PAGES / 2);
+    CHECK_EQ(munmap(at, (size_t)(PAGES * page)), 0);
+    close(fd);
 }
 
 /* ---- memory that fails ------------------------------------------------------------------- */

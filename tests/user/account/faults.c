@@ -255,6 +255,25 @@ file_of_pages(const char *directory)
     return fd;
 }
 
+/* What is cut off before the disk gets it. */
+static void
+cancelled(int fd)
+{
+    long before = line_of("/proc/self/io", "cancelled_write_bytes"), now;
+
+    CHECK_EQ(pwrite(fd, "12345", 5, PAGES * page), 5);
+    CHECK_EQ(pwrite(fd, "12345", 5, (PAGES + 1) * page), 5);
+    CHECK_EQ(ftruncate(fd, PAGES * page), 0);
+    now = line_of("/proc/self/io", "cancelled_write_bytes");
+    CHECK(now == before + 2 * page || now == before || now == before + page); /* it may be written */
+    for (int tries = 0; tries < 100 && now == before; tries++) {
+        CHECK_EQ(pwrite(fd, "12345", 5, PAGES * page), 5);
+        CHECK_EQ(ftruncate(fd, PAGES * page), 0);
+        now = line_of("/proc/self/io", "cancelled_write_bytes");
+    }
+    CHECK(now > before);
+}
+
 static void
 disk(const char *directory)
 {
@@ -266,6 +285,7 @@ disk(const char *directory)
 
     CHECK(usage(RUSAGE_SELF).ru_oublock - written >= PAGES * page / 512);
     CHECK(line_of("/proc/self/io", "write_bytes") >= PAGES * page);
+    cancelled(fd);
     CHECK_EQ(resident(at), PAGES);
     drop();
     CHECK_EQ(resident(at), 0);
