@@ -22,6 +22,7 @@
 #include <hugetlb.h>
 #include <kstring.h>
 #include <memory.h>
+#include <merge.h>
 #include <platform.h>
 #include <printk.h>
 #include <psi.h>
@@ -412,6 +413,7 @@ memory_start_background(void)
         panic("memory: no room for the background thread");
     qr_frames_set_background(memory.frames, background_wake, NULL);
     huge_start();
+    merge_start();
     platform_start_hotplug();
 }
 

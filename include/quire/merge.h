@@ -54,6 +54,12 @@ size_t qr_merge_destroy(struct qr_merge *merge);
  */
 size_t qr_merge_scan(struct qr_merge *merge, size_t pages);
 
+/** Whether some space has, or had, a mergeable region: else a scan finds nothing.  Context: thread. */
+bool qr_merge_wanted(struct qr_merge *merge);
+
+/** Pages of @p space that scans know and have not merged.  Context: as qr_merge_scan(). */
+size_t qr_merge_seen_pages(const struct qr_merge *merge, const struct qr_space *space);
+
 /**
  * Give every merged page a frame of its own, and forget all that was seen.  Regions stay mergeable.
  * Context: as qr_merge_scan().

@@ -18,6 +18,7 @@
 #include "arch.h"
 #include "fd_table.h"
 #include "memory.h"
+#include "merge.h"
 #include "proc.h"
 #include "text.h"
 #include "tty.h"
@@ -236,6 +237,10 @@ static const struct text_node process_nodes[] = {
     {.name = "limits", .mode = 0444, .show = proc_show_limits},
     {.name = "io", .mode = 0400, .show = proc_show_io},
     {.name = "cgroup", .mode = 0444, .show = proc_show_cgroup},
+#ifdef CONFIG_MERGE
+    {.name = "ksm_merging_pages", .mode = 0400, .show = proc_show_ksm_merging_pages},
+    {.name = "ksm_stat", .mode = 0400, .show = proc_show_ksm_stat},
+#endif
     {.name = "oom_score", .mode = 0444, .show = proc_show_oom_score},
     {.name = "oom_score_adj",
      .mode = 0644,

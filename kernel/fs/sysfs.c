@@ -27,6 +27,7 @@
 #include "huge.h"
 #include "hugetlb.h"
 #include "memory.h"
+#include "merge.h"
 #include "node_access.h"
 #include "proc.h"
 #include "text.h"
@@ -263,7 +264,7 @@ sys_tree_add(struct dentry *root)
     struct dentry *block = text_path_add(root, block_path, 1);
 
     return node != NULL && cpu != NULL && console != NULL && weights != NULL &&
-           weights_add(weights) && huge_nodes_add(root) &&
+           weights_add(weights) && huge_nodes_add(root) && merge_nodes_add(root) &&
            text_path_add(root, debug_path, 2) != NULL && block != NULL && disk_nodes_add(block) &&
            text_path_add(root, cgroup_path, 2) != NULL &&
            text_nodes_add(node, node_nodes, QR_ARRAY_COUNT(node_nodes)) &&

@@ -390,3 +390,13 @@ decimal_parse(const char *text, size_t length, uint64_t *out)
     *out = value;
     return used;
 }
+
+int64_t
+text_number(const char *text, size_t length, uint64_t most, uint64_t *out)
+{
+    size_t used = decimal_parse(text, length, out);
+
+    if (used < length && text[used] == '\n')
+        used++;
+    return used == 0 || used != length || *out > most ? -EINVAL : 0;
+}

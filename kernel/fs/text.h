@@ -63,5 +63,7 @@ const struct qr_report *kernel_report(void);
 
 /** Decimal number at @text. @return bytes used, 0 where there is none or it is too large */
 size_t decimal_parse(const char *text, size_t length, uint64_t *out);
+/** The text is one up to @most, perhaps with a line end. @return 0 or -EINVAL */
+int64_t text_number(const char *text, size_t length, uint64_t most, uint64_t *out);
 
 #endif

@@ -7,6 +7,7 @@
 #include <quire/reclaim.h>
 
 #include "file.h"
+#include "merge.h"
 #include "userfault_notice.h"
 
 #define MADV_POPULATE_READ  22
@@ -99,6 +100,8 @@ advise(struct qr_space *space, uint64_t start, uint64_t length, int number)
 
     if (status == QR_ERR_IO && (number == MADV_POPULATE_READ || number == MADV_POPULATE_WRITE))
         return -EHWPOISON;
+    if (row != NULL && row->advice == QR_ADVICE_MERGEABLE)
+        merge_advised();
     return mapped_error_of(status);
 }
 

@@ -23,9 +23,9 @@
 #include <sched.h>
 
 #include "huge.h"
+#include "nap.h"
 #include "fs/text.h"
 
-#define NS_PER_MS    1000000u
 #define MODEST_BYTES ((size_t)64 << 20)
 
 /* Words and numbers of the nodes. */
@@ -33,13 +33,12 @@ static atomic_uint_least32_t scan_sleep_ms = 10000, alloc_sleep_ms = 60000;
 static atomic_uint_least32_t pages_to_scan, max_none, max_shared;
 static atomic_uint_least32_t scan_defrag = 1;
 static atomic_uint_least32_t collapsed, full_scans; /* written by khugepaged alone */
-static _Atomic uint32_t wanted;                     /* a change that khugepaged is to see */
+static struct nap nap;                              /* khugepaged's */
 
 static void
 khugepaged_wake(void)
 {
-    atomic_fetch_add(&wanted, 1);
-    qr_port_wake(&wanted, 1);
+    nap_end(&nap);
 }
 
 /* ---- words ---------------------------------------------------------------------------------- */
@@ -168,17 +167,6 @@ huge_parse_mount(const char *word, size_t length, enum qr_shared_huge *out_mode)
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 
-/* A decimal number up to @most, a line end behind it; -EINVAL. */
-static int64_t
-number_store(const char *text, size_t length, uint64_t most, uint64_t *out)
-{
-    size_t used = decimal_parse(text, length, out);
-
-    if (used < length && text[used] == '\n')
-        used++;
-    return used == 0 || used != length || *out > most ? -EINVAL : 0;
-}
-
 static void
 show_zero_page(const struct text_target *target, struct qr_writer *writer)
 {
@@ -191,7 +179,7 @@ store_zero_page(const struct text_target *target, const char *text, size_t lengt
 {
     struct qr_huge_policy policy = qr_vm_huge_policy(memory.vm);
     uint64_t value;
-    int64_t error = number_store(text, length, 1, &value);
+    int64_t error = text_number(text, length, 1, &value);
 
     (void)target;
     if (error != 0)
@@ -208,38 +196,18 @@ show_size(const struct text_target *target, struct qr_writer *writer)
     qr_writer_printf(writer, "%zu\n", qr_vm_huge_bytes(memory.vm));
 }
 
-/* A number and how large it may be. */
-#define NUMBER_NODE(name, variable, most)                                                          \
-    static void show_##name(const struct text_target *target, struct qr_writer *writer)            \
-    {                                                                                              \
-        (void)target;                                                                              \
-        qr_writer_printf(writer, "%u\n", (unsigned)atomic_load(&(variable)));                      \
-    }                                                                                              \
-    static int64_t store_##name(const struct text_target *target, const char *text, size_t length) \
-    {                                                                                              \
-        uint64_t value;                                                                            \
-        int64_t error = number_store(text, length, (most), &value);                                \
-                                                                                                   \
-        (void)target;                                                                              \
-        if (error != 0)                                                                            \
-            return error;                                                                          \
-        atomic_store(&(variable), (uint32_t)value);                                                \
-        khugepaged_wake();                                                                         \
-        return 0;                                                                                  \
-    }
-
 static uint64_t
 most_pages(void)
 {
     return qr_vm_huge_bytes(memory.vm) / QR_PAGE_SIZE - 1;
 }
 
-NUMBER_NODE(scan_sleep, scan_sleep_ms, UINT32_MAX)
-NUMBER_NODE(alloc_sleep, alloc_sleep_ms, UINT32_MAX)
-NUMBER_NODE(to_scan, pages_to_scan, UINT32_MAX)
-NUMBER_NODE(max_none, max_none, most_pages())
-NUMBER_NODE(max_shared, max_shared, most_pages())
-NUMBER_NODE(scan_defrag, scan_defrag, 1)
+NUMBER_NODE(scan_sleep, scan_sleep_ms, UINT32_MAX, khugepaged_wake)
+NUMBER_NODE(alloc_sleep, alloc_sleep_ms, UINT32_MAX, khugepaged_wake)
+NUMBER_NODE(to_scan, pages_to_scan, UINT32_MAX, khugepaged_wake)
+NUMBER_NODE(max_none, max_none, most_pages(), khugepaged_wake)
+NUMBER_NODE(max_shared, max_shared, most_pages(), khugepaged_wake)
+NUMBER_NODE(scan_defrag, scan_defrag, 1, khugepaged_wake)
 
 static void
 show_collapsed(const struct text_target *target, struct qr_writer *writer)
@@ -297,27 +265,6 @@ huge_nodes_add(struct dentry *root)
 
 /* ---- khugepaged ------------------------------------------------------------------------------ */
 
-static struct timer sleep_timer;
-
-static void
-sleep_over(struct timer *timer)
-{
-    (void)timer;
-    khugepaged_wake();
-}
-
-/* Until @ms have passed (0: without end) or somebody changes a number. */
-static void
-khugepaged_sleep(uint64_t ms, uint32_t seen)
-{
-    if (ms != 0)
-        timer_arm(&sleep_timer, qr_port_clock_ns() + ms * NS_PER_MS);
-    while (atomic_load(&wanted) == seen)
-        qr_port_wait(&wanted, seen);
-    if (ms != 0)
-        (void)timer_cancel(&sleep_timer);
-}
-
 static long
 failures(void)
 {
@@ -331,7 +278,7 @@ khugepaged_main(void *argument)
 
     (void)argument;
     for (;;) {
-        uint32_t seen = atomic_load(&wanted);
+        uint32_t seen = nap_seen(&nap);
         long before = failures();
         bool never = qr_vm_huge_policy(memory.vm).mode == QR_HUGE_NEVER;
 
@@ -345,7 +292,7 @@ khugepaged_main(void *argument)
         /* Where no time is to pass between scans, others still run. */
         uint64_t ms = atomic_load(failures() != before ? &alloc_sleep_ms : &scan_sleep_ms);
 
-        khugepaged_sleep(never ? 0 : ms != 0 ? ms : 1, seen);
+        nap_begin(&nap, seen, never ? 0 : ms != 0 ? ms : 1);
     }
 }
 
@@ -363,7 +310,7 @@ huge_start(void)
     atomic_store(&pages_to_scan, 8 * pages);
     atomic_store(&max_none, pages - 1);
     atomic_store(&max_shared, pages / 2);
-    timer_init(&sleep_timer, sleep_over);
+    nap_init(&nap);
     if (kernel_thread_start("khugepaged", khugepaged_main, NULL) == NULL)
         panic("memory: no room for khugepaged");
     qr_vm_set_huge_policy(memory.vm, &policy);

@@ -23,7 +23,7 @@
  * Because the items stand in the order in which pages come, one pointer goes along with the scan: items
  * that it passes without meeting their pages belong to pages that are gone.
  *
- * Memory: an item of 64 bytes (40 on 32-bit) for a page that is not merged, a node of 48 for a merged
+ * Memory: an item of 64 bytes (40 on i386) for a page that is not merged, a node of 48 for a merged
  * frame, which has saved at least a page unless its equals have gone.
  *
  * Locks: the caller keeps scans, undo and configure apart.  S of one space at a time, for reading.
@@ -247,6 +247,31 @@ qr_merge_scan(struct qr_merge *merge, size_t pages)
         atomic_fetch_add_explicit(&merge->full_scans, 1, memory_order_relaxed);
     }
     return pages - left;
+}
+
+bool
+qr_merge_wanted(struct qr_merge *merge)
+{
+    struct qr_space *space = NULL;
+
+    while ((space = qr_space_next(merge->vm, space)) != NULL) {
+        if (qr_space_is_mergeable(space)) {
+            qr_space_put(space);
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t
+qr_merge_seen_pages(const struct qr_merge *merge, const struct qr_space *space)
+{
+    size_t count = 0;
+
+    for (const struct merge_item *item = merge->first;
+         item != NULL && item->space_id <= space->tlb.id; item = item->next)
+        count += item->space_id == space->tlb.id && item_state(item) != MERGE_DONE;
+    return count;
 }
 
 /* ---- Undoing ------------------------------------------------------------------------------- */

@@ -33,6 +33,7 @@ struct merge_item {
     uint64_t space_id;
     uintptr_t where; /* its address, and its state in the low bits */
 };
+QR_STATIC_ASSERT(sizeof(struct merge_item) <= 64, "what a page costs while it is looked at");
 
 struct qr_merge {
     struct qr_vm *vm;                   /* fixed */

@@ -106,6 +106,7 @@ space_clear_locked(struct qr_space *space)
     space->brk_start = space->brk_end = qr_va_of(0);
     space->default_lock_flags = 0;
     space->sealed = false;
+    qr_space_set_mergeable(space, false);
     qr_rw_write_unlock(&space->lock);
     qr_change_end(&change);
 }
