@@ -26,7 +26,7 @@ check() {
         cd "$dir"
         cp "$here/$model.pml" .
         spin -a "$@" "$model.pml" >spin.log &&
-            cc $optimise -DSAFETY -DCOLLAPSE -DVECTORSZ=2048 -o pan pan.c 2>cc.log &&
+            cc $optimise -DSAFETY -DVECTORSZ=2048 -o pan pan.c 2>cc.log &&
             ./pan -m100000 -w23 >pan.log
     ) || echo "no verifier" >>"$dir/pan.log"
     if grep -q "no verifier\|max search depth too small\|out of memory" "$dir/pan.log"; then

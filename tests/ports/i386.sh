@@ -13,11 +13,16 @@ some_work='memtest 16 1 && for i in 1 2 3 4; do (seq 1 1000 | md5sum) & done; wa
 much_memory='set -- $(sed -n "/^MemTotal\|^HighTotal\|^LowTotal/s/.*: *\([0-9]*\) kB/\1/p" /proc/meminfo) &&
     test $1 -gt 6000000 && test $2 -gt 5000000 && test $3 -gt 500000 && test $1 -eq $(($2 + $3))'
 
-# Memory far above the direct map, most of it in use at once.
+# More high memory is in use than there is below 4 GiB.
+high_in_use='set -- $(sed -n "/^HighTotal\|^HighFree\|^LowTotal/s/.*: *\([0-9]*\) kB/\1/p" /proc/meminfo) &&
+    test $(($1 - $2)) -gt $((1048576 - $3))'
+
+# Memory far above the direct map: of files, and of programs, behind 4 GiB, where five of the six are.
 high_memory() {
-    expect "6 GiB" 0 "$all_returned" --smp 4 --mem 6G -- "
-        memtest 1200 && $some_work
-        dd if=/dev/zero of=/tmp/file bs=1M count=600 2>/dev/null && md5sum </tmp/file &&
+    expect "6 GiB" 0 "$all_returned" --smp 4 --mem 6G --qemu=-M --qemu=max-ram-below-4g=1G -- "
+        memtest 100 && $some_work
+        dd if=/dev/zero of=/tmp/file bs=1M count=300 2>/dev/null && md5sum </tmp/file &&
+        $high_in_use && memtest 100 &&
         $much_memory &&
         test \$(sed -n '/zone  HighMem/,/pages free/s/.*pages free *//p' /proc/zoneinfo) -gt 1000000"
 }
