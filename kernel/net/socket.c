@@ -18,6 +18,8 @@
 struct qr_mutex net_lock;
 
 static atomic_uint socket_total;
+static struct qr_spin all_lock = QR_SPIN_INIT(QR_RANK_NONE);
+static struct qr_list all = QR_LIST_INIT(all); /* all_lock: every socket, by all_link */
 static struct wait_queue datagram_room = WAIT_QUEUE_INIT(datagram_room);
 
 /* ---- life ---------------------------------------------------------------------------- */
@@ -59,6 +61,9 @@ socket_create(const struct socket_kind *kind, uint16_t family)
     socket->owner = sender_id_current();
     options_init(socket);
     atomic_fetch_add(&socket_total, 1);
+    qr_spin_lock(&all_lock);
+    qr_list_push_back(&all, &socket->all_link);
+    qr_spin_unlock(&all_lock);
     return socket;
 }
 
@@ -78,7 +83,33 @@ socket_put(struct socket *socket)
     }
     qr_assert(qr_list_is_empty(&socket->packets) && socket->peer == NULL);
     atomic_fetch_sub(&socket_total, 1);
+    qr_spin_lock(&all_lock);
+    qr_list_remove(&socket->all_link);
+    qr_spin_unlock(&all_lock);
     kmem_free(socket);
+}
+
+struct socket *
+socket_next(struct socket *previous)
+{
+    struct socket *found = NULL;
+
+    qr_spin_lock(&all_lock);
+    struct qr_list *link = previous == NULL ? all.next : previous->all_link.next;
+    for (; link != &all && found == NULL; link = link->next) {
+        struct socket *socket = qr_list_entry(link, struct socket, all_link);
+        unsigned refs = atomic_load(&socket->refs);
+
+        /* One without references is on its way out. */
+        while (refs != 0 && !atomic_compare_exchange_weak(&socket->refs, &refs, refs + 1)) {
+        }
+        found = refs != 0 ? socket : NULL;
+    }
+    qr_spin_unlock(&all_lock);
+    if (previous != NULL) {
+        socket_put(previous);
+    }
+    return found;
 }
 
 unsigned
@@ -359,11 +390,13 @@ socket_file_attach(struct file *file, struct socket *socket)
     file->context = socket;
     file->ops = &socket_file_ops;
     socket->file = file;
+    atomic_store(&socket->inode_number, file->inode->number);
 }
 
 static void
 socket_release(struct file *file)
 {
+    atomic_store(&((struct socket *)file->context)->inode_number, 0);
     connection_close(file->context);
 }
 

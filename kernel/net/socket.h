@@ -150,6 +150,8 @@ struct socket {
     const struct socket_kind *kind; /* constant */
     uint16_t family;                /* constant once it has a file */
     struct file *file;              /* set once; no reference; NULL: not accepted yet, or closed */
+    _Atomic uint64_t inode_number;  /* of that file; 0: not accepted yet, or closed */
+    struct qr_list all_link;        /* socket.c */
 
     struct qr_spin lock;
     struct qr_mutex reading;
@@ -216,6 +218,8 @@ socket_is_unix(const struct socket *socket)
 struct socket *socket_create(const struct socket_kind *kind, uint16_t family);
 void socket_ref(struct socket *socket);
 void socket_put(struct socket *socket);
+/** The one made after @previous (NULL: the first), with a reference; @previous loses one. */
+struct socket *socket_next(struct socket *previous);
 /** A file without a socket yet; NULL without memory. */
 int64_t socket_file_create(uint32_t flags, struct file **out);
 /** Bind the two: the file takes over the caller's reference. */
