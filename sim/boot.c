@@ -124,12 +124,29 @@ objects_start(struct sim *sim)
 }
 
 static void
+swap_start(struct sim *sim)
+{
+    struct qr_format_info info;
+
+    qr_format_info(sim->format, &info);
+    const struct qr_swap_config config = {
+        .frames = sim->frames,
+        .heap = sim->heap,
+        .slot_bits = info.mark_bits - QR_SWAP_MARK_FLAGS,
+    };
+
+    sim->swap = sim_host_alloc(qr_swap_size());
+    qr_swap_init(sim->swap, &config);
+}
+
+static void
 vm_start(struct sim *sim)
 {
     struct qr_vm_config config = {
         .frames = sim->frames,
         .heap = sim->heap,
         .objects = sim->objects,
+        .swap = sim->swap,
         .epoch = sim->epoch,
         .tlb = sim->tlb,
         .format = sim->format,
@@ -159,6 +176,7 @@ everything_stop(struct sim *sim)
     alive = qr_objects_fini(sim->objects);
     if (alive != 0)
         sim_fail("%zu objects leaked", alive);
+    sim_swap_stop(sim);
     sim_host_free(sim->vm);
     sim_host_free(sim->objects);
     sim->vm = NULL;
@@ -173,6 +191,7 @@ sim_boot(struct sim_options options)
 
     sim_start_tables(sim);
     objects_start(sim);
+    swap_start(sim);
     vm_start(sim);
     sim->hooks.space_switch = switch_space;
     sim->hooks.fault = fault_to_library;

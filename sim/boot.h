@@ -26,4 +26,7 @@ size_t sim_frames_used(struct sim *sim);
 /** The tlb layer, the kernel's tables, every CPU online. */
 void sim_start_tables(struct sim *sim);
 
+/** Every disk is let go of, and swap ends; its spaces are gone. */
+void sim_swap_stop(struct sim *sim);
+
 #endif

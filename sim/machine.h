@@ -123,6 +123,8 @@ struct sim {
     const struct qr_format *format;
     size_t frames_before_heap;
     struct qr_objects *objects;
+    struct qr_swap *swap;
+    struct sim_disk *disks;
     struct qr_vm *vm;
     struct qr_space *first_space;
     void (*stops[SIM_STOPS_MAX])(struct sim *sim);

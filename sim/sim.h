@@ -410,6 +410,27 @@ struct qr_space *sim_fork(struct sim *sim);
  */
 const char *sim_layout(struct sim *sim);
 
+/**
+ * A disk of so many pages to swap to, and the area on it; it lasts as long as the machine, or until qr_swap_off().
+ * Its requests fail and take their time as the seed says.
+ */
+struct sim_disk;
+struct sim_disk *sim_swap_on(struct sim *sim, size_t pages, int priority);
+/** Swap to it again after qr_swap_off(). */
+void sim_swap_again(struct sim_disk *disk);
+unsigned sim_disk_area(const struct sim_disk *disk);
+/** Fail each page read or written with probability 1 in so many; 0, as at first: none. */
+void sim_disk_set_failing(struct sim_disk *disk, unsigned reads_one_in, unsigned writes_one_in);
+struct sim_disk_stats {
+    uint64_t reads, writes; /**< requests */
+    uint64_t pages_read, pages_written;
+    uint64_t failed;
+};
+struct sim_disk_stats sim_disk_stats(const struct sim_disk *disk);
+/** Swap out @p pages of whatever has not been used lately; twice asked it takes what was.  @return freed */
+size_t sim_swap_out(struct sim *sim, size_t pages);
+struct qr_swap *sim_swap(struct sim *sim);
+
 /** Write and read the first eight bytes of a page as the user program; a fault fails the test. */
 void sim_write(struct sim *sim, size_t page, uint64_t value);
 uint64_t sim_read(struct sim *sim, size_t page);

@@ -14,7 +14,8 @@
  *   5 a frame of private memory has as many references as entries map it, but
  *     for entries without rights, which hardware does not see;
  *   6 a frame of an object has one more: the object's own;
- *   7 every table frame belongs to some tree, and the counter agrees.
+ *   7 a frame of the swap cache has one more, too, and nobody may write it;
+ *   8 every table frame belongs to some tree, and the counter agrees.
  */
 #include "machine.h"
 
@@ -101,7 +102,7 @@ leaf_check(struct census *census, struct qr_space *space, uintptr_t va,
             sim_fail("page %#llx may write the frame of zeroes", at);
         return;
     }
-    if (qr_frame_type(frame) == QR_FRAME_ANON || qr_frame_type(frame) == QR_FRAME_MERGED)
+    if (qr_frame_is_private(frame))
         return;
     if (qr_frame_type(frame) == QR_FRAME_HUGE && (region->flags & QR_REGION_HUGETLB) != 0)
         return; /* the library's own validator knows whose it is */
@@ -167,6 +168,13 @@ frame_check(struct census *census, struct qr_frame *frame, size_t index)
         if (mapped > maps || maps > refs)
             sim_fail("merged frame %#zx: %u entries, maps %u, references %u", pfn, mapped, maps,
                      refs);
+        break;
+    case QR_FRAME_SWAP:
+        if (census->writable[index] > 0)
+            sim_fail("frame %#zx is in the swap cache and somebody may write it", pfn);
+        if (mapped > maps || maps >= refs)
+            sim_fail("frame %#zx of the swap cache: %u entries, maps %u, references %u", pfn,
+                     mapped, maps, refs);
         break;
     case QR_FRAME_OBJECT:
         if (mapped > maps || maps >= refs)

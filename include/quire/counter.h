@@ -35,6 +35,7 @@ enum qr_counter {
     QR_PAGES_CORRUPTED,   /**< frames taken out of use: qr_space_retire_page() */
     QR_PAGES_MERGED,      /**< merged frames that some table maps: see quire/merge.h */
     QR_PAGES_MERGE_MAPS,  /**< ... and the entries that map them */
+    QR_PAGES_SWAP_CACHED, /**< frames in the swap cache */
     /* Events. */
     QR_EVENT_ALLOC,        /**< frames allocated */
     QR_EVENT_FREE,         /**< frames freed */
@@ -94,6 +95,8 @@ enum qr_counter {
     QR_EVENT_DROP_SLAB,       /**< slabs likewise */
     QR_EVENT_DISK_IN,         /**< KiB that the host's disks read */
     QR_EVENT_DISK_OUT,        /**< KiB that they wrote */
+    QR_EVENT_SWAP_IN,         /**< pages read from swap */
+    QR_EVENT_SWAP_OUT,        /**< ... and written there */
     QR_COUNTER_COUNT,
 };
 

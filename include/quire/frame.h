@@ -48,6 +48,7 @@ enum qr_frame_type {
     QR_FRAME_TABLE,  /**< a page table */
     QR_FRAME_ANON,   /**< private anonymous memory of user spaces */
     QR_FRAME_OBJECT, /**< belongs to an object (file, shared memory) */
+    QR_FRAME_SWAP,   /**< as ANON, and the swap cache has it too: index is its slot; quire/swap.h */
     QR_FRAME_HUGE,   /**< of a page of a huge page pool, free or in use; see hugetlb.h */
     QR_FRAME_MERGED, /**< private memory that is merged with equal pages: nobody writes it; merge.h */
     QR_FRAME_TYPE_COUNT,
@@ -120,11 +121,13 @@ qr_frame_type(const struct qr_frame *frame)
     return (enum qr_frame_type)(atomic_load_explicit(&frame->flags, memory_order_relaxed) & 0xff);
 }
 
-/** Whether it is private memory of user spaces. */
+/** Whether it is private memory of user spaces: a page's own, in the swap cache, or merged. */
 static inline bool
 qr_frame_is_private(const struct qr_frame *frame)
 {
-    return qr_frame_type(frame) == QR_FRAME_ANON || qr_frame_type(frame) == QR_FRAME_MERGED;
+    enum qr_frame_type type = qr_frame_type(frame);
+
+    return type == QR_FRAME_ANON || type == QR_FRAME_SWAP || type == QR_FRAME_MERGED;
 }
 
 /* ---- The allocator ------------------------------------------------------ */
@@ -467,6 +470,7 @@ struct qr_node_use {
     size_t blocks;                                /**< of these, marked QR_FRAME_BLOCK */
     size_t active;                                /**< of these, marked QR_FRAME_ACTIVE */
     size_t stacks;                                /**< of KERNEL frames */
+    size_t swap_mapped;                           /**< of SWAP frames */
 };
 /** Counts descriptors, so it takes time in proportion to the node's memory; holds no lock. */
 void qr_frames_node_use(struct qr_frames *frames, unsigned node, struct qr_node_use *out_use);

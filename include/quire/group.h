@@ -41,6 +41,9 @@ enum qr_group_event {
     QR_GROUP_EVENT_OOM,
     QR_GROUP_EVENT_OOM_KILL,
     QR_GROUP_EVENT_OOM_GROUP_KILL,
+    QR_GROUP_EVENT_SWAP_HIGH, /**< Linux's memory.swap.events, from here on */
+    QR_GROUP_EVENT_SWAP_MAX,
+    QR_GROUP_EVENT_SWAP_FAIL,
     QR_GROUP_EVENTS,
 };
 
@@ -182,6 +185,20 @@ struct qr_group *qr_group_of_frame(struct qr_groups *groups, const struct qr_fra
  *  another one by now.  NULL for 0. */
 unsigned qr_group_number(const struct qr_group *group);
 struct qr_group *qr_group_of_number(struct qr_groups *groups, unsigned number);
+/**
+ * Charge the group of @p number, which is charged for a page that goes to swap, and its ancestors a slot.
+ * Where one may have no more, that is counted.  Any context.
+ */
+QR_MUST_USE bool qr_group_charge_swap(struct qr_groups *groups, unsigned number);
+void qr_group_uncharge_swap(struct qr_groups *groups, unsigned number);
+/** Slots charged to it and to groups below it: now, and the most so far. */
+size_t qr_group_swap(const struct qr_group *group);
+size_t qr_group_swap_peak(const struct qr_group *group);
+/** The most it may have, in pages.  Default: QR_GROUP_UNLIMITED. */
+void qr_group_set_swap_max(struct qr_group *group, size_t pages);
+size_t qr_group_swap_max(const struct qr_group *group);
+/** How many more its members may have: the least of what its limits and its ancestors' leave. */
+size_t qr_group_swap_room(const struct qr_group *group);
 /** Give back what CPUs hold ahead.  Any context. */
 void qr_groups_drain(struct qr_groups *groups);
 

@@ -27,6 +27,7 @@ enum qr_lock_rank {
     QR_RANK_OBJECT,   /**< an object's pages and mappings */
     QR_RANK_TABLE,    /**< a page table; nests, parent before child */
     QR_RANK_TLB,      /**< shootdown and ASID state */
+    QR_RANK_SWAP,     /**< the slots of a swap area */
     QR_RANK_REGISTRY, /**< lists of all spaces, objects */
     QR_RANK_HEAP,     /**< a heap's list of caches; held while they are reaped */
     QR_RANK_SLAB,     /**< a slab cache */

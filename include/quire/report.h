@@ -35,6 +35,7 @@ struct qr_report {
     struct qr_groups *groups;
     struct qr_tables *kernel_tables;
     struct qr_va_range direct_map; /**< of kernel_tables; empty: meminfo says nothing of it */
+    struct qr_swap *swap;
     struct qr_vmalloc *vmalloc[QR_REPORT_VMALLOC_MAX]; /**< by address */
     bool protection_keys; /**< the machine has them: smaps says which */
     /** Describe @p file and write its path into @p name. */

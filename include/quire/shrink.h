@@ -10,6 +10,7 @@
 #ifndef __cplusplus
 #include <quire/group.h>
 #include <quire/list.h>
+#include <quire/swap.h>
 
 struct qr_space;
 struct qr_vm;
@@ -64,6 +65,35 @@ size_t qr_reclaim(struct qr_vm *vm, const struct qr_reclaim_request *request);
 size_t qr_space_discard(struct qr_space *space, const struct qr_reclaim_request *request);
 /** Make that a shrinker, for all spaces; once, at start-up. */
 void qr_lazy_attach(struct qr_vm *vm);
+
+/* ---- Swap ------------------------------------------------------------------ */
+
+/** What a look at a space's pages found. */
+struct qr_swap_scan {
+    const struct qr_reclaim_request *request; /**< set by the caller */
+    size_t looked;                            /**< entries */
+    bool ended;                               /**< the end of the space was reached */
+    bool full;                                /**< there are no slots */
+    size_t count;
+    qr_slot slots[QR_SWAP_BATCH]; /**< now in the swap cache: for qr_swap_write() */
+};
+/**
+ * Look at the next pages of @p space: those that were not used since the last look go to the swap cache, up to
+ * QR_SWAP_BATCH of them.  Does not wait for the space's lock.  Context: thread, or with another space's lock held.
+ */
+void qr_space_swap_scan(struct qr_space *space, struct qr_swap_scan *scan);
+/** Map all pages of @p space again that are in @p area; what cannot be read becomes poison.  Context: thread.
+ *  @return QR_ERR_NO_MEMORY: some are left */
+QR_MUST_USE enum qr_status qr_space_swap_in(struct qr_space *space, unsigned area);
+
+/** Make swapping out a shrinker, for all spaces; once, at start-up, after qr_lazy_attach(). */
+void qr_swap_attach(struct qr_vm *vm);
+/**
+ * Bring everything back from @p area and use it no more.  Context: thread, no lock held; one caller at a time.
+ * @p stop, asked now and then, says whether to give up; NULL: never.
+ * @return QR_OK; QR_ERR_NO_MEMORY, QR_ERR_INTERRUPTED: it is in use as before
+ */
+QR_MUST_USE enum qr_status qr_swap_off(struct qr_vm *vm, unsigned area, bool (*stop)(void));
 
 #endif
 #endif

@@ -13,6 +13,7 @@
 #include <quire/heap.h>
 #include <quire/object.h>
 #include <quire/policy.h>
+#include <quire/swap.h>
 #include <quire/tlb.h>
 #include <quire/tree.h>
 
@@ -38,6 +39,7 @@ struct qr_vm_config {
     struct qr_heap *heap;
     struct qr_objects *objects;
     struct qr_groups *groups; /**< NULL: no space is ever in one */
+    struct qr_swap *swap;     /**< NULL: memory of programs never leaves */
     struct qr_epoch *epoch;
     struct qr_tlb *tlb;
     const struct qr_format *format;
@@ -66,8 +68,8 @@ enum qr_overcommit {
 /** Linux's vm.overcommit_memory, overcommit_ratio and overcommit_kbytes. */
 struct qr_commit_policy {
     enum qr_overcommit overcommit;
-    unsigned ratio;     /**< percent of memory, without pools of huge pages, that is the limit */
-    size_t limit_bytes; /**< the limit itself; 0: by ratio */
+    unsigned ratio; /**< percent of memory, without pools of huge pages, that is the limit ... */
+    size_t limit_bytes; /**< or the limit itself; 0: by ratio.  Swap comes on top of either */
     /** With NEVER: kept from each space for whoever has to end it, but not more than 1/32 of the space;
      *  kept from spaces that are not administrators'.  Linux's user_ and admin_reserve_kbytes. */
     size_t user_reserve_bytes, admin_reserve_bytes;
@@ -248,12 +250,13 @@ struct qr_space {
     struct qr_space_limits limits; /* S */
     struct qr_space_counts counts; /* S for the region-derived ones */
     _Atomic long resident[3];      /* anon, file, shmem; exact: changed with each entry */
-    _Atomic long swapped;
+    _Atomic long swapped;          /* entries that name a slot of swap */
     _Atomic long large_leaves;  /* leaves above level 0; changes with each, by its table's lock */
     _Atomic long hugetlb_pages; /* mapped, of huge page pools; in ordinary pages */
     _Atomic size_t peak_resident;
     _Atomic size_t lazy;         /* at least 1 where frames may be freed lazily; src/space/lazy.c */
     _Atomic uintptr_t lazy_at;   /* where to look for them next */
+    _Atomic uintptr_t swap_at;   /* where swapping out goes on */
     size_t code_pages;           /* S: of the program's own code; the host's, for reports */
     unsigned default_lock_flags; /* S: mlockall(MCL_FUTURE) */
     bool sealed;                 /* S: some region is */

@@ -2,8 +2,7 @@
 /*
  * The files memory.* of a control group, as Linux documents them.
  *
- * Sizes are bytes, rounded down to pages; "max" is no limit.  There is no swap: what bounds it is
- * kept and means nothing, and its usage is 0.
+ * Sizes are bytes, rounded down to pages; "max" is no limit.  memory.swap.high is kept and slows nobody down.
  */
 #include "cgroupfs.h"
 
@@ -81,15 +80,17 @@ SHOW(oom_group)
 }
 
 static void
-events_write(const struct qr_group *group, struct qr_writer *writer, bool below)
+events_write(const struct qr_group *group, struct qr_writer *writer, int first, int end, bool below)
 {
     static const char *const names[QR_GROUP_EVENTS] = {
         [QR_GROUP_EVENT_LOW] = "low",           [QR_GROUP_EVENT_HIGH] = "high",
         [QR_GROUP_EVENT_MAX] = "max",           [QR_GROUP_EVENT_OOM] = "oom",
         [QR_GROUP_EVENT_OOM_KILL] = "oom_kill", [QR_GROUP_EVENT_OOM_GROUP_KILL] = "oom_group_kill",
+        [QR_GROUP_EVENT_SWAP_HIGH] = "high",    [QR_GROUP_EVENT_SWAP_MAX] = "max",
+        [QR_GROUP_EVENT_SWAP_FAIL] = "fail",
     };
 
-    for (int event = 0; event < QR_GROUP_EVENTS; event++) {
+    for (int event = first; event < end; event++) {
         qr_writer_printf(writer, "%s %lu\n", names[event],
                          qr_group_events(group, (enum qr_group_event)event, below));
     }
@@ -98,13 +99,13 @@ events_write(const struct qr_group *group, struct qr_writer *writer, bool below)
 SHOW(events)
 {
     (void)cgroup;
-    events_write(group, writer, true);
+    events_write(group, writer, 0, QR_GROUP_EVENT_SWAP_HIGH, true);
 }
 
 SHOW(events_local)
 {
     (void)cgroup;
-    events_write(group, writer, false);
+    events_write(group, writer, 0, QR_GROUP_EVENT_SWAP_HIGH, false);
 }
 
 #define BYTES(pages) ((unsigned long long)(pages)*FS_PAGE_BYTES)
@@ -187,14 +188,13 @@ SHOW(stat)
 SHOW(swap_current)
 {
     (void)cgroup;
-    (void)group;
-    qr_writer_printf(writer, "0\n");
+    qr_writer_printf(writer, "%llu\n", (unsigned long long)qr_group_swap(group) * FS_PAGE_BYTES);
 }
 
 SHOW(swap_max)
 {
-    (void)group;
-    pages_write(writer, atomic_load(&cgroup->swap_max));
+    (void)cgroup;
+    pages_write(writer, qr_group_swap_max(group));
 }
 
 SHOW(swap_high)
@@ -206,8 +206,7 @@ SHOW(swap_high)
 SHOW(swap_events)
 {
     (void)cgroup;
-    (void)group;
-    qr_writer_printf(writer, "high 0\nmax 0\nfail 0\n");
+    events_write(group, writer, QR_GROUP_EVENT_SWAP_HIGH, QR_GROUP_EVENTS, true);
 }
 
 /* ---- Writing ------------------------------------------------------------------------------ */
@@ -322,13 +321,16 @@ static int64_t
 swap_store(const struct text_target *target, const char *text, size_t length, bool high)
 {
     struct cgroup *cgroup = cgroup_of_inode(target->inode);
+    struct qr_group *group = cgroup == NULL ? NULL : group_of_cgroup(cgroup);
     size_t pages;
-    int64_t error = cgroup == NULL ? -ENODEV : pages_parse(text, length, &pages);
+    int64_t error = group == NULL ? -ENODEV : pages_parse(text, length, &pages);
 
-    if (error == 0) {
-        atomic_store(high ? &cgroup->swap_high : &cgroup->swap_max,
-                     pages == SIZE_MAX ? UINT64_MAX : pages);
+    if (error == 0 && high) {
+        atomic_store(&cgroup->swap_high, pages == SIZE_MAX ? UINT64_MAX : pages);
+    } else if (error == 0) {
+        qr_group_set_swap_max(group, pages);
     }
+    qr_group_put(group);
     cgroup_put(cgroup);
     return error;
 }

@@ -24,6 +24,14 @@ frame_is_exclusive(const struct qr_frame *frame)
            atomic_load_explicit(&frame->refs, memory_order_acquire) == 1;
 }
 
+/* The same of a page in the swap cache, which lets go of it where this entry is all it is for. */
+static bool
+frame_can_leave_swap(const struct fault_ctx *ctx, struct qr_frame *frame)
+{
+    return qr_unlikely(qr_frame_type(frame) == QR_FRAME_SWAP) &&
+           qr_swap_take(ctx->vm->config.swap, frame);
+}
+
 /* Take the shared frame's entry out, everywhere, and give up its reference. */
 static void
 cow_retire(struct fault_ctx *ctx, struct qr_frame *shared)
@@ -46,7 +54,7 @@ qr_fault_break_cow(struct fault_ctx *ctx)
     bool zero = shared == ctx->vm->zero;
 
     qr_assert(shared != NULL && fault_is_write(ctx) && !qr_region_is_shared(ctx->region));
-    if (!zero && frame_is_exclusive(shared)) {
+    if (!zero && (frame_is_exclusive(shared) || frame_can_leave_swap(ctx, shared))) {
         fault_count(ctx, QR_EVENT_COW_REUSE);
         atomic_store_explicit(&shared->owner, ctx->space, memory_order_relaxed);
         atomic_store_explicit(&shared->index, ctx->va.v >> QR_PAGE_SHIFT, memory_order_relaxed);

@@ -138,7 +138,7 @@ fault_end_attempt(struct fault_ctx *ctx, enum fault_step step, unsigned *memory_
         object = ctx->region->object;
         index = qr_region_object_page(ctx->region, ctx->va);
         qr_object_get(object);
-    } else if (step == FAULT_WAIT_MEMORY || step == FAULT_WAIT_HUGE) {
+    } else if (step == FAULT_WAIT_MEMORY || step == FAULT_WAIT_HUGE || step == FAULT_WAIT_SWAP) {
         policy = fault_policy(ctx);
         index = fault_place(ctx);
         qr_mempolicy_get(policy);
@@ -152,6 +152,10 @@ fault_end_attempt(struct fault_ctx *ctx, enum fault_step step, unsigned *memory_
         return false;
     ctx->region = NULL;
     ctx->frame = NULL; /* what an attempt saw means nothing once it is over */
+    if (step == FAULT_WAIT_SWAP) {
+        step = qr_fault_wait_swap(ctx);
+        again = step != FAULT_DONE;
+    }
     if (step == FAULT_WAIT_MEMORY && ctx->full)
         again = fault_wait_group(ctx, (*memory_waits)++);
     else if (step == FAULT_WAIT_MEMORY)
@@ -179,6 +183,7 @@ fault_run_slowly(struct fault_ctx *ctx, enum fault_step step)
         step = fault_stages(ctx);
     }
     qr_fault_drop_pages(ctx);
+    qr_fault_drop_swapped(ctx);
     if (ctx->spare != NULL)
         qr_frame_put(ctx->vm->config.frames, ctx->spare);
     if (ctx->huge != NULL)
@@ -208,6 +213,7 @@ qr_fault_begin(struct fault_ctx *ctx, struct qr_space *space, qr_va va, unsigned
     ctx->full = false;
     ctx->major = false;
     ctx->spurious = false;
+    ctx->has_swapped = false;
     ctx->region = NULL;
     ctx->spare = NULL;
     ctx->huge = NULL;

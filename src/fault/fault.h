@@ -20,6 +20,7 @@ enum fault_step {
     FAULT_WAIT_PAGE,   /* drop everything, have the object read the page, start again */
     FAULT_WAIT_HUGE,   /* drop everything, find the frames of a huge page, start again */
     FAULT_WAIT_BLOCK,  /* drop everything, have the object make a huge page, start again */
+    FAULT_WAIT_SWAP,   /* drop everything, have ctx->slot in memory, start again */
     FAULT_WAIT_LISTENER, /* drop everything, sleep until ctx->waiter is woken, start again */
     FAULT_NEED_PAGE,     /* within resolve: the object's page first, without the cursor */
 };
@@ -47,10 +48,13 @@ struct fault_ctx {
     bool full;           /* the space's group may have no page more */
     bool major;          /* it waited for the object's backing */
     bool spurious;       /* everything was there already */
+    bool has_swapped;    /* @swapped is set, with a reference */
     struct qr_region *region;
     struct qr_frame *spare;          /* from a wait for memory */
     enum qr_huge_effort huge_effort; /* where a huge page is waited for */
     struct qr_frame *huge;           /* from a wait for a huge page: cleared single frames */
+    qr_slot slot;                    /* of swap, that is waited for */
+    struct qr_frame *swapped;        /* its page, kept from leaving again */
     struct qr_frame *page;           /* the object's page, with a reference; to be re-validated */
     struct qr_frame *around[FAULT_AROUND_MAX]; /* its cached neighbours, with references */
     size_t around_count;
@@ -87,6 +91,12 @@ enum fault_step qr_fault_leaf(struct fault_ctx *ctx);
 enum fault_step qr_fault_large_leaf(struct fault_ctx *ctx);
 enum fault_step qr_fault_mark(struct fault_ctx *ctx);
 enum fault_step qr_fault_break_cow(struct fault_ctx *ctx);
+enum fault_step qr_fault_swap(struct fault_ctx *ctx);
+
+/* Nothing is locked: have ctx->slot in memory.  RESTART, DONE (an outcome), or WAIT_MEMORY for it. */
+enum fault_step qr_fault_wait_swap(struct fault_ctx *ctx);
+/* Give back what that brought. */
+void qr_fault_drop_swapped(struct fault_ctx *ctx);
 
 /* Nothing stands at va and no table below: may a huge page come?  The cursor is open. */
 bool qr_fault_wants_huge(const struct fault_ctx *ctx);

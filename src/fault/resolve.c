@@ -102,8 +102,9 @@ qr_fault_mark(struct fault_ctx *ctx)
     case QR_MARK_WRITE_PROTECT: /* an absent page, to be protected when it comes */
         ctx->protect = (ctx->region->flags & QR_REGION_WATCH_WRITE) != 0;
         return qr_region_is_anonymous(ctx->region) ? qr_fault_anonymous(ctx) : qr_fault_object(ctx);
-    case QR_MARK_NONE:
     case QR_MARK_SWAP:
+        return qr_fault_swap(ctx);
+    case QR_MARK_NONE:
     case QR_MARK_MIGRATING:
     case QR_MARK_KIND_COUNT:
         break;

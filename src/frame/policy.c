@@ -84,6 +84,8 @@ use_add(struct qr_node_use *use, const struct qr_frame *frame)
     if ((unsigned)type >= QR_FRAME_TYPE_COUNT)
         return;
     use->type[type]++;
+    use->swap_mapped +=
+        type == QR_FRAME_SWAP && atomic_load_explicit(&frame->maps, memory_order_relaxed) != 0;
     use->stacks += type == QR_FRAME_KERNEL && (flags & QR_FRAME_STACK) != 0;
     if (type != QR_FRAME_OBJECT)
         return;

@@ -87,7 +87,8 @@ static bool
 group_is_idle(const struct qr_group *group)
 {
     return atomic_load_explicit(&group->users, memory_order_acquire) == 0 &&
-           atomic_load_explicit(&group->usage, memory_order_acquire) == 0;
+           atomic_load_explicit(&group->usage, memory_order_acquire) == 0 &&
+           atomic_load_explicit(&group->swap, memory_order_acquire) == 0;
 }
 
 size_t
@@ -127,6 +128,8 @@ group_start(struct qr_group *group, struct qr_group *parent, void *host)
     group->parent = parent;
     group->host = host;
     atomic_store_explicit(&group->peak, 0, memory_order_relaxed);
+    atomic_store_explicit(&group->swap_peak, 0, memory_order_relaxed);
+    atomic_store_explicit(&group->swap_max, QR_GROUP_UNLIMITED, memory_order_relaxed);
     atomic_store_explicit(&group->file, 0, memory_order_relaxed);
     atomic_store_explicit(&group->shmem, 0, memory_order_relaxed);
     for (int which = 0; which < QR_GROUP_LIMITS; which++)
@@ -251,24 +254,31 @@ qr_group_is_within(const struct qr_group *group, const struct qr_group *ancestor
 
 /* ---- Counting ------------------------------------------------------------------------ */
 
-static bool
-counter_add(struct qr_group *group, size_t pages)
+/* Add @pages to a count with a limit, and note the most that it ever was. */
+static QR_ALWAYS_INLINE bool
+limited_add(_Atomic size_t *count, _Atomic size_t *most, const _Atomic size_t *max, size_t pages)
 {
-    size_t limit = atomic_load_explicit(&group->limit[QR_GROUP_MAX], memory_order_relaxed);
-    size_t usage = atomic_load_explicit(&group->usage, memory_order_relaxed);
+    size_t limit = atomic_load_explicit(max, memory_order_relaxed);
+    size_t usage = atomic_load_explicit(count, memory_order_relaxed);
 
     do {
         if (usage > limit || pages > limit - usage)
             return false;
-    } while (!atomic_compare_exchange_weak_explicit(&group->usage, &usage, usage + pages,
+    } while (!atomic_compare_exchange_weak_explicit(count, &usage, usage + pages,
                                                     memory_order_relaxed, memory_order_relaxed));
-    size_t peak = atomic_load_explicit(&group->peak, memory_order_relaxed);
+    size_t peak = atomic_load_explicit(most, memory_order_relaxed);
 
     while (usage + pages > peak &&
-           !atomic_compare_exchange_weak_explicit(&group->peak, &peak, usage + pages,
-                                                  memory_order_relaxed, memory_order_relaxed)) {
+           !atomic_compare_exchange_weak_explicit(most, &peak, usage + pages, memory_order_relaxed,
+                                                  memory_order_relaxed)) {
     }
     return true;
+}
+
+static bool
+counter_add(struct qr_group *group, size_t pages)
+{
+    return limited_add(&group->usage, &group->peak, &group->limit[QR_GROUP_MAX], pages);
 }
 
 /* Take @pages back from @group and its ancestors below @end. */
@@ -465,6 +475,82 @@ qr_group_move_frame(struct qr_frame *from, struct qr_frame *to)
     atomic_fetch_and_explicit(&from->flags, ((uint32_t)1 << QR_FRAME_GROUP_SHIFT) - 1,
                               memory_order_relaxed);
     from->kept &= (uint8_t)~QR_FRAME_CHARGED;
+}
+
+/* ---- Swap ------------------------------------------------------------------------------------ */
+
+/* As counters_sub(). */
+static void
+swap_sub(struct qr_group *group, const struct qr_group *end)
+{
+    while (group != end) {
+        struct qr_group *parent = group->parent;
+        size_t before = atomic_fetch_sub_explicit(&group->swap, 1, memory_order_release);
+
+        qr_assert(before != 0);
+        group = parent;
+    }
+}
+
+bool
+qr_group_charge_swap(struct qr_groups *groups, unsigned number)
+{
+    struct qr_group *group = group_of(groups, number);
+
+    for (struct qr_group *at = group; at != NULL; at = at->parent) {
+        if (!limited_add(&at->swap, &at->swap_peak, &at->swap_max, 1)) {
+            swap_sub(group, at);
+            qr_group_count(at, QR_GROUP_EVENT_SWAP_MAX);
+            qr_group_count(at, QR_GROUP_EVENT_SWAP_FAIL);
+            return false;
+        }
+    }
+    return true;
+}
+
+void
+qr_group_uncharge_swap(struct qr_groups *groups, unsigned number)
+{
+    swap_sub(group_of(groups, number), NULL);
+}
+
+size_t
+qr_group_swap(const struct qr_group *group)
+{
+    return atomic_load_explicit(&group->swap, memory_order_relaxed);
+}
+
+size_t
+qr_group_swap_peak(const struct qr_group *group)
+{
+    return atomic_load_explicit(&group->swap_peak, memory_order_relaxed);
+}
+
+void
+qr_group_set_swap_max(struct qr_group *group, size_t pages)
+{
+    atomic_store_explicit(&group->swap_max, pages, memory_order_relaxed);
+}
+
+size_t
+qr_group_swap_max(const struct qr_group *group)
+{
+    return atomic_load_explicit(&group->swap_max, memory_order_relaxed);
+}
+
+size_t
+qr_group_swap_room(const struct qr_group *group)
+{
+    size_t room = QR_GROUP_UNLIMITED;
+
+    for (; group != NULL; group = group->parent) {
+        size_t max = qr_group_swap_max(group);
+        size_t used = qr_group_swap(group);
+        size_t here = used > max ? 0 : max - used;
+
+        room = here < room ? here : room;
+    }
+    return room;
 }
 
 /* ---- At the limits --------------------------------------------------------------------------- */

@@ -5,35 +5,10 @@
  * Spaces of groups that are below their `min` are left alone, those below `low` too unless nothing
  * else is found.  It waits for no space's lock.
  */
-#include "space/vm.h"
-
-#include <quire/reclaim.h>
+#include "protection.h"
 
 /* At least so many pages go at a time, so that looking for them is worth it. */
 #define LAZY_BATCH 256u
-
-/* May @request have the space's memory while @which is heeded? */
-static bool
-lazy_is_protected(struct qr_space *space, const struct qr_reclaim_request *request,
-                  enum qr_group_limit which)
-{
-    struct qr_group *group = qr_space_group_get(space);
-    bool is_protected = qr_group_is_protected(group, which, request->group);
-
-    qr_group_put(group);
-    return is_protected;
-}
-
-/* The space's group is told that it is reclaimed although it is below its `low`. */
-static void
-lazy_note_low(struct qr_space *space, const struct qr_reclaim_request *request)
-{
-    struct qr_group *group = qr_space_group_get(space);
-
-    if (qr_group_is_protected(group, QR_GROUP_LOW, request->group))
-        qr_group_count(group, QR_GROUP_EVENT_LOW);
-    qr_group_put(group);
-}
 
 static size_t
 lazy_pass(struct qr_vm *vm, const struct qr_reclaim_request *request, enum qr_group_limit heeded)
@@ -50,12 +25,12 @@ lazy_pass(struct qr_vm *vm, const struct qr_reclaim_request *request, enum qr_gr
         }
         rest.pages = request->pages - freed;
         if (atomic_load_explicit(&space->lazy, memory_order_relaxed) != 0 &&
-            !lazy_is_protected(space, request, QR_GROUP_MIN) &&
-            (heeded != QR_GROUP_LOW || !lazy_is_protected(space, request, QR_GROUP_LOW))) {
+            !space_is_protected(space, request, QR_GROUP_MIN) &&
+            (heeded != QR_GROUP_LOW || !space_is_protected(space, request, QR_GROUP_LOW))) {
             size_t found = qr_space_discard(space, &rest);
 
             if (found > 0 && heeded != QR_GROUP_LOW)
-                lazy_note_low(space, request);
+                space_note_low(space, request);
             freed += found;
         }
     }

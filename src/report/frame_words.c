@@ -3,7 +3,7 @@
  * Frames one by one, a 64-bit word each: /proc/kpagecount and /proc/kpageflags.
  *
  * Linux: Documentation/admin-guide/mm/pagemap.rst and include/uapi/linux/kernel-page-flags.h.
- * Bits of what Quire does not have (swap cache, poison) are never set.
+ * Bits of what Quire does not have (poison) are never set.
  */
 #include "report_internal.h"
 
@@ -20,6 +20,7 @@ enum page_flag {
     KPF_BUDDY = 10,
     KPF_MMAP = 11,
     KPF_ANON = 12,
+    KPF_SWAPCACHE = 13,
     KPF_SWAPBACKED = 14,
     KPF_COMPOUND_HEAD = 15,
     KPF_COMPOUND_TAIL = 16,
@@ -58,6 +59,8 @@ flags_of_user_frame(const struct qr_frame *frame)
         word |= BIT(KPF_ANON) | BIT(KPF_SWAPBACKED) | BIT(KPF_UPTODATE);
     if (qr_frame_type(frame) == QR_FRAME_MERGED)
         word |= BIT(KPF_KSM);
+    if (qr_frame_type(frame) == QR_FRAME_SWAP)
+        word |= BIT(KPF_SWAPCACHE);
     if (atomic_load_explicit(&frame->maps, memory_order_relaxed) > 0)
         word |= BIT(KPF_MMAP);
     return word;
@@ -91,6 +94,7 @@ flags_word(const struct qr_frame *frame)
         return BIT(KPF_PGTABLE);
     case QR_FRAME_ANON:
     case QR_FRAME_MERGED:
+    case QR_FRAME_SWAP:
     case QR_FRAME_OBJECT:
         return flags_of_user_frame(frame);
     case QR_FRAME_HUGE:

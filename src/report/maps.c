@@ -8,6 +8,7 @@
  * page divided by their number, kept in 1/4096 of a byte so that sums round once.
  */
 #include "report_internal.h"
+#include "space/swap.h"
 
 /* ---- maps ----------------------------------------------------------------- */
 
@@ -425,10 +426,11 @@ huge_head(struct qr_space *space, const struct qr_entry *entry)
 static uint64_t
 pagemap_word(struct qr_space *space, const struct qr_entry *entry, qr_va va)
 {
+    if (qr_entry_is_swap(entry)) /* the area below, the page above, as in a slot */
+        return PAGEMAP_SWAPPED | (qr_mark_slot(&entry->mark).v & PAGEMAP_FRAME) |
+               ((qr_mark_leaf_flags(&entry->mark) & QR_LEAF_SOFT_1) != 0 ? PAGEMAP_SOFT_DIRTY : 0);
     if (entry->kind == QR_ENTRY_MARK)
-        return entry->mark.kind == QR_MARK_SWAP
-                   ? PAGEMAP_SWAPPED | ((entry->mark.value << 5) & PAGEMAP_FRAME)
-                   : 0;
+        return 0;
     qr_pfn pfn = qr_pa_to_pfn(qr_pa_of(entry->leaf.pa.v + (va.v - entry->start.v)));
     struct qr_frame *frame = qr_frame_find(space->tables.frames, pfn);
     uint64_t word = PAGEMAP_PRESENT | ((uint64_t)pfn.v & PAGEMAP_FRAME);
@@ -456,8 +458,10 @@ pagemap_watched(const struct qr_region *region, uintptr_t from, uintptr_t to, ui
         if (!qr_tables_next(&region->space->tables, qr_va_of(at), &entry) || entry.start.v >= to)
             return;
         end = entry.start.v + ((uintptr_t)1 << qr_format_shift(format, entry.level));
-        bool watched = entry.kind == QR_ENTRY_MARK ? entry.mark.kind == QR_MARK_WRITE_PROTECT
-                                                   : (entry.leaf.flags & QR_LEAF_SOFT_2) != 0;
+        bool watched = qr_entry_is_swap(&entry)
+                           ? (qr_mark_leaf_flags(&entry.mark) & QR_LEAF_SOFT_2) != 0
+                       : entry.kind == QR_ENTRY_MARK ? entry.mark.kind == QR_MARK_WRITE_PROTECT
+                                                     : (entry.leaf.flags & QR_LEAF_SOFT_2) != 0;
 
         for (at = entry.start.v > at ? entry.start.v : at; watched && at < end && at < to;
              at += QR_PAGE_SIZE)

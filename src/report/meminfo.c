@@ -142,6 +142,10 @@ qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
     size_t active = active_of(report, file);
     size_t slab = gauge(report, QR_PAGES_SLAB);
     size_t locked = gauge(report, QR_PAGES_LOCKED);
+    struct qr_swap_stats swap = {.pages = 0};
+
+    if (report->swap != NULL)
+        qr_swap_stats(report->swap, &swap);
 
     for (unsigned i = 0; i < QR_REPORT_VMALLOC_MAX && report->vmalloc[i] != NULL; i++) {
         struct qr_vmalloc_stats area;
@@ -154,7 +158,7 @@ qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
     line(writer, "MemAvailable", facts.available);
     line(writer, "Buffers", 0);
     line(writer, "Cached", facts.cached);
-    line(writer, "SwapCached", 0);
+    line(writer, "SwapCached", gauge(report, QR_PAGES_SWAP_CACHED));
     line(writer, "Active", anon + shmem + active);
     line(writer, "Inactive", file - active);
     line(writer, "Active(anon)", anon + shmem);
@@ -164,8 +168,8 @@ qr_report_meminfo(const struct qr_report *report, struct qr_writer *writer)
     line(writer, "Unevictable", locked);
     line(writer, "Mlocked", locked);
     high_lines(report, &facts, writer);
-    line(writer, "SwapTotal", 0);
-    line(writer, "SwapFree", 0);
+    line(writer, "SwapTotal", swap.pages);
+    line(writer, "SwapFree", swap.pages - swap.used);
     line(writer, "Dirty", gauge(report, QR_PAGES_DIRTY));
     line(writer, "Writeback", gauge(report, QR_PAGES_WRITEBACK));
     line(writer, "AnonPages", anon);

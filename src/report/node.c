@@ -47,7 +47,7 @@ qr_report_node_gauges(const struct qr_report *report, unsigned node, struct node
 
     if (!is_only_node(report)) {
         qr_frames_node_use(report->frames, node, &use);
-        gauges.anon = use.type[QR_FRAME_ANON] + use.type[QR_FRAME_MERGED];
+        gauges.anon = use.type[QR_FRAME_ANON] + use.type[QR_FRAME_MERGED] + use.swap_mapped;
         gauges.tables =
             first ? user_tables(report, use.type[QR_FRAME_TABLE]) : use.type[QR_FRAME_TABLE];
         gauges.slab = use.type[QR_FRAME_SLAB];

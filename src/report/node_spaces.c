@@ -40,7 +40,7 @@ region_use(const struct qr_report *report, const struct qr_region *region,
             continue;
         if ((region->flags & QR_REGION_LOCKED) != 0)
             gauges->locked += bytes / QR_PAGE_SIZE;
-        if (entry.level > 0 && qr_frame_type(frame) == QR_FRAME_ANON)
+        if (entry.level > 0 && qr_frame_is_private(frame))
             gauges->huge += bytes / QR_PAGE_SIZE;
         if (entry.level > 0 && qr_frame_type(frame) == QR_FRAME_OBJECT)
             gauges->huge_mapped += bytes / QR_PAGE_SIZE;

@@ -44,8 +44,8 @@ static void
 write_frame(struct qr_frames *frames, qr_pa pa, struct qr_writer *writer)
 {
     static const char *const type_names[QR_FRAME_TYPE_COUNT] = {
-        "no memory", "reserved", "free",      "kernel", "slab",
-        "large",     "table",    "anonymous", "object", "huge",
+        "no memory", "reserved",  "free",   "kernel",     "slab", "large",
+        "table",     "anonymous", "object", "swap cache", "huge", "merged",
     };
     struct qr_frame *frame = qr_frame_find(frames, qr_pa_to_pfn(pa));
 

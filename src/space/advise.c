@@ -7,12 +7,13 @@
  *                           object)
  *   pages come              POPULATE_READ, POPULATE_WRITE
  *   pages look unused       COLD, PAGE_OUT, which also throws away what was freed lazily and clean pages
- *                           of files that nobody else maps; there is no swap for anything else
- *   pages are read ahead    WILL_NEED of files
+ *                           of files that nobody else maps, and swaps out what nobody else maps
+ *   pages are read ahead    WILL_NEED of files, and from swap
  *
  * Holes are passed over and reported in the end; any other error ends the call.
  */
 #include "hugetlb.h"
+#include "swap.h"
 
 struct advise {
     enum qr_advice advice;
@@ -202,6 +203,7 @@ advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
     case QR_ADVICE_PAGE_OUT:
         qr_region_forget(region, piece, advise->batch);
         (void)qr_lazy_discard_range(region, piece);
+        qr_swap_out_range(region, piece);
         if (region_has_file(region))
             page_out_object(region, piece);
         break;
@@ -259,7 +261,8 @@ next_file(struct qr_space *space, struct qr_va_range *range, size_t *out_first, 
 
     qr_rw_read_lock(&space->lock);
     for (const struct qr_region *region = qr_space_find(space, range->start);
-         object == NULL && region != NULL && region->start.v < range->end.v;
+         object == NULL && region != NULL &&
+         qr_max_size(region->start.v, range->start.v) < range->end.v;
          region = qr_region_next(region)) {
         struct qr_va_range piece = qr_region_clip(region, *range);
 
@@ -301,8 +304,10 @@ qr_space_advise(struct qr_space *space, qr_va start, size_t bytes, enum qr_advic
         return QR_ERR_RANGE;
     if (advice == QR_ADVICE_POPULATE_READ || advice == QR_ADVICE_POPULATE_WRITE)
         return qr_space_populate(space, start, bytes, advice == QR_ADVICE_POPULATE_WRITE);
-    if (advice == QR_ADVICE_WILL_NEED)
+    if (advice == QR_ADVICE_WILL_NEED) {
         advise_read_ahead(space, range);
+        qr_swap_read_range(space, range);
+    }
     qr_change_begin(&change, space);
     qr_tlb_batch_init(&batch, &space->tlb);
     status = advise_locked(&change, range, &advise);

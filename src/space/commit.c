@@ -46,18 +46,29 @@ memory_pages(const struct qr_vm *vm)
     return pages;
 }
 
+static size_t
+swap_pages(const struct qr_vm *vm)
+{
+    struct qr_swap_stats stats;
+
+    if (vm->config.swap == NULL || !qr_swap_is_active(vm->config.swap))
+        return 0;
+    qr_swap_stats(vm->config.swap, &stats);
+    return stats.pages;
+}
+
 size_t
 qr_vm_commit_limit(const struct qr_vm *vm)
 {
     struct qr_commit_policy policy = qr_vm_commit_policy(vm);
 
     if (policy.limit_bytes != 0)
-        return policy.limit_bytes >> QR_PAGE_SHIFT;
+        return (policy.limit_bytes >> QR_PAGE_SHIFT) + swap_pages(vm);
     /* In two steps: the product of a large ratio and a large memory need not fit. */
     size_t pages = memory_pages(vm), huge = (size_t)qr_counter_read(vm->counters, QR_PAGES_HUGETLB);
 
     pages -= qr_min_size(pages, huge);
-    return pages / 100 * policy.ratio + pages % 100 * policy.ratio / 100;
+    return pages / 100 * policy.ratio + pages % 100 * policy.ratio / 100 + swap_pages(vm);
 }
 
 static bool
@@ -79,7 +90,7 @@ commit_allows(const struct qr_vm *vm, size_t reserve, size_t pages)
     case QR_OVERCOMMIT_NEVER:
         return fits_limit(vm, reserve, pages);
     default:
-        return pages <= memory_pages(vm);
+        return pages <= memory_pages(vm) || pages - memory_pages(vm) <= swap_pages(vm);
     }
 }
 

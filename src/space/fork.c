@@ -20,6 +20,7 @@
  * (On-demand-fork) replaces that.
  */
 #include "hugetlb.h"
+#include "swap.h"
 
 static enum qr_status
 fork_region(struct qr_change *change, const struct qr_region *region)
@@ -98,8 +99,10 @@ fork_copied(void *context, const struct qr_entry *entry)
 {
     struct fork_copy *copy = context;
 
-    if (copy->frame == NULL)
+    if (copy->frame == NULL) {
+        qr_swap_copied_mark(copy->child, entry);
         return;
+    }
     if (qr_unlikely(entry->level > 0)) {
         fork_copied_large(copy, entry);
         return;

@@ -67,8 +67,7 @@ qr_large_count(struct qr_space *space, const struct qr_large *large, int delta)
     atomic_fetch_add_explicit(&space->large_leaves, delta, memory_order_relaxed);
     if (large->head != NULL)
         qr_counter_add(space->vm->counters,
-                       qr_frame_type(large->head) == QR_FRAME_ANON ? QR_PAGES_HUGE_ANON
-                                                                   : QR_PAGES_THP_MAPS,
+                       qr_frame_is_private(large->head) ? QR_PAGES_HUGE_ANON : QR_PAGES_THP_MAPS,
                        delta * (long)large->pages);
 }
 

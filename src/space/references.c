@@ -13,7 +13,7 @@
  * one.  Whoever gives WRITE without a fault asks qr_leaf_is_unwritten().  Nothing is lost where
  * regions join: they are TRACKED only if both were.
  */
-#include "region.h"
+#include "swap.h"
 
 static bool
 is_wanted(const struct qr_region *region, enum qr_references which)
@@ -78,6 +78,8 @@ track_chunk(struct qr_cursor *cursor, struct qr_va_range chunk)
             ((entry.leaf.flags & QR_LEAF_SOFT_1) != 0 || (entry.leaf.prot & QR_PROT_WRITE) != 0))
             qr_cursor_update(cursor, entry.start, entry.leaf.prot & ~(unsigned)QR_PROT_WRITE, 0,
                              QR_LEAF_SOFT_1);
+        else if (qr_entry_is_swap(&entry))
+            qr_swap_change_mark(cursor, &entry, 0, QR_LEAF_SOFT_1);
         at = qr_va_of(qr_entry_end(cursor->tables, &entry));
     }
 }
@@ -119,6 +121,8 @@ qr_space_mark_written(struct qr_space *space, struct qr_va_range range, struct q
              at = qr_va_of(qr_entry_end(cursor.tables, &entry))) {
             if (entry.kind == QR_ENTRY_LEAF)
                 qr_cursor_update(&cursor, entry.start, entry.leaf.prot, QR_LEAF_SOFT_1, 0);
+            else if (qr_entry_is_swap(&entry))
+                qr_swap_change_mark(&cursor, &entry, QR_LEAF_SOFT_1, 0);
         }
         qr_cursor_close(&cursor);
     }

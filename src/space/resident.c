@@ -3,6 +3,7 @@
  * What is in memory (mincore), and writing it back (msync).
  */
 #include "hugetlb.h"
+#include "swap.h"
 
 /* Is page @index of @object in memory, mapped here or not? */
 static bool
@@ -18,8 +19,9 @@ object_has_page(struct qr_object *object, size_t index)
 
 /* The entries of @chunk, one byte a page. */
 static void
-resident_entries(struct qr_tables *tables, struct qr_va_range chunk, uint8_t *out)
+resident_entries(struct qr_space *space, struct qr_va_range chunk, uint8_t *out)
 {
+    struct qr_tables *tables = &space->tables;
     struct qr_cursor cursor;
     struct qr_entry entry;
     qr_va at = chunk.start;
@@ -29,7 +31,8 @@ resident_entries(struct qr_tables *tables, struct qr_va_range chunk, uint8_t *ou
         uintptr_t va = qr_max_size(at.v, entry.start.v);
         /* Poison is a page that is there, as in Linux. */
         bool there = entry.kind == QR_ENTRY_LEAF ||
-                     (entry.kind == QR_ENTRY_MARK && entry.mark.kind == QR_MARK_POISON);
+                     (entry.kind == QR_ENTRY_MARK && entry.mark.kind == QR_MARK_POISON) ||
+                     (qr_entry_is_swap(&entry) && qr_swap_has(space, &entry));
 
         at = qr_va_of(qr_min_size(qr_entry_end(tables, &entry), chunk.end.v));
         for (; there && va < at.v; va += QR_PAGE_SIZE)
@@ -53,7 +56,8 @@ resident_piece(const struct qr_region *region, struct qr_va_range piece, uint8_t
     for (size_t i = 0; i < pages; i++)
         out[i] = 0;
     while (qr_chunk_next(tables, &rest, &chunk))
-        resident_entries(tables, chunk, out + ((chunk.start.v - piece.start.v) >> QR_PAGE_SHIFT));
+        resident_entries(region->space, chunk,
+                         out + ((chunk.start.v - piece.start.v) >> QR_PAGE_SHIFT));
     if (region->object == NULL || (region->flags & QR_REGION_DEVICE) != 0)
         return;
     for (size_t i = 0; i < pages; i++) {

@@ -26,6 +26,7 @@
  * them back.
  */
 #include "hugetlb.h"
+#include "swap.h"
 
 #include <quire/writer.h>
 
@@ -170,6 +171,8 @@ check_private_leaf(struct check *check, const struct qr_region *region,
     CHECK(check, atomic_load(&frame->maps) >= 1, "private frame at 0x%lx counts no entry", at);
     CHECK(check, !writable || atomic_load(&frame->maps) == 1,
           "writable private frame at 0x%lx is mapped %u times", at, atomic_load(&frame->maps));
+    CHECK(check, !writable || qr_frame_type(frame) != QR_FRAME_SWAP,
+          "the page of the swap cache at 0x%lx is writable", at);
 }
 
 static void
@@ -226,7 +229,7 @@ check_page(struct check *check, const struct qr_region *region, const struct qr_
     if (qr_frame_is_merged(frame)) {
         resident[QR_RESIDENT_ANON]++;
         check_merged_leaf(check, region, entry, frame);
-    } else if (qr_frame_type(frame) == QR_FRAME_ANON) {
+    } else if (qr_frame_is_private(frame)) {
         resident[QR_RESIDENT_ANON]++;
         check_private_leaf(check, region, entry, frame);
     } else if (qr_frame_type(frame) == QR_FRAME_OBJECT) {
@@ -255,6 +258,7 @@ page_of_large(const struct qr_entry *entry, uintptr_t offset)
 
 struct check_sums {
     long resident[3];
+    long swapped;
     long large;
 };
 
@@ -350,9 +354,14 @@ check_entries(struct check *check)
             va = check_hugetlb_leaf(check, region, &entry, &hugetlb);
         else if (entry.kind == QR_ENTRY_LEAF)
             check_leaf(check, region, &entry, &sums);
+        else
+            sums.swapped += qr_entry_is_swap(&entry);
     }
     CHECK(check, sums.large == atomic_load(&space->large_leaves), "%ld large leaves, counted %ld",
           sums.large, atomic_load(&space->large_leaves));
+    CHECK(check, sums.swapped == atomic_load(&space->swapped),
+          "%ld entries name slots of swap, counted %ld", sums.swapped,
+          atomic_load(&space->swapped));
     CHECK(check, hugetlb == atomic_load(&space->hugetlb_pages),
           "%ld pages in huge pages of pools, counted %ld", hugetlb,
           atomic_load(&space->hugetlb_pages));
@@ -412,7 +421,7 @@ static void
 frame_check_references(struct check *check, struct qr_frame *frame)
 {
     uint32_t refs = atomic_load(&frame->refs);
-    uint32_t own = qr_frame_type(frame) == QR_FRAME_OBJECT;
+    uint32_t own = qr_frame_type(frame) == QR_FRAME_OBJECT || qr_frame_type(frame) == QR_FRAME_SWAP;
 
     if (qr_frame_type(frame) == QR_FRAME_HUGE)
         return; /* whose uses are counted elsewhere */
@@ -441,6 +450,42 @@ frame_return_entry(struct check *check, struct qr_frame *frame)
     atomic_fetch_add(&frame->maps, 1);
 }
 
+/* Add @delta to the uses of the slot that each mark of swap names.  False: one has none left. */
+static bool
+recount_marks(struct qr_vm *vm, int delta)
+{
+    bool enough = true;
+
+    qr_list_for_each(link, &vm->all)
+    {
+        struct qr_space *space = qr_space_of_link(link);
+        struct qr_entry entry;
+        qr_va va = qr_va_of(0);
+
+        while (atomic_load(&space->swapped) != 0 && next_entry(space, &va, &entry)) {
+            if (qr_entry_is_swap(&entry) &&
+                qr_swap_recount(vm->config.swap, qr_mark_slot(&entry.mark), delta) == 0 &&
+                delta < 0)
+                enough = false;
+        }
+    }
+    return enough;
+}
+
+/* Every slot has as many uses as entries name it. */
+static void
+check_swap(struct check *check, struct qr_vm *vm)
+{
+    if (!qr_swap_validate(vm->config.swap, check->message, check->bytes)) {
+        check->sound = false;
+        return;
+    }
+    CHECK(check, recount_marks(vm, -1), "an entry names a slot of swap that does not count it");
+    CHECK(check, qr_swap_users(vm->config.swap) == 0, "a slot of swap counts %zu entries too many",
+          qr_swap_users(vm->config.swap));
+    (void)recount_marks(vm, 1);
+}
+
 bool
 qr_vm_validate(struct qr_vm *vm, char *out_message, size_t bytes)
 {
@@ -459,5 +504,7 @@ qr_vm_validate(struct qr_vm *vm, char *out_message, size_t bytes)
     each_leaf_frame(vm, frame_take_entry, &check);
     each_leaf_frame(vm, frame_check_none_left, &check);
     each_leaf_frame(vm, frame_return_entry, &check);
+    if (check.sound && vm->config.swap != NULL)
+        check_swap(&check, vm);
     return check.sound;
 }

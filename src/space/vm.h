@@ -37,7 +37,8 @@ struct qr_vm {
     struct qr_list all;       /* V */
     size_t space_count;       /* V */
     struct qr_list shrinkers; /* fixed after start-up: struct qr_shrinker */
-    struct qr_shrinker lazy_shrinker;
+    struct qr_shrinker lazy_shrinker, swap_shrinker;
+    _Atomic uint64_t swap_space; /* id of the space where swapping out goes on */
 };
 
 #define HUGE_ZERO_NONE UINT64_MAX

@@ -13,7 +13,7 @@
  * not watched for writes SOFT_2 means nothing: registering starts without any.
  */
 #include "hugetlb.h"
-#include "region.h"
+#include "swap.h"
 
 struct watch {
     struct qr_listener *listener;    /* NULL: unwatch */
@@ -61,6 +61,9 @@ protect_entries(struct qr_cursor *cursor, struct qr_va_range range, bool protect
                              QR_LEAF_SOFT_2, 0);
         else if (entry.kind == QR_ENTRY_LEAF && (entry.leaf.flags & QR_LEAF_SOFT_2) != 0)
             qr_cursor_update(cursor, entry.start, entry.leaf.prot, 0, QR_LEAF_SOFT_2);
+        else if (qr_entry_is_swap(&entry))
+            qr_swap_change_mark(cursor, &entry, protect ? QR_LEAF_SOFT_2 : 0,
+                                protect ? 0 : QR_LEAF_SOFT_2);
         else if (entry.kind == QR_ENTRY_MARK && entry.mark.kind == QR_MARK_WRITE_PROTECT &&
                  !protect)
             (void)qr_cursor_unmap(cursor, entry.start);

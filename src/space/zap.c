@@ -23,6 +23,7 @@
  * each unmapped range back.
  */
 #include "hugetlb.h"
+#include "swap.h"
 
 /* Ranges up to this length are walked chunk by chunk; longer ones may hold great holes. */
 #define SKIP_BYTES (16 * QR_CHUNK_BYTES)
@@ -98,6 +99,13 @@ qr_tally_leaf(struct qr_tally *tally, const struct qr_region *region, struct qr_
         tally_merged(tally, region->space->vm->counters, edge, delta);
         return;
     }
+    if (qr_unlikely(qr_frame_type(frame) == QR_FRAME_SWAP)) {
+        tally->resident[QR_RESIDENT_ANON] += delta;
+        tally->anon += edge ? delta : 0;
+        if (edge && delta < 0 && region != NULL)
+            qr_swap_unmapped(region->space->vm->config.swap, frame);
+        return;
+    }
     qr_debug_assert(qr_frame_type(frame) == QR_FRAME_OBJECT && region->object != NULL);
     tally->resident[qr_object_is_memory(region->object) ? QR_RESIDENT_SHMEM : QR_RESIDENT_FILE] +=
         delta;
@@ -148,8 +156,10 @@ zap_entry(void *context, const struct qr_entry *entry)
 {
     struct zap *zap = context;
 
-    if (entry->kind != QR_ENTRY_LEAF)
+    if (entry->kind != QR_ENTRY_LEAF) {
+        qr_swap_forget_mark(zap->region->space, entry);
         return;
+    }
     if (qr_unlikely(entry->level > 0)) {
         zap_large(zap, entry);
         return;

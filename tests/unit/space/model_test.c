@@ -66,6 +66,7 @@ struct file {
 
 struct model {
     struct sim *sim;
+    struct sim_disk *disk; /* to swap to */
     uint64_t random;
     struct process processes[PROCESSES];
     struct process *now;
@@ -442,6 +443,15 @@ step_advise(struct model *m)
     (void)qr_space_discard(m->now->space, &some);
 }
 
+/* Is any page of [first, last) mapped? */
+static bool
+any_mapped(const struct process *p, size_t first, size_t last)
+{
+    while (first < last && !p->pages[first].mapped)
+        first++;
+    return first < last;
+}
+
 static void
 step_brk(struct model *m)
 {
@@ -452,6 +462,8 @@ step_brk(struct model *m)
     m->what = "brk";
     for (size_t i = p->brk; moves && i <= want && want > p->brk; i++)
         moves = !p->pages[i].mapped;
+    if (want < p->brk && !any_mapped(p, want, p->brk))
+        moves = false; /* the program has unmapped this end itself */
     if (moves) {
         pages_clear(p, want, want < p->brk ? p->brk : want);
         for (size_t i = p->brk; i < want; i++)
@@ -775,13 +787,40 @@ step_sync(struct model *m)
         (void)qr_object_drop_clean(m->objects[0]);
 }
 
+/* What was used lately or not: nobody is to see that it was away. */
+static void
+step_swap(struct model *m)
+{
+    m->what = "swap";
+    switch (pick(m, 4)) {
+    case 0:
+        (void)sim_swap_out(m->sim, 1 + pick(m, 40));
+        break;
+    case 1:
+        (void)qr_swap_trim(sim_swap(m->sim), SIZE_MAX, NULL);
+        break;
+    case 2: /* pages that stay with nobody for a while */
+        (void)!qr_space_advise(m->now->space, sim_page(pick(m, PAGES)), 8 << QR_PAGE_SHIFT,
+                               pick(m, 2) != 0 ? QR_ADVICE_PAGE_OUT : QR_ADVICE_WILL_NEED);
+        break;
+    default:
+        if (pick(m, 4) != 0)
+            break;
+        dont_refuse(m);
+        if (qr_swap_off(sim_vm(m->sim), sim_disk_area(m->disk), NULL) != QR_OK)
+            TEST_FAIL("step %u: swapoff finds no memory", m->step);
+        sim_swap_again(m->disk);
+        break;
+    }
+}
+
 typedef void (*step_fn)(struct model *m);
 
 static const step_fn steps[] = {
-    step_map,   step_map,    step_map,    step_unmap,    step_protect, step_protect,
-    step_lock,  step_advise, step_brk,    step_remap,    step_remap,   step_store,
-    step_store, step_store,  step_store,  step_load,     step_poke,    step_fork,
-    step_exit,  step_switch, step_switch, step_truncate, step_punch,   step_sync,
+    step_map,      step_map,   step_map,   step_unmap, step_protect, step_protect, step_lock,
+    step_advise,   step_brk,   step_remap, step_remap, step_store,   step_store,   step_store,
+    step_store,    step_load,  step_poke,  step_fork,  step_exit,    step_switch,  step_switch,
+    step_truncate, step_punch, step_sync,  step_swap,  step_swap,    step_swap,
 };
 
 /* A remap that was refused late has unmapped its target: does it look like that? */
@@ -902,13 +941,14 @@ model_end(struct model *m, struct qr_space *idle)
 enum campaign { PLAIN, VALIDATE, REFUSE };
 
 static void
-run_sequence(struct sim *sim, uint64_t seed, enum campaign campaign)
+run_sequence(struct sim *sim, struct sim_disk *disk, uint64_t seed, enum campaign campaign)
 {
     static struct model model;
     struct model *m = &model;
     struct qr_space *idle = sim_space(sim);
 
     model_begin(m, sim, seed);
+    m->disk = disk;
     m->refusing = campaign == REFUSE;
     m->refusals = seed;
     for (m->step = 0; m->step < STEPS; m->step++) {
@@ -926,10 +966,11 @@ static void
 run_campaign(struct sim_options options, uint64_t count, enum campaign campaign)
 {
     struct sim *sim = sim_boot(options);
+    struct sim_disk *disk = sim_swap_on(sim, 400, 0);
     size_t heap_bytes = 0;
 
     for (uint64_t i = 0; i < count; i++) {
-        run_sequence(sim, test_seed() + i * 7919, campaign);
+        run_sequence(sim, disk, test_seed() + i * 7919, campaign);
         /* The first sequence may leave the heap's own structures behind; no later one may. */
         if (i == 0)
             heap_bytes = sim_usage(sim).heap_bytes;
