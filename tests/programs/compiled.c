@@ -14,13 +14,13 @@ static struct {
     unsigned char mark;
 } slots[SLOTS];
 
-static unsigned long state = 1;
+static unsigned long long state = 1;
 
 static unsigned long
 next(unsigned long limit)
 {
-    state = state * 6364136223846793005ul + 1442695040888963407ul;
-    return (state >> 33) % limit;
+    state = state * 6364136223846793005ull + 1442695040888963407ull;
+    return (unsigned long)((state >> 33) % limit);
 }
 
 static int
