@@ -505,6 +505,23 @@ commit_init(void)
 }
 
 static void
+swap_init(void)
+{
+    struct qr_format_info info;
+
+    qr_format_info(platform_format(), &info);
+    const struct qr_swap_config config = {
+        .frames = memory.frames,
+        .heap = memory.heap,
+        .groups = memory.groups,
+        .slot_bits = info.mark_bits - QR_SWAP_MARK_FLAGS,
+    };
+
+    memory.swap = instance_alloc(qr_swap_size(), "swap");
+    qr_swap_init(memory.swap, &config);
+}
+
+static void
 vm_init(void)
 {
     char word[8];
@@ -537,6 +554,8 @@ vm_init(void)
     memory.groups = instance_alloc(qr_groups_size(possible_cpus()), "groups");
     must(qr_groups_init(memory.groups, memory.frames, memory.heap, possible_cpus()), "groups");
     config.groups = memory.groups;
+    swap_init();
+    config.swap = memory.swap;
     memory.vm = instance_alloc(qr_vm_size(), "address spaces");
     must(qr_vm_init(memory.vm, &config), "address spaces");
     qr_vm_set_floor(memory.vm, qr_va_of(CONFIG_USER_START));
@@ -575,6 +594,7 @@ memory_init(void)
     qr_frames_set_reclaim(memory.frames, reclaim, NULL);
     qr_reclaim_attach(memory.vm);
     qr_lazy_attach(memory.vm);
+    qr_swap_attach(memory.vm);
     hugetlb_fill();
     qr_frames_stats(memory.frames, &stats);
     printk("memory: %zu frames, %zu free, %zu reserved, %zu KiB of descriptors\n", stats.total,

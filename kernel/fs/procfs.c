@@ -22,6 +22,7 @@
 #include "proc_net.h"
 #include "proc_pid.h"
 #include "proc_vm.h"
+#include "swap.h"
 #include "text.h"
 #include "tmpfs.h"
 #include "writeback.h"
@@ -144,12 +145,12 @@ show_cgroups(const struct text_target *target, struct qr_writer *writer)
                      cgroup_count());
 }
 
-/* Linux's header; there is no swap. */
 static void
 show_swaps(const struct text_target *target, struct qr_writer *writer)
 {
     (void)target;
     qr_writer_printf(writer, "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n");
+    swaps_write(writer);
 }
 
 static void

@@ -366,6 +366,7 @@ kernel_report(void)
     report.vm = memory.vm;
     report.hugetlb = memory.hugetlb;
     report.groups = memory.groups;
+    report.swap = memory.swap;
     report.kernel_tables = &memory.kernel_tables;
     report.direct_map = platform_direct_map();
     for (unsigned i = 0; i < KERNEL_AREA_COUNT; i++)

@@ -22,6 +22,7 @@ struct memory {
     struct qr_tlb_space kernel_space;
     struct qr_vmalloc *areas[KERNEL_AREA_COUNT];
     struct qr_groups *groups;
+    struct qr_swap *swap;
     struct qr_objects *objects;
     struct qr_vm *vm;
     struct qr_hugetlb *hugetlb; /**< pools of huge pages */

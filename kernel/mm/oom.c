@@ -84,7 +84,8 @@ badness_of(const struct process *process, size_t total)
     if (process->mm == NULL || adjustment == -OOM_ADJUSTMENT_MAX ||
         (atomic_load(&process->flags) & PROCESS_INIT) != 0)
         return NEVER;
-    return (int64_t)(qr_space_resident_pages(process->mm->space) +
+    return atomic_load_explicit(&process->mm->space->swapped, memory_order_relaxed) +
+           (int64_t)(qr_space_resident_pages(process->mm->space) +
                      qr_space_table_pages(process->mm->space)) +
            adjustment * (int64_t)total / OOM_ADJUSTMENT_MAX;
 }

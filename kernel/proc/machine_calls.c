@@ -217,6 +217,7 @@ sys_sysinfo(const struct syscall_args *args)
 {
     struct sysinfo_user info = {0};
     struct qr_frames_stats stats;
+    struct qr_swap_stats swap;
     uint32_t loads[3];
     size_t high, high_free;
     long shared = qr_counter_read(qr_frames_counters(memory.frames), QR_PAGES_SHMEM);
@@ -233,6 +234,9 @@ sys_sysinfo(const struct syscall_args *args)
         info.total_high = (uint64_t)high << QR_PAGE_SHIFT;
         info.free_high = (uint64_t)high_free << QR_PAGE_SHIFT;
     }
+    qr_swap_stats(memory.swap, &swap);
+    info.total_swap = (uint64_t)swap.pages << QR_PAGE_SHIFT;
+    info.free_swap = (uint64_t)(swap.pages - swap.used) << QR_PAGE_SHIFT;
     info.processes = (uint16_t)thread_count();
     info.unit = 1;
     return user_write(args->arg[0], &info, sizeof(info));
