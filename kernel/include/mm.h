@@ -94,6 +94,9 @@ void mm_set_node_weight(unsigned node, unsigned weight);
 /** The protection key of the mapping at @address; 0 for none. */
 unsigned mm_key_at(struct mm *mm, uint64_t address);
 
+/** Does the current thread's register of rights forbid @access (QR_ACCESS_*) to what has that key? */
+bool mm_key_denies(struct mm *mm, uint64_t address, unsigned access);
+
 /** Address spaces that exist: for the leak check. */
 unsigned mm_count(void);
 

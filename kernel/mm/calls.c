@@ -169,8 +169,8 @@ map_file(struct qr_map_request *request, struct file *file, uint64_t prot, uint3
     int64_t error;
 
     error = file_mmap_object(file, (uint32_t)prot, shared, &mapping);
-    if (error != 0)
-        return error;
+    if (error != 0) /* seals are looked at last */
+        return error == -EPERM && (flags & MAP_GROWSDOWN) ? -EINVAL : error;
     if (mapping.read_only || (shared && !(file->mode & FILE_WRITE)))
         request->max_prot = QR_PROT_READ | QR_PROT_EXEC;
     if (mapping.kind == FILE_MAPPING_OBJECT) {
@@ -564,9 +564,12 @@ sys_remap_file_pages(const struct syscall_args *args)
         return -EINVAL;
     if (!(args->arg[4] & MAP_NONBLOCK))
         request.flags |= QR_MAP_POPULATE;
-    error = first > file_bytes_limit() >> QR_PAGE_SHIFT
-                ? -EOVERFLOW
-                : mapped_error_of(qr_space_map(current_space(), &request, &va));
+    if ((request.region_flags & QR_REGION_LOCKED) && !may_lock())
+        error = -EPERM;
+    else if (first > file_bytes_limit() >> QR_PAGE_SHIFT)
+        error = -EOVERFLOW;
+    else
+        error = mapped_error_of(qr_space_map(current_space(), &request, &va));
     qr_object_put(request.object);
     if (request.file != NULL)
         file_put(request.file);

@@ -290,8 +290,10 @@ mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access)
         return PAGE_FAULT_DONE;
     case QR_FAULT_NO_REGION:
         return PAGE_FAULT_UNMAPPED;
-    case QR_FAULT_PROTECTION:
-        return PAGE_FAULT_DENIED;
+    case QR_FAULT_PROTECTION: /* Linux names the key where it forbids the access, too */
+        return fault.user_mode && mm_key_denies(thread->process->mm, va, access)
+                   ? PAGE_FAULT_KEY
+                   : PAGE_FAULT_DENIED;
     case QR_FAULT_KEY:
         return PAGE_FAULT_KEY;
     case QR_FAULT_POISON:
@@ -305,6 +307,16 @@ mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access)
     default:
         return PAGE_FAULT_BUS;
     }
+}
+
+bool
+mm_key_denies(struct mm *mm, uint64_t address, unsigned access)
+{
+    unsigned rights = arch_pkey_rights(mm_key_at(mm, address));
+
+    /* 1: no access, 2: no writes; fetching instructions is none. */
+    return (access & QR_ACCESS_EXEC) == 0 &&
+           ((rights & 1) != 0 || ((rights & 2) != 0 && (access & QR_ACCESS_WRITE) != 0));
 }
 
 unsigned

@@ -109,6 +109,7 @@ enum op_kind {
     OP_KEY_FREE,
     OP_KEY_PROTECT,
     OP_KEY_RIGHTS,
+    OP_KEY_SIGNAL,
     OP_OVERCOMMIT,
     OP_BARRIER,
     OP_GETCPU,
@@ -146,9 +147,10 @@ struct op_name {
 
 extern const struct op_name op_names[OP_KINDS];
 
-/** Make the program of a seed: about @ops calls, and looks between and behind them.  With @races
- *  every eighth is of threads, else every 400th. */
-void generate(struct program *program, uint64_t seed, unsigned ops, bool races);
+/** Make the program of a seed: about @ops calls, and looks between and behind them.  With FOCUS_RACES
+ *  every eighth is of threads, else every 400th; with FOCUS_KEYS half are of protection keys. */
+enum focus { FOCUS_NONE, FOCUS_RACES, FOCUS_KEYS };
+void generate(struct program *program, uint64_t seed, unsigned ops, enum focus focus);
 
 /**
  * Read one line: "PROCESS NAME ARGS...".  Numbers as C has them, p3+0x10 for page 3 of the
@@ -178,6 +180,8 @@ struct shared {
     uint32_t turn; /* native.c: a process, the controller or the end; a futex */
     size_t next;   /* index of the call to execute */
     int pids[PROCESSES];
+    unsigned waits[PROCESSES]; /* for a child by vfork: which, + 1; it has no turn meanwhile */
+    unsigned ended;            /* a bit each: it came to its end */
     uintptr_t break_start;
     uint64_t bytes[2];      /* VmSize and VmData of process 0 when it began */
     bool locked_all;        /* mlockall was tried: what else there is may be locked */
@@ -273,16 +277,34 @@ long machine_call(long number, const uint64_t args[6]);
 #endif
 
 /** How a process is made. */
-enum birth { BIRTH_CLONE, BIRTH_CLONE3, BIRTH_SHARING /* the parent's memory */, BIRTHS };
+enum birth {
+    BIRTH_CLONE,
+    BIRTH_CLONE3,
+    BIRTH_SHARING, /* the parent's memory */
+    BIRTH_VFORK,   /* too, and the parent waits */
+    BIRTH_VFORK3,  /* the same by clone3 */
+    BIRTHS
+};
 
 /** Make process @index of the program. @return its id, an error, or 0 in the child where that is
- *  another process of this machine's */
+ *  another process of this machine's; BIRTH_TOLD: who waited for a child goes on, which is no more */
 long machine_fork(enum birth birth, unsigned index);
+enum { BIRTH_TOLD = 0x7fffffff };
+
+/** Process @parent has got a child, and waits for it or not. */
+void process_born(unsigned parent, unsigned child, int pid, enum birth birth);
+
+/** Process @index is no more: who waited for it goes on. */
+void process_gone(unsigned index);
 
 /** Whether the CPU has protection keys; then the rights of the running process to memory with
  *  @key may be set, 1: no access, 2: no writes. */
 bool machine_has_keys(void);
 void machine_set_rights(unsigned key, unsigned rights);
+
+/** A signal whose handler sets the rights to memory with @key: what it finds in the register, and what
+ *  the process has when it came back. */
+void machine_signal_rights(unsigned key, unsigned rights, uint32_t out[2]);
 
 /* ---- threads: race.c -------------------------------------------------------------- */
 
@@ -351,7 +373,8 @@ uint32_t pipe_drain(int fd);
 /* A fault in user code. */
 struct fault {
     int signal, code;
-    unsigned key; /* with SEGV_PKUERR */
+    unsigned key;    /* with SEGV_PKUERR */
+    uint32_t rights; /* then, too: what the handler may do */
     uintptr_t address;
 };
 

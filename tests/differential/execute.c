@@ -72,7 +72,7 @@ say_fault(const struct fault *fault)
     say(" %s/%d", fault->signal == SIGSEGV ? "SEGV" : "BUS", fault->code);
     say_address(fault->address);
     if (fault->signal == SIGSEGV && fault->code == SEGV_PKUERR)
-        say(" key %u", fault->key);
+        say(" key %u, handler %x", fault->key, fault->rights);
 }
 
 uint64_t
@@ -242,33 +242,57 @@ step_process(void)
     while (shared->next < shared->program.count) {
         unsigned process = shared->program.ops[shared->next].process;
 
-        if (shared->pids[process] != 0)
+        if (shared->pids[process] != 0 && shared->waits[process] == 0)
             return process;
         shared->next++;
     }
     return PROCESSES;
 }
 
-static void
+void
+process_born(unsigned parent, unsigned child, int pid, enum birth birth)
+{
+    shared->pids[child] = pid;
+    shared->sharing |= birth >= BIRTH_SHARING;
+    if (birth >= BIRTH_VFORK)
+        shared->waits[parent] = child + 1;
+    say(" = child");
+}
+
+void
+process_gone(unsigned index)
+{
+    shared->pids[index] = 0;
+    for (unsigned i = 0; i < PROCESSES; i++) {
+        if (shared->waits[i] == index + 1)
+            shared->waits[i] = 0;
+    }
+}
+
+/* @return whether something was said */
+static bool
 fork_execute(const struct op *op)
 {
+    enum birth birth = (enum birth)(op->arg[1] % BIRTHS);
     unsigned child = (unsigned)op->arg[0] % PROCESSES;
     long pid;
 
     if (shared->pids[child] != 0) {
         say(" busy");
-        return;
+        return true;
     }
-    pid = machine_fork((enum birth)(op->arg[1] % BIRTHS), child);
+    shared->ended &= ~(1u << child);
+    pid = machine_fork(birth, child);
+    if (pid == BIRTH_TOLD)
+        return false;
     if (pid > 0) {
-        shared->pids[child] = (int)pid;
-        shared->sharing |= op->arg[1] % BIRTHS == BIRTH_SHARING;
-        say(" = child");
+        process_born(op->process, child, (int)pid, birth);
     } else if (pid < 0) {
         say_result(pid);
     } else {
         self = child;
     }
+    return op->process == self; /* else it is the child */
 }
 
 void
@@ -285,13 +309,10 @@ process_step(void)
         machine_exit();
         return;
     }
-    if (op->kind != OP_FORK) {
+    if (op->kind != OP_FORK)
         op_execute(op);
-    } else {
-        fork_execute(op);
-        if (op->process != self)
-            return; /* the child */
-    }
+    else if (!fork_execute(op))
+        return;
     say("\n");
 }
 
@@ -304,6 +325,7 @@ execute(const struct program *program)
     shared->locked_all = shared->limited = shared->sharing = false;
     shared->report[0] = '\0';
     memset(shared->pids, 0, sizeof(shared->pids));
+    memset(shared->waits, 0, sizeof(shared->waits));
     machine_run();
     for (size_t i = 0; i < program->count; i++)
         totals.calls += program->ops[i].kind < OP_PROBE;

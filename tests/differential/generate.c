@@ -403,9 +403,29 @@ emit_fork(struct generator *g)
 {
     struct op *op = emit(g, OP_FORK);
 
-    op->arg[0] = 1 + rnd(g, PROCESSES - 1);
+    unsigned child = 1 + (unsigned)rnd(g, PROCESSES - 1);
+
+    op->arg[0] = child;
     op->arg[1] = one_in(g, 2) ? BIRTH_CLONE : rnd(g, BIRTHS);
-    g->alive[op->arg[0]] = true;
+    if (g->alive[child] || g->waits[child] != 0)
+        return; /* busy */
+    g->alive[child] = true;
+    if (op->arg[1] >= BIRTH_VFORK) {
+        g->waits[op->process] = child + 1;
+        g->alive[op->process] = false;
+    }
+}
+
+static void
+note_ended(struct generator *g, unsigned process)
+{
+    g->alive[process] = false;
+    for (unsigned i = 0; i < PROCESSES; i++) {
+        if (g->waits[i] == process + 1) {
+            g->waits[i] = 0;
+            g->alive[i] = true;
+        }
+    }
 }
 
 static void
@@ -416,7 +436,23 @@ emit_end(struct generator *g)
     if (op->process == 0) /* which stays, so that somebody is left to look */
         op->kind = OP_MAPS;
     else
-        g->alive[op->process] = false;
+        note_ended(g, op->process);
+}
+
+/* Those that others wait for. */
+static void
+end_waits(struct generator *g)
+{
+    for (unsigned turn = 0; turn < PROCESSES; turn++) {
+        for (unsigned i = 0; i < PROCESSES; i++) {
+            unsigned child = g->waits[i] - 1;
+
+            if (g->waits[i] == 0 || !g->alive[child])
+                continue;
+            emit(g, OP_EXIT)->process = child;
+            note_ended(g, child);
+        }
+    }
 }
 
 static void
@@ -458,10 +494,15 @@ static const struct {
 static enum op_kind
 some_kind(struct generator *g)
 {
+    static const enum op_kind plain[] = {OP_MMAP, OP_MPROTECT, OP_LOAD,   OP_STORE,
+                                         OP_FILL, OP_CALL,     OP_MUNMAP, OP_FORK,
+                                         OP_EXIT, OP_MAPS,     OP_STORE,  OP_LOAD};
     unsigned sum = 0, at;
 
     for (size_t i = 0; i < sizeof(weights) / sizeof(weights[0]); i++)
         sum += weights[i].weight;
+    if (g->focus == FOCUS_KEYS)
+        return PICK(g, plain);
     at = (unsigned)rnd(g, sum);
     for (size_t i = 0;; i++) {
         if (at < weights[i].weight)
@@ -537,11 +578,11 @@ emit_call(struct generator *g)
 }
 
 void
-generate(struct program *program, uint64_t seed, unsigned ops, bool races)
+generate(struct program *program, uint64_t seed, unsigned ops, enum focus focus)
 {
     static const enum op_kind last[] = {OP_PAGEMAP, OP_RESIDENT, OP_MAPS, OP_FLAGS,
                                         OP_FILES,   OP_STATUS,   OP_PROBE};
-    struct generator g = {.state = seed * 0xd1342543de82ef95u, .program = program, .races = races};
+    struct generator g = {.state = seed * 0xd1342543de82ef95u, .program = program, .focus = focus};
 
     program->count = 0;
     g.alive[0] = true;
@@ -549,11 +590,14 @@ generate(struct program *program, uint64_t seed, unsigned ops, bool races)
     if (one_in(&g, 2))
         emit(&g, OP_DROP);
     for (unsigned i = 0; i < ops; i++) {
-        if (one_in(&g, races ? 8 : 400))
+        if (focus != FOCUS_KEYS && one_in(&g, focus == FOCUS_RACES ? 8 : 400))
             emit_race(&g);
+        else if (focus == FOCUS_KEYS && one_in(&g, 2))
+            emit_key(&g);
         else
             emit_call(&g);
     }
+    end_waits(&g);
     for (unsigned process = 0; process < PROCESSES; process++) {
         for (size_t i = 0; i < sizeof(last) / sizeof(last[0]); i++) {
             if (last[i] == OP_RESIDENT && g.no_resident)

@@ -11,10 +11,11 @@ struct generator {
     struct program *program;
     bool mapped[ARENA_PAGES];
     bool alive[PROCESSES];
-    unsigned hostile; /* one argument in that many */
-    bool sealed;      /* some pages */
-    bool races;       /* threads are what it is about */
-    bool no_resident; /* Linux says of a page that fallocate() made that it is not there */
+    unsigned hostile;          /* one argument in that many */
+    bool sealed;               /* some pages */
+    enum focus focus;          /* what it is about */
+    unsigned waits[PROCESSES]; /* for a child by vfork: which, + 1 */
+    bool no_resident;          /* Linux says of a page that fallocate() made that it is not there */
 };
 
 /** A number below @limit. */
@@ -46,6 +47,9 @@ void note_mapped(struct generator *g, uint64_t start, uint64_t bytes, bool mappe
 
 /** Threads that call at once. */
 void emit_race(struct generator *g);
+
+/** Protection keys. */
+void emit_key(struct generator *g);
 
 /** One of the calls that come less often. */
 void emit_other(struct generator *g);

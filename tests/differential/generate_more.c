@@ -186,11 +186,12 @@ emit_watch(struct generator *g)
     op->arg[4] = one_in(g, 2) ? rnd(g, 4) : op->arg[0] == 2;
 }
 
-static void
+void
 emit_key(struct generator *g)
 {
     static const enum op_kind kinds[] = {OP_KEY_ALLOC,   OP_KEY_FREE,    OP_KEY_PROTECT,
-                                         OP_KEY_PROTECT, OP_KEY_PROTECT, OP_KEY_RIGHTS};
+                                         OP_KEY_PROTECT, OP_KEY_PROTECT, OP_KEY_RIGHTS,
+                                         OP_KEY_RIGHTS,  OP_KEY_SIGNAL};
     static const uint64_t protections[] = {0, 1, 3, 3, 3, 7, 5, 8};
     struct op *op = emit(g, PICK(g, kinds));
 
@@ -210,8 +211,8 @@ emit_key(struct generator *g)
     default:
         op->arg[0] = one_in(g, g->hostile) ? rnd(g, 18) - 1 : rnd(g, 4);
         op->arg[1] = rnd(g, 4);
-        /* Nobody does without key 0. */
-        if (op->kind == OP_KEY_RIGHTS && op->arg[0] % 16 == 0)
+        /* Nobody does without key 0 (which Linux, once it is free, hands out again). */
+        if (op->arg[0] % 16 == 0)
             op->arg[0] = 1;
         break;
     }
@@ -259,7 +260,7 @@ emit_race(struct generator *g)
     op->arg[1] = rnd(g, 24);
     op->arg[0] = VALUE_ARENA | (rnd(g, ARENA_PAGES - 40) * PAGE_BYTES);
     op->arg[2] = rnd(g, RACERS - 1);
-    op->arg[3] = 20 + rnd(g, g->races ? 200 : 60);
+    op->arg[3] = 20 + rnd(g, g->focus == FOCUS_RACES ? 200 : 60);
     op->arg[4] = rnd(g, 1u << 30);
     op->arg[5] = rnd(g, 4);
     g->no_resident = true;

@@ -17,6 +17,20 @@ alloc_execute(const uintptr_t *arg)
         say(call(SYS_pkey_alloc, arg[0], arg[1]) < 0 ? " none" : " one");
 }
 
+/* A handler begins with the rights that every program begins with; what it had comes back. */
+static void
+signal_execute(const uintptr_t *arg)
+{
+    uint32_t seen[2];
+
+    if (!machine_has_keys()) {
+        say(" none");
+        return;
+    }
+    machine_signal_rights((unsigned)arg[0] % 16, (unsigned)arg[1] % 4, seen);
+    say(" in %x after %x", seen[0], seen[1]);
+}
+
 void
 key_execute(enum op_kind kind, const uintptr_t *arg)
 {
@@ -29,6 +43,9 @@ key_execute(enum op_kind kind, const uintptr_t *arg)
         break;
     case OP_KEY_PROTECT:
         say_result(call(SYS_pkey_mprotect, arg[0], arg[1], arg[2], arg[3]));
+        break;
+    case OP_KEY_SIGNAL:
+        signal_execute(arg);
         break;
     default:
         if (machine_has_keys())

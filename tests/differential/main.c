@@ -5,7 +5,7 @@
  *        differential print SEED OPS           the program of a seed
  *        differential file FILE [report]       the programs of a file, which a line of --- ends each
  *
- * OPS: how many calls, and a t behind that for programs about threads.
+ * OPS: how many calls, and behind that a t for programs about threads, a k about protection keys.
  * The last line says how many calls were done.
  */
 #include "differential.h"
@@ -33,7 +33,10 @@ make(uint64_t seed, const char *ops)
     char *flags;
     unsigned long count = strtoul(ops, &flags, 0);
 
-    generate(&program, seed, (unsigned)count, strchr(flags, 't') != NULL);
+    generate(&program, seed, (unsigned)count,
+             *flags == 't'   ? FOCUS_RACES
+             : *flags == 'k' ? FOCUS_KEYS
+                             : FOCUS_NONE);
 }
 
 static void

@@ -163,6 +163,28 @@ machine_set_rights(unsigned key, unsigned rights)
     rights_set((rights_get() & ~(3u << 2 * key)) | rights << 2 * key);
 }
 
+static volatile uint32_t rights_seen;
+static volatile unsigned rights_key, rights_new;
+
+static void
+on_rights(int signal)
+{
+    (void)signal;
+    rights_seen = rights_get();
+    machine_set_rights(rights_key, rights_new);
+}
+
+void
+machine_signal_rights(unsigned key, unsigned rights, uint32_t out[2])
+{
+    rights_key = key;
+    rights_new = rights;
+    signal(SIGUSR1, on_rights);
+    raise(SIGUSR1);
+    out[0] = rights_seen;
+    out[1] = rights_get();
+}
+
 /* ---- faults of user code ------------------------------------------------------------ */
 
 /* Each thread's. */
@@ -180,7 +202,7 @@ on_fault(int signal, siginfo_t *info, void *context)
     fault_last = (struct fault){
         .signal = signal, .code = info->si_code, .address = (uintptr_t)info->si_addr};
     if (signal == SIGSEGV && info->si_code == SEGV_PKUERR)
-        fault_last.key = info->si_pkey;
+        fault_last.key = info->si_pkey, fault_last.rights = rights_get();
     siglongjmp(fault_return, 1);
 }
 
@@ -353,8 +375,10 @@ turn_wait(unsigned me)
     for (;;) {
         uint32_t turn = __atomic_load_n(&shared->turn, __ATOMIC_SEQ_CST);
 
-        if (turn == TURN_END)
+        if (turn == TURN_END) {
+            __atomic_fetch_or(&shared->ended, 1u << me, __ATOMIC_SEQ_CST);
             _exit(0);
+        }
         if (turn == me)
             break;
         if (sharing)
@@ -391,10 +415,76 @@ sharer_run(void *number)
     return 0;
 }
 
+static uint8_t stacks[PROCESSES][STACK_BYTES] __attribute__((aligned(64)));
+
+/*
+ * vfork: the parent waits in the call until the child has ended, and so cannot say that it has one:
+ * the child says that itself, has the turn, and gives it to the next one when it ends.
+ */
+static unsigned vfork_child, vfork_parent;
+
+static _Noreturn void
+vforker_begin(void)
+{
+    self = vfork_child;
+    process_born(vfork_parent, self, (int)syscall(SYS_getpid), BIRTH_VFORK);
+    say("\n");
+    turn_set(self);
+    process_run();
+    _exit(0);
+}
+
+static int
+vforker_run(void *none)
+{
+    (void)none;
+    vforker_begin();
+}
+
+static long
+vfork_call(enum birth birth, uint8_t *stack)
+{
+    const int flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT;
+    long pid;
+
+#ifdef __x86_64__
+    /* The C library's syscall() returns to what stands on top of the child's stack. */
+    if (birth == BIRTH_VFORK3) {
+        struct clone_args args = {
+            .flags = (unsigned)flags, .stack = (uintptr_t)stack, .stack_size = STACK_BYTES - 64};
+
+        *(void (**)(void))(stack + STACK_BYTES - 64) = vforker_begin;
+        scratch_put(0, &args, sizeof(args));
+        return call(SYS_clone3, machine_scratch(), sizeof(args));
+    }
+#else
+    (void)birth;
+#endif
+    pid = clone(vforker_run, stack + STACK_BYTES, flags | SIGCHLD, NULL);
+    return pid < 0 ? -errno : pid;
+}
+
+static long
+vfork_child_of(enum birth birth, unsigned index)
+{
+    const unsigned me = self;
+    long pid;
+
+    sharing = true;
+    vfork_parent = me;
+    vfork_child = index;
+    pid = vfork_call(birth, stacks[index]);
+    if (pid < 0)
+        return pid;
+    if ((__atomic_load_n(&shared->ended, __ATOMIC_SEQ_CST) & 1u << index) == 0)
+        say(" went on before the child had ended\n");
+    turn_wait(me);
+    return BIRTH_TOLD;
+}
+
 long
 machine_fork(enum birth birth, unsigned index)
 {
-    static uint8_t stacks[PROCESSES][STACK_BYTES] __attribute__((aligned(64)));
     struct clone_args args = {.flags = CLONE_PARENT};
     long pid;
 
@@ -404,6 +494,8 @@ machine_fork(enum birth birth, unsigned index)
         scratch_put(0, &args, sizeof(args));
         return call(SYS_clone3, machine_scratch(), sizeof(args));
     }
+    if (birth >= BIRTH_VFORK)
+        return vfork_child_of(birth, index);
     sharing = true;
     pid = clone(sharer_run, stacks[index] + STACK_BYTES, CLONE_VM | CLONE_PARENT | SIGCHLD,
                 (void *)(uintptr_t)index); /* NOLINT(performance-no-int-to-ptr) */
@@ -413,6 +505,7 @@ machine_fork(enum birth birth, unsigned index)
 void
 machine_exit(void)
 {
+    __atomic_fetch_or(&shared->ended, 1u << self, __ATOMIC_SEQ_CST);
     _exit(0);
 }
 
@@ -457,7 +550,7 @@ process_died(int pid, int status)
     for (unsigned i = 0; i < PROCESSES; i++) {
         if (shared->pids[i] != pid)
             continue;
-        shared->pids[i] = 0;
+        process_gone(i);
         if (shared->turn != i)
             return; /* at the end */
         if (status != 0 && !expired) {

@@ -144,6 +144,20 @@ file_size(int fd)
     return S_ISREG(stat.stx_mode) ? stat.stx_size : 0; /* a directory's is the machine's business */
 }
 
+/* Does the buffer reach to behind the end of a file that is mapped there? */
+static bool
+is_behind_end(uintptr_t start, size_t bytes)
+{
+    struct fault fault;
+    uint8_t byte;
+
+    for (uintptr_t at = start; at - start < bytes; at = (at | (PAGE_BYTES - 1)) + 1) {
+        if (!touch(at, ACCESS_LOAD, &byte, &fault))
+            return fault.signal == SIGBUS;
+    }
+    return false;
+}
+
 /*
  * Linux 6.18's tmpfs lets a file grow up to where a write begins, and gives it a page there, though
  * nothing could be copied from the buffer; what lies behind the end is taken back, and a page that
@@ -153,11 +167,12 @@ static void
 pwrite_execute(const uintptr_t *arg, int fd)
 {
     uint64_t before = file_size(fd);
+    bool grows = arg[3] + arg[2] > before;
     struct fault fault;
     uint8_t byte;
     long seals = call(CALL_FCNTL, (uint64_t)fd, 1034 /* F_GET_SEALS */, 0), done;
 
-    if (seals > 0 && (seals & 2) != 0 && arg[3] + arg[2] > before) {
+    if (seals > 0 && (seals & 2) != 0 && grows) {
         say(" may not shrink");
         return;
     }
@@ -166,6 +181,8 @@ pwrite_execute(const uintptr_t *arg, int fd)
         say(" unreadable");
         return;
     }
+    if (grows && is_behind_end(arg[1], arg[2]))
+        say(" behind the end");
     done = call(SYS_pwrite64, (uint64_t)fd, arg[1], arg[2], arg[3]);
 
     if (done != (long)arg[2]) {
@@ -590,6 +607,7 @@ op_execute(const struct op *op)
     case OP_KEY_FREE:
     case OP_KEY_PROTECT:
     case OP_KEY_RIGHTS:
+    case OP_KEY_SIGNAL:
         key_execute(op->kind, arg);
         break;
     case OP_RACE:

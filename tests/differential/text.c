@@ -67,6 +67,7 @@ const struct op_name op_names[OP_KINDS] = {
     [OP_KEY_FREE] = {"pkey_free", 1},
     [OP_KEY_PROTECT] = {"pkey_mprotect", 4},
     [OP_KEY_RIGHTS] = {"pkey_rights", 2},
+    [OP_KEY_SIGNAL] = {"pkey_signal", 2},
     [OP_OVERCOMMIT] = {"overcommit", 3},
     [OP_BARRIER] = {"membarrier", 2},
     [OP_GETCPU] = {"getcpu", 0},

@@ -43,6 +43,7 @@ int64_t hosted_call(unsigned long number, const uint64_t args[6]);
 uint32_t hosted_rights(void);
 void hosted_set_rights(unsigned key, unsigned rights);
 unsigned hosted_key_at(uintptr_t address);
+bool hosted_key_denies(uintptr_t address, unsigned access);
 
 /** The current process ends; init is current then. */
 void hosted_exit(void);

@@ -189,6 +189,12 @@ hosted_key_at(uintptr_t address)
     return mm_key_at(process_current()->mm, address);
 }
 
+bool
+hosted_key_denies(uintptr_t address, unsigned access)
+{
+    return mm_key_denies(process_current()->mm, address, access);
+}
+
 struct qr_va_range
 platform_area(enum kernel_area area)
 {

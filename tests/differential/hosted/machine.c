@@ -24,6 +24,7 @@
 #define SCRATCH_BASE 0x7f0000000000u
 #define BALLAST_BASE 0x7e0000000000u
 
+enum { RIGHTS_FIRST = 0x55555554 }; /* of a handler, which there is none of here: Linux's */
 enum { FRAMES = 16384, BALLAST_BYTES = 1 << 20, VALIDATE_EVERY = 64, GROWTHS = 16 };
 
 static struct sim *sim;
@@ -93,7 +94,7 @@ machine_code_written(uintptr_t address, size_t bytes)
 /* ---- user code --------------------------------------------------------------------- */
 
 static bool
-fault_of(enum sim_signal signal, uintptr_t address, struct fault *fault)
+fault_of(enum sim_signal signal, unsigned access, uintptr_t address, struct fault *fault)
 {
     static const struct {
         int signal, code;
@@ -103,6 +104,8 @@ fault_of(enum sim_signal signal, uintptr_t address, struct fault *fault)
         [SIM_BUS_IO] = {SIGBUS, BUS_MCEERR_AR},     [SIM_OOM] = {SIGKILL, 0},
     };
 
+    if (signal == SIM_SEGV_ACCERR && hosted_key_denies(address, access))
+        signal = SIM_SEGV_PKUERR; /* as mm_page_fault() */
     /* What x86-64 says of an address that is none: a general protection fault. */
     if (signal != SIM_OK && (uint64_t)((int64_t)(address << 16) >> 16) != address)
         *fault = (struct fault){.signal = SIGSEGV, .code = SI_KERNEL};
@@ -110,6 +113,7 @@ fault_of(enum sim_signal signal, uintptr_t address, struct fault *fault)
         *fault = (struct fault){.signal = rows[signal].signal,
                                 .code = rows[signal].code,
                                 .key = signal == SIM_SEGV_PKUERR ? hosted_key_at(address) : 0,
+                                .rights = RIGHTS_FIRST,
                                 .address = address};
     return signal == SIM_OK;
 }
@@ -117,6 +121,9 @@ fault_of(enum sim_signal signal, uintptr_t address, struct fault *fault)
 bool
 touch(uintptr_t address, enum access access, uint8_t *byte, struct fault *fault)
 {
+    static const unsigned kinds[] = {[ACCESS_LOAD] = QR_ACCESS_READ,
+                                     [ACCESS_STORE] = QR_ACCESS_WRITE,
+                                     [ACCESS_CALL] = QR_ACCESS_EXEC};
     qr_va at = qr_va_of(address);
     enum sim_signal signal;
 
@@ -126,7 +133,7 @@ touch(uintptr_t address, enum access access, uint8_t *byte, struct fault *fault)
         signal = sim_store(at, byte, 1);
     else
         signal = sim_exec(at);
-    return fault_of(signal, address, fault);
+    return fault_of(signal, kinds[access], address, fault);
 }
 
 bool
@@ -161,8 +168,11 @@ machine_fork(enum birth birth, unsigned index)
     struct clone_args args = {.flags = CLONE_PARENT};
 
     (void)index;
-    if (birth != BIRTH_CLONE3)
-        return call(SYS_clone, CLONE_PARENT | SIGCHLD | (birth == BIRTH_SHARING ? CLONE_VM : 0u));
+    /* Who waits for a child by vfork just has no turn. */
+    if (birth != BIRTH_CLONE3 && birth != BIRTH_VFORK3)
+        return call(SYS_clone, CLONE_PARENT | SIGCHLD | (birth == BIRTH_CLONE ? 0u : CLONE_VM));
+    if (birth == BIRTH_VFORK3)
+        args.flags |= CLONE_VM;
     scratch_put(0, &args, sizeof(args));
     return call(SYS_clone3, machine_scratch(), sizeof(args));
 }
@@ -235,11 +245,20 @@ machine_set_rights(unsigned key, unsigned rights)
 }
 
 void
+machine_signal_rights(unsigned key, unsigned rights, uint32_t out[2])
+{
+    (void)key;
+    (void)rights;
+    out[0] = RIGHTS_FIRST;
+    out[1] = hosted_rights();
+}
+
+void
 machine_exit(void)
 {
     sim_use(sim, NULL);
     hosted_exit();
-    shared->pids[self] = 0;
+    process_gone(self);
     enter(hosted_init_thread());
 }
 
