@@ -138,6 +138,7 @@ struct inode {
     struct timespec accessed, modified, changed; /* I; a torn read shows a mixed time at worst */
     _Atomic int32_t write_count; /* opens for writing; negative: opens for execution */
     atomic_bool dirty;           /* attributes have changed since they were last stored */
+    bool binds_root;             /* constant: what its mode forbids, user 0 may not do either */
     struct qr_mutex lock;
     void *data;                /* the file system's own; constant */
     size_t counted_pages;      /* I: what the superblock was told, see tmpfs.c */

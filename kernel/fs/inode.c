@@ -122,7 +122,7 @@ inode_allows_user(const struct inode *inode, unsigned wish, uint32_t uid, uint32
 {
     uint32_t mode = inode->mode;
 
-    if (uid == 0) {
+    if (uid == 0 && !inode->binds_root) {
         bool anybody_executes = (mode & 0111u) != 0 || S_ISTYPE(mode, S_IFDIR);
 
         return !(wish & ACCESS_EXECUTE) || anybody_executes;

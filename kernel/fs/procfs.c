@@ -353,6 +353,10 @@ static bool
 sys_tree_add(struct dentry *root)
 {
     struct dentry *sys = text_directory_add(root, "sys");
+
+    if (sys != NULL) {
+        sys->inode->binds_root = true; /* and so do those below */
+    }
     struct dentry *kernel = sys == NULL ? NULL : text_directory_add(sys, "kernel");
     struct dentry *vm = sys == NULL ? NULL : text_directory_add(sys, "vm");
     struct dentry *fs = sys == NULL ? NULL : text_directory_add(sys, "fs");

@@ -268,6 +268,7 @@ text_node_add(struct dentry *directory, const char *name, const struct text_node
         return false;
     }
     inode->key_more = key;
+    inode->binds_root = directory->inode->binds_root;
     bool added = tree_add(directory, name, inode) != NULL;
     inode_put(inode);
     return added;
@@ -292,6 +293,7 @@ text_directory_add(struct dentry *directory, const char *name)
     if (inode == NULL) {
         return NULL;
     }
+    inode->binds_root = directory->inode->binds_root;
     struct dentry *dentry = tree_add(directory, name, inode);
     inode_put(inode);
     return dentry;

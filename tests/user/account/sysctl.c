@@ -118,6 +118,19 @@ texts(void)
     }
 }
 
+/* What a mode forbids is forbidden to root, too. */
+static void
+modes(void)
+{
+    CHECK_ERRNO(open("/proc/sys/vm/drop_caches", O_RDONLY), EACCES);
+    CHECK_ERRNO(open("/proc/sys/vm/compact_memory", O_RDWR), EACCES);
+    CHECK_ERRNO(open("/proc/sys/kernel/ostype", O_WRONLY), EACCES);
+    CHECK_ERRNO(access("/proc/sys/kernel/ostype", W_OK), EACCES);
+    CHECK_ERRNO(access("/proc/sys/vm", W_OK), EACCES);
+    CHECK_EQ(access("/proc/sys/vm/drop_caches", W_OK), 0);
+    CHECK_EQ(access("/proc/sys/vm/swappiness", R_OK | W_OK), 0);
+}
+
 /* Nobody but root may write. */
 static int
 unprivileged(void)
@@ -386,6 +399,7 @@ main(void)
 {
     page = check_page();
     texts();
+    modes();
     CHECK_EQ(in_child(unprivileged), 0);
     min_addr();
     overcommit();
