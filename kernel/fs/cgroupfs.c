@@ -480,6 +480,42 @@ cgroupfs_mount(const struct superblock_type *type, const char *options, struct s
 const struct superblock_type cgroup2_type = {
     .name = "cgroup2", .magic = CGROUP2_MAGIC, .single = true, .create = cgroupfs_mount};
 
+/* Is @own the group of @directory, or below it? */
+static bool
+is_above(const struct dentry *directory, const struct cgroup *own)
+{
+    struct cgroup *cgroup = cgroup_of_inode(directory->inode);
+    bool above = cgroup != NULL && cgroup_is_within(own, cgroup);
+
+    cgroup_put(cgroup);
+    return above;
+}
+
+/*
+ * Who enters the group of @directory may write there, and to the closest group that holds both that and
+ * its own: what was delegated to it ends there.  cgroup.procs belongs to whom the directory does.
+ */
+static bool
+may_enter(const struct dentry *directory)
+{
+    const struct dentry *at = directory;
+    struct cgroup *own;
+
+    process_tree_lock();
+    own = process_current()->cgroup;
+    cgroup_ref(own);
+    process_tree_unlock();
+    tree_lock_read();
+    while (!is_above(at, own) && at->parent != at) {
+        at = at->parent;
+    }
+    bool allowed =
+        inode_allows(directory->inode, ACCESS_WRITE) && inode_allows(at->inode, ACCESS_WRITE);
+    tree_unlock_read();
+    cgroup_put(own);
+    return allowed;
+}
+
 int64_t
 cgroup_of_fd(int fd, struct cgroup **out)
 {
@@ -492,8 +528,7 @@ cgroup_of_fd(int fd, struct cgroup **out)
     if (file->inode->superblock->type == &cgroup2_type && S_ISTYPE(file->inode->mode, S_IFDIR)) {
         struct cgroup *cgroup = cgroup_of_inode(file->inode);
 
-        /* cgroup.procs belongs to whom the directory does. */
-        error = cgroup == NULL ? -ENODEV : inode_allows(file->inode, ACCESS_WRITE) ? 0 : -EACCES;
+        error = cgroup == NULL ? -ENODEV : may_enter(file->dentry) ? 0 : -EACCES;
         if (error == 0) {
             *out = cgroup;
         } else {

@@ -142,6 +142,10 @@ groups(void)
 
     RUN(free_group);
     EXPECT(in_child(unprivileged), 0);
+    /* That is one's own is not enough: the group above holds where one comes from, too. */
+    EXPECT(fchown(group, 65534, 65534), 0);
+    EXPECT(in_child(unprivileged), 0);
+    EXPECT(fchown(group, 0, 0), 0);
     fd = open("/tmp/groups/upper/cgroup.subtree_control", O_WRONLY);
     EXPECT(write(fd, "+memory", 7), 7);
     RUN(busy_group);
