@@ -99,6 +99,7 @@ qr_port_window_close(void *window)
                  "opening");
     sim_host_hide(at, QR_PAGE_SIZE);
     cpu->window_count--;
+    sim_preempt(); /* what was seen through it may be out of date when somebody acts on it */
 }
 
 void

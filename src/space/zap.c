@@ -88,25 +88,26 @@ qr_tally_leaf(struct qr_tally *tally, const struct qr_region *region, struct qr_
 {
     uint32_t before =
         atomic_fetch_add_explicit(&frame->maps, (uint32_t)delta, memory_order_relaxed);
+    enum qr_frame_type type = qr_frame_type(frame);
     bool edge = before == (delta > 0 ? 0u : 1u);
 
-    if (qr_frame_type(frame) == QR_FRAME_ANON) {
+    if (type == QR_FRAME_ANON) {
         tally->resident[QR_RESIDENT_ANON] += delta;
         tally->anon += edge ? delta : 0;
         return;
     }
-    if (QR_HAS_MERGE && qr_frame_type(frame) == QR_FRAME_MERGED) {
+    if (QR_HAS_MERGE && type == QR_FRAME_MERGED) {
         tally_merged(tally, region->space->vm->counters, edge, delta);
         return;
     }
-    if (qr_unlikely(qr_frame_type(frame) == QR_FRAME_SWAP)) {
+    if (qr_unlikely(type == QR_FRAME_SWAP)) {
         tally->resident[QR_RESIDENT_ANON] += delta;
         tally->anon += edge ? delta : 0;
         if (edge && delta < 0 && region != NULL)
             qr_swap_unmapped(region->space->vm->config.swap, frame);
         return;
     }
-    qr_debug_assert(qr_frame_type(frame) == QR_FRAME_OBJECT && region->object != NULL);
+    qr_debug_assert(type == QR_FRAME_OBJECT && region->object != NULL);
     tally->resident[qr_object_is_memory(region->object) ? QR_RESIDENT_SHMEM : QR_RESIDENT_FILE] +=
         delta;
     tally->mapped += edge ? delta : 0;
