@@ -336,6 +336,47 @@ migrate_shared(struct qr_vm *vm, qr_va va, struct qr_frame *frame, struct qr_fra
     return QR_ERR_AGAIN;
 }
 
+static void
+shared_look(const struct shared *shared, struct qr_space *space, struct qr_cursor *cursor)
+{
+    (void)shared;
+    (void)space;
+    (void)cursor;
+}
+
+static void
+shared_poison(const struct shared *shared, struct qr_space *space, struct qr_cursor *cursor)
+{
+    struct qr_tally tally = {.anon = 0};
+
+    (void)qr_cursor_unmap(cursor, shared->va);
+    qr_tlb_batch_finish(cursor->batch); /* no CPU reaches the frame from here any more */
+    qr_space_note_peak(space);
+    qr_tally_leaf(&tally, NULL, shared->frame, -1);
+    qr_tally_apply(&tally, space);
+    qr_cursor_mark(cursor, shared->va, 0, (struct qr_mark){.kind = QR_MARK_POISON});
+    qr_frame_put(shared->vm->config.frames, shared->frame);
+}
+
+enum qr_status
+qr_page_poison_shared(struct qr_vm *vm, qr_va va, struct qr_frame *frame)
+{
+    const struct shared shared = {.vm = vm, .va = va, .frame = frame};
+
+    if (shared_entries(&shared, 1, shared_get) == 0)
+        return QR_ERR_BUSY;
+    uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_acquire);
+    bool all = atomic_load_explicit(&frame->refs, memory_order_acquire) == maps + 1 &&
+               shared_entries(&shared, maps, shared_look) == maps;
+
+    if (all)
+        (void)shared_entries(&shared, UINT32_MAX, shared_poison);
+    if (all && atomic_load_explicit(&frame->refs, memory_order_acquire) == 1)
+        return QR_OK;
+    qr_frame_put(vm->config.frames, frame); /* somebody reads it, or has moved it elsewhere */
+    return QR_ERR_BUSY;
+}
+
 /* ---- Wherever it is mapped ----------------------------------------------------------- */
 
 /* A frame with one entry, which is not where the frame's hint says: in whose page is it? */

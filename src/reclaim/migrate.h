@@ -20,6 +20,14 @@ QR_MUST_USE enum qr_status qr_page_replace(struct qr_space *space, qr_va va, str
 QR_MUST_USE enum qr_status qr_page_poison(const struct qr_region *region, qr_va va,
                                           struct qr_frame *frame);
 
+/*
+ * The same for a page that several spaces have at @va since a fork, in each of them.  Nothing is locked,
+ * or spaces for reading.  @return QR_ERR_BUSY one of them has moved it, or somebody reads it: where it was
+ * found first it stays
+ */
+QR_MUST_USE enum qr_status qr_page_poison_shared(struct qr_vm *vm, qr_va va,
+                                                 struct qr_frame *frame);
+
 /* Where nothing stands at @va: who touches it is told that it is poisoned.  Nothing is locked. */
 void qr_page_mark_poison(struct qr_space *space, qr_va va);
 

@@ -6,8 +6,8 @@
  *   lose   the entry becomes a mark; who touches the page is told that it is poisoned
  *
  * Either way the old frame is given to nobody again: it stays allocated, without an owner, and is
- * counted (HardwareCorrupted).  Contents that several processes share can be kept, where they can be
- * moved; private ones cannot be lost in one place alone, so that is refused.  A page of an object is lost
+ * counted (HardwareCorrupted).  Contents that several processes share since a fork are kept or lost in
+ * all of them, unless one has moved its page elsewhere or somebody reads it.  A page of an object is lost
  * to all: one of a file is read again, but who had it mapped and had written to it is told; one of
  * shared memory stays lost (qr_object_lose_page()).
  */
@@ -56,6 +56,8 @@ retire_lose(struct qr_space *space, qr_va va, struct qr_frame *frame)
     if (region != NULL && region->start.v <= va.v)
         status = qr_page_poison(region, va, frame);
     qr_rw_read_unlock(&space->lock);
+    if (status == QR_ERR_BUSY)
+        status = qr_page_poison_shared(space->vm, va, frame);
     if (status == QR_OK)
         retire_frame(space->vm, frame);
     return status;

@@ -241,6 +241,39 @@ TEST(migrate, a_shared_frame_that_mremap_moved_in_one_space_stays)
     sim_shutdown(sim);
 }
 
+/* Memory that fails is lost to all who share it; not where somebody reads it, or has moved it. */
+TEST(migrate, a_shared_frame_is_lost_in_every_space)
+{
+    struct sim *sim = sim_boot((struct sim_options){.seed = test_seed()});
+    struct qr_counters *counters = qr_frames_counters(sim_frames(sim));
+    struct qr_space *space = sim_space(sim), *child;
+    struct qr_frame *pinned;
+    uint64_t value;
+
+    ASSERT_EQ(sim_map(sim, 0, 2, SIM_W), QR_OK);
+    store(0, 5);
+    store(1, 6);
+    ASSERT_EQ(qr_space_fork(space, &child), QR_OK);
+    ASSERT_EQ(qr_space_get_frame(child, sim_page(0), QR_ACCESS_READ, false, &pinned), QR_OK);
+    EXPECT_EQ(qr_space_retire_page(space, sim_page(0), QR_RETIRE_LOSE), QR_ERR_BUSY);
+    EXPECT_EQ(load(0), 5);
+    qr_frame_put(sim_frames(sim), pinned);
+    long anon = qr_counter_read(counters, QR_PAGES_ANON);
+    ASSERT_EQ(qr_space_retire_page(child, sim_page(0), QR_RETIRE_LOSE), QR_OK);
+    EXPECT_EQ(qr_counter_read(counters, QR_PAGES_ANON), anon - 1);
+    EXPECT_EQ(qr_counter_read(counters, QR_PAGES_CORRUPTED), 1);
+    EXPECT_EQ(sim_load(sim_page(0), &value, sizeof(value)), SIM_BUS_IO);
+    sim_use(sim, child);
+    EXPECT_EQ(sim_store(sim_page(0), &value, sizeof(value)), SIM_BUS_IO);
+    EXPECT_EQ(load(1), 6);
+    sim_use(sim, space);
+    qr_space_put(child);
+    EXPECT_EQ(load(1), 6);
+    sim_validate(sim);
+    qr_frame_put(sim_frames(sim), pinned); /* nobody else would give it back */
+    sim_shutdown(sim);
+}
+
 /* The space that installed it is gone: whoever has it is looked for. */
 TEST(migrate, the_hint_is_checked)
 {

@@ -4,6 +4,8 @@
  */
 #include "calls.h"
 
+#include <sys/uio.h>
+
 #ifndef MADV_COLD
 #define MADV_COLD    20
 #define MADV_PAGEOUT 21
@@ -191,12 +193,26 @@ poison_is_inherited(void)
     EXPECT(touch(AT(0), TOUCH_READ), RAISED(SIGBUS, BUS_MCEERR_AR));
 }
 
-/* What the parent has, too. */
+/* What the parent has, too, is lost to both. */
 static void
 others_memory(void)
 {
-    EXPECT(advise(AT(3), page, MADV_HWPOISON), -EBUSY);
-    EXPECT(PTR(3)[0], 'D');
+    EXPECT(advise(AT(3), page, MADV_HWPOISON), 0);
+    EXPECT(touch(AT(3), TOUCH_READ), RAISED(SIGBUS, BUS_MCEERR_AR));
+}
+
+/* What somebody reads cannot be taken out of use. */
+static void
+memory_in_a_pipe(void)
+{
+    const struct iovec piece = {(void *)AT(2), (size_t)page};
+    int ends[2];
+
+    EXPECT(pipe(ends), 0);
+    EXPECT(vmsplice(ends[1], &piece, 1, 0), page);
+    EXPECT(advise(AT(2), page, MADV_HWPOISON), -EBUSY);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 /* Not where the memory is somebody's: what is taken out of use is gone until the next start. */
@@ -216,7 +232,10 @@ failing_memory(void)
     EXPECT(in_child(poison_is_inherited), 0);
     EXPECT(advise(AT(0), page, MADV_POPULATE_READ), -EHWPOISON);
     EXPECT(advise(AT(0), page, MADV_POPULATE_WRITE), -EHWPOISON);
+    EXPECT(in_child(memory_in_a_pipe), 0);
     EXPECT(in_child(others_memory), 0);
+    EXPECT(touch(AT(3), TOUCH_READ), RAISED(SIGBUS, BUS_MCEERR_AR));
+    EXPECT(advise(AT(3), page, MADV_DONTNEED), 0);
     EXPECT(touch(AT(1), TOUCH_WRITE), 0);
     EXPECT(advise(AT(0), page, MADV_DONTNEED), 0); /* another page, another chance */
     EXPECT(PTR(0)[0], 0);
