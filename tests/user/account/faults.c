@@ -265,7 +265,8 @@ cancelled(int fd)
     CHECK_EQ(pwrite(fd, "12345", 5, (PAGES + 1) * page), 5);
     CHECK_EQ(ftruncate(fd, PAGES * page), 0);
     now = line_of("/proc/self/io", "cancelled_write_bytes");
-    CHECK(now == before + 2 * page || now == before || now == before + page); /* it may be written */
+    CHECK(now == before + 2 * page || now == before ||
+          now == before + page); /* it may be written */
     for (int tries = 0; tries < 100 && now == before; tries++) {
         CHECK_EQ(pwrite(fd, "12345", 5, PAGES * page), 5);
         CHECK_EQ(ftruncate(fd, PAGES * page), 0);
