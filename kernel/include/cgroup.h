@@ -26,26 +26,26 @@ struct qr_space;
 struct qr_writer;
 
 struct cgroup {
-    atomic_uint refs;                     /* the tree's, each member's, each look-up's */
-    uint64_t id;                          /* const; never used again */
-    struct cgroup *parent;                /* const; a reference; NULL: the root */
-    char *name;                           /* const; terminated */
-    uint32_t uid, gid;                    /* const: who made it */
-    unsigned depth;                       /* const: 0 for the root */
-    struct qr_list children;              /* C */
-    struct qr_list sibling;               /* C: in parent->children */
-    struct qr_list all;                   /* C: in the list of all that are in the tree */
-    bool gives_memory;                    /* C: `memory` is in subtree_control */
-    struct qr_group *group;               /* C to write: its own; NULL: the parent gives none */
-    struct qr_group *_Atomic effective;   /* C to write: its own or the nearest ancestor's */
-    bool dead;                            /* C and process tree to write: removed */
-    struct qr_list members;               /* process tree: by cgroup_link; who has not ended */
-    unsigned populated;                   /* process tree: members here and below */
-    atomic_bool kill_all;                 /* memory.oom.group */
-    _Atomic uint64_t swap_high; /* pages; kept for who asks */
-    atomic_uint changes[3];               /* by enum cgroup_changes */
-    struct wait_queue watchers;           /* who polls for those */
-    struct psi_domain pressure;           /* psi's lock */
+    atomic_uint refs;                   /* the tree's, each member's, each look-up's */
+    uint64_t id;                        /* const; never used again */
+    struct cgroup *parent;              /* const; a reference; NULL: the root */
+    char *name;                         /* const; terminated */
+    uint32_t uid, gid;                  /* const: who made it */
+    unsigned depth;                     /* const: 0 for the root */
+    struct qr_list children;            /* C */
+    struct qr_list sibling;             /* C: in parent->children */
+    struct qr_list all;                 /* C: in the list of all that are in the tree */
+    bool gives_memory;                  /* C: `memory` is in subtree_control */
+    struct qr_group *group;             /* C to write: its own; NULL: the parent gives none */
+    struct qr_group *_Atomic effective; /* C to write: its own or the nearest ancestor's */
+    bool dead;                          /* C and process tree to write: removed */
+    struct qr_list members;             /* process tree: by cgroup_link; who has not ended */
+    unsigned populated;                 /* process tree: members here and below */
+    atomic_bool kill_all;               /* memory.oom.group */
+    _Atomic uint64_t swap_high;         /* pages; kept for who asks */
+    atomic_uint changes[3];             /* by enum cgroup_changes */
+    struct wait_queue watchers;         /* who polls for those */
+    struct psi_domain pressure;         /* psi's lock */
 };
 
 /** Files whose changes wake who polls them. */

@@ -14,15 +14,15 @@
 #define CHARGE_BATCH 32u
 
 struct qr_group {
-    struct qr_groups *machine;                  /* fixed */
-    uint32_t number;                            /* fixed: 1 .. QR_GROUPS_MAX */
-    _Atomic uint32_t users;                     /* references */
-    struct qr_group *parent;                    /* fixed while in use or charged; NULL: the top */
-    void *host;                                 /* the host's own, and guarded by it */
-    _Atomic size_t usage;                       /* pages: its own, those of groups below, credit */
-    _Atomic size_t peak;                        /* of usage */
-    _Atomic size_t limit[QR_GROUP_LIMITS];      /* pages */
-    _Atomic size_t swap, swap_peak;             /* slots: its own and those of groups below */
+    struct qr_groups *machine;             /* fixed */
+    uint32_t number;                       /* fixed: 1 .. QR_GROUPS_MAX */
+    _Atomic uint32_t users;                /* references */
+    struct qr_group *parent;               /* fixed while in use or charged; NULL: the top */
+    void *host;                            /* the host's own, and guarded by it */
+    _Atomic size_t usage;                  /* pages: its own, those of groups below, credit */
+    _Atomic size_t peak;                   /* of usage */
+    _Atomic size_t limit[QR_GROUP_LIMITS]; /* pages */
+    _Atomic size_t swap, swap_peak;        /* slots: its own and those of groups below */
     _Atomic size_t swap_max;
     _Atomic long file, shmem;                   /* of its own pages */
     _Atomic unsigned long stat[QR_GROUP_STATS]; /* since it began, with those below */

@@ -130,8 +130,8 @@ out_wants(const struct swap_out *out, const struct qr_entry *entry, const struct
     const uint32_t busy = QR_FRAME_LOCKED | QR_FRAME_WRITEBACK | QR_FRAME_PINNED;
     struct qr_group *group = out->scan->request->group;
 
-    if (frame == NULL || (qr_frame_type(frame) != QR_FRAME_ANON &&
-                          qr_frame_type(frame) != QR_FRAME_SWAP))
+    if (frame == NULL ||
+        (qr_frame_type(frame) != QR_FRAME_ANON && qr_frame_type(frame) != QR_FRAME_SWAP))
         return false; /* merged ones stay: many use them */
     uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
     uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
