@@ -111,6 +111,7 @@ enum op_kind {
     OP_KEY_RIGHTS,
     OP_KEY_SIGNAL,
     OP_OVERCOMMIT,
+    OP_COMMIT,
     OP_BARRIER,
     OP_GETCPU,
     OP_MEMFD,
@@ -148,8 +149,9 @@ struct op_name {
 extern const struct op_name op_names[OP_KINDS];
 
 /** Make the program of a seed: about @ops calls, and looks between and behind them.  With FOCUS_RACES
- *  every eighth is of threads, else every 400th; with FOCUS_KEYS half are of protection keys. */
-enum focus { FOCUS_NONE, FOCUS_RACES, FOCUS_KEYS };
+ *  every eighth is of threads, else every 500th; with FOCUS_KEYS half are of protection keys; FOCUS_MACHINE is for a machine
+ *  that is nobody else's, and changes its settings. */
+enum focus { FOCUS_NONE, FOCUS_RACES, FOCUS_KEYS, FOCUS_MACHINE };
 void generate(struct program *program, uint64_t seed, unsigned ops, enum focus focus);
 
 /**

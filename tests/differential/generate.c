@@ -4,7 +4,8 @@
  * calls with a fixed place that look sound) lets most addresses meet something; about one
  * argument in twelve is hostile: not aligned, zero, huge, wrapping, or in the kernel's half.
  *
- * Never made: poisoning of frames, huge lengths that could succeed, MAP_HUGETLB.
+ * Never made: poisoning of frames, huge lengths that could succeed, MAP_HUGETLB of a size that there
+ * is: the pool is the whole machine's.
  */
 #include "generate.h"
 
@@ -195,9 +196,10 @@ emit_mmap(struct generator *g)
     static const uint64_t kinds[] = {
         MAP_PRIVATE, MAP_PRIVATE, MAP_PRIVATE, MAP_SHARED, MAP_SHARED, 3 /* SHARED_VALIDATE */,
     };
-    static const uint64_t extra[] = {MAP_NORESERVE, MAP_POPULATE, MAP_STACK,       MAP_LOCKED,
-                                     MAP_GROWSDOWN, 0x10000,      0x800 | 0x1000u, 0x80000,
-                                     1u << 30,      0x40 /* 32BIT */};
+    static const uint64_t
+        extra[] = {MAP_NORESERVE, MAP_POPULATE,     MAP_STACK,       MAP_LOCKED,
+                   MAP_GROWSDOWN, 0x10000,          0x800 | 0x1000u, 0x80000,
+                   1u << 30,      0x40 /* 32BIT */, 0x30040000 /* HUGETLB, a size there is not */};
     struct op *op = emit(g, OP_MMAP);
     bool file = one_in(g, 3);
 
@@ -501,7 +503,7 @@ some_kind(struct generator *g)
 
     for (size_t i = 0; i < sizeof(weights) / sizeof(weights[0]); i++)
         sum += weights[i].weight;
-    if (g->focus == FOCUS_KEYS)
+    if (g->focus == FOCUS_KEYS || g->focus == FOCUS_MACHINE)
         return PICK(g, plain);
     at = (unsigned)rnd(g, sum);
     for (size_t i = 0;; i++) {
@@ -590,8 +592,10 @@ generate(struct program *program, uint64_t seed, unsigned ops, enum focus focus)
     if (one_in(&g, 2))
         emit(&g, OP_DROP);
     for (unsigned i = 0; i < ops; i++) {
-        if (focus != FOCUS_KEYS && one_in(&g, focus == FOCUS_RACES ? 8 : 400))
+        if (focus != FOCUS_KEYS && one_in(&g, focus == FOCUS_RACES ? 8 : 500))
             emit_race(&g);
+        else if (focus == FOCUS_MACHINE && one_in(&g, 6))
+            emit_machine(&g);
         else if (focus == FOCUS_KEYS && one_in(&g, 2))
             emit_key(&g);
         else

@@ -48,6 +48,9 @@ void note_mapped(struct generator *g, uint64_t start, uint64_t bytes, bool mappe
 /** Threads that call at once. */
 void emit_race(struct generator *g);
 
+/** What other programs would see, too. */
+void emit_machine(struct generator *g);
+
 /** Protection keys. */
 void emit_key(struct generator *g);
 

@@ -221,7 +221,9 @@ emit_key(struct generator *g)
 static void
 emit_state(struct generator *g)
 {
-    static const uint64_t flags[] = {0, 1, 2, 3, 8, 0x10, 0x18, 0x20, 0x40};
+    /* 4: of huge pages, 12 << 26: of a size that there is not. */
+    static const uint64_t flags[] = {0,    1,    2,    3,    4,          6,         8,
+                                     0x10, 0x18, 0x20, 0x40, 0x30000004, 0x54000000};
     static const enum op_kind kinds[] = {OP_OVERCOMMIT, OP_BARRIER, OP_BARRIER, OP_GETCPU,
                                          OP_MEMFD};
     struct op *op = emit(g, PICK(g, kinds));
@@ -260,13 +262,23 @@ emit_race(struct generator *g)
     op->arg[1] = rnd(g, 24);
     op->arg[0] = VALUE_ARENA | (rnd(g, ARENA_PAGES - 40) * PAGE_BYTES);
     op->arg[2] = rnd(g, RACERS - 1);
-    op->arg[3] = 20 + rnd(g, g->focus == FOCUS_RACES ? 200 : 60);
+    op->arg[3] = g->focus == FOCUS_RACES ? 20 + rnd(g, 200) : 10 + rnd(g, 30);
     op->arg[4] = rnd(g, 1u << 30);
     op->arg[5] = rnd(g, 4);
     g->no_resident = true;
     note_mapped(g, op->arg[0], (16 + op->arg[1]) * PAGE_BYTES, true);
     for (size_t i = 0; i < sizeof(looks) / sizeof(looks[0]) - (process != 0); i++)
         emit(g, looks[i])->process = process;
+}
+
+void
+emit_machine(struct generator *g)
+{
+    struct op *op = emit(g, OP_COMMIT);
+
+    op->arg[0] = one_in(g, 3) ? rnd(g, 3) : 2;
+    op->arg[1] = rnd(g, 12);
+    op->arg[2] = rnd(g, 1u << 30);
 }
 
 void

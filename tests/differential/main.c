@@ -5,7 +5,8 @@
  *        differential print SEED OPS           the program of a seed
  *        differential file FILE [report]       the programs of a file, which a line of --- ends each
  *
- * OPS: how many calls, and behind that a t for programs about threads, a k about protection keys.
+ * OPS: how many calls, and behind that a t for programs about threads, a k about protection keys, an m for
+ * a machine that is nobody else's.
  * The last line says how many calls were done.
  */
 #include "differential.h"
@@ -36,6 +37,7 @@ make(uint64_t seed, const char *ops)
     generate(&program, seed, (unsigned)count,
              *flags == 't'   ? FOCUS_RACES
              : *flags == 'k' ? FOCUS_KEYS
+             : *flags == 'm' ? FOCUS_MACHINE
                              : FOCUS_NONE);
 }
 

@@ -601,6 +601,7 @@ op_execute(const struct op *op)
         break;
     case OP_LIMIT:
     case OP_OVERCOMMIT:
+    case OP_COMMIT:
         limit_execute(op->kind, arg);
         break;
     case OP_KEY_ALLOC:

@@ -69,6 +69,7 @@ const struct op_name op_names[OP_KINDS] = {
     [OP_KEY_RIGHTS] = {"pkey_rights", 2},
     [OP_KEY_SIGNAL] = {"pkey_signal", 2},
     [OP_OVERCOMMIT] = {"overcommit", 3},
+    [OP_COMMIT] = {"commit", 3},
     [OP_BARRIER] = {"membarrier", 2},
     [OP_GETCPU] = {"getcpu", 0},
     [OP_MEMFD] = {"memfd_create", 2},

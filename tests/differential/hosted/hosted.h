@@ -12,6 +12,7 @@ struct qr_frames;
 struct qr_heap;
 struct qr_objects;
 struct qr_space;
+struct qr_swap;
 struct qr_tlb;
 struct qr_vm;
 struct thread;
@@ -24,6 +25,7 @@ struct hosted_library {
     struct qr_tlb *tlb;
     struct qr_objects *objects;
     struct qr_vm *vm;
+    struct qr_swap *swap;
 };
 
 /** Files, processes: an init, which is current then, without a program. */

@@ -202,6 +202,12 @@ platform_area(enum kernel_area area)
     return (struct qr_va_range){qr_va_of(0), qr_va_of(0)};
 }
 
+struct qr_va_range
+platform_direct_map(void)
+{
+    return (struct qr_va_range){qr_va_of(0), qr_va_of(0)};
+}
+
 const struct qr_format *
 platform_format(void)
 {
@@ -332,6 +338,7 @@ hosted_start(const struct hosted_library *library)
     memory.tlb = library->tlb;
     memory.objects = library->objects;
     memory.vm = library->vm;
+    memory.swap = library->swap;
     boot_machine.cpu_count = 1;
     memory.groups =
         qr_kmalloc_aligned(memory.heap, qr_groups_size(1), QR_CACHE_LINE, QR_ALLOC_ZERO);

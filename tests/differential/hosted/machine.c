@@ -337,6 +337,7 @@ machine_init(void)
         .tlb = sim_tlb(sim),
         .objects = sim_objects(sim),
         .vm = sim_vm(sim),
+        .swap = sim_swap(sim),
     });
     enter(hosted_init_thread());
 }
