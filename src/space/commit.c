@@ -94,8 +94,9 @@ commit_allows(const struct qr_vm *vm, size_t reserve, size_t pages)
     }
 }
 
-bool
-qr_commit_allows(const struct qr_space *space, size_t pages)
+/* What stays for others, where the limit is hard. */
+static size_t
+commit_reserve(const struct qr_space *space)
 {
     struct qr_commit_policy policy = qr_vm_commit_policy(space->vm);
     size_t reserve =
@@ -103,7 +104,15 @@ qr_commit_allows(const struct qr_space *space, size_t pages)
 
     if (!qr_space_limits(space)->administrator)
         reserve += policy.admin_reserve_bytes >> QR_PAGE_SHIFT;
-    return commit_allows(space->vm, reserve, pages);
+    return reserve;
+}
+
+bool
+qr_commit_allows(const struct qr_space *space, size_t pages)
+{
+    bool hard = qr_vm_overcommit(space->vm) == QR_OVERCOMMIT_NEVER;
+
+    return commit_allows(space->vm, hard ? commit_reserve(space) : 0, pages);
 }
 
 bool

@@ -57,19 +57,27 @@ within_limit(size_t have, size_t more, size_t limit)
     return limit == SIZE_MAX || (more <= pages && have <= pages - more);
 }
 
+static bool
+may_grow_data(const struct qr_space *space, const struct qr_space_limits *limits, unsigned prot,
+              unsigned flags, size_t pages)
+{
+    return !qr_region_is_data(prot, flags) ||
+           within_limit(space->counts.data_pages, pages, limits->data);
+}
+
 bool
 qr_count_may_grow_data(const struct qr_space *space, unsigned prot, unsigned flags, size_t pages)
 {
-    return !qr_region_is_data(prot, flags) ||
-           within_limit(space->counts.data_pages, pages, qr_space_limits(space)->data);
+    return may_grow_data(space, qr_space_limits(space), prot, flags, pages);
 }
 
 bool
 qr_count_may_grow(const struct qr_space *space, unsigned prot, unsigned flags, size_t pages)
 {
-    return within_limit(space->counts.virtual_pages, pages,
-                        qr_space_limits(space)->address_space) &&
-           qr_count_may_grow_data(space, prot, flags, pages);
+    const struct qr_space_limits *limits = qr_space_limits(space);
+
+    return within_limit(space->counts.virtual_pages, pages, limits->address_space) &&
+           may_grow_data(space, limits, prot, flags, pages);
 }
 
 bool
