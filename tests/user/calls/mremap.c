@@ -169,7 +169,16 @@ CALL(mremap, SYS_mremap, documented)
         MREMAP("fixed, longer", AT(0), page, 3 * page, FIXED, FREE, FREE),
         MREMAP("stays, to a hint", AT(0), page, page, STAYS, FREE, FREE),
     };
+    /* Linux before 6.17 looks at the source after it has unmapped the target. */
+    const struct row target_stays[] = {
+        MREMAP("onto a mapping, runs into a hole", AT(3), 2 * page, 3 * page, FIXED, AT(SHARED_AT),
+               -EFAULT),
+        MREMAP("onto a mapping, no old length", AT(0), 0, page, FIXED, AT(SHARED_AT), -EINVAL),
+    };
+
     RUN(rows);
+    if (is_since(6, 17))
+        RUN(target_stays);
     moves();
     locked();
     EXPECT(in_child(limited), 0);
