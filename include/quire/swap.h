@@ -92,14 +92,14 @@ QR_MUST_USE enum qr_status qr_swap_add(struct qr_swap *swap,
                                        const struct qr_swap_area_config *config,
                                        unsigned *out_area);
 /** Put no page more there, or (@p closed false) go on.  Context: any. */
-void qr_swap_set_closed(struct qr_swap *swap, unsigned area, bool closed);
+void qr_swap_set_closed(struct qr_swap *swap, unsigned number, bool closed);
 /**
  * Use a closed area no more.  Context: thread.
  * @return QR_OK; QR_ERR_BUSY: some page is still there
  */
-QR_MUST_USE enum qr_status qr_swap_remove(struct qr_swap *swap, unsigned area);
-/** Let go of the pages of @p area that no entry names any more, waiting for those on their way.  Context: thread. */
-void qr_swap_settle(struct qr_swap *swap, unsigned area);
+QR_MUST_USE enum qr_status qr_swap_remove(struct qr_swap *swap, unsigned number);
+/** Let go of the pages of area @p number that no entry names any more, waiting for those on their way.  Context: thread. */
+void qr_swap_settle(struct qr_swap *swap, unsigned number);
 
 /** Is there any area?  Any context; cheap. */
 bool qr_swap_is_active(const struct qr_swap *swap);
@@ -111,7 +111,8 @@ struct qr_swap_area_stats {
     size_t used;
     size_t cached; /**< of these, in memory */
 };
-void qr_swap_area_stats(struct qr_swap *swap, unsigned area, struct qr_swap_area_stats *out_stats);
+void qr_swap_area_stats(struct qr_swap *swap, unsigned number,
+                        struct qr_swap_area_stats *out_stats);
 
 struct qr_swap_stats {
     size_t pages, used, cached;
@@ -142,19 +143,19 @@ size_t qr_swap_trim(struct qr_swap *swap, size_t pages, const struct qr_group *g
 
 /* ---- Uses of a slot, and the way back -------------------------------------- */
 
-/** An entry that names @p slot was copied. */
-void qr_swap_get(struct qr_swap *swap, qr_slot slot);
+/** An entry that names slot @p number was copied. */
+void qr_swap_get(struct qr_swap *swap, qr_slot number);
 /** One is gone.  Any context. */
-void qr_swap_put(struct qr_swap *swap, qr_slot slot);
-/** The frame of @p slot with a reference, if it is in memory and up to date.  Any context. */
-struct qr_frame *qr_swap_lookup(struct qr_swap *swap, qr_slot slot);
+void qr_swap_put(struct qr_swap *swap, qr_slot number);
+/** The frame of slot @p number with a reference, if it is in memory and up to date.  Any context. */
+struct qr_frame *qr_swap_lookup(struct qr_swap *swap, qr_slot number);
 /**
  * The same, reading it where need be, however many ask for it at once; *io_fresh, a frame of the caller's of
  * type KERNEL (or NULL), becomes NULL where it was used.  Context: thread, nothing locked.
  * @return QR_OK; QR_ERR_AGAIN it is to be read, and there is no fresh frame; QR_ERR_NOT_FOUND nobody uses the slot
  *         any more; QR_ERR_IO
  */
-QR_MUST_USE enum qr_status qr_swap_fetch(struct qr_swap *swap, qr_slot slot,
+QR_MUST_USE enum qr_status qr_swap_fetch(struct qr_swap *swap, qr_slot number,
                                          struct qr_frame **io_fresh, struct qr_frame **out_frame);
 /**
  * @p frame is mapped by one read-only entry, whose table is locked: let go of its slot, if that entry is
@@ -167,10 +168,10 @@ void qr_swap_unmapped(struct qr_swap *swap, struct qr_frame *frame);
 /* ---- Validation ------------------------------------------------------------- */
 
 /**
- * Change how many entries name @p slot without any of what follows from it: a validator that counts them
+ * Change how many entries name slot @p number without any of what follows from it: a validator that counts them
  * puts it back.  @return how many there were
  */
-uint32_t qr_swap_recount(struct qr_swap *swap, qr_slot slot, int delta);
+uint32_t qr_swap_recount(struct qr_swap *swap, qr_slot number, int delta);
 /** Entries that name any slot. */
 size_t qr_swap_users(struct qr_swap *swap);
 /** The machine is at rest.  @return true; else the first violation is in @p out_message */

@@ -313,6 +313,15 @@ window_of(const struct area *area, size_t page, size_t *out_first, size_t *out_e
     *out_end = end;
 }
 
+static size_t
+window_pages(const struct area *area, size_t page)
+{
+    size_t first, end;
+
+    window_of(area, page, &first, &end);
+    return end - first;
+}
+
 /* Was the last page that was missed one of these, or just before or behind them?  A. */
 static bool
 area_is_read_in_order(struct area *area, size_t page)
@@ -433,7 +442,7 @@ qr_swap_fetch(struct qr_swap *swap, qr_slot number, struct qr_frame **io_fresh,
               struct qr_frame **out_frame)
 {
     struct run run = {.swap = swap};
-    size_t first, end, page = qr_slot_page(number);
+    size_t ahead = 0, page = qr_slot_page(number);
     struct qr_frame *fresh = *io_fresh;
 
     for (;;) {
@@ -447,9 +456,8 @@ qr_swap_fetch(struct qr_swap *swap, qr_slot number, struct qr_frame **io_fresh,
             qr_frame_get(slot->frame);
         } else if (what == FETCH_READ && fresh != NULL) {
             run.area = area;
-            window_of(area, page, &first, &end);
-            if (!area_is_read_in_order(area, page))
-                end = first + 1;
+            if (area_is_read_in_order(area, page))
+                ahead = window_pages(area, page) - 1;
             read_begin(&run, page, fresh);
         }
         qr_spin_unlock(&area->lock);
@@ -466,7 +474,7 @@ qr_swap_fetch(struct qr_swap *swap, qr_slot number, struct qr_frame **io_fresh,
     if (fresh == NULL)
         return QR_ERR_AGAIN;
     *io_fresh = NULL;
-    enum qr_status status = fetch_read(&run, page, fresh, end - first - 1);
+    enum qr_status status = fetch_read(&run, page, fresh, ahead);
 
     if (status == QR_OK)
         *out_frame = fresh;
