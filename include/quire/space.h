@@ -264,6 +264,7 @@ struct qr_space {
     _Atomic bool huge_disabled;  /* no huge pages whatever the policy says; forks inherit it */
     bool maps_hugetlb;           /* S: has had a region of huge pages */
     _Atomic bool mergeable;      /* has had a region of QR_ADVICE_MERGEABLE */
+    _Atomic uint32_t merge_domain;  /* its pages merge with those of the same alone */
     struct qr_group *_Atomic group; /* S to write; one reference; NULL: in none */
     void *host;                     /* the host's own */
 };
@@ -481,6 +482,13 @@ QR_MUST_USE enum qr_status qr_space_get_policy(struct qr_space *space, qr_va va,
 
 /** A copy-on-write copy with the same layout.  On failure nothing remains and nothing changed. */
 QR_MUST_USE enum qr_status qr_space_fork(struct qr_space *space, struct qr_space **out_child);
+
+/**
+ * Merge pages (quire/merge.h) of this space with those of the same @p domain alone, 0 at first; forks
+ * inherit it.  How long a store takes tells who else has the page, so owners who must not know of each
+ * other belong into different domains.  Pages that are merged stay so.  Context: any.
+ */
+void qr_space_set_merge_domain(struct qr_space *space, uint32_t domain);
 
 /** No transparent huge pages here from now on (prctl PR_SET_THP_DISABLE).  Context: any. */
 void qr_space_set_huge_disabled(struct qr_space *space, bool disabled);

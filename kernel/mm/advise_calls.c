@@ -10,6 +10,7 @@
 #include "merge.h"
 #include "userfault_notice.h"
 
+#define MADV_MERGEABLE      12
 #define MADV_POPULATE_READ  22
 #define MADV_POPULATE_WRITE 23
 #define MADV_COLLAPSE       25
@@ -32,7 +33,7 @@ static const struct advice_row advice_rows[] = {
     {2, QR_ADVICE_SEQUENTIAL},      {3, QR_ADVICE_WILL_NEED},
     {4, QR_ADVICE_DONT_NEED},       {8, QR_ADVICE_FREE},
     {9, QR_ADVICE_REMOVE},          {10, QR_ADVICE_DONT_FORK},
-    {11, QR_ADVICE_DO_FORK},        {12, QR_ADVICE_MERGEABLE},
+    {11, QR_ADVICE_DO_FORK},        {MADV_MERGEABLE, QR_ADVICE_MERGEABLE},
     {13, QR_ADVICE_UNMERGEABLE},    {14, QR_ADVICE_HUGE},
     {15, QR_ADVICE_NO_HUGE},        {16, QR_ADVICE_DONT_DUMP},
     {17, QR_ADVICE_DO_DUMP},        {18, QR_ADVICE_WIPE_ON_FORK},
@@ -94,13 +95,15 @@ advise(struct qr_space *space, uint64_t start, uint64_t length, int number)
         if (error != 0)
             return error;
     }
+    if (number == MADV_MERGEABLE) /* users are strangers to each other */
+        qr_space_set_merge_domain(space, process_current()->credentials.euid);
     enum qr_status status = number == MADV_COLLAPSE
                                 ? qr_space_collapse(space, qr_va_of(start), rounded)
                                 : qr_space_advise(space, qr_va_of(start), rounded, row->advice);
 
     if (status == QR_ERR_IO && (number == MADV_POPULATE_READ || number == MADV_POPULATE_WRITE))
         return -EHWPOISON;
-    if (row != NULL && row->advice == QR_ADVICE_MERGEABLE)
+    if (number == MADV_MERGEABLE)
         merge_advised();
     return mapped_error_of(status);
 }

@@ -23,7 +23,10 @@
  * Because the items stand in the order in which pages come, one pointer goes along with the scan: items
  * that it passes without meeting their pages belong to pages that are gone.
  *
- * Memory: an item of 64 bytes (40 on i386) for a page that is not merged, a node of 48 for a merged
+ * Equal pages of spaces that are not of one domain are strangers: their keys differ, and are all that
+ * anything is found by.
+ *
+ * Memory: an item of 64 bytes (40 on i386) for a page that is not merged, a node of 56 for a merged
  * frame, which has saved at least a page unless its equals have gone.
  *
  * Locks: the caller keeps scans, undo and configure apart.  S of one space at a time, for reading.
@@ -459,7 +462,7 @@ check_nodes(const struct qr_merge *merge)
         if (qr_frame_type(node->frame) != QR_FRAME_MERGED ||
             atomic_load_explicit(&node->frame->owner, memory_order_relaxed) != node)
             return "2: a node's frame is not merged, or another's";
-        if (qr_merge_key(merge, node->frame) != node->at.key)
+        if (qr_frame_hash(merge->vm->config.frames, node->frame) + node->bias != node->at.key)
             return "2: a merged frame was written";
     }
     return NULL;

@@ -18,6 +18,7 @@ struct merge_key {
 struct merge_node {
     struct merge_key at; /* in qr_merge.stable: I */
     struct qr_frame *frame;
+    uint64_t bias; /* what its key has beside the hash of its contents */
 };
 
 enum merge_state {
@@ -61,10 +62,13 @@ struct merge_key *qr_merge_tree_find(const struct qr_tree *tree, uint64_t key);
 /* The next with the same key, or NULL. */
 struct merge_key *qr_merge_tree_next(const struct merge_key *key);
 
-/* What is added to the hash of contents so that they are found beside those of the same node alone. */
-uint64_t qr_merge_node_key(const struct qr_merge *merge, const struct qr_frame *frame);
-/* What contents are found by: @frame's, which may change meanwhile. */
-uint64_t qr_merge_key(const struct qr_merge *merge, const struct qr_frame *frame);
+/*
+ * What is added to the hash of contents so that they are found beside those of the same domain, and where
+ * that is asked for the same node, alone: a different sum for each of these, so that no contents have
+ * equal keys in two.
+ */
+uint64_t qr_merge_bias(const struct qr_merge *merge, const struct qr_space *space,
+                       const struct qr_frame *frame);
 
 /* As many merged frames are tried for one page: different contents hardly ever have one key. */
 #define MERGE_TRIES 8

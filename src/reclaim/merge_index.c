@@ -58,17 +58,15 @@ qr_merge_tree_next(const struct merge_key *key)
 }
 
 uint64_t
-qr_merge_node_key(const struct qr_merge *merge, const struct qr_frame *frame)
+qr_merge_bias(const struct qr_merge *merge, const struct qr_space *space,
+              const struct qr_frame *frame)
 {
-    if (atomic_load_explicit(&merge->across_nodes, memory_order_relaxed))
-        return 0;
-    return 0x9e3779b97f4a7c15u * (1 + qr_frames_zone_node(merge->vm->config.frames, frame->zone));
-}
+    uint64_t domain = atomic_load_explicit(&space->merge_domain, memory_order_relaxed);
+    unsigned node = 0;
 
-uint64_t
-qr_merge_key(const struct qr_merge *merge, const struct qr_frame *frame)
-{
-    return qr_frame_hash(merge->vm->config.frames, frame) + qr_merge_node_key(merge, frame);
+    if (!atomic_load_explicit(&merge->across_nodes, memory_order_relaxed))
+        node = 1 + qr_frames_zone_node(merge->vm->config.frames, frame->zone);
+    return 0x9e3779b97f4a7c15u * (domain << 16 | node); /* odd: no two products are alike */
 }
 
 size_t

@@ -71,8 +71,10 @@ look_chunk(const struct qr_merge *merge, const struct qr_region *region, struct 
         seen->va = va;
         seen->candidate = frame_is_candidate(region, &entry.leaf, frame);
         if (seen->candidate) {
-            seen->key = qr_merge_key(merge, frame);
-            seen->zero = seen->key - qr_merge_node_key(merge, frame) == merge->zero_hash;
+            uint64_t hash = qr_frame_hash(merge->vm->config.frames, frame);
+
+            seen->key = hash + qr_merge_bias(merge, region->space, frame);
+            seen->zero = hash == merge->zero_hash;
         }
         return true;
     }
@@ -194,7 +196,9 @@ qr_merge_found(struct qr_merge *merge, struct qr_space *space, qr_va va, uint64_
         return QR_ERR_NO_MEMORY;
     bool taken = page_take(&page, space, va);
 
-    if (!taken || qr_merge_key(merge, page.frame) != key) {
+    if (taken)
+        node->bias = qr_merge_bias(merge, space, page.frame);
+    if (!taken || qr_frame_hash(merge->vm->config.frames, page.frame) + node->bias != key) {
         if (taken)
             page_give(&page);
         qr_cache_free(merge->nodes, node);

@@ -314,3 +314,9 @@ qr_space_advise(struct qr_space *space, qr_va start, size_t bytes, enum qr_advic
     qr_change_end(&change);
     return status;
 }
+
+void
+qr_space_set_merge_domain(struct qr_space *space, uint32_t domain)
+{
+    atomic_store_explicit(&space->merge_domain, domain, memory_order_relaxed);
+}

@@ -171,6 +171,8 @@ fork_locked(struct qr_space *space, struct qr_change *change)
     qr_space_set_huge_disabled(child, qr_space_huge_disabled(space));
     child->maps_hugetlb = space->maps_hugetlb;
     qr_space_set_mergeable(child, qr_space_is_mergeable(space));
+    qr_space_set_merge_domain(child,
+                              atomic_load_explicit(&space->merge_domain, memory_order_relaxed));
     atomic_store_explicit(&child->lazy, atomic_load_explicit(&space->lazy, memory_order_relaxed),
                           memory_order_relaxed);
     struct qr_group *group = atomic_load_explicit(&space->group, memory_order_relaxed);

@@ -327,6 +327,41 @@ TEST(merge, nodes_keep_their_own_if_asked)
     }
 }
 
+TEST(merge, strangers_share_nothing)
+{
+    struct qr_space *other;
+    struct scene scene;
+
+    scene_open(&scene, (struct sim_options){0});
+    other = sim_space_create(scene.sim);
+    qr_space_set_merge_domain(other, 1);
+    for (unsigned i = 0; i < 2; i++) {
+        sim_use(scene.sim, i == 0 ? scene.space : other);
+        ASSERT_EQ(sim_map(scene.sim, 0, 2, SIM_W), QR_OK);
+        ASSERT_EQ(qr_space_advise(i == 0 ? scene.space : other, sim_page(0), 2u << QR_PAGE_SHIFT,
+                                  QR_ADVICE_MERGEABLE),
+                  QR_OK);
+        sim_write(scene.sim, 0, 5);
+        sim_write(scene.sim, 1, 5);
+    }
+    scan_rounds(&scene, 3);
+    EXPECT_EQ(stats_of(&scene).shared, 2);
+    EXPECT_EQ(stats_of(&scene).sharing, 2);
+    EXPECT_NE(frame_at(&scene, scene.space, 0), frame_at(&scene, other, 0));
+    scene_validate(&scene);
+
+    /* What is merged stays so; pages that come later find those of the domain. */
+    qr_space_set_merge_domain(other, 0);
+    sim_write(scene.sim, 0, 6);
+    sim_write(scene.sim, 0, 5);
+    scan_rounds(&scene, 3);
+    EXPECT_EQ(frame_at(&scene, scene.space, 0), frame_at(&scene, other, 0));
+    EXPECT_NE(frame_at(&scene, scene.space, 0), frame_at(&scene, other, 1));
+    sim_use(scene.sim, scene.space);
+    sim_space_destroy(scene.sim, other);
+    scene_close(&scene);
+}
+
 TEST(merge, huge_pages_are_split_where_a_page_merges)
 {
     struct scene scene;
