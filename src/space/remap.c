@@ -229,7 +229,7 @@ remap_can_grow_in_place(const struct remap *remap, const struct qr_region *regio
     if (__builtin_add_overflow(remap->old.start.v, remap->new_bytes, &end) ||
         end > region->space->layout.user_end.v)
         return false;
-    return above == NULL || end <= qr_region_floor(above);
+    return above == NULL || end <= above->start.v; /* as Linux: into the gap below a stack, too */
 }
 
 /* A region of the source's kind at the destination. */
