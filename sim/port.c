@@ -167,6 +167,19 @@ qr_port_irq_restore(uintptr_t state)
         cpu_take_interrupts(cpu);
 }
 
+/* Who holds what is waited for may wait for a core behind us: now and then, really leave it. */
+static void
+thread_relax(void)
+{
+    static _Thread_local unsigned spins;
+    const struct timespec moment = {.tv_nsec = 50000};
+
+    if (++spins % 16 == 0)
+        nanosleep(&moment, NULL);
+    else
+        sched_yield();
+}
+
 void
 qr_port_relax(void)
 {
@@ -180,7 +193,7 @@ qr_port_relax(void)
     if (cpu != &bare)
         machine_serve_idle(cpu->sim);
     if (cpu == &bare || cpu->sim->threaded)
-        sched_yield();
+        thread_relax();
     else if (++cpu->sim->lone_spins > LONE_SPINS)
         sim_fail("a livelock: CPU %u spins and nobody else runs", cpu->qr.index);
 }

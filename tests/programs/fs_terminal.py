@@ -105,8 +105,8 @@ def main():
 
     # a background job that reads is stopped
     session.command("cat &")
-    time.sleep(0.5)
-    session.command("", rb"Stopped \(tty input\)")
+    session.command("while jobs %1 | grep -q Running; do sleep 0.1; done; jobs",
+                    rb"Stopped \(tty input\)")
     session.command("kill %1")
     session.command("fg", rb"Terminated")
 

@@ -143,7 +143,13 @@ TEST(swap, what_was_used_since_the_last_look_stays)
         qr_space_swap_scan(sim_space(sim), &scan);
         (void)qr_swap_write(sim_swap(sim), scan.slots, scan.count);
     } while (!scan.ended);
-    EXPECT_EQ(swapped(sim), (size_t)PAGES / 2);
+    /* A CPU that looks ahead uses pages that nobody asked for. */
+    EXPECT_TRUE(swapped(sim) > 0 && swapped(sim) <= (size_t)PAGES / 2);
+    uint64_t before = sim_disk_stats(disk).pages_read;
+
+    for (size_t page = 0; page < PAGES; page += 2)
+        EXPECT_EQ(sim_read(sim, page), page);
+    EXPECT_EQ(sim_disk_stats(disk).pages_read, before);
     sim_validate(sim);
     sim_shutdown(sim);
 }
@@ -311,7 +317,8 @@ TEST(swap, what_cannot_be_read_is_told_to_who_wants_it)
 
 TEST(swap, areas_are_filled_by_priority_and_in_turn)
 {
-    struct sim *sim = sim_boot((struct sim_options){.seed = test_seed(), .frames = 4096});
+    struct sim *sim = sim_boot(
+        (struct sim_options){.seed = test_seed(), .frames = 4096, .features = SIM_NO_VALIDATE});
     struct sim_disk *low = sim_swap_on(sim, 3000, 1), *first = sim_swap_on(sim, 513, 5),
                     *second = sim_swap_on(sim, 513, 5);
     struct qr_swap_area_stats of_low, of_first, of_second;
@@ -333,6 +340,7 @@ TEST(swap, areas_are_filled_by_priority_and_in_turn)
     EXPECT_EQ(of_low.used, 1500u - 1024);
     for (size_t page = 0; page < 1500; page++)
         EXPECT_EQ(sim_read(sim, page), page);
+    sim_validate(sim);
     sim_shutdown(sim);
 }
 
