@@ -7,9 +7,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 build=${1:-$root/build/bench-space}
 [ $# -gt 0 ] && shift
 mkdir -p "$build"
-sources=$(sed -n '/CONFIG_MEMORY_DEBUGGING/d;s/^\(src\/\(base\|frame\|heap\|group\|table\|tlb\|object\|space\|fault\)\/[^ ]*\.c\).*$/\1/p' \
+sources=$(sed -n '/CONFIG_MEMORY_DEBUGGING/d;s/^\(src\/\(base\|frame\|heap\|group\|table\|tlb\|swap\|object\|space\|fault\)\/[^ ]*\.c\).*$/\1/p' \
     "$root/src/sources.txt")
-(cd "$root" && ${CC:-gcc} -std=gnu11 -O2 -g -mgeneral-regs-only -fno-strict-aliasing -Iinclude -Isrc -Ibench \
+(cd "$root" && ${CC:-gcc} -std=gnu11 -O2 -g -mgeneral-regs-only -fno-strict-aliasing -Iinclude -Isrc -Ibench -DCONFIG_MERGE=1 \
     -DQR_PORT_INLINE_HEADER='"table_port.h"' bench/space.c $sources -pthread -o "$build/space")
 for row in ${*:-$("$build/space")}; do
     count=$(valgrind --tool=callgrind --callgrind-out-file="$build/$row.out" --toggle-collect=measure \

@@ -11,7 +11,7 @@ build=${1:-$root/build/bench-tlb}
 mkdir -p "$build"
 sources=$(sed -n '/CONFIG_MEMORY_DEBUGGING/d;s/^\(src\/[^ ]*\.c\).*$/\1/p' "$root/src/sources.txt")
 (cd "$root" && ${CC:-gcc} -std=gnu11 -O2 -g -fno-strict-aliasing -Iinclude -Isrc -Isim -D_GNU_SOURCE -DQUIRE_HOSTED=1 \
-    -DCONFIG_PAGING=1 \
+    -DCONFIG_PAGING=1 -DCONFIG_MERGE=1 \
     bench/tlb.c sim/*.c $sources -pthread -o "$build/tlb")
 "$build/tlb"
 [ $qemu = 1 ] || exit 0
