@@ -656,19 +656,25 @@ fifo_open(struct inode *inode, struct file *file)
     if (pipe == NULL) {
         return -ENOMEM;
     }
+    /*
+     * Before this end is seen, and in this order: a partner that was there may be through and gone as soon as
+     * it sees us; one that comes later changes the number of opens.
+     */
     uint32_t reader_opens = atomic_load(&pipe->reader_opens);
     uint32_t writer_opens = atomic_load(&pipe->writer_opens);
+    bool has_reader = atomic_load(&pipe->readers) > 0;
+    bool has_writer = atomic_load(&pipe->writers) > 0;
     uint32_t mode = file->mode;
 
-    if (mode == FILE_WRITE && is_fifo && !block && atomic_load(&pipe->readers) == 0) {
+    if (mode == FILE_WRITE && is_fifo && !block && !has_reader) {
         pipe_leave(inode);
         return -ENXIO;
     }
     ends_add(pipe, mode);
     wait_wake_all(&pipe->opened);
-    if (mode == FILE_READ && block) {
+    if (mode == FILE_READ && block && !has_writer) {
         error = open_wait(pipe, &pipe->writers, &pipe->writer_opens, writer_opens);
-    } else if (mode == FILE_WRITE && block) {
+    } else if (mode == FILE_WRITE && block && !has_reader) {
         error = open_wait(pipe, &pipe->readers, &pipe->reader_opens, reader_opens);
     }
     if (error != 0) {
