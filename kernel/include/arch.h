@@ -63,6 +63,10 @@ struct cpu *cpu_of(unsigned index);
 
 /** How many CPUs run; grows while CPUs start, then fixed. */
 unsigned cpu_count(void);
+/** For kernel/arch: the calling CPU runs. */
+void cpu_note_online(void);
+/** For kernel/arch: whether @p count CPUs run before @p ns have passed. */
+QR_MUST_USE bool cpu_wait_online(unsigned count, uint64_t ns);
 
 /**
  * Start every other CPU that firmware reports, one after the other; each enters cpu_main().

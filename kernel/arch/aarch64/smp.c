@@ -4,7 +4,7 @@
  *
  * One CPU at a time: the boot CPU leaves the next one's tables, stack and block
  * for boot.S to find, asks the firmware to start it, and waits until it reports.
- * A CPU that does not is left out, with a line in the log.  CPU indices stay dense.
+ * One that does not is the last, with a line in the log.  CPU indices stay dense.
  */
 #include "cpu.h"
 
@@ -12,10 +12,6 @@
 #include <memory.h>
 
 #include "../../boot/aarch64/paging.h"
-
-struct cpu cpus[CONFIG_MAX_CPUS] QR_CACHE_ALIGNED;
-
-static _Atomic unsigned online_count = 1;
 
 /** As boot.S reads it, before the MMU is on. */
 static struct ap_block {
@@ -29,18 +25,6 @@ _Static_assert(offsetof(struct ap_block, stack_top) == AP_STACK, "boot.S");
 _Static_assert(offsetof(struct ap_block, cpu) == AP_CPU, "boot.S");
 
 extern char secondary_entry[];
-
-struct cpu *
-cpu_of(unsigned index)
-{
-    return &cpus[index];
-}
-
-unsigned
-cpu_count(void)
-{
-    return atomic_load_explicit(&online_count, memory_order_acquire);
-}
 
 uint64_t
 mpidr_affinity(void)
@@ -69,19 +53,6 @@ cpu_prepare(struct cpu *cpu, unsigned index, uint64_t mpidr)
     return true;
 }
 
-static bool
-wait_online(unsigned count)
-{
-    uint64_t end = clock_monotonic_ns() + CPU_START_WAIT_NS;
-
-    while (cpu_count() < count) {
-        if (clock_monotonic_ns() >= end)
-            return false;
-        cpu_relax();
-    }
-    return true;
-}
-
 /** To memory itself: the reader's caches are off. */
 static void
 clean_to_memory(const void *start, size_t bytes)
@@ -101,7 +72,7 @@ cpu_start(unsigned index, uint64_t mpidr)
     ap_block = (struct ap_block){paging_root(), stack + KERNEL_STACK_BYTES, &cpus[index]};
     clean_to_memory(&ap_block, sizeof ap_block);
     return psci_cpu_on(mpidr, image_pa(secondary_entry), image_pa(&ap_block)) &&
-           wait_online(index + 1);
+           cpu_wait_online(index + 1, CPU_START_WAIT_NS);
 }
 
 void
@@ -136,7 +107,7 @@ ap_entry(struct cpu *cpu)
     gic_cpu_init();
     arm_timer_cpu_start();
     memory_cpu_online();
-    atomic_fetch_add_explicit(&online_count, 1, memory_order_release);
+    cpu_note_online();
     cpu_main();
 }
 

@@ -3,8 +3,8 @@
  * Starting the other CPUs, and interrupts between CPUs: both by the firmware (SBI).
  *
  * One CPU at a time: the boot CPU leaves the block and the stack of the next one
- * for boot.S to find, has the firmware start the hart, and waits until it reports.  A
- * hart that does not is left out, with a line in the log.  CPU indices stay dense,
+ * for boot.S to find, has the firmware start the hart, and waits until it reports.  One
+ * that does not is the last, with a line in the log.  CPU indices stay dense,
  * whichever hart booted.
  *
  * An interrupt between CPUs has no number: what it is about stands in the receiver's
@@ -18,10 +18,6 @@
 
 #include <quire_riscv64.h>
 
-struct cpu cpus[CONFIG_MAX_CPUS] QR_CACHE_ALIGNED;
-
-static _Atomic unsigned online_count = 1;
-
 extern const uint64_t image_range[2];
 
 /** As boot.S reads it: what the next hart that comes in needs. */
@@ -33,31 +29,6 @@ struct ap_block {
 
 extern struct ap_block ap_block;
 struct ap_block ap_block;
-
-struct cpu *
-cpu_of(unsigned index)
-{
-    return &cpus[index];
-}
-
-unsigned
-cpu_count(void)
-{
-    return atomic_load_explicit(&online_count, memory_order_acquire);
-}
-
-static bool
-wait_online(unsigned count)
-{
-    uint64_t end = clock_monotonic_ns() + CPU_START_WAIT_NS;
-
-    while (cpu_count() < count) {
-        if (clock_monotonic_ns() >= end)
-            return false;
-        cpu_relax();
-    }
-    return true;
-}
 
 static bool
 cpu_start(unsigned index, uint64_t hart)
@@ -77,7 +48,7 @@ cpu_start(unsigned index, uint64_t hart)
         (struct ap_block){satp_of(memory.kernel_tables.root_pa.v), stack + KERNEL_STACK_BYTES, cpu};
     atomic_thread_fence(memory_order_seq_cst);
     /* On failure the stack is not taken back: the hart may come up late. */
-    return sbi_hart_start(hart, image_range[0]) && wait_online(index + 1);
+    return sbi_hart_start(hart, image_range[0]) && cpu_wait_online(index + 1, CPU_START_WAIT_NS);
 }
 
 void
@@ -107,7 +78,7 @@ ap_entry(struct cpu *cpu)
     features_enable();
     clock_tick_start();
     memory_cpu_online();
-    atomic_fetch_add_explicit(&online_count, 1, memory_order_release);
+    cpu_note_online();
     (void)cpu;
     cpu_main();
 }

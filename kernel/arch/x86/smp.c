@@ -3,8 +3,8 @@
  * Starting the other CPUs, and interrupts between CPUs.
  *
  * One CPU at a time: the boot CPU leaves the block and the stack of the next one
- * for boot.S to find, sends INIT and STARTUP, and waits until it reports.  A CPU
- * that does not is left out, with a line in the log.  CPU indices stay dense.
+ * for boot.S to find, sends INIT and STARTUP, and waits until it reports.  One
+ * that does not is the last, with a line in the log.  CPU indices stay dense.
  */
 #include "cpu.h"
 
@@ -14,11 +14,8 @@
 
 #define START_RETRY_NS 1000000u
 
-struct cpu cpus[CONFIG_MAX_CPUS] QR_CACHE_ALIGNED;
 extern const uint64_t cpus_bytes;
 const uint64_t cpus_bytes = sizeof cpus;
-
-static _Atomic unsigned online_count = 1;
 
 /* Physical addresses in the boot section, from boot.S. */
 extern const uint64_t boot_pa_trampoline, boot_trampoline_bytes, boot_pa_ap_block;
@@ -29,18 +26,6 @@ struct ap_block {
     uintptr_t stack_top;
     struct cpu *cpu;
 };
-
-struct cpu *
-cpu_of(unsigned index)
-{
-    return &cpus[index];
-}
-
-unsigned
-cpu_count(void)
-{
-    return atomic_load_explicit(&online_count, memory_order_acquire);
-}
 
 static bool
 cpu_prepare(struct cpu *cpu, unsigned index, uint32_t apic_id)
@@ -58,19 +43,6 @@ cpu_prepare(struct cpu *cpu, unsigned index, uint32_t apic_id)
 }
 
 static bool
-wait_online(unsigned count, uint64_t ns)
-{
-    uint64_t end = clock_monotonic_ns() + ns;
-
-    while (cpu_count() < count) {
-        if (clock_monotonic_ns() >= end)
-            return false;
-        cpu_relax();
-    }
-    return true;
-}
-
-static bool
 cpu_start(unsigned index, uint32_t apic_id)
 {
     struct cpu *cpu = &cpus[index];
@@ -84,10 +56,10 @@ cpu_start(unsigned index, uint32_t apic_id)
     lapic_send(apic_id, LAPIC_INIT);
     clock_spin_ns(20000);
     lapic_send(apic_id, LAPIC_STARTUP | TRAMPOLINE_PA >> 12);
-    if (wait_online(index + 1, START_RETRY_NS))
+    if (cpu_wait_online(index + 1, START_RETRY_NS))
         return true;
     lapic_send(apic_id, LAPIC_STARTUP | TRAMPOLINE_PA >> 12);
-    return wait_online(index + 1, CPU_START_WAIT_NS);
+    return cpu_wait_online(index + 1, CPU_START_WAIT_NS);
 }
 
 void
@@ -123,7 +95,7 @@ ap_entry(struct cpu *cpu)
     lapic_init();
     lapic_timer_start();
     memory_cpu_online();
-    atomic_fetch_add_explicit(&online_count, 1, memory_order_release);
+    cpu_note_online();
     cpu_main();
 }
 
