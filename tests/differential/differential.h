@@ -272,6 +272,14 @@ void machine_run(void);
 long machine_call(long number, const uint64_t args[6]);
 #define call(number, ...) machine_call(number, (const uint64_t[6]){__VA_ARGS__})
 
+/** mmap(), and what its offset is counted in. */
+#ifdef SYS_mmap2
+#define CALL_MMAP SYS_mmap2
+enum { MMAP_UNIT = PAGE_BYTES };
+#else
+#define CALL_MMAP SYS_mmap
+enum { MMAP_UNIT = 1 };
+#endif
 #ifdef SYS_fcntl64
 #define CALL_FCNTL SYS_fcntl64
 #else

@@ -15,13 +15,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#ifdef SYS_mmap2
-#define CALL_MMAP SYS_mmap2
-enum { MMAP_UNIT = PAGE_BYTES };
-#else
-#define CALL_MMAP SYS_mmap
-enum { MMAP_UNIT = 1 };
-#endif
 #ifdef SYS_mseal
 #define CALL_MSEAL SYS_mseal
 #else

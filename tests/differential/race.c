@@ -20,14 +20,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#ifdef SYS_mmap2
-#define CALL_MMAP SYS_mmap2
-enum { MMAP_UNIT = PAGE_BYTES };
-#else
-#define CALL_MMAP SYS_mmap
-enum { MMAP_UNIT = 1 };
-#endif
-
 static uint64_t
 rnd_of(struct racer *racer, uint64_t limit)
 {
