@@ -134,12 +134,21 @@ disk_find(void *context, uint64_t offset, size_t bytes, bool writing, uint64_t *
     return 0;
 }
 
-static int64_t
-disk_direct(struct disk *disk, enum block_op op, struct io *io, uint64_t at, size_t bytes)
+static void
+disk_place(struct file *file, struct direct_target *out)
 {
-    const struct direct_target target = {
-        .disk = disk, .object = disk->object, .find = disk_find, .context = disk};
+    struct disk *disk = disk_of(file);
 
+    *out = (struct direct_target){
+        .disk = disk, .object = disk->object, .find = disk_find, .context = disk};
+}
+
+static int64_t
+disk_direct(struct file *file, enum block_op op, struct io *io, uint64_t at, size_t bytes)
+{
+    struct direct_target target;
+
+    disk_place(file, &target);
     return direct_transfer(&target, op, io, at, bytes);
 }
 
@@ -155,7 +164,7 @@ disk_read(struct file *file, struct io *io, uint64_t *position)
     size_t want = io->left < size - *position ? io->left : (size_t)(size - *position);
 
     if (atomic_load(&file->flags) & O_DIRECT) {
-        int64_t result = disk_direct(disk, BLOCK_READ, io, *position, want);
+        int64_t result = disk_direct(file, BLOCK_READ, io, *position, want);
 
         *position += result > 0 ? (uint64_t)result : 0;
         return result;
@@ -182,7 +191,7 @@ disk_write(struct file *file, struct io *io, uint64_t *position)
     size_t want = io->left < size - at ? io->left : (size_t)(size - at);
 
     if (flags & O_DIRECT) {
-        result = disk_direct(disk, BLOCK_WRITE, io, at, want);
+        result = disk_direct(file, BLOCK_WRITE, io, at, want);
     } else {
         enum qr_status status = qr_object_write(disk->object, at, want, copy_in, io, &done);
 
@@ -287,6 +296,7 @@ static const struct file_ops disk_file_ops = {
     .sync = disk_sync,
     .cached = disk_cached,
     .mmap_object = disk_mmap_object,
+    .place = disk_place,
 };
 
 int64_t

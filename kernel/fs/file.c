@@ -479,6 +479,9 @@ file_mmap_object(struct file *file, uint32_t prot, bool shared, struct file_mapp
     if (shared && (prot & PROT_WRITE) && !(file->mode & FILE_WRITE)) {
         return -EACCES;
     }
+    if (shared && (prot & PROT_WRITE) && atomic_load(&file->inode->swapped_to)) {
+        return -ETXTBSY;
+    }
     if (file->ops->mmap_object == NULL) {
         return -ENODEV;
     }

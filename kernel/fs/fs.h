@@ -138,6 +138,7 @@ struct inode {
     struct timespec accessed, modified, changed; /* I; a torn read shows a mixed time at worst */
     _Atomic int32_t write_count; /* opens for writing; negative: opens for execution */
     atomic_bool dirty;           /* attributes have changed since they were last stored */
+    atomic_bool swapped_to;      /* its blocks and names stay: swap.c */
     bool binds_root;             /* constant: what its mode forbids, user 0 may not do either */
     struct qr_mutex lock;
     void *data;                /* the file system's own; constant */
@@ -323,6 +324,8 @@ struct qr_writer;
 void mounts_write(struct qr_writer *writer);
 void mountinfo_write(struct qr_writer *writer);
 void filesystems_write(struct qr_writer *writer);
+/** Blanks and backslashes in a path are written in octal, as getmntent() expects. @return bytes */
+size_t octal_write(struct qr_writer *writer, const char *text);
 
 extern const struct superblock_type tmpfs_type;
 extern const struct superblock_type ext2_type;

@@ -410,17 +410,23 @@ mount_options_write(struct qr_writer *writer, const struct superblock *superbloc
     }
 }
 
-/* Blanks and backslashes in names are written in octal, as getmntent() expects. */
-static void
+size_t
 octal_write(struct qr_writer *writer, const char *text)
 {
+    size_t bytes = 0;
+
     for (; *text != '\0'; text++) {
-        if (*text == ' ' || *text == '\t' || *text == '\n' || *text == '\\') {
-            qr_writer_printf(writer, "\\0%u%u", (unsigned)*text >> 3 & 7, (unsigned)*text & 7);
+        unsigned byte = (unsigned char)*text;
+
+        if (byte == ' ' || byte == '\t' || byte == '\n' || byte == '\\') {
+            qr_writer_printf(writer, "\\%u%u%u", byte >> 6, byte >> 3 & 7, byte & 7);
+            bytes += 4;
         } else {
             qr_writer_printf(writer, "%c", *text);
+            bytes++;
         }
     }
+    return bytes;
 }
 
 enum mount_table { TABLE_MOUNTS, TABLE_MOUNTINFO };

@@ -304,12 +304,15 @@ child_remove(struct dentry *child)
     dentry_unlink(child);
 }
 
-/* The sticky bit: only owners remove. */
+/* The sticky bit: only owners remove.  What is swapped to stays. */
 static bool
 may_remove(const struct dentry *directory, const struct dentry *child)
 {
     uint32_t uid = process_fsuid_or_boot();
 
+    if (atomic_load(&child->inode->swapped_to)) {
+        return false;
+    }
     return !(directory->inode->mode & S_ISVTX) || uid == 0 || uid == child->inode->uid ||
            uid == directory->inode->uid;
 }
@@ -616,7 +619,7 @@ rename_check_target(struct rename *rename)
         return -EBUSY;
     }
     if (rename->flags & RENAME_EXCHANGE) {
-        return 0;
+        return may_remove(rename->to.at, target) ? 0 : -EPERM;
     }
     if (dentry_is_directory(rename->old) != dentry_is_directory(target)) {
         return dentry_is_directory(target) ? -EISDIR : -ENOTDIR;

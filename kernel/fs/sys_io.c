@@ -398,6 +398,8 @@ sys_fallocate(const struct syscall_args *args)
         error = -EOPNOTSUPP;
     } else if (!(file->mode & FILE_WRITE)) {
         error = -EBADF;
+    } else if (atomic_load(&file->inode->swapped_to)) {
+        error = -ETXTBSY;
     } else if (__builtin_add_overflow(offset, length, &end)) {
         error = -EFBIG;
     } else if (file->ops->allocate == NULL) {
@@ -599,6 +601,9 @@ check_copy_range(struct file *from, struct file *to)
     }
     if (atomic_load(&to->flags) & O_APPEND) {
         return -EBADF;
+    }
+    if (atomic_load(&from->inode->swapped_to) || atomic_load(&to->inode->swapped_to)) {
+        return -ETXTBSY;
     }
     /* Copies within one file could overlap: programs fall back to read and write. */
     return from->inode == to->inode ? -EOPNOTSUPP : 0;

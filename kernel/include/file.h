@@ -25,6 +25,7 @@
 
 struct inode;
 struct dentry;
+struct direct_target;
 struct poll_table;
 struct qr_object;
 struct fd_table;
@@ -100,6 +101,8 @@ struct file_ops {
     void (*mapped)(struct file *file);
     /** One went; no lock is held. */
     void (*unmapped)(struct file *file);
+    /** Where its bytes lie on a disk (disk_file.h).  NULL: on none. */
+    void (*place)(struct file *file, struct direct_target *out);
     /** Last reference gone: free `context`. Cannot fail. */
     void (*release)(struct file *file);
 };

@@ -6,6 +6,9 @@
 
 /** @file kernel/mm/swap.c: swapon(2), swapoff(2). */
 
+/** The machine stops, and no process is left: give back what is swapped to. */
+void swaps_end(void);
+
 /** /proc/swaps below its header. */
 void swaps_write(struct qr_writer *writer);
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # limit: 400
 #
-# Swap to a disk (docs/swap.md): the calls, pages sent away by hand, a working set and a tree of forks that do not
-# fit into memory, a group's memory.swap.max, and the end of it all.  Afterwards nothing may be left over.
+# Swap to a disk and to a file (docs/swap.md): the calls, pages sent away by hand, a working set and a tree of forks
+# that do not fit into memory, a group's memory.swap.max, and the end of it all.  Afterwards nothing may be left over.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -13,9 +13,11 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p $build
 failures=0
 
-if [ tests/user/swap/swap.c -nt $build/swap ] || [ tests/user/check.h -nt $build/swap ]; then
-    gcc -static -O2 -Wall -Wextra -Werror -o $build/swap tests/user/swap/swap.c || exit 1
-fi
+for name in swap file; do
+    if [ tests/user/swap/$name.c -nt $build/$name ] || [ tests/user/check.h -nt $build/$name ]; then
+        gcc -static -O2 -Wall -Wextra -Werror -o $build/$name tests/user/swap/$name.c || exit 1
+    fi
+done
 
 # In a group of 16 MiB: 32 fit with swap, and not with 4 MiB of it.
 group='
@@ -27,14 +29,23 @@ echo 4M >/tmp/g/a/memory.swap.max &&
 [ $(grep "^max " /tmp/g/a/memory.swap.events | cut -d" " -f2) -gt 0 ] && swapoff /dev/vda &&
 rmdir /tmp/g/a && umount /tmp/g && echo group: done'
 
-# run NAME PAGES COMMAND ARGUMENTS...
+PATH=$PATH:/sbin:/usr/sbin
+if ! command -v e2fsck >/dev/null; then
+    echo "e2fsck is not installed (package e2fsprogs)"
+    exit 77
+fi
+
+# On a file: first what can and cannot be done with one, then a working set.
+file='mkdir -p /mnt && mount -t ext2 /dev/vda /mnt && ./file /mnt &&
+dd if=/dev/zero of=/mnt/swap bs=1M count=100 2>/dev/null && mkswap /mnt/swap >/dev/null'
+
+# run NAME COMMANDS ARGUMENTS...: on a machine with $work/disk
 run() {
-    local name=$1 pages=$2 then=$3
-    shift 3
-    truncate -s 160M "$work/disk"
+    local name=$1 commands=$2
+    shift 2
     if tools/quire-run ${QUIRE_KERNEL:+--kernel "$QUIRE_KERNEL"} --timeout 150 --disk "$work/disk" "$@" \
-        --add $build/swap -- "mkswap /dev/vda >/dev/null && ./swap /dev/vda $pages && { $then; }" \
-        >"$work/out" 2>"$work/log" && grep -q '^leak check: every' "$work/log"; then
+        --add $build/swap --add $build/file -- "$commands" >"$work/out" 2>"$work/log" &&
+        grep -q '^leak check: every' "$work/log"; then
         echo "ok   $name"
     else
         echo "FAIL $name"
@@ -42,10 +53,19 @@ run() {
         tail -n 8 "$work/log" | sed 's/^/     | /'
         failures=$((failures + 1))
     fi
-    rm -f "$work/disk"
 }
 
-run "a working set that does not fit, 4 CPUs" 18000 "$group" --mem 64M --smp 4
-run "the same, 1 CPU" 12000 true --mem 48M --smp 1
+truncate -s 160M "$work/disk"
+run "a working set that does not fit, 4 CPUs" \
+    "mkswap /dev/vda >/dev/null && ./swap /dev/vda 18000 && { $group; }" --mem 64M --smp 4
+mke2fs -q -F -t ext2 -b 1024 "$work/disk"
+run "a file, 1 CPU" "$file && ./swap /mnt/swap 12000 && rm /mnt/swap && umount /mnt" --mem 48M --smp 1
+if e2fsck -fn "$work/disk" >"$work/fsck" 2>&1; then
+    echo "ok   the file system that it was on: e2fsck"
+else
+    echo "FAIL the file system that it was on: e2fsck"
+    sed 's/^/     | /' "$work/fsck" | tail -n 15
+    failures=$((failures + 1))
+fi
 
 exit $((failures != 0))

@@ -9,6 +9,7 @@ result is pass, skip or fail.  What differs from it, for better or worse, is an 
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -70,6 +71,18 @@ def script(rows, shell, before, between, after):
                      f"timeout -s KILL {row.seconds} {shell(row)} 2>&1; "
                      f's=$?; echo; read to x </proc/uptime; echo "@= $s $from $to"; {between}')
     return "\n".join(lines) + "\n" + after
+
+
+def disk(name, megabytes, contents=None):
+    """A new disk under build/. @return its arguments for quire-run; @p contents: "ext2", or nothing yet"""
+    path = os.path.join(BUILD, name)
+    os.makedirs(BUILD, exist_ok=True)
+    with open(path, "wb") as file:
+        file.truncate(megabytes << 20)
+    if contents:
+        mke2fs = shutil.which("mke2fs", path=os.environ["PATH"] + ":/sbin:/usr/sbin")
+        subprocess.run([mke2fs or "mke2fs", "-q", "-F", "-t", contents, path], check=True)
+    return ["--disk", path]
 
 
 def boot(name, text, seconds, options, arguments):

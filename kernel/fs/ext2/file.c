@@ -238,6 +238,9 @@ truncate_locked(struct inode *inode, uint64_t bytes)
     if (bytes > ext2_size_limit(fs)) {
         return -EFBIG;
     }
+    if (bytes <= before && atomic_load(&inode->swapped_to)) {
+        return -ETXTBSY;
+    }
     if (object_get(inode) == NULL) {
         return -ENOMEM;
     }
@@ -316,14 +319,23 @@ file_find(void *context, uint64_t offset, size_t bytes, bool writing, uint64_t *
     return 0;
 }
 
-static int64_t
-file_direct(struct inode *inode, enum block_op op, struct io *io, uint64_t at, size_t bytes)
+static void
+file_place(struct file *file, struct direct_target *out)
 {
-    const struct direct_target target = {.disk = ext2_fs_of(inode)->disk,
-                                         .object = inode->object,
-                                         .find = file_find,
-                                         .context = ext2_of(inode)};
+    struct inode *inode = file->inode;
 
+    *out = (struct direct_target){.disk = ext2_fs_of(inode)->disk,
+                                  .object = inode->object,
+                                  .find = file_find,
+                                  .context = ext2_of(inode)};
+}
+
+static int64_t
+file_direct(struct file *file, enum block_op op, struct io *io, uint64_t at, size_t bytes)
+{
+    struct direct_target target;
+
+    file_place(file, &target);
     return direct_transfer(&target, op, io, at, bytes);
 }
 
@@ -380,13 +392,14 @@ touch_accessed(struct file *file)
 }
 
 static int64_t
-read_direct(struct inode *inode, struct io *io, uint64_t at, uint64_t size)
+read_direct(struct file *file, struct io *io, uint64_t at, uint64_t size)
 {
+    struct inode *inode = file->inode;
     uint64_t rounded = (size - at + SECTOR_BYTES - 1) & ~(uint64_t)(SECTOR_BYTES - 1);
     size_t want = io->left < rounded ? io->left : (size_t)rounded;
 
     qr_mutex_lock(&inode->lock);
-    int64_t done = file_direct(inode, BLOCK_READ, io, at, want);
+    int64_t done = file_direct(file, BLOCK_READ, io, at, want);
     qr_mutex_unlock(&inode->lock);
     return done > 0 && (uint64_t)done > size - at ? (int64_t)(size - at) : done;
 }
@@ -403,7 +416,7 @@ file_read(struct file *file, struct io *io, uint64_t *position)
         return 0;
     }
     if (atomic_load(&file->flags) & O_DIRECT) {
-        result = read_direct(inode, io, at, size);
+        result = read_direct(file, io, at, size);
     } else {
         size_t want = io->left < size - at ? io->left : (size_t)(size - at);
         enum qr_status status = qr_object_read(inode->object, at, want, copy_out, io, &done);
@@ -513,7 +526,7 @@ write_direct(struct file *file, struct io *io, uint64_t at, size_t bytes)
     struct inode *inode = file->inode;
 
     if (is_all_there(inode, at, bytes)) {
-        return file_direct(inode, BLOCK_WRITE, io, at, bytes);
+        return file_direct(file, BLOCK_WRITE, io, at, bytes);
     }
     if (!direct_is_aligned(io, at, bytes)) {
         return -EINVAL;
@@ -536,6 +549,9 @@ write_locked(struct file *file, struct io *io, uint64_t *position)
     uint32_t flags = atomic_load(&file->flags);
     uint64_t at = flags & O_APPEND ? atomic_load(&inode->size) : *position;
     uint64_t limit = ext2_size_limit(ext2_fs_of(inode));
+    if (atomic_load(&inode->swapped_to)) {
+        return -ETXTBSY;
+    }
     int64_t allowed = write_clip(at, io->left);
 
     if (superblock_is_read_only(inode->superblock)) {
@@ -665,4 +681,5 @@ const struct file_ops ext2_file_ops = {
     .allocate = file_allocate,
     .mmap_object = file_mmap,
     .sync = file_sync_range,
+    .place = file_place,
 };

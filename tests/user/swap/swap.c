@@ -2,8 +2,8 @@
 /*
  * Swap as programs see it.  Runs as root, on Linux too:
  *
- *   swap DISK [PAGES]   DISK has mkswap's header and nobody uses it; PAGES: of the working set, of which about
- *                       half should fit into memory
+ *   swap DISK [PAGES]   DISK (or a file) has mkswap's header and nobody uses it; PAGES: of the working set, of
+ *                       which about half should fit into memory
  *   swap fill PAGES     only write and read so many, in whatever group this is
  */
 #define _GNU_SOURCE
@@ -119,8 +119,10 @@ test_on(void)
 {
     struct sysinfo info;
     char line[200] = "";
+    struct stat status;
     FILE *file;
 
+    CHECK_EQ(stat(disk, &status), 0);
     CHECK_EQ(swapon(disk, SWAP_FLAG_PREFER | 7), 0);
     CHECK_ERRNO(swapon(disk, 0), EBUSY);
     CHECK_EQ(sysinfo(&info), 0);
@@ -128,7 +130,8 @@ test_on(void)
     CHECK_EQ(line_of("/proc/meminfo", "SwapTotal"), info.totalswap / 1024 * info.mem_unit);
     file = fopen("/proc/swaps", "r");
     CHECK(fgets(line, sizeof(line), file) != NULL && fgets(line, sizeof(line), file) != NULL);
-    CHECK(strstr(line, disk) == line && strstr(line, "partition\t") != NULL &&
+    CHECK(strstr(line, disk) == line &&
+          strstr(line, S_ISREG(status.st_mode) ? " file\t\t" : " partition\t") != NULL &&
           strstr(line, "\t7\n") != NULL);
     fclose(file);
 }
