@@ -250,6 +250,7 @@ struct process {
     struct signal_actions *actions; /* S to change */
     struct qr_spin signal_lock;
     struct signal_pending pending; /* S: for any thread */
+    bool killed;                   /* tree and S to change: SIGKILL is on its way, or taken */
     bool group_exit;               /* S: all threads are to end */
     int exit_status;               /* S until zombie, then const: as wait4() reports it */
     struct thread *exec_thread;    /* S: the only one to survive, while exec ends the others */

@@ -363,7 +363,12 @@ queued_create(struct process *process, int number, const struct signal_info *inf
     return queued;
 }
 
-/* Queue @number for @thread, or the process where NULL. Tree and S. @return 0 or -EAGAIN */
+/*
+ * Queue @number for @thread, or the process where NULL. Tree and S. @return 0 or -EAGAIN
+ *
+ * Who is killed is ending from here on, whoever looks: also between the moment that a thread has
+ * taken the signal and the one that it has told the others.
+ */
 static int64_t
 post(struct process *process, struct thread *thread, int number, const struct signal_info *info)
 {
@@ -373,6 +378,7 @@ post(struct process *process, struct thread *thread, int number, const struct si
 
     if (is_ignored(process, judge, number))
         return 0;
+    process->killed |= number == SIGKILL;
     if (number < SIGRTMIN && (pending->set & signal_bit(number)))
         return 0;
     queued = queued_create(process, number, info);
@@ -573,7 +579,7 @@ signal_is_pending(void)
 bool
 signal_ends(const struct process *process)
 {
-    return process->group_exit || (process->pending.set & SET(SIGKILL)) != 0;
+    return process->group_exit || process->killed;
 }
 
 bool
@@ -584,8 +590,7 @@ signal_is_fatal_pending(void)
 
     if (process == NULL)
         return false;
-    return signal_ends(process) || (thread->pending.set & SET(SIGKILL)) ||
-           (process->exec_thread != NULL && process->exec_thread != thread);
+    return signal_ends(process) || (process->exec_thread != NULL && process->exec_thread != thread);
 }
 
 bool
