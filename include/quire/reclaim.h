@@ -85,17 +85,19 @@ void qr_compact(struct qr_vm *vm, const struct qr_compact_request *request,
 struct qr_collapse_limits {
     size_t max_none;            /**< pages that are not there, or zero (Linux's max_ptes_none) */
     size_t max_shared;          /**< pages that other spaces map too (max_ptes_shared) */
+    size_t max_swapped;         /**< private pages that are swapped out (max_ptes_swap) */
     enum qr_huge_effort effort; /**< to find frames */
     enum qr_huge_reason reason; /**< ASKED: what the policy says does not matter */
 };
 
 /**
- * Make huge pages of all whole blocks in the range that have a page in memory, as MADV_COLLAPSE:
+ * Make huge pages of all whole blocks in the range that have a page, as MADV_COLLAPSE:
  * the policy's mode does not matter, QR_ADVICE_NO_HUGE and qr_space_set_huge_disabled() do.
  *
  * Locks: takes the space's, for writing.  Context: thread; may reclaim.
- * @return QR_OK all of them are huge now; QR_ERR_INVALID some block has no page in memory, or a region
- *         may not have huge pages; QR_ERR_AGAIN somebody holds a page of some block; QR_ERR_NO_MEMORY
+ * Pages that are swapped out come back for it.
+ * @return QR_OK all of them are huge now; QR_ERR_INVALID some block has no page, or one that cannot be read, or a
+ *         region may not have huge pages; QR_ERR_AGAIN somebody holds a page of some block; QR_ERR_NO_MEMORY
  *         no frames, or, in the end, a hole; QR_ERR_RANGE misaligned or wrapping
  */
 QR_MUST_USE enum qr_status qr_space_collapse(struct qr_space *space, qr_va start, size_t bytes);

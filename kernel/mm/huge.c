@@ -30,7 +30,7 @@
 
 /* Words and numbers of the nodes. */
 static atomic_uint_least32_t scan_sleep_ms = 10000, alloc_sleep_ms = 60000;
-static atomic_uint_least32_t pages_to_scan, max_none, max_shared;
+static atomic_uint_least32_t pages_to_scan, max_none, max_shared, max_swap;
 static atomic_uint_least32_t scan_defrag = 1;
 static atomic_uint_least32_t collapsed, full_scans; /* written by khugepaged alone */
 static struct nap nap;                              /* khugepaged's */
@@ -207,6 +207,7 @@ NUMBER_NODE(alloc_sleep, alloc_sleep_ms, UINT32_MAX, khugepaged_wake)
 NUMBER_NODE(to_scan, pages_to_scan, UINT32_MAX, khugepaged_wake)
 NUMBER_NODE(max_none, max_none, most_pages(), khugepaged_wake)
 NUMBER_NODE(max_shared, max_shared, most_pages(), khugepaged_wake)
+NUMBER_NODE(max_swap, max_swap, most_pages(), khugepaged_wake)
 NUMBER_NODE(scan_defrag, scan_defrag, 1, khugepaged_wake)
 
 static void
@@ -243,6 +244,7 @@ static const struct text_node khugepaged_nodes[] = {
     {.name = "pages_to_scan", .mode = 0644, .show = show_to_scan, .store = store_to_scan},
     {.name = "max_ptes_none", .mode = 0644, .show = show_max_none, .store = store_max_none},
     {.name = "max_ptes_shared", .mode = 0644, .show = show_max_shared, .store = store_max_shared},
+    {.name = "max_ptes_swap", .mode = 0644, .show = show_max_swap, .store = store_max_swap},
     {.name = "defrag", .mode = 0644, .show = show_scan_defrag, .store = store_scan_defrag},
     {.name = "pages_collapsed", .mode = 0444, .show = show_collapsed},
     {.name = "full_scans", .mode = 0444, .show = show_full_scans},
@@ -284,6 +286,7 @@ khugepaged_main(void *argument)
 
         scan.limits.max_none = atomic_load(&max_none);
         scan.limits.max_shared = atomic_load(&max_shared);
+        scan.limits.max_swapped = atomic_load(&max_swap);
         scan.limits.effort = atomic_load(&scan_defrag) != 0 ? QR_HUGE_COMPACT : QR_HUGE_OPPORTUNE;
         if (!never)
             qr_collapse_scan(memory.vm, &scan, atomic_load(&pages_to_scan));
@@ -310,6 +313,7 @@ huge_start(void)
     atomic_store(&pages_to_scan, 8 * pages);
     atomic_store(&max_none, pages - 1);
     atomic_store(&max_shared, pages / 2);
+    atomic_store(&max_swap, pages / 8);
     nap_init(&nap);
     if (kernel_thread_start("khugepaged", khugepaged_main, NULL) == NULL)
         panic("memory: no room for khugepaged");

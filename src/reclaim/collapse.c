@@ -7,7 +7,8 @@
  *   level 0   [ l l . l . . l l ]
  *   frames      a c   b     e d             A A A A A A A A    copies, side by side
  *
- *   1 find and prepare frames                      nothing locked
+ *   1 find and prepare frames; bring swapped pages  nothing locked
+ *     back
  *   2 look at the block                            the space's lock for writing, from here on
  *   3 take its entries out, leave a mark, flush    one cursor: nobody reads or writes a page now
  *   4 copy, or clear what was not there            interrupts on
@@ -17,21 +18,24 @@
  * nothing after step 2 can fail: the table of the mark's level stands.  An object's mappings
  * are not private memory, and migration takes an entry that names its frame or none.
  *
- * What a page must be: absent, zero, or a private frame all of whose references are entries.  A
- * reference more is a pin, or a flush under way that will be over soon: such a block stays.
- * Frames that other spaces map too are copied, as a write would copy them.
+ * What a page must be: absent, zero, or a private frame all of whose references are entries, or the swap
+ * cache's.  A reference more is a pin, or a flush under way that will be over soon: such a block stays.
+ * Frames that other spaces map too are copied, as a write would copy them.  Pages that are swapped out are
+ * brought back by step 1, if they are few enough, and in the background only where at least half of the block
+ * was used of late; what is swapped out again meanwhile is found by step 2.
  *
  * Shared memory is collapsed in its object (object/huge.c), for all that map it.
  */
 #include <quire/assert.h>
 #include <quire/reclaim.h>
 
-#include "space/region.h"
+#include "space/swap.h"
 
 /* What a block is like, and what may be done with it. */
 struct survey {
     struct qr_vm *vm;
-    size_t present, shared;
+    size_t present, shared, used;
+    size_t swapped;
     bool large; /* it is one already */
     bool stuck; /* something in it cannot be copied */
 };
@@ -43,9 +47,12 @@ survey_frame(struct survey *survey, const struct qr_frame *frame)
     uint32_t refs = atomic_load_explicit(&frame->refs, memory_order_acquire);
     uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
 
+    enum qr_frame_type type = qr_frame_type(frame);
+
     survey->present++;
     survey->shared += maps > 1;
-    if (qr_frame_type(frame) != QR_FRAME_ANON || refs != maps ||
+    if ((type != QR_FRAME_ANON && type != QR_FRAME_SWAP) ||
+        refs != maps + (type == QR_FRAME_SWAP) ||
         (atomic_load_explicit(&frame->flags, memory_order_relaxed) & busy) != 0)
         survey->stuck = true;
 }
@@ -53,10 +60,15 @@ survey_frame(struct survey *survey, const struct qr_frame *frame)
 static void
 survey_entry(struct survey *survey, const struct qr_region *region, const struct qr_entry *entry)
 {
+    if (qr_entry_is_swap(entry)) {
+        survey->swapped++;
+        return;
+    }
     if (entry->kind != QR_ENTRY_LEAF) {
         survey->stuck = true;
         return;
     }
+    survey->used += (entry->leaf.flags & QR_LEAF_ACCESSED) != 0;
     if (entry->level > 0) {
         survey->large = true;
         return;
@@ -85,14 +97,16 @@ survey_block(struct qr_cursor *cursor, const struct qr_region *region, struct qr
 static enum qr_status
 survey_verdict(const struct survey *survey, const struct qr_collapse_limits *limits)
 {
-    size_t pages = qr_vm_huge_pages(survey->vm);
+    size_t pages = qr_vm_huge_pages(survey->vm), there = survey->present + survey->swapped;
 
     if (survey->large)
         return QR_ERR_EXISTS;
     if (survey->stuck)
         return QR_ERR_BUSY;
-    if (survey->present == 0 || pages - survey->present > limits->max_none ||
-        survey->shared > limits->max_shared)
+    if (there == 0 || pages - there > limits->max_none || survey->shared > limits->max_shared ||
+        survey->swapped > limits->max_swapped)
+        return QR_ERR_INVALID;
+    if (survey->swapped != 0 && limits->reason == QR_HUGE_POLICY && survey->used < pages / 2)
         return QR_ERR_INVALID;
     return QR_OK;
 }
@@ -228,7 +242,7 @@ collapse_locked(struct qr_space *space, struct qr_va_range block,
     qr_tlb_batch_init(&batch, &space->tlb);
     qr_cursor_open(&cursor, &space->tables, block, &batch);
     struct survey survey = survey_block(&cursor, collapse.region, block);
-    enum qr_status status = survey_verdict(&survey, limits);
+    enum qr_status status = survey.swapped != 0 ? QR_ERR_BUSY : survey_verdict(&survey, limits);
 
     if (status == QR_OK)
         collapse_take_out(&collapse, &cursor);
@@ -249,7 +263,8 @@ collapse_locked(struct qr_space *space, struct qr_va_range block,
  * lies in no region that may. */
 static enum qr_status
 collapse_look(struct qr_space *space, struct qr_va_range block,
-              const struct qr_collapse_limits *limits, struct qr_mempolicy **out_policy)
+              const struct qr_collapse_limits *limits, struct qr_mempolicy **out_policy,
+              size_t *out_swapped)
 {
     enum qr_status status = QR_ERR_NOT_FOUND;
 
@@ -264,6 +279,7 @@ collapse_look(struct qr_space *space, struct qr_va_range block,
 
         qr_cursor_close(&cursor);
         status = survey_verdict(&survey, limits);
+        *out_swapped = survey.swapped;
         *out_policy = region->policy;
         qr_mempolicy_get(region->policy);
     }
@@ -303,7 +319,8 @@ collapse_block(struct qr_space *space, struct qr_va_range block,
     struct qr_vm *vm = space->vm;
     struct qr_huge_request request = {.place = block.start.v >> QR_PAGE_SHIFT,
                                       .effort = limits->effort};
-    enum qr_status status = collapse_look(space, block, limits, &request.policy);
+    size_t swapped = 0;
+    enum qr_status status = collapse_look(space, block, limits, &request.policy, &swapped);
     struct qr_frame *head = status == QR_OK ? qr_huge_alloc(vm, &request) : NULL;
 
     qr_mempolicy_put(request.policy);
@@ -316,11 +333,13 @@ collapse_block(struct qr_space *space, struct qr_va_range block,
     struct qr_large large = {.head = head, .pages = qr_vm_huge_pages(vm)};
 
     qr_large_each_frame(vm->config.frames, &large, fill_forget, NULL);
+    if (swapped != 0)
+        status = qr_swap_in_range(space, block);
     qr_rw_write_lock(&space->lock);
-    if (collapse_charge(space, &large))
-        status = collapse_locked(space, block, limits, &head);
-    else
+    if (status == QR_OK && !collapse_charge(space, &large))
         status = QR_ERR_NO_MEMORY;
+    if (status == QR_OK)
+        status = collapse_locked(space, block, limits, &head);
     qr_rw_write_unlock(&space->lock);
     if (head != NULL)
         qr_frame_put_run(vm->config.frames, head, large.pages);
@@ -444,6 +463,7 @@ request_blocks(struct qr_space *space, struct qr_va_range range)
 {
     const struct qr_collapse_limits limits = {.max_none = SIZE_MAX,
                                               .max_shared = SIZE_MAX,
+                                              .max_swapped = SIZE_MAX,
                                               .effort = QR_HUGE_COMPACT,
                                               .reason = QR_HUGE_ASKED};
     uintptr_t bytes = space->vm->huge_bytes;
@@ -458,8 +478,8 @@ request_blocks(struct qr_space *space, struct qr_va_range range)
             return status; /* nor would the next have any */
         if (status == QR_ERR_BUSY)
             result = QR_ERR_AGAIN;
-        else if (status == QR_ERR_INVALID)
-            result = status;
+        else if (status == QR_ERR_INVALID || status == QR_ERR_IO)
+            result = QR_ERR_INVALID;
     }
     return result;
 }

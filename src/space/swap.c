@@ -423,3 +423,22 @@ qr_space_swap_in(struct qr_space *space, unsigned area)
     }
     return QR_OK;
 }
+
+enum qr_status
+qr_swap_in_range(struct qr_space *space, struct qr_va_range range)
+{
+    struct qr_entry entry;
+
+    while (mark_next(space, &range, &entry)) {
+        struct qr_frame *frame;
+        enum qr_status status = slot_bring(space, qr_mark_slot(&entry.mark), 0, &frame);
+
+        if (status == QR_OK) {
+            mark_resolve(space, entry.start, &entry.mark, frame);
+            qr_frame_put(space->vm->config.frames, frame);
+        } else if (status != QR_ERR_NOT_FOUND) {
+            return status;
+        }
+    }
+    return QR_OK;
+}

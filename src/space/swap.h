@@ -65,6 +65,8 @@ void qr_swap_install(const struct qr_region *region, struct qr_cursor *cursor,
 
 /* Swap out what of @range, within @region, nobody else maps.  S. */
 void qr_swap_out_range(const struct qr_region *region, struct qr_va_range range);
+/* Map again what of @range is swapped out.  Nothing is locked.  @return QR_OK; QR_ERR_IO, QR_ERR_NO_MEMORY: not all */
+QR_MUST_USE enum qr_status qr_swap_in_range(struct qr_space *space, struct qr_va_range range);
 /* Have what of @range is swapped out in memory, as far as there is room.  Nothing is locked. */
 void qr_swap_read_range(struct qr_space *space, struct qr_va_range range);
 
