@@ -13,13 +13,18 @@
 #   ninja -C build/hosted_16k test_contract test_fault test_space test_refusal test_object
 
 function(quire_add_format_test name mmu features windows)
-    list(JOIN ARGN " " programs)
+    set(programs)
+    foreach(program IN LISTS ARGN)
+        if(TARGET test_${program}) # under the thread sanitizer, not each of them is built
+            string(APPEND programs " ${program}")
+        endif()
+    endforeach()
     set(script ${CMAKE_BINARY_DIR}/test_on_${name})
     file(WRITE ${CMAKE_BINARY_DIR}/CMakeFiles/on_${name}.sh "#!/bin/sh
 # Written by tests/formats/formats.cmake.
 here=$(dirname \"$0\")
 status=0
-for program in ${programs}; do
+for program in${programs}; do
     SIM_MMU=${mmu} SIM_FEATURES=${features} SIM_WINDOWS=${windows} \"$here/test_$program\" \"$@\" || status=1
 done
 exit $status
