@@ -602,4 +602,10 @@ seek_plain(struct file *file, int64_t offset, int whence, uint64_t size)
     return position;
 }
 
+bool
+file_could_be_written(const struct file *file)
+{
+    return process_fsuid() == file->inode->uid || inode_allows(file->inode, ACCESS_WRITE);
+}
+
 const struct file_ops path_only_file_ops = {.name = "path"};

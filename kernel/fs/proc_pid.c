@@ -223,17 +223,17 @@ static const struct inode_ops task_directory_ops;
 static const struct inode_ops process_directory_ops;
 
 static const struct text_node process_nodes[] = {
-    {.name = "maps", .mode = 0444, .show = proc_show_maps},
-    {.name = "smaps", .mode = 0444, .show = proc_show_smaps},
-    {.name = "smaps_rollup", .mode = 0444, .show = proc_show_smaps_rollup},
-    {.name = "numa_maps", .mode = 0444, .show = proc_show_numa_maps},
+    {.name = "maps", .mode = 0444, .show = proc_show_maps, .inspects = true},
+    {.name = "smaps", .mode = 0444, .show = proc_show_smaps, .inspects = true},
+    {.name = "smaps_rollup", .mode = 0444, .show = proc_show_smaps_rollup, .inspects = true},
+    {.name = "numa_maps", .mode = 0444, .show = proc_show_numa_maps, .inspects = true},
     {.name = "statm", .mode = 0444, .show = proc_show_statm},
     {.name = "status", .mode = 0444, .show = proc_show_status},
     {.name = "stat", .mode = 0444, .show = proc_show_stat},
     {.name = "cmdline", .mode = 0444, .show = proc_show_cmdline},
     {.name = "comm", .mode = 0444, .show = proc_show_comm},
-    {.name = "environ", .mode = 0400, .show = proc_show_environ},
-    {.name = "auxv", .mode = 0400, .show = proc_show_auxv},
+    {.name = "environ", .mode = 0400, .show = proc_show_environ, .inspects = true},
+    {.name = "auxv", .mode = 0400, .show = proc_show_auxv, .inspects = true},
     {.name = "limits", .mode = 0444, .show = proc_show_limits},
     {.name = "io", .mode = 0400, .show = proc_show_io},
     {.name = "cgroup", .mode = 0444, .show = proc_show_cgroup},
@@ -249,8 +249,8 @@ static const struct text_node process_nodes[] = {
     {.name = "mounts", .mode = 0444, .show = proc_show_mounts},
     {.name = "mountinfo", .mode = 0444, .show = proc_show_mountinfo},
     {.name = "clear_refs", .mode = 0200, .store = proc_store_clear_refs},
-    {.name = "pagemap", .mode = 0400, .ops = &proc_pagemap_ops},
-    {.name = "mem", .mode = 0600, .ops = &proc_mem_ops},
+    {.name = "pagemap", .mode = 0400, .ops = &proc_pagemap_ops, .inspects = true},
+    {.name = "mem", .mode = 0600, .ops = &proc_mem_ops, .inspects = true},
     {.name = "fail-nth", .mode = 0600, .ops = &proc_fail_nth_ops},
     {.name = "exe", .mode = S_IFLNK | 0777, .inode_ops = &exe_ops},
     {.name = "cwd", .mode = S_IFLNK | 0777, .inode_ops = &cwd_ops},
@@ -266,7 +266,21 @@ process_node_count(const struct inode *inode)
     return QR_ARRAY_COUNT(process_nodes) - (inode->key_more != 0);
 }
 
-/* A generated child; the inode belongs to the process's user. */
+/* The process's user; root where that may not look into it, but for directories that all may read. */
+static void
+inode_set_owner(struct inode *inode, struct process *process)
+{
+    struct mm *mm = mm_of_process(process);
+    bool may = mm == NULL || mm->dumpable || (inode->mode & 07777) == 0555;
+
+    inode->uid = may ? process->credentials.euid : 0;
+    inode->gid = may ? process->credentials.egid : 0;
+    if (mm != NULL) {
+        mm_put(mm);
+    }
+}
+
+/* A generated child. */
 static int64_t
 child_make(struct dentry *directory, const char *name, size_t length, const struct text_node *node,
            uint64_t key, uint64_t key_more, uint64_t number, struct dentry **out)
@@ -278,8 +292,7 @@ child_make(struct dentry *directory, const char *name, size_t length, const stru
     }
     struct process *process = process_find((int32_t)key);
     if (process != NULL) {
-        inode->uid = process->credentials.euid;
-        inode->gid = process->credentials.egid;
+        inode_set_owner(inode, process);
         process_put(process);
     }
     inode->key = key;

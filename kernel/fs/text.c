@@ -222,10 +222,33 @@ const struct file_ops text_file_ops = {
 };
 
 static int64_t
+may_inspect(const struct inode *inode)
+{
+    struct process *process = process_find((int32_t)inode->key);
+    struct mm *mm;
+    bool may;
+
+    if (process == NULL) {
+        return -ESRCH;
+    }
+    mm = mm_of_process(process);
+    may = mm == NULL || mm == process_current()->mm || process_may_inspect(process, mm, true);
+    process_put(process);
+    if (mm != NULL) {
+        mm_put(mm);
+    }
+    return may ? 0 : -EACCES;
+}
+
+static int64_t
 text_open(struct inode *inode, struct file *file)
 {
     const struct text_node *node = inode->node;
+    int64_t error = node->inspects ? may_inspect(inode) : 0;
 
+    if (error != 0) {
+        return error;
+    }
     if (node->ops != NULL) {
         file->ops = node->ops;
         return 0;

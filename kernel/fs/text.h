@@ -26,6 +26,7 @@ struct text_node {
     int64_t (*store)(const struct text_target *target, const char *text, size_t length);
     const struct file_ops *ops;        /* instead of show: a file of its own kind */
     const struct inode_ops *inode_ops; /* instead of the plain ones: links, directories */
+    bool inspects;                     /* memory: opened only by who may look into the process */
 };
 
 /** A writer into memory that grows. Nothing else knows its length limit. */

@@ -194,6 +194,9 @@ const char *file_path(const struct file *file, char *buffer, size_t size);
 
 /* ---- descriptor tables ------------------------------------------------- */
 
+/** Might the current process open the file for writing, however it was opened?  Or its owner's. */
+bool file_could_be_written(const struct file *file);
+
 /** fs.file-max: how many files may be open, but for CAP_SYS_ADMIN; fs.nr_open: descriptors of a process. */
 extern _Atomic uint64_t file_max, file_nr_open;
 

@@ -304,6 +304,11 @@ uint32_t process_fsuid(void);
 uint32_t process_fsgid(void);
 /** Whether the current process has a capability (CAP_* number). */
 bool process_has_capability(unsigned number);
+/**
+ * May the current process look into the memory @mm of @target, change it, and trace it?  By its real numbers, or
+ * (@as_file) by those that files are opened with.  What Linux's ptrace(2) says of PTRACE_MODE_ATTACH.
+ */
+bool process_may_inspect(const struct process *target, const struct mm *mm, bool as_file);
 
 /* ---- numbers, groups, sessions ------------------------------------------------------- */
 

@@ -172,11 +172,12 @@ sys_process_madvise(const struct syscall_args *args)
     if (result == 0)
         result = pidfd_process((int)args->arg[0], &process, &flags);
     if (result == 0) {
-        if (may_access(process) != 0)
-            result = -EACCES;
-        else if ((mm = mm_of_process(process)) == NULL)
-            result = -ESRCH;
+        mm = mm_of_process(process);
         own = mm == process_current()->mm; /* another process's where it shares ours */
+        if (mm == NULL)
+            result = -ESRCH;
+        else if (!own && !process_may_inspect(process, mm, true))
+            result = -EACCES;
         if (result == 0 && !own && !is_for_others(number))
             result = -EINVAL;
         process_put(process);
@@ -193,9 +194,12 @@ sys_process_madvise(const struct syscall_args *args)
 
 /* ---- looking and syncing ------------------------------------------------------------------------ */
 
-/* How many of @pages pages from @start on lie in its region: the vector is filled by regions. */
+/*
+ * How many of @pages pages from @start on lie in its region: the vector is filled by regions.  What of a
+ * file that the process might not write is in memory is nothing that it is told of (*hidden).
+ */
 static size_t
-mapped_pages(uint64_t start, uint64_t pages)
+mapped_pages(uint64_t start, uint64_t pages, bool *hidden)
 {
     struct qr_space *space = current_space();
     const struct qr_region *region;
@@ -203,8 +207,10 @@ mapped_pages(uint64_t start, uint64_t pages)
 
     qr_rw_read_lock(&space->lock);
     region = qr_space_find(space, qr_va_of(start));
-    if (region != NULL && region->start.v <= start)
+    if (region != NULL && region->start.v <= start) {
         found = (size_t)((region->end.v - start) >> QR_PAGE_SHIFT);
+        *hidden = region->file != NULL && !file_could_be_written(region->file);
+    }
     qr_rw_read_unlock(&space->lock);
     return found < pages ? found : (size_t)pages;
 }
@@ -224,7 +230,9 @@ sys_mincore(const struct syscall_args *args)
     if (!is_in_user_half(out, length >> QR_PAGE_SHIFT))
         return -EFAULT;
     for (uint64_t pages = length >> QR_PAGE_SHIFT; pages > 0;) {
-        size_t now = mapped_pages(start, pages < sizeof(present) ? pages : sizeof(present));
+        bool hidden = false;
+        size_t now =
+            mapped_pages(start, pages < sizeof(present) ? pages : sizeof(present), &hidden);
         enum qr_status status;
 
         if (now == 0)
@@ -232,6 +240,8 @@ sys_mincore(const struct syscall_args *args)
         status = qr_space_resident(current_space(), qr_va_of(start), now, present);
         if (status != QR_OK)
             return mapped_error_of(status);
+        if (hidden)
+            memset(present, 1, now);
         if (user_write(out, present, now) != 0)
             return -EFAULT;
         pages -= now;
@@ -339,6 +349,8 @@ sys_cachestat(const struct syscall_args *args)
         return -EBADF;
     if (user_read(&range, args->arg[1], sizeof(range)) != 0)
         error = -EFAULT;
+    else if ((file->mode & FILE_WRITE) == 0 && !file_could_be_written(file))
+        error = -EPERM;
     else if ((uint32_t)args->arg[3] != 0)
         error = -EINVAL;
     object = error == 0 ? file_cached_object(file) : NULL;

@@ -694,20 +694,17 @@ transfer_pieces(struct mm *mm, const struct user_piece *local, uint64_t local_co
     return (int64_t)total;
 }
 
-int64_t
-may_access(const struct process *target)
+static bool
+are_empty(const struct user_piece *pieces, uint64_t count)
 {
-    const struct credentials *mine = &process_current()->credentials;
-    const struct credentials *theirs = &target->credentials;
-
-    if (target == process_current() || process_has_capability(CAP_SYS_PTRACE))
-        return 0;
-    return mine->uid == theirs->euid && mine->uid == theirs->suid && mine->uid == theirs->uid &&
-                   mine->gid == theirs->egid && mine->gid == theirs->gid
-               ? 0
-               : -EPERM;
+    for (uint64_t i = 0; i < count; i++) {
+        if (pieces[i].length != 0)
+            return false;
+    }
+    return true;
 }
 
+/* Where there is nothing to copy nobody asks whose memory it is. */
 static int64_t
 process_vm(const struct syscall_args *args, bool write)
 {
@@ -723,15 +720,16 @@ process_vm(const struct syscall_args *args, bool write)
         result = is_in_user_half(local[i].base, local[i].length) ? 0 : -EFAULT;
     if (result == 0)
         result = read_pieces(args->arg[3], args->arg[4], &remote);
-    if (result == 0 && args->arg[2] != 0 && args->arg[4] != 0) {
+    if (result == 0 && !are_empty(local, args->arg[2]) && !are_empty(remote, args->arg[4])) {
         target = process_find((int32_t)args->arg[0]);
         if (target == NULL) {
             result = -ESRCH;
         } else {
-            result = may_access(target);
             mm = mm_of_process(target);
-            if (result == 0 && mm == NULL)
+            if (mm == NULL)
                 result = -ESRCH;
+            else if (mm != process_current()->mm && !process_may_inspect(target, mm, false))
+                result = -EPERM;
             process_put(target);
         }
     }

@@ -12,7 +12,7 @@
 #include "proc.h"
 #include "syscall.h"
 
-enum { CAP_IPC_LOCK = 14, CAP_SYS_PTRACE = 19, CAP_SYS_ADMIN = 21, CAP_SYS_NICE = 23 };
+enum { CAP_IPC_LOCK = 14, CAP_SYS_ADMIN = 21, CAP_SYS_NICE = 23 };
 
 static inline struct qr_space *
 current_space(void)
@@ -65,9 +65,6 @@ may_lock(void)
 bool key_is_allocated(int key);
 /** The key of memory that may only be executed, which the thread gets no rights for; 0: none. */
 unsigned key_execute_only(void);
-
-/** May the current process reach into the memory of @target? @return 0 or -EPERM */
-int64_t may_access(const struct process *target);
 
 /** One element of the user's iovec. */
 struct user_piece {

@@ -505,11 +505,12 @@ memory_of(int32_t id, struct mm **out)
             thread_put(thread);
         return -ESRCH;
     }
-    error = may_access(thread->process);
-    if (error == 0) {
-        *out = mm_of_process(thread->process);
-        error = *out == NULL ? -EINVAL : 0;
-    }
+    *out = mm_of_process(thread->process);
+    error = *out == NULL ? -EINVAL : 0;
+    if (!process_may_inspect(thread->process, *out, false))
+        error = -EPERM;
+    if (error != 0 && *out != NULL)
+        mm_put(*out);
     thread_put(thread);
     return error;
 }

@@ -42,14 +42,31 @@ enum { P_ALL, P_PID, P_PGID, P_PIDFD };
 
 /* ---- giving back ------------------------------------------------------------ */
 
-/* What user space asked to be told at the end of a thread or at exec. Memory still there. */
+/* Has somebody else this memory, too: a thread, or another process? */
+static bool
+memory_is_shared(const struct thread *thread)
+{
+    struct process *process = thread->process;
+    bool shared;
+
+    process_tree_lock();
+    shared =
+        process->live_threads > 1 || (process->mm != NULL && atomic_load(&process->mm->users) > 1);
+    process_tree_unlock();
+    return shared;
+}
+
+/*
+ * What user space asked to be told at the end of a thread or at exec. Memory still there.  Where there is
+ * nobody to tell, what lies there (in memory that is shared otherwise, perhaps) stays as it is.
+ */
 void
 thread_release_memory(struct thread *thread)
 {
     if (thread->robust_list != 0)
         futex_exit_robust_list(thread);
     thread->robust_list = 0;
-    if (thread->clear_tid != 0) {
+    if (thread->clear_tid != 0 && memory_is_shared(thread)) {
         (void)user_write_u32(thread->clear_tid, 0);
         futex_wake_address(thread->clear_tid, 1);
     }

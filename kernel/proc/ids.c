@@ -214,6 +214,8 @@ change_ids(const struct id_change *change, bool group)
         if (wanted[i] != KEEP && !privileged && !is_one_of(wanted[i], who, group))
             return -EPERM;
     }
+    const struct credentials before = *who;
+
     process_tree_lock();
     if (group) {
         who->gid = wanted[0] != KEEP ? wanted[0] : who->gid;
@@ -229,7 +231,10 @@ change_ids(const struct id_change *change, bool group)
         who->fsuid = who->euid;
         update_capabilities(who, was_root);
     }
-    mm_apply_limits(process); /* which some capabilities lift */
+    if (before.euid != who->euid || before.egid != who->egid || before.fsuid != who->fsuid ||
+        before.fsgid != who->fsgid)
+        process->mm->dumpable = false; /* it knows what the new user may not */
+    mm_apply_limits(process);          /* which some capabilities lift */
     process_tree_unlock();
     return 0;
 }

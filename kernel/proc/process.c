@@ -668,6 +668,29 @@ process_has_capability(unsigned number)
     return process == NULL || (process->credentials.cap_effective >> number & 1) != 0;
 }
 
+/* All three numbers, so that a program that took on another's rights for a while is safe. */
+static bool
+has_numbers(const struct credentials *who, uint32_t uid, uint32_t gid)
+{
+    return uid == who->uid && uid == who->euid && uid == who->suid && gid == who->gid &&
+           gid == who->egid && gid == who->sgid;
+}
+
+bool
+process_may_inspect(const struct process *target, const struct mm *mm, bool as_file)
+{
+    enum { CAP_SYS_PTRACE = 19 };
+    const struct credentials *mine = &process_current()->credentials;
+    const struct credentials *theirs = &target->credentials;
+    uint64_t rights = as_file ? mine->cap_effective : mine->cap_permitted;
+
+    if (target == process_current() || process_has_capability(CAP_SYS_PTRACE))
+        return true;
+    return has_numbers(theirs, as_file ? mine->fsuid : mine->uid,
+                       as_file ? mine->fsgid : mine->gid) &&
+           (mm == NULL || mm->dumpable) && (theirs->cap_permitted & ~rights) == 0;
+}
+
 /* ---- the whole machine --------------------------------------------------------------------------------------- */
 
 unsigned

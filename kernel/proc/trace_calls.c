@@ -50,7 +50,7 @@ struct request {
     uint64_t address, data;
 };
 
-enum { CAP_SYS_PTRACE = 19, NOTE_BYTES_MAX = 4096 };
+enum { NOTE_BYTES_MAX = 4096 };
 
 /* ---- becoming a tracer ------------------------------------------------------------ */
 
@@ -67,21 +67,6 @@ trace_me(void)
     }
     process_tree_unlock();
     return result;
-}
-
-/* May the current process look into @target?  Tree. */
-static bool
-may_trace(struct process *target)
-{
-    const struct credentials *mine = &process_current()->credentials;
-    const struct credentials *theirs = &target->credentials;
-
-    if (process_has_capability(CAP_SYS_PTRACE))
-        return true;
-    return mine->uid == theirs->euid && mine->uid == theirs->suid && mine->uid == theirs->uid &&
-           mine->gid == theirs->egid && mine->gid == theirs->sgid && mine->gid == theirs->gid &&
-           (mine->cap_permitted & theirs->cap_permitted) == theirs->cap_permitted &&
-           target->mm != NULL && target->mm->dumpable;
 }
 
 /* A thread that has stopped with its group stops again, for the tracer.  Tree. */
@@ -109,7 +94,8 @@ attach(struct thread *thread, const struct request *request)
     if (thread->process == NULL || thread->process == process_current())
         return -EPERM;
     process_tree_lock();
-    if (may_trace(thread->process) && thread->trace.tracer == NULL && !thread->exiting &&
+    if (process_may_inspect(thread->process, thread->process->mm, false) &&
+        thread->trace.tracer == NULL && !thread->exiting &&
         thread->process->state == PROCESS_ALIVE && process_current()->state == PROCESS_ALIVE) {
         trace_link(thread, process_current(), seize ? (uint32_t)request->data : 0, seize);
         attach_to_stopped(thread);

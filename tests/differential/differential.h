@@ -9,7 +9,7 @@
  *   generate.c  seed -> program         text.c    program <-> text
  *   execute.c   running one, reports    ops.c     what each call does and reports
  *   look.c      reports of memory       race.c    threads
- *   main.c      the command line
+ *   main.c      the command line        and some calls, by subject
  *
  * and one of two machines:
  *
@@ -116,6 +116,13 @@ enum op_kind {
     OP_GETCPU,
     OP_MEMFD,
     OP_RACE,
+    OP_TID,
+    OP_REFUSED,
+    OP_USER,
+    OP_ASK,
+    OP_SHMKEY,
+    OP_SHMSET,
+    OP_PIECES,
     /* Looking on; these are not counted as calls. */
     OP_PROBE,
     OP_RESIDENT,
@@ -124,6 +131,7 @@ enum op_kind {
     OP_PAGEMAP,
     OP_FILES,
     OP_STATUS,
+    OP_SMAPS,
     OP_KINDS
 };
 
@@ -243,6 +251,7 @@ void share_execute(enum op_kind kind, const uintptr_t *arg, int fd);
 void watch_execute(enum op_kind kind, const uintptr_t *arg);
 void key_execute(enum op_kind kind, const uintptr_t *arg);
 void limit_execute(enum op_kind kind, const uintptr_t *arg);
+void process_execute(enum op_kind kind, const uintptr_t *arg);
 void race_execute(const uintptr_t *arg);
 
 /** No watcher tells of pages beside [@start, @start + @bytes). */
@@ -253,6 +262,17 @@ uint64_t status_bytes(const char *name);
 
 /** What a look can see of a file of /proc: its text, valid until the next. NULL: said why */
 char *text_read(const char *path);
+
+/**
+ * Whether there is swap in this comparison, which the environment's DIFFERENTIAL_SWAP says: on the
+ * other side (other), or on this one (here), where what memory holds is then sent away between the
+ * calls.  It changes nothing, but what is resident, which no side is asked for.
+ */
+enum swapping { SWAP_NONE, SWAP_OTHER, SWAP_HERE };
+enum swapping swapping(void);
+
+/** Send all memory of the current process away, as far as that is possible. */
+void machine_swap_out(void);
 
 /** Looks: op_execute() passes them on. */
 void look(const struct op *op);
@@ -321,6 +341,7 @@ void machine_signal_rights(unsigned key, unsigned rights, uint32_t out[2]);
 enum { RACERS = 4 };
 
 /** A thread that calls while others do. */
+struct clone_args; /* linux/sched.h */
 struct racer {
     uint64_t state;                /* of its random numbers */
     unsigned index, racers, steps; /* which of how many, and how many calls it makes */
@@ -336,14 +357,18 @@ struct racer {
 /** Do one call. */
 void racer_step(struct racer *racer);
 
-/** What a child does that a racer forked. */
-void racer_child(const struct racer *racer);
-
 /** Let all of @racers make their calls at once, and wait for them. */
 void machine_race(struct racer *racers, unsigned count);
 
+/**
+ * Make a child by clone3(@args) that does @run, and wait until it has ended.  Threads may at once.
+ * @return what @run did, a small number, or a negative error; *out_pid is the child's
+ */
+long machine_child(const struct clone_args *args, int (*run)(const void *), const void *argument,
+                   uint32_t *out_pid);
+
 /** Fork a child from a racer, and wait until it has ended. @return 0, or an error */
-uint64_t machine_fork_racer(const struct racer *racer);
+long fork_racer(const struct racer *racer);
 
 /** Add one to a byte, all at once. */
 void machine_add(uintptr_t address);

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -215,7 +216,7 @@ process_prepare(void)
     open_as("/dev/shm", O_RDONLY | O_DIRECTORY, FD_DIRECTORY);
     scratch_put(0, locked, sizeof(locked));
     must(call(SYS_prlimit64, 0, RLIMIT_MEMLOCK, machine_scratch(), 0));
-    keep_capabilities(1u << CAP_IPC_LOCK); /* and no mapping of page 0 */
+    keep_capabilities(1u << CAP_IPC_LOCK | 1u << CAP_SETUID); /* and no mapping of page 0 */
     start = (uintptr_t)call(SYS_brk, 0);
     start = (start + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
     call(SYS_brk, start);
@@ -269,6 +270,16 @@ process_gone(unsigned index)
     }
 }
 
+enum swapping
+swapping(void)
+{
+    const char *where = getenv("DIFFERENTIAL_SWAP");
+
+    if (where == NULL)
+        return SWAP_NONE;
+    return strcmp(where, "here") == 0 ? SWAP_HERE : SWAP_OTHER;
+}
+
 /* @return whether something was said */
 static bool
 fork_execute(const struct op *op)
@@ -301,6 +312,9 @@ process_step(void)
     const struct op *op = &shared->program.ops[shared->next];
     char text[256];
 
+    /* Before each call, or every second or third one. */
+    if (swapping() == SWAP_HERE && shared->next % (1 + shared->program.count % 3) == 0)
+        machine_swap_out();
     op_print(op, text, sizeof(text));
     say("%s", text);
     shared->next++; /* a death leaves the controller at the next one */

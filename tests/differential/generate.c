@@ -221,13 +221,47 @@ emit_mmap(struct generator *g)
         break;
     }
     if (one_in(g, 5))
-        op->arg[3] |= PICK(g, extra);
+        op->arg[3] |= one_in(g, 4) ? (uint64_t)1 << rnd(g, 32) : PICK(g, extra);
     if (one_in(g, g->hostile * 4))
-        op->arg[3] &= ~(uint64_t)0xf;
+        op->arg[3] = (op->arg[3] & ~(uint64_t)0xf) | rnd(g, 16);
+    if ((op->arg[3] & 0xf) == 8) /* MAP_DROPPABLE, of Linux 6.11 */
+        op->arg[3] ^= 8;
+    if ((op->arg[3] & 0xfc040000) == MAP_HUGETLB) /* of a size that there is */
+        op->arg[3] |= 0x30000000;
     op->arg[4] = file ? 1 + rnd(g, one_in(g, 2) ? 7 : 2) : 0;
     op->arg[5] = file ? file_offset(g) / PAGE_BYTES * PAGE_BYTES : 0;
     if (one_in(g, g->hostile * 4))
         op->arg[5] = one_in(g, 2) ? 17 : 0x7ffffffffffff000u;
+}
+
+/* A region that grows, nothing in its way, and an access below it, by the program or a call. */
+static void
+emit_stack(struct generator *g)
+{
+    unsigned page = 8 + (unsigned)rnd(g, ARENA_PAGES - 16), below = 1 + (unsigned)rnd(g, 6);
+    struct op *op = emit(g, OP_MUNMAP);
+    unsigned process = op->process;
+
+    op->arg[0] = VALUE_ARENA;
+    op->arg[1] = page * PAGE_BYTES;
+    op = emit(g, OP_MMAP);
+    *op = (struct op){.kind = OP_MMAP, .process = process};
+    op->arg[0] = VALUE_ARENA | (page * PAGE_BYTES);
+    op->arg[1] = (1 + rnd(g, 4)) * PAGE_BYTES;
+    op->arg[2] = PROT_READ | PROT_WRITE;
+    op->arg[3] = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN;
+    op = emit(g, one_in(g, 2) ? OP_STORE : one_in(g, 2) ? OP_LOAD : OP_PREAD);
+    op->process = process;
+    op->arg[0] = VALUE_ARENA | ((page - below) * PAGE_BYTES + rnd(g, PAGE_BYTES));
+    op->arg[1] = 1 + rnd(g, 24);
+    op->arg[2] = rnd(g, 256);
+    if (op->kind == OP_PREAD) {
+        op->arg[1] = op->arg[0];
+        op->arg[0] = 1;
+        op->arg[3] = file_offset(g);
+    }
+    for (unsigned i = 0; i < ARENA_PAGES; i++)
+        g->mapped[i] = g->mapped[i] ? i + below >= page : i + below >= page && i < page + 1;
 }
 
 static void
@@ -277,8 +311,6 @@ emit_advice(struct generator *g)
     op->arg[0] = address(g, true);
     op->arg[1] = length(g, op->arg[0]);
     op->arg[2] = one_in(g, 3) ? rnd(g, 27) : PICK(g, common);
-    if (op->arg[2] == MADV_PAGEOUT) /* takes clean pages, now or later */
-        op->arg[2] = MADV_COLD;
     /* A huge range would reach the program's own memory, holes or not; unless it wraps. */
     if (op->arg[1] >> 40 != 0 && VALUE_TAG(op->arg[0]) == VALUE_ARENA)
         op->arg[1] = -(uint64_t)PAGE_BYTES;
@@ -462,20 +494,20 @@ emit_limit(struct generator *g)
 {
     struct op *op = emit(g, OP_LIMIT);
 
-    op->arg[0] = one_in(g, 3) ? 0 : 1 + rnd(g, 4);
+    op->arg[0] = one_in(g, 3) ? 0 : 1 + rnd(g, 5);
     op->arg[1] = rnd(g, one_in(g, 2) ? 16 : 64);
 }
 
 static void
 emit_look(struct generator *g)
 {
-    static const enum op_kind looks[] = {OP_PROBE,   OP_RESIDENT, OP_MAPS,  OP_MAPS,
-                                         OP_PAGEMAP, OP_FILES,    OP_STATUS};
+    static const enum op_kind looks[] = {OP_PROBE,   OP_RESIDENT, OP_MAPS,   OP_MAPS,
+                                         OP_PAGEMAP, OP_FILES,    OP_STATUS, OP_SMAPS};
 
     enum op_kind kind = PICK(g, looks);
     struct op *op = emit(g, kind == OP_RESIDENT && g->no_resident ? OP_PROBE : kind);
 
-    if (kind == OP_RESIDENT || kind == OP_PAGEMAP)
+    if (kind == OP_RESIDENT || kind == OP_PAGEMAP || kind == OP_SMAPS)
         op->process = 0;
 }
 
@@ -523,7 +555,10 @@ emit_call(struct generator *g)
         emit_other(g);
         break;
     case OP_MMAP:
-        emit_mmap(g);
+        if (one_in(g, 16))
+            emit_stack(g);
+        else
+            emit_mmap(g);
         break;
     case OP_MREMAP:
         emit_mremap(g);
@@ -582,8 +617,8 @@ emit_call(struct generator *g)
 void
 generate(struct program *program, uint64_t seed, unsigned ops, enum focus focus)
 {
-    static const enum op_kind last[] = {OP_PAGEMAP, OP_RESIDENT, OP_MAPS, OP_FLAGS,
-                                        OP_FILES,   OP_STATUS,   OP_PROBE};
+    static const enum op_kind last[] = {OP_PAGEMAP, OP_RESIDENT, OP_MAPS,  OP_FLAGS,
+                                        OP_FILES,   OP_STATUS,   OP_SMAPS, OP_PROBE};
     struct generator g = {.state = seed * 0xd1342543de82ef95u, .program = program, .focus = focus};
 
     program->count = 0;

@@ -15,7 +15,8 @@ struct generator {
     bool sealed;               /* some pages */
     enum focus focus;          /* what it is about */
     unsigned waits[PROCESSES]; /* for a child by vfork: which, + 1 */
-    bool no_resident;          /* Linux says of a page that fallocate() made that it is not there */
+    bool key0_freed;  /* by somebody; then it may be handed out, but not with fewer rights */
+    bool no_resident; /* Linux says of a page that fallocate() made that it is not there */
 };
 
 /** A number below @limit. */

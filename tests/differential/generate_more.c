@@ -93,8 +93,9 @@ emit_policy(struct generator *g)
 static void
 emit_segment(struct generator *g)
 {
-    static const enum op_kind kinds[] = {OP_SHMGET, OP_SHMAT, OP_SHMAT,
-                                         OP_SHMAT,  OP_SHMDT, OP_SHMCTL};
+    static const enum op_kind kinds[] = {OP_SHMGET, OP_SHMAT,  OP_SHMAT,  OP_SHMAT,
+                                         OP_SHMDT,  OP_SHMCTL, OP_SHMKEY, OP_SHMSET};
+    static const uint64_t modes[] = {0600, 0600, 0600, 0400, 0200, 0};
     struct op *op = emit(g, PICK(g, kinds));
 
     op->arg[0] = rnd(g, SEGMENTS);
@@ -102,6 +103,14 @@ emit_segment(struct generator *g)
     case OP_SHMGET:
         op->arg[1] = one_in(g, g->hostile) ? 0 : some_pages(g) * PAGE_BYTES - rnd(g, PAGE_BYTES);
         op->arg[2] = 0600 | IPC_CREAT | (one_in(g, 8) ? SHM_NORESERVE : 0);
+        break;
+    case OP_SHMKEY:
+        op->arg[1] = one_in(g, 2) ? 0 : some_pages(g) * PAGE_BYTES;
+        op->arg[2] =
+            PICK(g, modes) | (one_in(g, 4) ? 0 : IPC_CREAT) | (one_in(g, 4) ? IPC_EXCL : 0);
+        break;
+    case OP_SHMSET:
+        op->arg[1] = PICK(g, modes);
         break;
     case OP_SHMAT:
         op->arg[1] = one_in(g, 16) ? 0 : address(g, one_in(g, 2));
@@ -199,6 +208,12 @@ emit_key(struct generator *g)
     case OP_KEY_ALLOC:
         op->arg[0] = one_in(g, g->hostile);
         op->arg[1] = one_in(g, g->hostile) ? rnd(g, 16) : rnd(g, 4);
+        if (g->key0_freed && op->arg[1] < 4)
+            op->arg[1] = 0;
+        break;
+    case OP_KEY_FREE:
+        op->arg[0] = one_in(g, g->hostile) ? rnd(g, 18) - 1 : rnd(g, 4);
+        g->key0_freed |= op->arg[0] == 0;
         break;
     case OP_KEY_PROTECT:
         op->arg[0] = address(g, true);
@@ -211,9 +226,42 @@ emit_key(struct generator *g)
     default:
         op->arg[0] = one_in(g, g->hostile) ? rnd(g, 18) - 1 : rnd(g, 4);
         op->arg[1] = rnd(g, 4);
-        /* Nobody does without key 0 (which Linux, once it is free, hands out again). */
+        /* Nobody does without what key 0 allows. */
         if (op->arg[0] % 16 == 0)
             op->arg[0] = 1;
+        break;
+    }
+}
+
+/* Processes and who they are; answers through pointers. */
+static void
+emit_process(struct generator *g)
+{
+    static const enum op_kind kinds[] = {OP_TID,     OP_TID,    OP_ASK,    OP_ASK,  OP_ASK,
+                                         OP_REFUSED, OP_PIECES, OP_PIECES, OP_USER, OP_DROP};
+    struct op *op = emit(g, PICK(g, kinds));
+
+    switch (op->kind) {
+    case OP_TID:
+        op->arg[0] = one_in(g, 2) ? address(g, true) : byte_address(g);
+        op->arg[1] = rnd(g, 8);
+        break;
+    case OP_ASK:
+        op->arg[0] = rnd(g, 9 * 20);
+        op->arg[1] = byte_address(g);
+        break;
+    case OP_REFUSED:
+        op->arg[0] = rnd(g, 20);
+        break;
+    case OP_PIECES:
+        op->arg[0] = rnd(g, PROCESSES);
+        op->arg[1] = byte_address(g);
+        op->arg[2] = byte_count(g);
+        op->arg[3] = byte_address(g);
+        op->arg[4] = byte_count(g);
+        op->arg[5] = one_in(g, g->hostile) ? rnd(g, 16) : rnd(g, 5);
+        break;
+    default:
         break;
     }
 }
@@ -284,7 +332,11 @@ emit_machine(struct generator *g)
 void
 emit_other(struct generator *g)
 {
-    switch (rnd(g, 14)) {
+    switch (rnd(g, 16)) {
+    case 14:
+    case 15:
+        emit_process(g);
+        break;
     case 0:
         emit_mapping(g, one_in(g, 3) ? OP_MSEAL : OP_REMAP_FILE);
         break;

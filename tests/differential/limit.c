@@ -26,13 +26,13 @@ rlimit_execute(const uintptr_t *arg)
     static const struct {
         int resource;
         const char *now;
-    } limits[] = {{RLIMIT_MEMLOCK, NULL},
-                  {RLIMIT_FSIZE, NULL},
-                  {RLIMIT_AS, "VmSize"},
-                  {RLIMIT_DATA, "VmData"},
-                  {RLIMIT_STACK, NULL}};
+    } limits[] = {{RLIMIT_MEMLOCK, NULL},  {RLIMIT_FSIZE, NULL}, {RLIMIT_AS, "VmSize"},
+                  {RLIMIT_DATA, "VmData"}, {RLIMIT_STACK, NULL}, {RLIMIT_NPROC, NULL}};
     size_t which = arg[0] % (sizeof(limits) / sizeof(limits[0]));
     uint64_t resource = (uint64_t)limits[which].resource, limit[2], wanted = arg[1] * PAGE_BYTES;
+
+    if (resource == RLIMIT_NPROC)
+        wanted = arg[1] % 8;
 
     shared->limited = true;
     if (limits[which].now != NULL)
@@ -134,7 +134,7 @@ commit_step(struct place *place, uint32_t dice)
     long result;
 
     if (dice % 16 == 15)
-        return -(long)machine_fork_racer(&nobody); /* promises all that is private once more */
+        return fork_racer(&nobody); /* promises all that is private once more */
     if (place->units == 0) {
         result = map_units(units, dice % 5);
         if (!is_error(result))

@@ -90,6 +90,8 @@ look_probe(void)
 static void
 look_resident(void)
 {
+    if (swapping() != SWAP_NONE)
+        return;
     for (unsigned page = 0; page < LOOK_PAGES; page++) {
         uint8_t byte = 0;
         long result = call(SYS_mincore, page_address(page), PAGE_BYTES, machine_scratch());
@@ -251,7 +253,7 @@ look_flags(void)
 static void
 look_pagemap(void)
 {
-    const uint64_t present = 1ull << 63, file = 1ull << 61;
+    const uint64_t present = 3ull << 62 /* or swapped out */, file = 1ull << 61;
     long fd = path_open("/proc/self/pagemap", O_RDONLY);
 
     for (unsigned page = 0; page < LOOK_PAGES; page++) {
@@ -307,6 +309,48 @@ status_bytes(const char *name)
     return line == NULL ? 0 : strtoull(line + strlen(name) + 1, NULL, 10) * 1024;
 }
 
+/* A number of kilobytes behind @name on a line of its own. */
+static void
+field_add(const char *line, const char *name, unsigned long *sum)
+{
+    size_t length = strlen(name);
+
+    if (strncmp(line, name, length) == 0 && line[length] == ':')
+        *sum += strtoul(line + length + 1, NULL, 10);
+}
+
+/*
+ * Sums over the regions in the arena: sizes, and pages of the process's own, unless a region reaches
+ * out.  What of a file is there follows what was mapped ahead.
+ */
+static void
+look_smaps(void)
+{
+    const uintptr_t end = ARENA_BASE + ARENA_BYTES;
+    unsigned long anonymous = 0;
+    uintptr_t size = 0;
+    struct region region;
+    bool ours = false, out = false;
+
+    if (text_read("/proc/self/smaps") == NULL)
+        return;
+    for (char *line = text; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (!region_parse(line, &region)) {
+            if (ours)
+                field_add(line, "Anonymous", &anonymous);
+            continue;
+        }
+        ours = region.start - ARENA_BASE < ARENA_BYTES;
+        out |= region.start <= end && region.end > end;
+        if (ours)
+            size += (region.end < end ? region.end : end) - region.start;
+    }
+    say(" size %lu", (unsigned long)size / 1024);
+    if (swapping() == SWAP_NONE && !out)
+        say(" anonymous %lu", anonymous);
+}
+
 /* Of what a program has before it begins nothing is known, unless that it is not locked. */
 static void
 look_status(void)
@@ -338,6 +382,9 @@ look(const struct op *op)
         break;
     case OP_STATUS:
         look_status();
+        break;
+    case OP_SMAPS:
+        look_smaps();
         break;
     default:
         look_files();

@@ -102,6 +102,17 @@ machine_code_written(uintptr_t address, size_t bytes)
     __builtin___clear_cache(start, start + bytes);
 }
 
+void
+machine_swap_out(void)
+{
+    const uintptr_t areas[][2] = {{ARENA_BASE, ARENA_PAGES}, {shared->break_start, BREAK_PAGES}};
+
+    for (unsigned i = 0; i < 2; i++) {
+        for (uintptr_t page = 0; page < areas[i][1]; page++)
+            call(SYS_madvise, areas[i][0] + page * PAGE_BYTES, PAGE_BYTES, MADV_PAGEOUT);
+    }
+}
+
 /* ---- protection keys ------------------------------------------------------------------ */
 
 static bool keys; /* there are some */
@@ -304,21 +315,21 @@ machine_race(struct racer *racers, unsigned count)
         pthread_join(threads[i], NULL);
 }
 
-uint64_t
-machine_fork_racer(const struct racer *racer)
+long
+machine_child(const struct clone_args *args, int (*run)(const void *), const void *argument,
+              uint32_t *out_pid)
 {
     int status = 0;
-    long pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    long pid = syscall(SYS_clone3, args, sizeof(*args));
 
-    if (pid == 0) {
-        racer_child(racer);
-        _exit(0);
-    }
+    if (pid == 0)
+        _exit(run(argument));
     if (pid < 0)
-        return (uint64_t)errno;
+        return -errno;
+    *out_pid = (uint32_t)pid;
     while (waitpid((pid_t)pid, &status, __WALL) < 0 && errno == EINTR)
         ;
-    return (uint64_t)status;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + status;
 }
 
 void

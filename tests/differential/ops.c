@@ -278,6 +278,35 @@ vm_execute(bool write, const uintptr_t *arg)
     }
 }
 
+/* arg: who, two pieces, flags, also too many pieces: what is read from another one, in one call. */
+static void
+pieces_execute(const uintptr_t *arg)
+{
+    static const uint64_t counts[] = {2, 2, 2, 2, 2, 1, 0, 1025};
+    const uintptr_t pieces[] = {arg[1], arg[2], arg[3], arg[4]};
+    uintptr_t bounce[] = {machine_scratch() + PAGE_BYTES, SCRATCH_BYTES - PAGE_BYTES};
+    static uint8_t bytes[4 * PAGE_BYTES];
+    int pid = process_id((unsigned)arg[0]);
+    uint32_t sum = 0;
+    long done;
+
+    if (pid == 0) {
+        say(" nobody");
+        return;
+    }
+    done = call(SYS_process_vm_readv, (uint64_t)pid, pieces_put(0, bounce, 1), 1,
+                pieces_put(64, pieces, 2), counts[arg[5] % 8], arg[5] / 8);
+    say_result(done);
+    for (long at = 0; at < done; at += (long)sizeof(bytes)) {
+        size_t some = (size_t)(done - at) < sizeof(bytes) ? (size_t)(done - at) : sizeof(bytes);
+
+        scratch_get(bytes, PAGE_BYTES + (size_t)at, some);
+        for (size_t i = 0; i < some; i++)
+            sum = sum * 31 + bytes[i];
+    }
+    say(" %x", sum);
+}
+
 /* /proc/PID/mem, which reads and writes through protections. */
 static void
 mem_execute(bool write, const uintptr_t *arg)
@@ -424,11 +453,34 @@ file_execute(enum op_kind kind, const uintptr_t *arg, int fd)
     }
 }
 
+/* Linux takes a page of a file that nobody wrote away, now or later: are there none? */
+static bool
+all_written(uintptr_t start, size_t bytes)
+{
+    struct fault fault;
+    uint8_t byte;
+
+    for (uintptr_t at = start & -PAGE_BYTES; at - start < bytes && is_ours(at); at += PAGE_BYTES) {
+        touch_own(at);
+        if (touch(at, ACCESS_LOAD, &byte, &fault)
+                ? !touch(at, ACCESS_STORE, &byte, &fault)
+                : fault.signal != SIGSEGV || fault.code != SEGV_MAPERR)
+            return false;
+    }
+    return true;
+}
+
 /* What MADV_FREE leaves may be old or zero, there or not: then let it be gone. */
 static long
 advise_execute(const uintptr_t *arg)
 {
-    long result = call(SYS_madvise, arg[0], arg[1], arg[2]);
+    long result;
+
+    if (arg[2] == MADV_PAGEOUT && !all_written(arg[0], arg[1])) {
+        say(" not tried");
+        return 0;
+    }
+    result = call(SYS_madvise, arg[0], arg[1], arg[2]);
 
     for (uintptr_t at = arg[0]; arg[2] == MADV_FREE && at - arg[0] < arg[1] && is_ours(at);
          at += PAGE_BYTES) {
@@ -447,7 +499,8 @@ mincore_execute(const uintptr_t *arg)
 {
     touch_own(arg[2]);
     touch_own(arg[2] + ARENA_PAGES + BREAK_PAGES);
-    say_result(call(SYS_mincore, arg[0], arg[1], arg[2]));
+    say_result(
+        call(SYS_mincore, arg[0], arg[1], swapping() == SWAP_NONE ? arg[2] : machine_scratch()));
 }
 
 /* Whoever asks which commands there are hears of those that Linux 6.3 had. */
@@ -607,6 +660,15 @@ op_execute(const struct op *op)
     case OP_RACE:
         race_execute(arg);
         break;
+    case OP_TID:
+    case OP_REFUSED:
+    case OP_USER:
+    case OP_ASK:
+        process_execute(op->kind, arg);
+        break;
+    case OP_PIECES:
+        pieces_execute(arg);
+        break;
     case OP_DROP:
         say_result(keep_capabilities(0));
         break;
@@ -625,6 +687,8 @@ op_execute(const struct op *op)
     case OP_SHMAT:
     case OP_SHMDT:
     case OP_SHMCTL:
+    case OP_SHMKEY:
+    case OP_SHMSET:
     case OP_SEAL:
     case OP_FADVISE:
     case OP_READAHEAD:

@@ -15,6 +15,7 @@
  */
 #include "differential.h"
 
+#include <linux/sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -204,7 +205,7 @@ racer_step(struct racer *racer)
         break;
     case 14:
         if (rnd_of(racer, 8) == 0)
-            note(racer, machine_fork_racer(racer));
+            note(racer, (uint64_t)fork_racer(racer));
         break;
     default:
         shared_step(racer);
@@ -213,15 +214,26 @@ racer_step(struct racer *racer)
 }
 
 /* Its memory is a copy: it does with it what it likes, and nobody sees that. */
-void
-racer_child(const struct racer *racer)
+static int
+racer_child(const void *argument)
 {
+    const struct racer *racer = argument;
     struct fault fault;
     uint8_t byte = 0xee;
 
     for (unsigned i = 0; i < racer->pages; i++)
         touch(racer->area + i * PAGE_BYTES, racer->is_shared ? ACCESS_LOAD : ACCESS_STORE, &byte,
               &fault);
+    return 0;
+}
+
+long
+fork_racer(const struct racer *racer)
+{
+    const struct clone_args args = {.exit_signal = SIGCHLD};
+    uint32_t pid;
+
+    return machine_child(&args, racer_child, racer, &pid);
 }
 
 /* All of the area is mapped anew, and there is as much of the file; everybody's page holds a zero. */

@@ -77,6 +77,41 @@ segment_control(const uintptr_t *arg)
     }
 }
 
+/*
+ * By a key that no other program has.  A segment that was removed keeps its number as long as it is
+ * attached, and its key goes to the next one.
+ */
+static void
+segment_find(const uintptr_t *arg)
+{
+    uint64_t key = 0x51000000u + (uint64_t)(unsigned)process_id(0) * SEGMENTS + arg[0] % SEGMENTS;
+    int *segment = &shared->segments[arg[0] % SEGMENTS];
+    long made = call(SYS_shmget, key, arg[1], arg[2]);
+
+    if (made < 0) {
+        say_result(made);
+    } else if (*segment == (int)made + 1) {
+        say(" = the same");
+    } else if (*segment == 0) {
+        *segment = (int)made + 1;
+        say(" = segment");
+    } else {
+        say(" = another");
+        call(SYS_shmctl, (uint64_t)made, IPC_RMID, 0);
+    }
+}
+
+static void
+segment_set(const uintptr_t *arg)
+{
+    struct shmid_ds state;
+
+    memset(&state, 0, sizeof(state));
+    state.shm_perm.mode = (unsigned short)(arg[1] & 01777);
+    scratch_put(0, &state, sizeof(state));
+    say_result(call(SYS_shmctl, segment_id(arg[0]), IPC_SET, machine_scratch()));
+}
+
 /* ---- files ---------------------------------------------------------------------------- */
 
 static void
@@ -218,6 +253,12 @@ share_execute(enum op_kind kind, const uintptr_t *arg, int fd)
         break;
     case OP_SHMCTL:
         segment_control(arg);
+        break;
+    case OP_SHMKEY:
+        segment_find(arg);
+        break;
+    case OP_SHMSET:
+        segment_set(arg);
         break;
     case OP_SEAL:
         seal_execute(arg, fd);

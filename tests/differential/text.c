@@ -74,6 +74,13 @@ const struct op_name op_names[OP_KINDS] = {
     [OP_GETCPU] = {"getcpu", 0},
     [OP_MEMFD] = {"memfd_create", 2},
     [OP_RACE] = {"race", 6},
+    [OP_TID] = {"clone_tid", 2},
+    [OP_REFUSED] = {"clone3_refused", 1},
+    [OP_USER] = {"user", 0},
+    [OP_ASK] = {"ask", 2},
+    [OP_SHMKEY] = {"shmget_key", 3},
+    [OP_SHMSET] = {"shm_set", 2},
+    [OP_PIECES] = {"vm_pieces", 6},
     [OP_PROBE] = {"probe", 0},
     [OP_RESIDENT] = {"resident", 0},
     [OP_MAPS] = {"maps", 0},
@@ -81,6 +88,7 @@ const struct op_name op_names[OP_KINDS] = {
     [OP_PAGEMAP] = {"pagemap", 0},
     [OP_FILES] = {"files", 0},
     [OP_STATUS] = {"status", 0},
+    [OP_SMAPS] = {"smaps", 0},
 };
 
 static void

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -250,8 +251,11 @@ test_rights(void)
     int status;
 
     if (child == 0) {
-        int good = set_adjustment("100") == 0 && setuid(1000) == 0 && set_adjustment("200") == 0 &&
-                   set_adjustment("100") == 0 && set_adjustment("99") == EACCES;
+        /* What a process that was root left of itself is root's, until it says otherwise. */
+        int good = set_adjustment("100") == 0 && setuid(1000) == 0 &&
+                   set_adjustment("200") == EACCES && prctl(PR_SET_DUMPABLE, 1) == 0 &&
+                   set_adjustment("200") == 0 && set_adjustment("100") == 0 &&
+                   set_adjustment("99") == EACCES;
 
         _exit(good ? 0 : 1);
     }

@@ -38,6 +38,8 @@ struct qr_space *hosted_space(struct thread *thread);
 /** From now on @thread makes the calls. */
 void hosted_set_current(struct thread *thread);
 struct thread *hosted_init_thread(void);
+/** What a thread does in its own memory before its first instruction. */
+void hosted_begin(void);
 
 int64_t hosted_call(unsigned long number, const uint64_t args[6]);
 

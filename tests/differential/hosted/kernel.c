@@ -384,6 +384,15 @@ hosted_set_current(struct thread *thread)
     hosted_cpu.current = thread;
 }
 
+void
+hosted_begin(void)
+{
+    struct thread *thread = thread_current();
+
+    if ((atomic_load(&thread->arch.work) & WORK_SET_TID) != 0)
+        thread_return_work(arch_user_frame(&thread->arch));
+}
+
 int64_t
 hosted_call(unsigned long number, const uint64_t args[6])
 {

@@ -18,6 +18,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include <quire/swap.h>
+
 #include "hosted.h"
 #include "sim.h"
 
@@ -26,6 +28,7 @@
 
 enum { RIGHTS_FIRST = 0x55555554 }; /* of a handler, which there is none of here: Linux's */
 enum { FRAMES = 16384, BALLAST_BYTES = 1 << 20, VALIDATE_EVERY = 64, GROWTHS = 16 };
+enum { SWAP_PAGES = 4096 };
 
 static struct sim *sim;
 static struct sim_usage most; /* of what is in use between programs */
@@ -89,6 +92,14 @@ machine_code_written(uintptr_t address, size_t bytes)
 {
     (void)address;
     (void)bytes;
+}
+
+/* Twice: pages that are used lately are spared the first time. */
+void
+machine_swap_out(void)
+{
+    sim_swap_out(sim, FRAMES);
+    sim_swap_out(sim, FRAMES);
 }
 
 /* ---- user code --------------------------------------------------------------------- */
@@ -160,6 +171,7 @@ enter(struct thread *thread)
     hosted_set_current(thread);
     sim_use(sim, hosted_space(thread));
     sim_set_pkru(hosted_rights());
+    hosted_begin();
 }
 
 long
@@ -199,20 +211,24 @@ machine_race(struct racer *racers, unsigned count)
     }
 }
 
-uint64_t
-machine_fork_racer(const struct racer *racer)
+long
+machine_child(const struct clone_args *args, int (*run)(const void *), const void *argument,
+              uint32_t *out_pid)
 {
     struct thread *parent = hosted_thread(shared->pids[self]);
-    long pid = call(SYS_clone, SIGCHLD);
+    long pid, result;
 
+    scratch_put(0, args, sizeof(*args));
+    pid = call(SYS_clone3, machine_scratch(), sizeof(*args));
     if (pid < 0)
-        return (uint64_t)-pid;
+        return pid;
+    *out_pid = (uint32_t)pid;
     enter(hosted_thread((int)pid));
-    racer_child(racer);
+    result = run(argument);
     sim_use(sim, NULL);
     hosted_exit();
     enter(parent);
-    return 0; /* nobody waits: SIGCHLD is ignored here */
+    return result; /* nobody waits: SIGCHLD is ignored here */
 }
 
 void
@@ -282,6 +298,11 @@ check_idle(void)
 {
     struct sim_usage now = sim_usage(sim);
 
+    struct qr_swap_stats swapped;
+
+    qr_swap_stats(sim_swap(sim), &swapped);
+    if (swapped.used != 0)
+        sim_fail("after a program %zu pages are swapped out, of nobody", swapped.used);
     if (hosted_alive() != 0)
         sim_fail("after a program %u processes or spaces are left", hosted_alive());
     if (now.frames > most.frames || now.heap_bytes > most.heap_bytes) {
@@ -329,6 +350,8 @@ machine_init(void)
     shared = calloc(1, sizeof(*shared));
     sim = sim_boot(
         (struct sim_options){.frames = FRAMES, .mmu = SIM_MMU_X86_64, .features = SIM_NO_VALIDATE});
+    if (swapping() == SWAP_HERE)
+        sim_swap_on(sim, SWAP_PAGES, 0);
     hosted_start(&(struct hosted_library){
         .keys = machine_has_keys(),
         .format = sim_format(sim),
