@@ -55,8 +55,8 @@ struct qr_group_ops {
      * @return whether to try again
      */
     bool (*make_room)(void *context, struct qr_group *full, size_t pages);
-    /** @p pages were charged to @p group, which (or an ancestor) is above its high limit: slow the
-     *  calling thread down once it holds nothing.  Any context. */
+    /** @p pages were charged to @p group, which (or an ancestor) is above its high limit, of memory or of
+     *  swap: slow the calling thread down once it holds nothing.  Any context. */
     void (*over_high)(void *context, struct qr_group *group, size_t pages);
     /** An event of @p group was counted, there and in all ancestors.  Any context. */
     void (*event)(void *context, struct qr_group *group, enum qr_group_event event);
@@ -197,6 +197,9 @@ size_t qr_group_swap_peak(const struct qr_group *group);
 /** The most it may have, in pages.  Default: QR_GROUP_UNLIMITED. */
 void qr_group_set_swap_max(struct qr_group *group, size_t pages);
 size_t qr_group_swap_max(const struct qr_group *group);
+/** Above so many, who charges memory to it or to a group below it is slowed down (over_high). Default: the same. */
+void qr_group_set_swap_high(struct qr_group *group, size_t pages);
+size_t qr_group_swap_high(const struct qr_group *group);
 /** How many more its members may have: the least of what its limits and its ancestors' leave. */
 size_t qr_group_swap_room(const struct qr_group *group);
 /** Give back what CPUs hold ahead.  Any context. */

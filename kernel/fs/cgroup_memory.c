@@ -2,7 +2,7 @@
 /*
  * The files memory.* of a control group, as Linux documents them.
  *
- * Sizes are bytes, rounded down to pages; "max" is no limit.  memory.swap.high is kept and slows nobody down.
+ * Sizes are bytes, rounded down to pages; "max" is no limit.
  */
 #include "cgroupfs.h"
 
@@ -199,8 +199,8 @@ SHOW(swap_max)
 
 SHOW(swap_high)
 {
-    (void)group;
-    pages_write(writer, atomic_load(&cgroup->swap_high));
+    (void)cgroup;
+    pages_write(writer, qr_group_swap_high(group));
 }
 
 SHOW(swap_events)
@@ -318,17 +318,16 @@ store_oom_group(const struct text_target *target, const char *text, size_t lengt
 }
 
 static int64_t
-swap_store(const struct text_target *target, const char *text, size_t length, bool high)
+swap_store(const struct text_target *target, const char *text, size_t length,
+           void (*set)(struct qr_group *group, size_t pages))
 {
     struct cgroup *cgroup = cgroup_of_inode(target->inode);
     struct qr_group *group = cgroup == NULL ? NULL : group_of_cgroup(cgroup);
     size_t pages;
     int64_t error = group == NULL ? -ENODEV : pages_parse(text, length, &pages);
 
-    if (error == 0 && high) {
-        atomic_store(&cgroup->swap_high, pages == SIZE_MAX ? UINT64_MAX : pages);
-    } else if (error == 0) {
-        qr_group_set_swap_max(group, pages);
+    if (error == 0) {
+        set(group, pages);
     }
     qr_group_put(group);
     cgroup_put(cgroup);
@@ -338,13 +337,13 @@ swap_store(const struct text_target *target, const char *text, size_t length, bo
 static int64_t
 store_swap_max(const struct text_target *target, const char *text, size_t length)
 {
-    return swap_store(target, text, length, false);
+    return swap_store(target, text, length, qr_group_set_swap_max);
 }
 
 static int64_t
 store_swap_high(const struct text_target *target, const char *text, size_t length)
 {
-    return swap_store(target, text, length, true);
+    return swap_store(target, text, length, qr_group_set_swap_high);
 }
 
 static int64_t

@@ -42,7 +42,6 @@ struct cgroup {
     struct qr_list members;             /* process tree: by cgroup_link; who has not ended */
     unsigned populated;                 /* process tree: members here and below */
     atomic_bool kill_all;               /* memory.oom.group */
-    _Atomic uint64_t swap_high;         /* pages; kept for who asks */
     atomic_uint changes[3];             /* by enum cgroup_changes */
     struct wait_queue watchers;         /* who polls for those */
     struct psi_domain pressure;         /* psi's lock */

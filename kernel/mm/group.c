@@ -5,7 +5,8 @@
  *   max    who needs a page first reclaims in the group, then has one of its members killed and
  *          waits for its memory; nobody outside is touched
  *   high   who has charged pages sleeps on the way to user mode, the longer the further the group is
- *          above; the formula is Linux's
+ *          above; the formula is Linux's.  memory.swap.high adds to the sleep: nothing is reclaimed for
+ *          it, so that somebody outside has the time to do something about such a group
  *
  * A library group's host is its struct cgroup while it is one's; who was given a group by a hook
  * looks for that under `hosts`, since the cgroup may go while the group is still charged.
@@ -92,7 +93,7 @@ make_room(void *context, struct qr_group *full, size_t pages)
     return again;
 }
 
-/* ---- memory.high -------------------------------------------------------------------------- */
+/* ---- memory.high, memory.swap.high ------------------------------------------------------------- */
 
 /* From any context: the sleep comes before user mode. */
 static void
@@ -131,6 +132,23 @@ worst_overage(const struct qr_group *group)
     return worst;
 }
 
+/* The same of swap; every group that is above is told. */
+static uint64_t
+worst_swap_overage(struct qr_group *group)
+{
+    uint64_t worst = 0;
+
+    for (; group != NULL; group = qr_group_parent(group)) {
+        uint64_t one = overage(qr_group_swap(group), qr_group_swap_high(group));
+
+        if (one != 0)
+            qr_group_count(group, QR_GROUP_EVENT_SWAP_HIGH);
+        if (one > worst)
+            worst = one;
+    }
+    return worst;
+}
+
 static uint64_t
 throttle_ms(uint64_t over, unsigned pages)
 {
@@ -159,9 +177,12 @@ cgroup_throttle(void)
         qr_group_count(high, QR_GROUP_EVENT_HIGH);
         (void)group_reclaim(high, pages);
     }
-    uint64_t ms = throttle_ms(worst_overage(group), pages);
+    uint64_t ms =
+        throttle_ms(worst_overage(group), pages) + throttle_ms(worst_swap_overage(group), pages);
 
     qr_group_put(group);
+    if (ms > THROTTLE_MAX_MS)
+        ms = THROTTLE_MAX_MS;
     if (ms > THROTTLE_MIN_MS) {
         struct psi_stall stall;
 

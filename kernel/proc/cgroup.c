@@ -56,7 +56,6 @@ cgroup_start(struct cgroup *cgroup)
     qr_list_init(&cgroup->members);
     wait_queue_init(&cgroup->watchers);
     psi_domain_init(&cgroup->pressure);
-    atomic_store(&cgroup->swap_high, UINT64_MAX);
     qr_list_push_back(&all_cgroups, &cgroup->all);
 }
 

@@ -130,6 +130,7 @@ group_start(struct qr_group *group, struct qr_group *parent, void *host)
     atomic_store_explicit(&group->peak, 0, memory_order_relaxed);
     atomic_store_explicit(&group->swap_peak, 0, memory_order_relaxed);
     atomic_store_explicit(&group->swap_max, QR_GROUP_UNLIMITED, memory_order_relaxed);
+    atomic_store_explicit(&group->swap_high, QR_GROUP_UNLIMITED, memory_order_relaxed);
     atomic_store_explicit(&group->file, 0, memory_order_relaxed);
     atomic_store_explicit(&group->shmem, 0, memory_order_relaxed);
     for (int which = 0; which < QR_GROUP_LIMITS; which++)
@@ -397,6 +398,14 @@ qr_group_over_high(const struct qr_group *group, size_t *out_pages)
     return worst;
 }
 
+static bool
+is_over_swap_high(const struct qr_group *group)
+{
+    while (group != NULL && qr_group_swap(group) <= qr_group_swap_high(group))
+        group = group->parent;
+    return group != NULL;
+}
+
 static QR_NOINLINE enum qr_status
 charge_slow(struct qr_group *group, size_t pages)
 {
@@ -412,7 +421,8 @@ charge_slow(struct qr_group *group, size_t pages)
     }
     if (batch > pages)
         group_give(group, batch - pages);
-    if (groups->ops.over_high != NULL && qr_group_over_high(group, &over) != NULL)
+    if (groups->ops.over_high != NULL &&
+        (qr_group_over_high(group, &over) != NULL || is_over_swap_high(group)))
         groups->ops.over_high(groups->ops_context, group, batch);
     return QR_OK;
 }
@@ -536,6 +546,18 @@ size_t
 qr_group_swap_max(const struct qr_group *group)
 {
     return atomic_load_explicit(&group->swap_max, memory_order_relaxed);
+}
+
+void
+qr_group_set_swap_high(struct qr_group *group, size_t pages)
+{
+    atomic_store_explicit(&group->swap_high, pages, memory_order_relaxed);
+}
+
+size_t
+qr_group_swap_high(const struct qr_group *group)
+{
+    return atomic_load_explicit(&group->swap_high, memory_order_relaxed);
 }
 
 size_t

@@ -23,7 +23,7 @@ struct qr_group {
     _Atomic size_t peak;                   /* of usage */
     _Atomic size_t limit[QR_GROUP_LIMITS]; /* pages */
     _Atomic size_t swap, swap_peak;        /* slots: its own and those of groups below */
-    _Atomic size_t swap_max;
+    _Atomic size_t swap_max, swap_high;
     _Atomic long file, shmem;                   /* of its own pages */
     _Atomic unsigned long stat[QR_GROUP_STATS]; /* since it began, with those below */
     _Atomic size_t clock;                       /* qr_group_tick() */

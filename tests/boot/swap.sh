@@ -13,7 +13,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p $build
 failures=0
 
-for name in swap file; do
+for name in swap file group; do
     if [ tests/user/swap/$name.c -nt $build/$name ] || [ tests/user/check.h -nt $build/$name ]; then
         gcc -static -O2 -Wall -Wextra -Werror -o $build/$name tests/user/swap/$name.c || exit 1
     fi
@@ -35,16 +35,16 @@ if ! command -v e2fsck >/dev/null; then
     exit 77
 fi
 
-# On a file: first what can and cannot be done with one, then a working set.
-file='mkdir -p /mnt && mount -t ext2 /dev/vda /mnt && ./file /mnt &&
-dd if=/dev/zero of=/mnt/swap bs=1M count=100 2>/dev/null && mkswap /mnt/swap >/dev/null'
+# On a file: what can and cannot be done with one, what groups have of it, then a working set.
+file='area() { dd if=/dev/zero of=/mnt/swap bs=1M count=$1 2>/dev/null && mkswap /mnt/swap >/dev/null; }
+mkdir -p /mnt && mount -t ext2 /dev/vda /mnt && ./file /mnt && area 20 && ./group /mnt /mnt/swap && rm /mnt/swap && area 100'
 
 # run NAME COMMANDS ARGUMENTS...: on a machine with $work/disk
 run() {
     local name=$1 commands=$2
     shift 2
     if tools/quire-run ${QUIRE_KERNEL:+--kernel "$QUIRE_KERNEL"} --timeout 150 --disk "$work/disk" "$@" \
-        --add $build/swap --add $build/file -- "$commands" >"$work/out" 2>"$work/log" &&
+        --add $build/swap --add $build/file --add $build/group -- "$commands" >"$work/out" 2>"$work/log" &&
         grep -q '^leak check: every' "$work/log"; then
         echo "ok   $name"
     else

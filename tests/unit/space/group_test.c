@@ -283,6 +283,50 @@ TEST(group, pages_of_objects_stay_charged_when_their_group_is_removed)
     rig_end(&rig);
 }
 
+static void
+note_pages(void *context, struct qr_group *group, size_t pages)
+{
+    size_t *noted = context;
+
+    (void)group;
+    *noted += pages;
+}
+
+/* Who charges is told while its group, or one above, is over its high limit: of memory, or of swap. */
+TEST(group, over_a_high_limit_each_charge_is_told)
+{
+    const struct qr_group_ops ops = {.over_high = note_pages};
+    size_t noted = 0;
+    struct rig rig;
+
+    rig_boot(&rig, (struct sim_options){.frames = 256});
+    qr_groups_set_ops(rig.groups, &ops, &noted);
+    struct qr_group *top = make(&rig, NULL, 1000), *low = make(&rig, top, 1000);
+
+    EXPECT_EQ(qr_group_swap_high(top), (size_t)QR_GROUP_UNLIMITED);
+    ASSERT_TRUE(qr_group_charge_swap(rig.groups, qr_group_number(low)));
+    ASSERT_TRUE(qr_group_charge_swap(rig.groups, qr_group_number(low)));
+    ASSERT_TRUE(charges(low, 200));
+    EXPECT_EQ(noted, 0u);
+    qr_group_set_swap_high(top, 2);
+    ASSERT_TRUE(charges(low, 200));
+    EXPECT_EQ(noted, 0u);
+    qr_group_set_swap_high(top, 1);
+    ASSERT_TRUE(charges(low, 200));
+    EXPECT_EQ(noted, 200u);
+    qr_group_uncharge_swap(rig.groups, qr_group_number(low));
+    ASSERT_TRUE(charges(low, 200));
+    EXPECT_EQ(noted, 200u);
+    qr_group_set_limit(low, QR_GROUP_HIGH, 900);
+    ASSERT_TRUE(charges(low, 200));
+    EXPECT_EQ(noted, 400u);
+    qr_group_uncharge(low, 1000);
+    qr_group_uncharge_swap(rig.groups, qr_group_number(low));
+    qr_group_put(low);
+    qr_group_put(top);
+    rig_end(&rig);
+}
+
 static bool
 unmap_first(void *context, struct qr_group *full, size_t pages)
 {
