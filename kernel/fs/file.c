@@ -8,6 +8,7 @@
 #include "disk_file.h"
 #include "fs.h"
 #include "proc.h"
+#include "tmpfs.h"
 
 int64_t
 errno_of(enum qr_status status)
@@ -78,15 +79,27 @@ file_count(void)
     return atomic_load(&open_files);
 }
 
+static bool
+exceeds_file_max(uint64_t open)
+{
+    enum { CAP_SYS_ADMIN = 21 };
+
+    return open >= atomic_load(&file_max) && !process_has_capability(CAP_SYS_ADMIN);
+}
+
+bool
+file_is_last(void)
+{
+    return exceeds_file_max(file_count());
+}
+
 /* A blank one. @return 0, -ENOMEM, -ENFILE */
 static int64_t
 file_alloc(struct file **out)
 {
-    enum { CAP_SYS_ADMIN = 21 };
     struct file *file;
 
-    if (atomic_fetch_add(&open_files, 1) >= atomic_load(&file_max) &&
-        !process_has_capability(CAP_SYS_ADMIN)) {
+    if (exceeds_file_max(atomic_fetch_add(&open_files, 1))) {
         atomic_fetch_sub(&open_files, 1);
         return -ENFILE;
     }
@@ -465,11 +478,20 @@ file_is_regular(const struct file *file)
     return S_ISTYPE(file->inode->mode, S_IFREG);
 }
 
-enum { PROT_WRITE = 2 };
+bool
+file_is_sealed(const struct file *file)
+{
+    return tmpfs_has_seals(file->inode) &&
+           (file->inode->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0;
+}
+
+enum { PROT_WRITE = 2, PROT_EXEC = 4 };
 
 int64_t
 file_mmap_object(struct file *file, uint32_t prot, bool shared, struct file_mapping *out)
 {
+    bool no_execute = (file->inode->superblock->mount_flags & MS_NOEXEC) != 0;
+
     if (file->mode & FILE_PATH_ONLY) {
         return -EBADF;
     }
@@ -482,10 +504,16 @@ file_mmap_object(struct file *file, uint32_t prot, bool shared, struct file_mapp
     if (shared && (prot & PROT_WRITE) && atomic_load(&file->inode->swapped_to)) {
         return -ETXTBSY;
     }
+    if (no_execute && (prot & PROT_EXEC)) {
+        return -EPERM;
+    }
     if (file->ops->mmap_object == NULL) {
         return -ENODEV;
     }
-    return file->ops->mmap_object(file, prot, shared, out);
+    int64_t error = file->ops->mmap_object(file, prot, shared, out);
+
+    out->no_execute = no_execute;
+    return error;
 }
 
 int64_t

@@ -61,6 +61,7 @@ struct file_mapping {
     enum file_mapping_kind kind;
     struct qr_object *object; /**< one reference, the caller's; NULL for FILE_MAPPING_ANONYMOUS */
     bool read_only;           /**< shared, and never to become writable (mprotect: EACCES) */
+    bool no_execute;          /**< mounted so: never to become executable (mprotect: EACCES) */
 };
 
 enum file_sync {
@@ -167,12 +168,19 @@ int64_t file_write_at(struct file *file, const void *buffer, size_t n, uint64_t 
 /** Is it a regular file, whose offsets have an end? */
 bool file_is_regular(const struct file *file);
 
+/** Are pages of it kept from being dropped, by F_SEAL_WRITE or F_SEAL_FUTURE_WRITE? */
+bool file_is_sealed(const struct file *file);
+
+/** Are fs.file-max open, and the process is not privileged? */
+bool file_is_last(void);
+
 /** Size in bytes of a regular file; 0 for others. */
 uint64_t file_size(const struct file *file);
 
 /**
- * What mmap() should map. Checks the open mode against @prot (PROT_* of Linux) and seals.
- * @return 0; -EACCES, -EPERM (sealed), -ENODEV for files that cannot be mapped, -ENOMEM
+ * What mmap() should map. Checks the open mode against @prot (PROT_* of Linux), the mount and seals.
+ * @return 0; -EACCES, -EPERM (mounted not to execute; sealed), -ENODEV for files that cannot be
+ * mapped, -ENOMEM
  */
 int64_t file_mmap_object(struct file *file, uint32_t prot, bool shared, struct file_mapping *out);
 

@@ -7,6 +7,7 @@
 #include <quire/reclaim.h>
 
 #include "file.h"
+#include "hugetlb.h"
 #include "merge.h"
 #include "userfault_notice.h"
 
@@ -72,6 +73,68 @@ is_dropping(int number)
     return number == 4 || number == 9 || number == 24;
 }
 
+/* DONTNEED, FREE, REMOVE, DONTFORK, WIPEONFORK, DONTNEED_LOCKED: what a sealed mapping refuses. */
+static bool
+is_discarding(int number)
+{
+    return is_dropping(number) || number == 8 || number == 10 || number == 18;
+}
+
+/*
+ * Does a seal keep the contents that the library would let go?  One of the file; or that of a mapping
+ * whose protection key lets the thread not write.
+ */
+static bool
+region_keeps(const struct qr_region *region, int number)
+{
+    if (number == 9 && region->file != NULL)
+        return (region->flags & QR_REGION_SHARED) != 0 && (region->flags & QR_REGION_LOCKED) == 0 &&
+               (region->max_prot & QR_PROT_WRITE) != 0 && file_is_sealed(region->file);
+    return (region->flags & QR_REGION_SEALED) != 0 && region->object == NULL &&
+           arch_pkey_rights(region->pkey) != 0;
+}
+
+/* Where in the range what advice @number may not touch begins; @end: nowhere. */
+static uint64_t
+first_kept(struct qr_space *space, uint64_t start, uint64_t end, int number)
+{
+    uint64_t kept = end;
+
+    if (!is_discarding(number) || space != current_space())
+        return end;
+    qr_rw_read_lock(&space->lock);
+    const struct qr_region *region = qr_space_find(space, qr_va_of(start));
+
+    for (; kept == end && region != NULL && region->start.v < end;
+         region = qr_region_next(region)) {
+        if (region_keeps(region, number))
+            kept = region->start.v > start ? region->start.v : start;
+    }
+    qr_rw_read_unlock(&space->lock);
+    return kept;
+}
+
+/* What is not about single pages. */
+static enum qr_status
+advise_range(struct qr_space *space, uint64_t start, uint64_t length, int number)
+{
+    if (length == 0)
+        return QR_OK;
+    return number == MADV_COLLAPSE
+               ? qr_space_collapse(space, qr_va_of(start), length)
+               : qr_space_advise(space, qr_va_of(start), length, find_advice(number)->advice);
+}
+
+static int64_t
+advise_error(enum qr_status status, int number)
+{
+    if (status == QR_ERR_IO && (number == MADV_POPULATE_READ || number == MADV_POPULATE_WRITE))
+        return -EHWPOISON;
+    if (status == QR_ERR_UNSUPPORTED && number == 9)
+        return -EOPNOTSUPP; /* a file that has no holes */
+    return mapped_error_of(status);
+}
+
 static int64_t
 advise(struct qr_space *space, uint64_t start, uint64_t length, int number)
 {
@@ -97,15 +160,12 @@ advise(struct qr_space *space, uint64_t start, uint64_t length, int number)
     }
     if (number == MADV_MERGEABLE) /* users are strangers to each other */
         qr_space_set_merge_domain(space, process_current()->credentials.euid);
-    enum qr_status status = number == MADV_COLLAPSE
-                                ? qr_space_collapse(space, qr_va_of(start), rounded)
-                                : qr_space_advise(space, qr_va_of(start), rounded, row->advice);
+    uint64_t kept = first_kept(space, start, start + rounded, number);
+    int64_t error = advise_error(advise_range(space, start, kept - start, number), number);
 
-    if (status == QR_ERR_IO && (number == MADV_POPULATE_READ || number == MADV_POPULATE_WRITE))
-        return -EHWPOISON;
     if (number == MADV_MERGEABLE)
         merge_advised();
-    return mapped_error_of(status);
+    return kept < start + rounded && (error == 0 || error == -ENOMEM) ? -EPERM : error;
 }
 
 int64_t
@@ -163,7 +223,7 @@ sys_process_madvise(const struct syscall_args *args)
     int64_t result;
     bool own = false;
 
-    if (args->arg[4] != 0)
+    if ((uint32_t)args->arg[4] != 0)
         return -EINVAL;
     result = read_pieces(args->arg[1], args->arg[2], &pieces);
     if (result != 0)
@@ -209,7 +269,8 @@ mapped_pages(uint64_t start, uint64_t pages, bool *hidden)
     region = qr_space_find(space, qr_va_of(start));
     if (region != NULL && region->start.v <= start) {
         found = (size_t)((region->end.v - start) >> QR_PAGE_SHIFT);
-        *hidden = region->file != NULL && !file_could_be_written(region->file);
+        *hidden =
+            region->file != NULL && region->object != NULL && !file_could_be_written(region->file);
     }
     qr_rw_read_unlock(&space->lock);
     return found < pages ? found : (size_t)pages;
@@ -349,7 +410,9 @@ sys_cachestat(const struct syscall_args *args)
         return -EBADF;
     if (user_read(&range, args->arg[1], sizeof(range)) != 0)
         error = -EFAULT;
-    else if ((file->mode & FILE_WRITE) == 0 && !file_could_be_written(file))
+    else if (hugetlb_pool_of_file(file) != NULL)
+        error = -EOPNOTSUPP;
+    else if ((file->mode & FILE_WRITE) == 0 && !file_could_be_written(file)) /* since Linux 6.15 */
         error = -EPERM;
     else if ((uint32_t)args->arg[3] != 0)
         error = -EINVAL;

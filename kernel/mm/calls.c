@@ -171,13 +171,17 @@ map_file(struct qr_map_request *request, struct file *file, uint64_t prot, uint3
     error = file_mmap_object(file, (uint32_t)prot, shared, &mapping);
     if (error != 0) /* seals are looked at last */
         return error == -EPERM && (flags & MAP_GROWSDOWN) ? -EINVAL : error;
+    request->max_prot = QR_PROT_READ | QR_PROT_WRITE | QR_PROT_EXEC;
     if (mapping.read_only || (shared && !(file->mode & FILE_WRITE)))
-        request->max_prot = QR_PROT_READ | QR_PROT_EXEC;
+        request->max_prot &= ~(unsigned)QR_PROT_WRITE;
+    if (mapping.no_execute)
+        request->max_prot &= ~(unsigned)QR_PROT_EXEC;
     if (mapping.kind == FILE_MAPPING_OBJECT) {
         request->object = mapping.object;
         request->object_offset = offset;
-        request->file = file;
     }
+    if (mapping.kind == FILE_MAPPING_OBJECT || !shared)
+        request->file = file;
     return flags & MAP_GROWSDOWN ? -EINVAL : 0;
 }
 
@@ -186,10 +190,10 @@ map_file(struct qr_map_request *request, struct file *file, uint64_t prot, uint3
  * there, it wants the flags that were known when it was made, and MAP_SYNC where the file has that.
  */
 static int64_t
-map_check_type(const struct file *file, uint32_t flags)
+map_check_type(const struct file *file, uint64_t flags)
 {
     bool anonymous = (flags & MAP_ANONYMOUS) != 0;
-    uint32_t known = MAP_LEGACY | (file != NULL && file->ops->syncs_mappings ? MAP_SYNC : 0);
+    uint64_t known = MAP_LEGACY | (file != NULL && file->ops->syncs_mappings ? MAP_SYNC : 0);
 
     switch (flags & MAP_TYPE) {
     case MAP_SHARED:
@@ -255,7 +259,8 @@ static int64_t
 map(const struct syscall_args *args, struct file *file, uint64_t length)
 {
     uint64_t address = args->arg[0], prot = args->arg[2];
-    uint32_t flags = (uint32_t)args->arg[3] & ~(file == NULL ? 0u : MAP_ANONYMOUS);
+    uint64_t all_flags = args->arg[3] & ~(uint64_t)(file == NULL ? 0u : MAP_ANONYMOUS);
+    uint32_t flags = (uint32_t)all_flags;
     struct qr_map_request request = {.hint = qr_va_of(address & ~(uint64_t)QR_PAGE_MASK)};
     int64_t error;
     qr_va va;
@@ -268,7 +273,7 @@ map(const struct syscall_args *args, struct file *file, uint64_t length)
     if (error == 0 && file != NULL)
         error = map_check_offset(file, args->arg[5], length);
     if (error == 0)
-        error = map_check_type(file, flags);
+        error = map_check_type(file, all_flags);
     if (error != 0)
         return error;
     request.bytes = length;
@@ -280,6 +285,9 @@ map(const struct syscall_args *args, struct file *file, uint64_t length)
         map_hugetlb(&request, hugetlb_pool_of_file(file), flags);
     if (file != NULL)
         error = map_file(&request, file, prot, flags, args->arg[5]);
+    /* Shared memory is a file that nobody sees. */
+    if (error == 0 && request.object == NULL && (flags & MAP_TYPE) != MAP_PRIVATE && file_is_last())
+        error = -ENFILE;
     if (error == 0)
         error = mapped_error_of(qr_space_map(current_space(), &request, &va));
     if (request.object != NULL)

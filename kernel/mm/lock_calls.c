@@ -49,7 +49,7 @@ sys_mlock(const struct syscall_args *args)
 int64_t
 sys_mlock2(const struct syscall_args *args)
 {
-    if (args->arg[2] & ~(uint64_t)1)
+    if ((uint32_t)args->arg[2] & ~1u)
         return -EINVAL;
     return lock_range(args->arg[0], args->arg[1],
                       args->arg[2] & 1 ? QR_LOCK_ON_FAULT : QR_LOCK_NOW);
@@ -64,11 +64,10 @@ sys_munlock(const struct syscall_args *args)
 int64_t
 sys_mlockall(const struct syscall_args *args)
 {
-    uint64_t flags = args->arg[0];
+    uint32_t flags = (uint32_t)args->arg[0];
     enum qr_lock_mode mode = flags & MCL_ONFAULT ? QR_LOCK_ON_FAULT : QR_LOCK_NOW;
 
-    if (flags == 0 || flags == MCL_ONFAULT ||
-        (flags & ~(uint64_t)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)))
+    if (flags == 0 || flags == MCL_ONFAULT || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)))
         return -EINVAL;
     if (!may_lock())
         return -EPERM;

@@ -69,13 +69,13 @@ advice_check(const struct qr_region *region, enum qr_advice advice)
     case QR_ADVICE_FREE:
         return fixed || !anonymous ? QR_ERR_INVALID : QR_OK;
     case QR_ADVICE_REMOVE:
-        if (fixed || region->object == NULL)
+        if (fixed || (region->object == NULL && region->file == NULL))
             return QR_ERR_INVALID;
         if (!qr_region_is_shared(region) || (region->max_prot & QR_PROT_WRITE) == 0)
             return QR_ERR_ACCESS;
         return qr_object_is_memory(region->object) ? QR_OK : QR_ERR_UNSUPPORTED;
     case QR_ADVICE_WIPE_ON_FORK:
-        return anonymous ? QR_OK : QR_ERR_INVALID;
+        return anonymous && region->file == NULL ? QR_OK : QR_ERR_INVALID;
     case QR_ADVICE_MERGEABLE:
     case QR_ADVICE_UNMERGEABLE:
         return QR_HAS_MERGE ? QR_OK : QR_ERR_INVALID;

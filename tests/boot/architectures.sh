@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 # limit: 900
 #
-# Programs on the other architectures that are built, each on one machine of four CPUs with a disk:
-# sockets (tests/user/net), names on ext2, and what Debian has for that architecture, unmodified: sqlite3
-# with a mapped database on the disk, Lua, redis-server with its benchmark and persistence by fork.
+# Programs on the other architectures that are built, each on one machine of four CPUs with a disk: every
+# error of the memory calls (tests/user/calls), sockets (tests/user/net), names on ext2, and what Debian has
+# for that architecture, unmodified: sqlite3 with a mapped database on the disk, Lua, redis-server with its
+# benchmark and persistence by fork.
 # `--long`: a longer benchmark, and sqlite3 and Lua over mimalloc too.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -49,14 +50,16 @@ machine() {
     if [ -n "$(find tests/user/net tests/user/calls -newer "$program" 2>/dev/null || echo new)" ]; then
         "$@" -static -pthread -O1 -Wall -Wextra -Werror -o "$program" tests/user/net/*.c \
             tests/user/calls/main.c || exit 1
+        "$@" -static -O1 -Wall -Wextra -Werror -o $build/calls."$arch" tests/user/calls/*.c || exit 1
     fi
     rm -f "$work/image"
     truncate -s 24M "$work/image"
     mke2fs -q -t ext2 -b 1024 -d docs "$work/image"
     programs "$arch"
     tools/quire-run --arch "$arch" --smp 4 --mem 512M --timeout 280 --disk "$work/image" \
-        --add "$program:/bin/net" --add tests/programs/disk_names.sh --add "$work/sqlite" "${add[@]}" -- \
-        "net && cd /root && sh disk_names.sh && $run" >"$log" 2>"$log.kernel"
+        --add $build/calls."$arch:/bin/calls" --add "$program:/bin/net" \
+        --add tests/programs/disk_names.sh --add "$work/sqlite" "${add[@]}" -- \
+        "calls own && net && cd /root && sh disk_names.sh && $run" >"$log" 2>"$log.kernel"
     local status=$?
     debugfs -R "dump big $work/big" "$work/image" 2>/dev/null
     debugfs -R "dump big.sum $work/big.sum" "$work/image" 2>/dev/null

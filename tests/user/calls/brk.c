@@ -28,6 +28,15 @@ limited(void)
     data.rlim_cur = RLIM_INFINITY;
     EXPECT(setrlimit(RLIMIT_DATA, &data), 0);
 
+    /* So much and no byte more, of the program's own data and the heap. */
+    data.rlim_cur = (rlim_t)(status_kib("VmData:") * 1024 + page);
+    EXPECT(setrlimit(RLIMIT_DATA, &data), 0);
+    EXPECT(move_to(((now + page - 1) & -page) + 2 * page), now);
+    EXPECT(move_to(((now + page - 1) & -page) + page), ((now + page - 1) & -page) + page);
+    EXPECT(move_to(now), now);
+    data.rlim_cur = RLIM_INFINITY;
+    EXPECT(setrlimit(RLIMIT_DATA, &data), 0);
+
     EXPECT(mlockall(MCL_FUTURE), 0);
     EXPECT(move_to(now + 2 * page), now + 2 * page);
     EXPECT(resident((now + page) & -page), 1);

@@ -142,6 +142,9 @@ bool is_since(int major, int minor);
 /* No descriptor can be opened any more. */
 void use_up_descriptors(void);
 
+/* On a machine of our own: run @fn in a child of no rights that finds fs.file-max files open. */
+void at_file_limit(void (*fn)(void));
+
 /* Give up all rights: user and group 65534. */
 void become_nobody(void);
 /* Become user 54321, who has this one process and may not have more. */

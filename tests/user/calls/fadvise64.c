@@ -22,7 +22,8 @@ static const struct documented documented[] = {
 
 CALL(fadvise64, NR_FADVISE, documented)
 {
-    int ends[2];
+    int ends[2], name = open("/", O_PATH), directory = open("/", O_RDONLY);
+    int device = open("/dev/null", O_RDWR);
 
     EXPECT(pipe(ends), 0);
     const struct row rows[] = {
@@ -34,6 +35,11 @@ CALL(fadvise64, NR_FADVISE, documented)
         FADVISE("no such advice", file_rw, 0, 0, 9, -EINVAL),
         FADVISE("a negative advice", file_rw, 0, 0, -1, -EINVAL),
         FADVISE("a negative length", file_rw, 0, -1ll, POSIX_FADV_NORMAL, -EINVAL),
+        FADVISE("a name alone", name, 0, 0, POSIX_FADV_NORMAL, -EBADF),
+        FADVISE("a directory", directory, 0, 0, POSIX_FADV_WILLNEED, 0),
+        FADVISE("a directory, no such advice", directory, 0, 0, 9, -EINVAL),
+        FADVISE("a device", device, 0, 0, POSIX_FADV_DONTNEED, 0),
+        FADVISE("a negative offset", file_rw, -page, page, POSIX_FADV_DONTNEED, 0),
         FADVISE("normal", file_rw, 0, 0, POSIX_FADV_NORMAL, 0),
         FADVISE("random", file_rw, 0, 0, POSIX_FADV_RANDOM, 0),
         FADVISE("sequential", file_rw, 0, 0, POSIX_FADV_SEQUENTIAL, 0),
@@ -46,6 +52,9 @@ CALL(fadvise64, NR_FADVISE, documented)
     RUN(rows);
     close(ends[0]);
     close(ends[1]);
+    close(name);
+    close(directory);
+    close(device);
 
     /* A file in memory keeps what is not needed. */
     arena_make();

@@ -17,6 +17,12 @@
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x10
+#endif
 #define RW (PROT_READ | PROT_WRITE)
 #define MADVISE(what, address, length, advice, want, flags)                \
     {                                                                      \
@@ -59,6 +65,18 @@ rows(void)
         MADVISE("remove, private of a file", AT(FILE_PRIVATE_AT), page, MADV_REMOVE, -EACCES, 0),
         MADVISE("remove, open for reading", AT(FILE_RO_AT), page, MADV_REMOVE, -EACCES, 0),
         MADVISE("remove, shared", AT(SHARED_AT), page, MADV_REMOVE, 0, 0),
+        MADVISE("remove, across files, one to read", AT(FILE_SHARED_AT), 6 * page, MADV_REMOVE,
+                -EACCES, PARTIAL),
+        MADVISE("free, across kinds", AT(NONE_AT), 6 * page, MADV_FREE, -EINVAL, PARTIAL),
+        MADVISE("free, no rights", AT(NONE_AT), page, MADV_FREE, 0, 0),
+        MADVISE("do not need, no rights", AT(NONE_AT), page, MADV_DONTNEED, 0, 0),
+        MADVISE("collapse, a hole", AT(HOLE_AT), page, MADV_COLLAPSE, -ENOMEM, 0),
+        MADVISE("collapse, too small", AT(0), page, MADV_COLLAPSE, -EINVAL, 0),
+        MADVISE("cold, all kinds", AT(SHARED_AT), 17 * page, MADV_COLD, 0, 0),
+        MADVISE("page out, all kinds", AT(SHARED_AT), 17 * page, MADV_PAGEOUT, 0, 0),
+        MADVISE("populate to write, shared, open for reading", AT(FILE_RO_AT), page,
+                MADV_POPULATE_WRITE, -EINVAL, 0),
+        MADVISE("populate, past the end", USER_END, page, MADV_POPULATE_READ, -ENOMEM, 0),
         MADVISE("not in forks", AT(0), page, MADV_DONTFORK, 0, 0),
         MADVISE("in forks", AT(0), page, MADV_DOFORK, 0, 0),
         MADVISE("wipe on fork", AT(0), page, MADV_WIPEONFORK, 0, 0),
@@ -157,9 +175,48 @@ locked(void)
         EXPECT(advise(AT(0), page, refused[i]), -EINVAL);
     EXPECT(mlock((void *)AT(SHARED_AT), (size_t)page), 0);
     EXPECT(advise(AT(SHARED_AT), page, MADV_REMOVE), -EINVAL);
+    /* What lies before it went. */
+    EXPECT(mlock((void *)AT(2), (size_t)page), 0);
+    EXPECT(advise(AT(1), 3 * page, MADV_DONTNEED), -EINVAL);
+    EXPECT(PTR(1)[0] == 0 && PTR(2)[0] == 'C' && PTR(3)[0] == 'D', true);
+    EXPECT(munlock((void *)AT(2), (size_t)page), 0);
     EXPECT(advise(AT(0), page, MADV_DONTNEED_LOCKED), 0);
     EXPECT(PTR(0)[0], 0);
     EXPECT(status_kib("VmLck:"), 2 * page / 1024);
+}
+
+/* Nothing goes from a file that is sealed, though it is mapped to be written. */
+static void
+sealed(void)
+{
+    int fd = (int)call(SYS_memfd_create, (long)"sealed", MFD_ALLOW_SEALING, 0, 0, 0, 0);
+
+    arena_make();
+    EXPECT(ftruncate(fd, page), 0);
+    EXPECT(call(NR_MMAP, AT(FREE_AT), page, RW, MAP_SHARED | MAP_FIXED, fd, 0), AT(FREE_AT));
+    PTR(FREE_AT)[0] = 'm';
+    EXPECT(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+    EXPECT(advise(AT(FREE_AT), page, MADV_REMOVE), -EPERM);
+    EXPECT(PTR(FREE_AT)[0], 'm');
+    close(fd);
+}
+
+/* A private mapping of /dev/zero: anonymous, but for what asks for a file. */
+static void
+zeroes(void)
+{
+    int fd = open("/dev/zero", O_RDWR);
+
+    arena_make();
+    EXPECT(call(NR_MMAP, AT(FREE_AT), page, RW, MAP_PRIVATE | MAP_FIXED, fd, 0), AT(FREE_AT));
+    close(fd);
+    PTR(FREE_AT)[0] = 'm';
+    EXPECT(advise(AT(FREE_AT), page, MADV_FREE), 0);
+    EXPECT(advise(AT(FREE_AT), page, MADV_DONTNEED), 0);
+    EXPECT(PTR(FREE_AT)[0], 0);
+    EXPECT(advise(AT(FREE_AT), page, MADV_WIPEONFORK), -EINVAL);
+    EXPECT(advise(AT(FREE_AT), page, MADV_REMOVE), -EACCES);
+    EXPECT(advise(AT(FREE_AT), page, MADV_WILLNEED), 0);
 }
 
 /* What a child has: nothing where DONTFORK, zeroes where WIPEONFORK. */
@@ -243,7 +300,6 @@ failing_memory(void)
     EXPECT(PTR(1)[0] == 'B' && PTR(2)[0] == 'C', true);
     EXPECT(advise(AT(SHARED_AT), page, MADV_SOFT_OFFLINE), 0);
     EXPECT(PTR(SHARED_AT)[0], 'S');
-    EXPECT(in_child(unprivileged), 0);
 }
 
 /* A split needs one mapping more than there may be. */
@@ -275,6 +331,10 @@ CALL(madvise, SYS_madvise, documented)
     contents();
     flags();
     locked();
+    sealed();
+    zeroes();
+    if (advise(AT(0), 0, MADV_HWPOISON) == 0) /* not everywhere on Linux */
+        EXPECT(in_child(unprivileged), 0);
     arena_make();
     EXPECT(advise(AT(0), page, MADV_DONTFORK), 0);
     EXPECT(advise(AT(1), page, MADV_WIPEONFORK), 0);

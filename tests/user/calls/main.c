@@ -531,6 +531,27 @@ at_map_limit(void (*fn)(void))
         EXPECT(in_child(fill_and_run), 0);
 }
 
+static void
+nobody_and_run(void)
+{
+    become_nobody();
+    limited_fn();
+}
+
+void
+at_file_limit(void (*fn)(void))
+{
+    static const char path[] = "/proc/sys/fs/file-max";
+
+    if (!on_own_machine())
+        return;
+    long before = set_number(path, 0);
+
+    limited_fn = fn;
+    EXPECT(in_child(nobody_and_run), 0);
+    (void)set_number(path, before);
+}
+
 /* ---- the runner -------------------------------------------------------------------- */
 
 void

@@ -4,12 +4,29 @@
  */
 #include "calls.h"
 
+#include <sys/stat.h>
+
 static const struct documented documented[] = {
     {EAGAIN, "needs no memory of its own here"},
     {EFAULT, NULL},
     {EINVAL, NULL},
     {ENOMEM, NULL},
 };
+
+/* What is in memory of others' files is theirs to know: it is said to be all there. */
+static void
+others_file(void)
+{
+    EXPECT(resident(AT(FILE_RO_AT)), 1);
+    EXPECT(call(NR_MMAP, AT(FREE_AT), page, PROT_READ, MAP_SHARED | MAP_FIXED, file_ro,
+                OFFSET(64 * page)),
+           AT(FREE_AT));
+    EXPECT(resident(AT(FREE_AT)), 0);
+    EXPECT(fchmod(file_ro, 0644), 0);
+    become_nobody();
+    EXPECT(resident(AT(FREE_AT)), 1);
+    EXPECT(resident(AT(RO_AT)), 0); /* one's own memory */
+}
 
 CALL(mincore, SYS_mincore, documented)
 {
@@ -36,6 +53,12 @@ CALL(mincore, SYS_mincore, documented)
         MINCORE("across kinds", AT(SHARED_AT), 17 * page, out, 0, 0),
     };
     RUN(rows);
+
+    /* A vector of which a part is not writable. */
+    arena_make();
+    EXPECT(call(SYS_mincore, AT(SHARED_AT), 4 * page, AT(RO_AT) - 2, 0, 0, 0), -EFAULT);
+    EXPECT(call(SYS_mincore, AT(SHARED_AT), 4 * page, AT(HOLE_AT) - 2, 0, 0, 0), -EFAULT);
+    EXPECT(in_child(others_file), 0);
 
     arena_make();
     EXPECT(resident(AT(3)), 1);

@@ -41,6 +41,9 @@ CALL(mlock2, SYS_mlock2, documented)
         LOCK_ROWS(SYS_mlock2, MLOCK_ONFAULT),
         LOCK("flags that are none", SYS_mlock2, AT(0), page, 2, -EINVAL, 0),
         LOCK("flags that are none, no length", SYS_mlock2, AT(0), 0, 4, -EINVAL, 0),
+#if __SIZEOF_LONG__ == 8
+        LOCK("flags are an int", SYS_mlock2, AT(0), page, 1l << 32, 0, PARTIAL),
+#endif
         LOCK("no flags", SYS_mlock2, AT(0), page, 0, 0, PARTIAL),
         LOCK("past a file's end, on fault", SYS_mlock2, AT(FILE_SHARED_AT), 4 * page, MLOCK_ONFAULT,
              0, PARTIAL),

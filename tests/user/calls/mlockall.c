@@ -9,6 +9,17 @@
 #endif
 #define LOCKED() status_kib("VmLck:")
 
+/* Neither locks nor their future are inherited. */
+static void
+child_has_none(void)
+{
+    EXPECT(LOCKED(), 0);
+    EXPECT(call(NR_MMAP, AT(FREE_AT + 4), page, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+           AT(FREE_AT + 4));
+    EXPECT(LOCKED(), 0);
+}
+
 static void
 effects(void)
 {
@@ -31,6 +42,24 @@ effects(void)
     EXPECT(resident(at), 0);
     EXPECT(call(SYS_munlockall, 0, 0, 0, 0, 0, 0), 0);
     EXPECT(LOCKED(), 0);
+    /* On fault: what is there is locked, and nothing comes before it is touched. */
+    EXPECT(call(SYS_mlockall, MCL_CURRENT | MCL_ONFAULT, 0, 0, 0, 0, 0), 0);
+    EXPECT(has_flag(AT(RO_AT), "lo"), true);
+    EXPECT(call(NR_MMAP, at, 2 * page, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+           at);
+    EXPECT(has_flag(at, "lo"), false);
+    EXPECT(call(SYS_mlockall, MCL_CURRENT | MCL_ONFAULT, 0, 0, 0, 0, 0), 0);
+    EXPECT(resident(at), 0);
+    EXPECT(touch(at, TOUCH_WRITE), 0);
+    EXPECT(resident(at), 1);
+    EXPECT(call(SYS_mlockall, MCL_CURRENT, 0, 0, 0, 0, 0), 0);
+    EXPECT(resident(at + page), 1);
+    /* The future alone does not unlock. */
+    EXPECT(call(SYS_mlockall, MCL_FUTURE | MCL_ONFAULT, 0, 0, 0, 0, 0), 0);
+    EXPECT(has_flag(at, "lo"), true);
+    EXPECT(in_child(child_has_none), 0);
+    EXPECT(call(SYS_munlockall, 0, 0, 0, 0, 0, 0), 0);
     EXPECT(call(SYS_mlockall, MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT, 0, 0, 0, 0, 0), 0);
     EXPECT(call(NR_MMAP, at, 2 * page, PROT_READ | PROT_WRITE,
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
@@ -70,6 +99,9 @@ CALL(mlockall, SYS_mlockall, documented)
         {"nothing", SYS_mlockall, {0}, -EINVAL, 0},
         {"flags that are none", SYS_mlockall, {8}, -EINVAL, 0},
         {"on fault of nothing", SYS_mlockall, {MCL_ONFAULT}, -EINVAL, 0},
+#if __SIZEOF_LONG__ == 8
+        {"nothing in the int", SYS_mlockall, {1l << 32}, -EINVAL, 0},
+#endif
         {"unlock", SYS_munlockall, {0}, 0, 0},
     };
     RUN(rows);

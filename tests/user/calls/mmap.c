@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mmap(2).  ENFILE needs a full table of files, ETXTBSY is history.
+ * mmap(2).  ETXTBSY is history.
  */
 #include "calls.h"
 
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
 #ifndef MAP_SHARED_VALIDATE
 #define MAP_SHARED_VALIDATE 0x03
+#endif
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x10
 #endif
 #define ANON   (MAP_PRIVATE | MAP_ANONYMOUS)
 #define RW     (PROT_READ | PROT_WRITE)
@@ -25,52 +33,59 @@ errors(void)
     write_only = open("/tmp", O_TMPFILE | O_WRONLY, 0600);
     directory = open("/", O_RDONLY);
     append = open("/tmp", O_TMPFILE | O_RDWR | O_APPEND, 0600);
-    const struct row rows[] = {
-        MMAP("no length", 0, 0, RW, ANON, -1, 0, -EINVAL),
-        MMAP("no length, fixed", AT(FREE_AT), 0, RW, ANON | MAP_FIXED, -1, 0, -EINVAL),
-        MMAP("no type", 0, page, RW, MAP_ANONYMOUS, -1, 0, -EINVAL),
-        MMAP("a type that is none", 0, page, RW, MAP_ANONYMOUS | 0x0f, -1, 0, -EINVAL),
-        MMAP("a file without type", 0, page, PROT_READ, 0, file_rw, 0, -EINVAL),
-        MMAP("anonymous, validated", 0, page, RW, MAP_ANONYMOUS | MAP_SHARED_VALIDATE, -1, 0,
-             -EINVAL),
-        MMAP("fixed, not a page's start", AT(FREE_AT) + 1, page, RW, ANON | MAP_FIXED, -1, 0,
-             -EINVAL),
-        MMAP("length wraps", 0, -1, RW, ANON, -1, 0, -ENOMEM),
-        MMAP("length of everything", 0, USER_END, RW, ANON | MAP_NORESERVE, -1, 0, -ENOMEM),
-        MMAP("fixed past the end", USER_END, page, RW, ANON | MAP_FIXED, -1, 0, -ENOMEM),
-        MMAP("fixed across the end", USER_END - page, 2 * page, RW, ANON | MAP_FIXED, -1, 0,
-             -ENOMEM),
-        MMAP("not replacing, met", AT(SHARED_AT), page, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0,
-             -EEXIST),
-        MMAP("not replacing, last page met", AT(HOLE_AT), 3 * page, RW, ANON | MAP_FIXED_NOREPLACE,
-             -1, 0, -EEXIST),
-        MMAP("no file", 0, page, RW, MAP_PRIVATE, -1, 0, -EBADF),
-        MMAP("a closed descriptor", 0, page, RW, MAP_SHARED, 1000, 0, -EBADF),
-        MMAP("a pipe", 0, page, PROT_READ, MAP_PRIVATE, pipe_ends[0], 0, -ENODEV),
-        MMAP("a directory", 0, page, PROT_READ, MAP_PRIVATE, directory, 0, -ENODEV),
-        MMAP("a file not open for reading", 0, page, PROT_READ, MAP_PRIVATE, write_only, 0,
-             -EACCES),
-        MMAP("the same, no rights asked", 0, page, PROT_NONE, MAP_SHARED, write_only, 0, -EACCES),
-        MMAP("shared and writable, open for reading", 0, page, RW, MAP_SHARED, file_ro, 0, -EACCES),
-        MMAP("the same, validated", 0, page, RW, MAP_SHARED_VALIDATE, file_ro, 0, -EACCES),
-        MMAP("shared and writable, append only", 0, 2 * page, RW, MAP_SHARED, append, 0, ANY_VALUE),
-        MMAP("validated, a flag that is none", 0, page, RW, MAP_SHARED_VALIDATE | UNUSED, file_rw,
-             0, -EOPNOTSUPP),
-        MMAP("validated, MAP_SYNC on no such file", 0, page, RW, MAP_SHARED_VALIDATE | MAP_SYNC,
-             file_rw, 0, -EOPNOTSUPP),
-        MMAP("validated, not replacing", AT(FREE_AT), page, RW,
-             MAP_SHARED_VALIDATE | MAP_FIXED_NOREPLACE, file_rw, 0, -EOPNOTSUPP),
-        MMAP("a huge page of a file that has none", 0, page, RW, MAP_SHARED | MAP_HUGETLB, file_rw,
-             0, -EINVAL),
-        MMAP("grows down, a file", 0, page, RW, MAP_SHARED | MAP_GROWSDOWN, file_rw, 0, -EINVAL),
-#ifndef SYS_mmap2
-        MMAP("offset not a page's", 0, page, RW, MAP_SHARED, file_rw, 1, -EINVAL),
-        MMAP("offset not a page's, anonymous", 0, page, RW, ANON, -1, 1, -EINVAL),
-        MMAP("offset wraps", 0, 2 * page, RW, MAP_SHARED, file_rw, -page, -EOVERFLOW),
-#else
-        {"page numbers wrap", NR_MMAP, {0, 2 * page, RW, MAP_SHARED, file_rw, -1}, -EOVERFLOW, 0},
+    const struct row rows[] =
+    { MMAP("no length", 0, 0, RW, ANON, -1, 0, -EINVAL),
+      MMAP("no length, fixed", AT(FREE_AT), 0, RW, ANON | MAP_FIXED, -1, 0, -EINVAL),
+      MMAP("no type", 0, page, RW, MAP_ANONYMOUS, -1, 0, -EINVAL),
+      MMAP("a type that is none", 0, page, RW, MAP_ANONYMOUS | 0x0f, -1, 0, -EINVAL),
+      MMAP("a file without type", 0, page, PROT_READ, 0, file_rw, 0, -EINVAL),
+      MMAP("anonymous, validated", 0, page, RW, MAP_ANONYMOUS | MAP_SHARED_VALIDATE, -1, 0,
+           -EINVAL),
+      MMAP("fixed, not a page's start", AT(FREE_AT) + 1, page, RW, ANON | MAP_FIXED, -1, 0,
+           -EINVAL),
+      MMAP("not replacing, not a page's start", AT(FREE_AT) + 1, page, RW,
+           ANON | MAP_FIXED_NOREPLACE, -1, 0, -EINVAL),
+      MMAP("huge pages of 4 KiB", 0, page, RW, ANON | MAP_HUGETLB | 12l << 26, -1, 0, -EINVAL),
+      MMAP("huge pages of 8 KiB", 0, page, RW, ANON | MAP_HUGETLB | 13l << 26, -1, 0, -EINVAL),
+      MMAP("huge pages of 2^63 bytes", 0, page, RW, ANON | MAP_HUGETLB | 63l << 26, -1, 0, -EINVAL),
+      MMAP("length wraps", 0, -1, RW, ANON, -1, 0, -ENOMEM),
+      MMAP("length of everything", 0, USER_END, RW, ANON | MAP_NORESERVE, -1, 0, -ENOMEM),
+      MMAP("fixed past the end", USER_END, page, RW, ANON | MAP_FIXED, -1, 0, -ENOMEM),
+      MMAP("fixed across the end", USER_END - page, 2 * page, RW, ANON | MAP_FIXED, -1, 0, -ENOMEM),
+      MMAP("not replacing, met", AT(SHARED_AT), page, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0,
+           -EEXIST),
+      MMAP("not replacing, last page met", AT(HOLE_AT), 3 * page, RW, ANON | MAP_FIXED_NOREPLACE,
+           -1, 0, -EEXIST),
+      MMAP("no file", 0, page, RW, MAP_PRIVATE, -1, 0, -EBADF),
+      MMAP("a closed descriptor", 0, page, RW, MAP_SHARED, 1000, 0, -EBADF),
+      MMAP("a pipe", 0, page, PROT_READ, MAP_PRIVATE, pipe_ends[0], 0, -ENODEV),
+      MMAP("a directory", 0, page, PROT_READ, MAP_PRIVATE, directory, 0, -ENODEV),
+      MMAP("a file not open for reading", 0, page, PROT_READ, MAP_PRIVATE, write_only, 0, -EACCES),
+      MMAP("the same, no rights asked", 0, page, PROT_NONE, MAP_SHARED, write_only, 0, -EACCES),
+      MMAP("shared and writable, open for reading", 0, page, RW, MAP_SHARED, file_ro, 0, -EACCES),
+      MMAP("the same, validated", 0, page, RW, MAP_SHARED_VALIDATE, file_ro, 0, -EACCES),
+      MMAP("shared and writable, append only", 0, 2 * page, RW, MAP_SHARED, append, 0, ANY_VALUE),
+      MMAP("validated, a flag that is none", 0, page, RW, MAP_SHARED_VALIDATE | UNUSED, file_rw, 0,
+           -EOPNOTSUPP),
+#if __SIZEOF_LONG__ == 8
+      MMAP("validated, a flag above all", 0, page, RW, MAP_SHARED_VALIDATE | 1l << 40, file_rw, 0,
+           -EOPNOTSUPP),
 #endif
-        MMAP("not a page's offset before no file", 0, 0, RW, MAP_SHARED, -1, 0, -EBADF),
+      MMAP("validated, MAP_SYNC on no such file", 0, page, RW, MAP_SHARED_VALIDATE | MAP_SYNC,
+           file_rw, 0, -EOPNOTSUPP),
+      MMAP("validated, not replacing", AT(FREE_AT), page, RW,
+           MAP_SHARED_VALIDATE | MAP_FIXED_NOREPLACE, file_rw, 0, -EOPNOTSUPP),
+      MMAP("a huge page of a file that has none", 0, page, RW, MAP_SHARED | MAP_HUGETLB, file_rw, 0,
+           -EINVAL),
+      MMAP("grows down, a file", 0, page, RW, MAP_SHARED | MAP_GROWSDOWN, file_rw, 0, -EINVAL),
+#ifndef SYS_mmap2
+      MMAP("offset not a page's", 0, page, RW, MAP_SHARED, file_rw, 1, -EINVAL),
+      MMAP("offset not a page's, anonymous", 0, page, RW, ANON, -1, 1, -EINVAL),
+      MMAP("offset wraps", 0, 2 * page, RW, MAP_SHARED, file_rw, -page, -EOVERFLOW),
+#else
+      {"page numbers wrap", NR_MMAP, {0, 2 * page, RW, MAP_SHARED, file_rw, -1}, -EOVERFLOW, 0},
+#endif
+      MMAP("not a page's offset before no file", 0, 0, RW, MAP_SHARED, -1, 0, -EBADF),
     };
     RUN(rows);
     close(pipe_ends[0]);
@@ -78,6 +93,85 @@ errors(void)
     close(write_only);
     close(directory);
     close(append);
+}
+
+static int
+socket_of(void)
+{
+    return socket(AF_UNIX, SOCK_STREAM, 0);
+}
+
+static int
+event_of(void)
+{
+    return eventfd(0, 0);
+}
+
+static int
+sealed_of(int seals)
+{
+    int fd = (int)call(SYS_memfd_create, (long)"sealed", MFD_ALLOW_SEALING, 0, 0, 0, 0);
+
+    EXPECT(ftruncate(fd, 2 * page), 0);
+    EXPECT(fcntl(fd, F_ADD_SEALS, seals), 0);
+    return fd;
+}
+
+static void
+kinds(void)
+{
+    const struct {
+        const char *what;
+        int fd, prot, flags;
+        long want;
+    } rows[] = {
+        {"a socket", socket_of(), PROT_READ, MAP_PRIVATE, -ENODEV},
+        {"an event", event_of(), PROT_READ, MAP_PRIVATE, -ENODEV},
+        {"a name alone", open("/", O_PATH), PROT_READ, MAP_PRIVATE, -EBADF},
+        {"null", open("/dev/null", O_RDWR), PROT_READ, MAP_PRIVATE, -ENODEV},
+        {"full", open("/dev/full", O_RDWR), PROT_READ, MAP_PRIVATE, -ENODEV},
+        {"maps", open("/proc/self/maps", O_RDONLY), PROT_READ, MAP_PRIVATE, -ENODEV},
+        {"zeroes", open("/dev/zero", O_RDWR), RW, MAP_PRIVATE, ANY_VALUE},
+        {"zeroes, shared", open("/dev/zero", O_RDWR), RW, MAP_SHARED, ANY_VALUE},
+        {"sealed against writing", sealed_of(F_SEAL_WRITE), RW, MAP_SHARED, -EPERM},
+        {"the same, to read", sealed_of(F_SEAL_WRITE), PROT_READ, MAP_SHARED, ANY_VALUE},
+        {"the same, a copy", sealed_of(F_SEAL_WRITE), RW, MAP_PRIVATE, ANY_VALUE},
+        {"sealed against later writing", sealed_of(F_SEAL_FUTURE_WRITE), RW, MAP_SHARED, -EPERM},
+        {"the same, to read", sealed_of(F_SEAL_FUTURE_WRITE), PROT_READ, MAP_SHARED, ANY_VALUE},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct row one[] = {
+            MMAP(rows[i].what, 0, page, rows[i].prot, rows[i].flags, rows[i].fd, 0, rows[i].want)};
+
+        EXPECT(rows[i].fd >= 0, true);
+        RUN(one);
+        close(rows[i].fd);
+    }
+}
+
+/* Nothing of a file system that says so is executed. */
+static void
+not_to_execute(void)
+{
+    int fd;
+
+    EXPECT(mkdir("/tmp/noexec", 0700) == 0 || errno == EEXIST, true);
+    EXPECT(mount("noexec", "/tmp/noexec", "tmpfs", MS_NOEXEC, NULL), 0);
+    fd = open("/tmp/noexec/file", O_RDWR | O_CREAT, 0700);
+    EXPECT(ftruncate(fd, page), 0);
+    const struct row rows[] = {
+        MMAP("not to execute", 0, page, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0, -EPERM),
+        MMAP("the same, shared", 0, page, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0, -EPERM),
+        MMAP("to read", AT(FREE_AT), page, RW, MAP_PRIVATE | MAP_FIXED, fd, 0, AT(FREE_AT)),
+    };
+    RUN(rows);
+    EXPECT(call(NR_MMAP, AT(FREE_AT), page, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0), AT(FREE_AT));
+    EXPECT(call(SYS_mprotect, AT(FREE_AT), page, PROT_READ | PROT_EXEC, 0, 0, 0), -EACCES);
+    EXPECT(munmap((void *)AT(FREE_AT), (size_t)page), 0);
+    close(fd);
+    EXPECT(umount("/tmp/noexec"), 0);
+    EXPECT(rmdir("/tmp/noexec"), 0);
 }
 
 static void
@@ -158,6 +252,12 @@ effects(void)
 #ifdef __x86_64__
     long low = call(NR_MMAP, 0, page, RW, ANON | MAP_32BIT, -1, 0);
 
+    EXPECT(low >= 0x40000000, true);
+    munmap((void *)low, (size_t)page);
+    EXPECT(call(NR_MMAP, at + 5 * page, page, RW, ANON | MAP_32BIT, -1, 0), at + 5 * page);
+    low = call(NR_MMAP, 0x100000000, page, RW, ANON | MAP_32BIT, -1,
+               0); /* a hint that does not fit */
+
     EXPECT(low > 0 && low < 0x80000000, true);
     munmap((void *)low, (size_t)page);
     /* The hint wins where it fits; MAP_FIXED is not bounded. */
@@ -229,6 +329,23 @@ limited(void)
     EXPECT(call(NR_MMAP, 0, page, RW, ANON | MAP_FIXED, -1, 0), -EPERM);
 }
 
+/* A hole in a mapping for another needs two mappings more than there may be. */
+static void
+full(void)
+{
+    EXPECT(call(NR_MMAP, AT(1), page, PROT_READ, ANON | MAP_FIXED, -1, 0), -ENOMEM);
+    EXPECT(PTR(1)[0], 'B');
+    EXPECT(call(NR_MMAP, AT(FREE_AT), page, RW, ANON | MAP_FIXED, -1, 0), -ENOMEM);
+}
+
+/* Shared memory is a file that nobody sees. */
+static void
+no_files(void)
+{
+    EXPECT(call(NR_MMAP, 0, page, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0), -ENFILE);
+    EXPECT(is_error(call(NR_MMAP, 0, page, RW, ANON, -1, 0)), false);
+}
+
 /* More mappings than vm.max_map_count. */
 static void
 too_many(void)
@@ -249,21 +366,24 @@ too_many(void)
 }
 
 static const struct documented documented[] = {
-    {EACCES, NULL},     {EAGAIN, NULL},
-    {EBADF, NULL},      {EEXIST, NULL},
-    {EINVAL, NULL},     {ENFILE, "files are limited by memory here, not by a number"},
-    {ENODEV, NULL},     {ENOMEM, NULL},
-    {EOPNOTSUPP, NULL}, {EOVERFLOW, NULL},
-    {EPERM, NULL},      {ETXTBSY, "history: MAP_DENYWRITE is ignored"},
+    {EACCES, NULL},    {EAGAIN, NULL}, {EBADF, NULL},
+    {EEXIST, NULL},    {EINVAL, NULL}, {ENFILE, NULL},
+    {ENODEV, NULL},    {ENOMEM, NULL}, {EOPNOTSUPP, NULL},
+    {EOVERFLOW, NULL}, {EPERM, NULL},  {ETXTBSY, "history: MAP_DENYWRITE is ignored"},
 };
 
 CALL(mmap, NR_MMAP, documented)
 {
     errors();
+    kinds();
     successes();
     effects();
     grows_down();
     EXPECT(in_child(limited), 0);
-    if (on_own_machine())
+    at_map_limit(full);
+    at_file_limit(no_files);
+    if (on_own_machine()) {
         EXPECT(in_child(too_many), 0);
+        EXPECT(in_child(not_to_execute), 0);
+    }
 }

@@ -28,6 +28,20 @@ limited(void)
     EXPECT(call(SYS_mprotect, AT(RO_AT), page, RW, 0, 0, 0), 0);
 }
 
+/* Of a file that is sealed against writing. */
+static void
+sealed(void)
+{
+    int fd = (int)call(SYS_memfd_create, (long)"sealed", MFD_ALLOW_SEALING, 0, 0, 0, 0);
+
+    EXPECT(ftruncate(fd, page), 0);
+    EXPECT(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+    EXPECT(call(NR_MMAP, AT(FREE_AT), page, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0), AT(FREE_AT));
+    EXPECT(call(SYS_mprotect, AT(FREE_AT), page, RW, 0, 0, 0), -EACCES);
+    EXPECT(munmap((void *)AT(FREE_AT), (size_t)page), 0);
+    close(fd);
+}
+
 /* A split needs one mapping more than there may be. */
 static void
 full(void)
@@ -89,12 +103,20 @@ CALL(mprotect, SYS_mprotect, documented)
     EXPECT(PTR(1)[0], 'B');
     EXPECT(touch(AT(1), TOUCH_WRITE), 0);
 
+    /* What lies before the refusal was changed. */
+    arena_make();
+    EXPECT(call(SYS_mprotect, AT(FILE_SHARED_AT), 6 * page, RW | PROT_EXEC, 0, 0, 0), -EACCES);
+    EXPECT(strcmp(rights_at(AT(FILE_SHARED_AT)), "rwxs"), 0);
+    EXPECT(strcmp(rights_at(AT(FILE_RO_AT)), "r--s"), 0);
+
     /* Down to where a growing region starts. */
     EXPECT(call(NR_MMAP, grows, 2 * page, RW,
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED, -1, 0),
            grows);
     EXPECT(call(SYS_mprotect, grows + page, page, PROT_READ | GROWS_DOWN, 0, 0, 0), 0);
     EXPECT(strcmp(rights_at(grows), "r--p"), 0);
+    EXPECT(munmap((void *)grows, (size_t)(2 * page)), 0);
+    sealed();
     EXPECT(in_child(limited), 0);
     at_map_limit(full);
 }

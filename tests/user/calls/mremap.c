@@ -127,6 +127,19 @@ full(void)
 {
     EXPECT(call(SYS_mremap, AT(1), page, page, MREMAP_MAYMOVE | MREMAP_FIXED, AT(FREE_AT), 0),
            -ENOMEM);
+    /* So does what makes a hole, or keeps the old place. */
+    EXPECT(call(SYS_mremap, AT(1), 2 * page, page, 0, 0, 0), -ENOMEM);
+    EXPECT(call(SYS_mremap, AT(0), 4 * page, 4 * page, STAYS | MREMAP_FIXED, AT(FREE_AT), 0),
+           -ENOMEM);
+    EXPECT(call(SYS_mremap, AT(2), 2 * page, page, 0, 0, 0), AT(2)); /* an end can always go */
+}
+
+/* Below the floor is nobody's. */
+static void
+low(void)
+{
+    become_nobody();
+    EXPECT(remap(AT(0), page, page, FIXED, 0), -EPERM);
 }
 
 static const struct documented documented[] = {
@@ -167,10 +180,31 @@ CALL(mremap, SYS_mremap, documented)
         MREMAP("shared, longer, moved", AT(SHARED_AT), page, 2 * page, MOVE, 0, ANY_VALUE),
         MREMAP("fixed", AT(0), page, page, FIXED, FREE, FREE),
         MREMAP("fixed, longer", AT(0), page, 3 * page, FIXED, FREE, FREE),
+        MREMAP("fixed, shorter", AT(0), 3 * page, page, FIXED, FREE, FREE),
+        MREMAP("a file, longer than it", AT(FILE_SHARED_AT), 4 * page, 6 * page, MOVE, 0,
+               ANY_VALUE),
+        MREMAP("no rights", AT(NONE_AT), page, 3 * page, MOVE, 0, ANY_VALUE),
+        MREMAP("stays, no rights", AT(NONE_AT), page, page, STAYS, 0, ANY_VALUE),
+        MREMAP("stays, shared", AT(SHARED_AT), page, page, STAYS, FREE, FREE),
+        MREMAP("stays, private of a file", AT(FILE_PRIVATE_AT), page, page, STAYS, FREE, FREE),
+        MREMAP("stays, a file", AT(FILE_SHARED_AT), page, page, STAYS, FREE, FREE),
+        MREMAP("stays, no length", AT(SHARED_AT), 0, 0, STAYS, 0, -EINVAL),
+        MREMAP("stays, a hole", AT(HOLE_AT), page, page, STAYS, 0, -EFAULT),
+        MREMAP("stays, two mappings", AT(NONE_AT), 4 * page, 4 * page, STAYS, 0, -EFAULT),
+        MREMAP("no old length, private of a file", AT(FILE_PRIVATE_AT), 0, page, MOVE, 0, -EINVAL),
+        MREMAP("no old length, in place", AT(SHARED_AT), 0, page, 0, 0, -ENOMEM),
+        MREMAP("as long as memory", AT(0), page, USER_END - 2 * page, MOVE, 0, -ENOMEM),
+        MREMAP("length wraps", AT(0), page, -1, MOVE, 0, -EINVAL),
+        MREMAP("fixed, target wraps", AT(0), page, page, FIXED, -page, -EINVAL),
+#if __SIZEOF_LONG__ == 8
+        MREMAP("flags are a long", AT(0), page, page, 1l << 32, 0, -EINVAL),
+#endif
         MREMAP("stays, to a hint", AT(0), page, page, STAYS, FREE, FREE),
     };
     /* Linux before 6.17 looks at the source after it has unmapped the target. */
     const struct row target_stays[] = {
+        MREMAP("longer than memory", AT(0), page, USER_END + page, MOVE, 0,
+               -EINVAL), /* or ENOMEM */
         MREMAP("onto a mapping, runs into a hole", AT(3), 2 * page, 3 * page, FIXED, AT(SHARED_AT),
                -EFAULT),
         MREMAP("onto a mapping, no old length", AT(0), 0, page, FIXED, AT(SHARED_AT), -EINVAL),
@@ -182,5 +216,7 @@ CALL(mremap, SYS_mremap, documented)
     moves();
     locked();
     EXPECT(in_child(limited), 0);
+    arena_make();
+    EXPECT(in_child(low), 0);
     at_map_limit(full);
 }

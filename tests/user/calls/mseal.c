@@ -54,12 +54,83 @@ sealed(void)
     EXPECT(call(SYS_madvise, at + 3 * page, page, MADV_DONTFORK, 0, 0, 0), -EPERM);
     EXPECT(call(SYS_madvise, at + 3 * page, page, MADV_WIPEONFORK, 0, 0, 0), -EPERM);
     EXPECT(call(SYS_madvise, at + 3 * page, page, MADV_RANDOM, 0, 0, 0), 0);
+    EXPECT(call(SYS_madvise, at + 3 * page, page, MADV_DODUMP, 0, 0, 0), 0);
+    /* No other way of taking its place. */
+    EXPECT(call(SYS_mremap, at + 2 * page, page, page, MREMAP_MAYMOVE | 4, 0, 0), -EPERM);
+    EXPECT(call(SYS_munmap, at + 3 * page, 2 * page, 0, 0, 0, 0), -EPERM);
+    EXPECT(call(SYS_mprotect, at, 8 * page, PROT_READ, 0, 0, 0), -EPERM);
+    EXPECT(strcmp(rights_at(at), is_since(6, 12) ? "r--p" : "rw-p"), 0); /* what lies before it */
     /* Locking is no change of the mapping; the neighbours are free. */
     EXPECT(call(SYS_mlock, at + 2 * page, 2 * page, 0, 0, 0, 0), 0);
     EXPECT(call(SYS_munlock, at + 2 * page, 2 * page, 0, 0, 0, 0), 0);
     EXPECT(call(SYS_munmap, at, 2 * page, 0, 0, 0, 0), 0);
     EXPECT(call(SYS_munmap, at + 4 * page, 4 * page, 0, 0, 0, 0), 0);
 }
+
+/* Of a file nothing is kept, private pages neither. */
+static void
+sealed_files(void)
+{
+    long at = 0x30000000;
+
+    EXPECT(call(NR_MMAP, at, page, RW, MAP_PRIVATE | MAP_FIXED, file_rw, 0), at);
+    *(volatile char *)at = 'p';
+    EXPECT(call(SYS_mprotect, at, page, PROT_READ, 0, 0, 0), 0);
+    EXPECT(seal(at, page), 0);
+    EXPECT(call(SYS_madvise, at, page, MADV_DONTNEED, 0, 0, 0), 0);
+    at += 4 * page;
+    EXPECT(call(NR_MMAP, at, page, PROT_READ, MAP_SHARED | MAP_FIXED, file_rw, 0), at);
+    EXPECT(seal(at, page), 0);
+    EXPECT(call(SYS_madvise, at, page, MADV_DONTNEED, 0, 0, 0), 0);
+    EXPECT(call(SYS_madvise, at, page, MADV_DONTFORK, 0, 0, 0), 0);
+    EXPECT(call(SYS_remap_file_pages, at, page, 0, 0, 0, 0), -EPERM);
+}
+
+/* The break. */
+static void
+sealed_heap(void)
+{
+    long now = (call(SYS_brk, 0, 0, 0, 0, 0, 0) + page - 1) & -page;
+
+    EXPECT(call(SYS_brk, now + 4 * page, 0, 0, 0, 0, 0), now + 4 * page);
+    EXPECT(seal(now + 2 * page, page), 0);
+    EXPECT(call(SYS_brk, now + 3 * page, 0, 0, 0, 0, 0), now + 3 * page);
+    EXPECT(call(SYS_brk, now, 0, 0, 0, 0, 0), now + 3 * page);
+    EXPECT(resident(now + 2 * page) >= 0, true);
+}
+
+/* A child's memory is sealed as its parent's; the next program's is not. */
+static void
+child_is_sealed(void)
+{
+    EXPECT(call(SYS_munmap, AT(0), page, 0, 0, 0, 0), -EPERM);
+}
+
+static void
+inherited(void)
+{
+    arena_make();
+    EXPECT(seal(AT(0), page), 0);
+    EXPECT(in_child(child_is_sealed), 0);
+}
+
+#ifdef __x86_64__
+/* What a key denies may not be written, either. */
+static void
+sealed_by_key(void)
+{
+    long at = 0x30000000, key = call(SYS_pkey_alloc, 0, 2, 0, 0, 0, 0);
+
+    if (key < 0)
+        return;
+    EXPECT(call(NR_MMAP, at, page, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), at);
+    EXPECT(call(SYS_pkey_mprotect, at, page, RW, key, 0, 0), 0);
+    EXPECT(seal(at, page), 0);
+    EXPECT(call(SYS_madvise, at, page, MADV_DONTNEED, 0, 0, 0), -EPERM);
+    __asm__ volatile("wrpkru" : : "a"(0), "c"(0), "d"(0) : "memory");
+    EXPECT(call(SYS_madvise, at, page, MADV_DONTNEED, 0, 0, 0), 0);
+}
+#endif
 
 /* A split needs one mapping more than there may be. */
 static void
@@ -94,5 +165,11 @@ CALL(mseal, SYS_mseal, documented)
     }
     RUN(rows);
     EXPECT(in_child(sealed), 0);
+    EXPECT(in_child(sealed_files), 0);
+    EXPECT(in_child(sealed_heap), 0);
+    EXPECT(in_child(inherited), 0);
+#ifdef __x86_64__
+    EXPECT(in_child(sealed_by_key), 0);
+#endif
     at_map_limit(full);
 }

@@ -47,6 +47,9 @@ CALL(msync, SYS_msync, documented)
     EXPECT(call(SYS_msync, AT(FILE_SHARED_AT), page, MS_SYNC, 0, 0, 0), 0);
     EXPECT(mlock((void *)AT(RW_AT), (size_t)page), 0);
     EXPECT(call(SYS_msync, AT(RW_AT), page, MS_SYNC | MS_INVALIDATE, 0, 0, 0), -EBUSY);
+    /* What is locked is found before a hole is told of. */
+    EXPECT(call(SYS_msync, AT(HOLE_AT), 16 * page, MS_INVALIDATE, 0, 0, 0), -EBUSY);
+    EXPECT(call(SYS_msync, AT(HOLE_AT), 4 * page, MS_INVALIDATE, 0, 0, 0), -ENOMEM);
     PTR(FILE_SHARED_AT)[9] = 'q';
     EXPECT(call(SYS_msync, AT(FILE_SHARED_AT), page, MS_SYNC, 0, 0, 0), 0);
     EXPECT(pread(file_ro, &byte, 1, 9), 1);

@@ -31,6 +31,32 @@ unprivileged(void)
     EXPECT(call(SYS_process_madvise, self, (long)pieces, 1, MADV_COLD, 0, 0), -EACCES);
 }
 
+/* Another process: what drops nothing, and who has not ended. */
+static void
+of_another(void)
+{
+    pid_t child = fork();
+
+    if (child == 0)
+        for (;;)
+            pause();
+    long fd = call(SYS_pidfd_open, child, 0, 0, 0, 0, 0);
+
+    EXPECT(call(SYS_process_madvise, fd, (long)pieces, 1, MADV_COLD, 0, 0), 2 * page);
+    EXPECT(call(SYS_process_madvise, fd, (long)pieces, 1, MADV_PAGEOUT, 0, 0), 2 * page);
+    EXPECT(call(SYS_process_madvise, fd, (long)pieces, 2, MADV_WILLNEED, 0, 0), 2 * page);
+    EXPECT(call(SYS_process_madvise, fd, (long)&pieces[1], 1, MADV_COLD, 0, 0), -ENOMEM);
+    EXPECT(call(SYS_process_madvise, fd, (long)pieces, 1, MADV_DONTNEED, 0, 0), -EINVAL);
+    EXPECT(call(SYS_process_madvise, fd, (long)pieces, 1, MADV_RANDOM, 0, 0), -EINVAL);
+    EXPECT(call(SYS_process_madvise, fd, (long)pieces, 1, 77, 0, 0), -EINVAL);
+    EXPECT(kill(child, SIGKILL), 0);
+    siginfo_t info;
+
+    EXPECT(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+    EXPECT(call(SYS_process_madvise, fd, (long)pieces, 1, MADV_COLD, 0, 0), -ESRCH); /* a zombie */
+    EXPECT(waitpid(child, NULL, 0), child);
+}
+
 /* What it may look at is not enough. */
 static void
 not_nice(void)
@@ -88,6 +114,11 @@ CALL(process_madvise, SYS_process_madvise, documented)
     EXPECT(self >= 0, true);
     pieces[0] = (struct iovec){(void *)AT(0), (size_t)(2 * page)};
     pieces[1] = (struct iovec){(void *)AT(HOLE_AT), (size_t)page};
+    const struct iovec odd = {(void *)(AT(0) + 1), (size_t)page};
+    const struct iovec mixed[] = {{(void *)AT(0), (size_t)(2 * page)}, odd};
+    const struct iovec negative = {(void *)AT(0), SIZE_MAX};
+    const struct iovec empty[] = {{(void *)AT(0), 0}, {(void *)AT(1), (size_t)page}};
+
     const struct row rows[] = {
         {"open: flags", SYS_pidfd_open, {getpid(), 1}, -EINVAL, 0},
         {"open: a negative number", SYS_pidfd_open, {-1, 0}, -EINVAL, 0},
@@ -102,6 +133,15 @@ CALL(process_madvise, SYS_process_madvise, documented)
         ADVISE("a piece", self, pieces, 1, MADV_COLD, 0, 2 * page),
         ADVISE("a piece and a hole", self, pieces, 2, MADV_COLD, 0, 2 * page),
         ADVISE("none", self, pieces, 0, MADV_COLD, 0, 0),
+        ADVISE("a piece not at a page's start", self, &odd, 1, MADV_COLD, 0, -EINVAL),
+        ADVISE("a piece, then such a one", self, mixed, 2, MADV_COLD, 0, 2 * page),
+        ADVISE("a negative length", self, &negative, 1, MADV_COLD, 0, -EINVAL),
+        ADVISE("an empty piece, a piece", self, empty, 2, MADV_COLD, 0, page),
+        ADVISE("the future", self, pieces, 1, MADV_WILLNEED, 0, 2 * page),
+        ADVISE("out of memory", self, pieces, 1, MADV_PAGEOUT, 0, 2 * page),
+#if __SIZEOF_LONG__ == 8
+        ADVISE("flags are an int", self, pieces, 1, MADV_COLD, 1l << 32, 2 * page),
+#endif
     };
     /* To oneself any advice, since Linux 6.13. */
     static const struct iovec nothing = {NULL, 0};
@@ -118,6 +158,7 @@ CALL(process_madvise, SYS_process_madvise, documented)
         RUN(own);
     EXPECT(PTR(0)[0], 'A');
     EXPECT(call(SYS_waitid, P_PIDFD, file_rw, 0, WEXITED, 0, 0), -EBADF);
+    EXPECT(in_child(of_another), 0);
     EXPECT(in_child(ends), 0);
     EXPECT(in_child(unprivileged), 0);
     EXPECT(in_child(not_nice), 0);

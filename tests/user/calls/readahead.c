@@ -16,7 +16,8 @@ static const struct documented documented[] = {
 
 CALL(readahead, SYS_readahead, documented)
 {
-    int ends[2], write_only, directory;
+    int ends[2], write_only, directory, name = open("/tmp", O_PATH);
+    int device = open("/dev/zero", O_RDONLY);
 
     EXPECT(pipe(ends), 0);
     write_only = open("/tmp", O_TMPFILE | O_WRONLY, 0600);
@@ -28,6 +29,9 @@ CALL(readahead, SYS_readahead, documented)
         READAHEAD("a pipe", ends[0], 0, page, -EINVAL),
         READAHEAD("a pipe's other end", ends[1], 0, page, -EBADF),
         READAHEAD("a directory", directory, 0, page, -EINVAL),
+        READAHEAD("a name alone", name, 0, page, -EBADF),
+        READAHEAD("a device", device, 0, page, -EINVAL),
+        READAHEAD("a negative count", file_rw, 0, -1, sizeof(long) == 8 ? -EINVAL : 0),
         READAHEAD("a file", file_rw, 0, page, 0),
         READAHEAD("nothing", file_rw, 0, 0, 0),
         READAHEAD("past the end", file_ro, 99 * page, page, 0),
@@ -37,4 +41,6 @@ CALL(readahead, SYS_readahead, documented)
     close(ends[1]);
     close(write_only);
     close(directory);
+    close(name);
+    close(device);
 }

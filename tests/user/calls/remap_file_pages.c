@@ -15,6 +15,15 @@ remap(long address, long length, long first)
     return call(SYS_remap_file_pages, address, length, 0, first, 0, 0);
 }
 
+/* A part in the middle needs mappings that there may not be. */
+static void
+full(void)
+{
+    EXPECT(remap(AT(SHARED_AT + 1), page, 3), -ENOMEM);
+    EXPECT(PTR(SHARED_AT + 1)[0], 'T');
+    EXPECT(remap(AT(SHARED_AT), 4 * page, 1), -ENOMEM);
+}
+
 static const struct documented documented[] = {
     {EINVAL, NULL},
 };
@@ -29,6 +38,9 @@ CALL(remap_file_pages, SYS_remap_file_pages, documented)
         REMAP("a hole", AT(HOLE_AT), page, 0, 0, 0, -EINVAL),
         REMAP("private", AT(RW_AT), page, 0, 0, 0, -EINVAL),
         REMAP("private of a file", AT(FILE_PRIVATE_AT), page, 0, 0, 0, -EINVAL),
+        REMAP("no rights, private", AT(NONE_AT), page, 0, 0, 0, -EINVAL),
+        REMAP("runs into a hole", AT(HOLE_AT - 4), 6 * page, 0, 0, 0, -EINVAL),
+        REMAP("past the end", USER_END, page, 0, 0, 0, -EINVAL),
         REMAP("runs past the mapping", AT(SHARED_AT), 6 * page, 0, 0, 0, -EINVAL),
         REMAP("page numbers wrap", AT(SHARED_AT), 2 * page, 0, -1, 0, -EINVAL),
         REMAP("flags without a meaning", AT(SHARED_AT), page, 0, 1, MAP_NONBLOCK, 0),
@@ -40,6 +52,11 @@ CALL(remap_file_pages, SYS_remap_file_pages, documented)
 
     RUN(rows);
     arena_make();
+    EXPECT(mlock((void *)AT(SHARED_AT), (size_t)(4 * page)), 0);
+    EXPECT(remap(AT(SHARED_AT), page, 1), 0); /* stays locked */
+    EXPECT(has_flag(AT(SHARED_AT), "lo"), true);
+    EXPECT(status_kib("VmLck:"), 4 * page / 1024);
+    arena_make();
     EXPECT(remap(AT(SHARED_AT) + 5, page, 3), 0); /* the pages of the range */
     EXPECT(PTR(SHARED_AT)[0], 'V');
     EXPECT(PTR(SHARED_AT + 1)[0], 'T');
@@ -49,4 +66,5 @@ CALL(remap_file_pages, SYS_remap_file_pages, documented)
     EXPECT(PTR(SHARED_AT + 2)[0], 'S');
     EXPECT(PTR(SHARED_AT + 3)[0], 'T');
     EXPECT(strcmp(rights_at(AT(SHARED_AT)), "rw-s"), 0);
+    at_map_limit(full);
 }

@@ -40,10 +40,8 @@ drop_made(const struct row *row, long got)
 #define HUGE_FLAG 04000
 
 static const struct documented documented[] = {
-    {EACCES, NULL}, {EEXIST, NULL},
-    {EINVAL, NULL}, {ENFILE, "files are limited by memory here, not by a number"},
-    {ENOENT, NULL}, {ENOMEM, BY_REFUSAL},
-    {ENOSPC, NULL}, {EPERM, NULL},
+    {EACCES, NULL}, {EEXIST, NULL},       {EINVAL, NULL}, {ENFILE, NULL},
+    {ENOENT, NULL}, {ENOMEM, BY_REFUSAL}, {ENOSPC, NULL}, {EPERM, NULL},
 };
 
 static void
@@ -75,6 +73,12 @@ limited(void)
     (void)set_number(count, before);
 }
 
+static void
+no_files(void)
+{
+    EXPECT(call(SYS_shmget, IPC_PRIVATE, page, 0600, 0, 0, 0), -ENFILE);
+}
+
 CALL(shmget, SYS_shmget, documented)
 {
     static const struct around dropping = {NULL, drop_made};
@@ -103,4 +107,5 @@ CALL(shmget, SYS_shmget, documented)
     if (on_own_machine())
         limited();
     segment_drop();
+    at_file_limit(no_files);
 }
