@@ -25,13 +25,6 @@ foreach(line IN LISTS quire_source_lines)
     list(APPEND quire_sources_${CMAKE_MATCH_1} ${PROJECT_SOURCE_DIR}/${path})
 endforeach()
 
-# Hosted, ten formats: their walkers as functions compile in half the time (bench/table.sh has them inlined).
-if(QUIRE_TARGET STREQUAL "hosted")
-    set(formats ${quire_sources_table})
-    list(FILTER formats INCLUDE REGEX "/src/table/format/")
-    set_source_files_properties(${formats} PROPERTIES COMPILE_DEFINITIONS QR_ALWAYS_INLINE=inline)
-endif()
-
 set(quire_layer_targets)
 set(quire_objects)
 foreach(layer IN LISTS quire_layers)
