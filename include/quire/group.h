@@ -160,6 +160,8 @@ QR_MUST_USE enum qr_status qr_group_charge_run(struct qr_group *group, struct qr
                                                struct qr_frame *first, size_t count);
 /** @p frame, charged, has become a page of an object: shared memory, or a file's. */
 void qr_group_note_object(struct qr_groups *groups, const struct qr_frame *frame, bool shared);
+/** @p frame, charged, is a page of shared memory no more. */
+void qr_group_forget_object(struct qr_groups *groups, const struct qr_frame *frame);
 /** The charge of @p from goes to @p to, which has none and takes its place. */
 void qr_group_move_frame(struct qr_frame *from, struct qr_frame *to);
 

@@ -11,7 +11,7 @@
  * anonymous memory has no object; it lives in page tables alone.
  *
  * Kinds differ in one table of operations (the pager): anonymous shared memory and
- * tmpfs files (absent pages are zero, frames stay), files (absent pages are read,
+ * tmpfs files (absent pages are zero, frames stay or go to swap), files (absent pages are read,
  * dirty frames written back), devices (fixed physical addresses, no frames).
  */
 
@@ -21,6 +21,7 @@
 #include <quire/heap.h>
 #include <quire/list.h>
 #include <quire/lock.h>
+#include <quire/swap.h>
 
 struct qr_object;
 struct qr_tlb_gather;
@@ -107,6 +108,10 @@ void qr_object_put(struct qr_object *object);
 uint64_t qr_object_bytes(const struct qr_object *object);
 /** Frames that the object holds now. */
 size_t qr_object_resident(const struct qr_object *object);
+/** Pages of it that are in swap now. */
+size_t qr_object_swapped(const struct qr_object *object);
+/** Both: pages that it has. */
+size_t qr_object_held(struct qr_object *object);
 bool qr_object_is_memory(const struct qr_object *object);
 bool qr_object_is_device(const struct qr_object *object);
 /** Device objects: where page @p index is, and how it is cached. */
@@ -118,14 +123,14 @@ struct qr_frames *qr_object_frames(const struct qr_object *object);
 enum qr_object_get_page_mode {
     QR_PAGE_CACHED, /**< only if it is there and up to date; never sleeps */
     QR_PAGE_NOWAIT, /**< as CACHED, or a zero page made now (memory objects); never sleeps */
-    QR_PAGE_FILL,   /**< read or make it; may sleep */
+    QR_PAGE_FILL,   /**< read or make it; may sleep: nothing is locked */
 };
 
 /**
  * The frame of page @p index with a reference for the caller.
  *
  * @return QR_OK; QR_ERR_NOT_FOUND (CACHED, not there); QR_ERR_RANGE (past the end);
- *         QR_ERR_AGAIN (NOWAIT, would have to sleep); QR_ERR_NO_MEMORY; QR_ERR_LIMIT (may not
+ *         QR_ERR_AGAIN (NOWAIT, would have to sleep; CACHED, it is in swap); QR_ERR_NO_MEMORY; QR_ERR_LIMIT (may not
  *         be promised); QR_ERR_IO (its memory failed, or it cannot be read)
  */
 QR_MUST_USE enum qr_status qr_object_get_page(struct qr_object *object, size_t index,
@@ -222,10 +227,10 @@ enum qr_shrink_which {
 size_t qr_objects_shrink(struct qr_objects *objects, size_t pages, enum qr_shrink_which which,
                          struct qr_group *group);
 /**
- * Throw page @p index, which is @p frame, away if it is clean and just one entry maps it: MADV_PAGEOUT.
- * Waits for nothing; the caller's space may be locked for reading, and no cursor is open.
+ * Throw away those of pages [@p first, @p last) that are clean and that just one entry maps, or, of shared memory,
+ * send them to swap: MADV_PAGEOUT.  Waits for no lock; the caller's space may be locked for reading, and no cursor is open.
  */
-void qr_object_page_out(struct qr_object *object, size_t index, struct qr_frame *frame);
+void qr_object_page_out(struct qr_object *object, size_t first, size_t last);
 /**
  * The memory of page @p index, which is @p frame, is not to be used any more.  A page of a file is
  * read again by whoever wants it next; one of shared memory cannot be had (QR_ERR_IO) until it is punched
@@ -235,6 +240,48 @@ void qr_object_page_out(struct qr_object *object, size_t index, struct qr_frame 
  */
 QR_MUST_USE enum qr_status qr_object_lose_page(struct qr_object *object, size_t index,
                                                struct qr_frame *frame, bool *out_dirty);
+
+/* ---- Shared memory in swap ------------------------------------------------- */
+
+/** Where pages of memory objects go when memory is short; at start-up.  NULL, the default: nowhere. */
+void qr_objects_set_swap(struct qr_objects *objects, struct qr_swap *swap);
+/** All pages of @p object stay in memory from now on (SHM_LOCK), or may leave it again. */
+void qr_object_set_kept(struct qr_object *object, bool kept);
+/**
+ * Send about @p pages pages of shared memory to swap that nobody used since the last call; others are looked at next
+ * time.  @p group as in qr_objects_shrink(); @p heeded: LOW or MIN, which of these protect.  *@p out_full: no slot
+ * is left.  Context: as qr_objects_shrink().  @return frames freed
+ */
+size_t qr_objects_swap_out(struct qr_objects *objects, size_t pages, struct qr_group *group,
+                           enum qr_group_limit heeded, bool *out_full);
+/**
+ * Bring all pages back from area @p area; those that cannot be read are lost (QR_ERR_IO for who wants them).
+ * @p stop, asked now and then, says whether to give up; NULL: never.  Context: thread, nothing locked.
+ * @return QR_OK; QR_ERR_NO_MEMORY, QR_ERR_INTERRUPTED: some are left
+ */
+QR_MUST_USE enum qr_status qr_objects_swap_in(struct qr_objects *objects, unsigned area,
+                                              bool (*stop)(void));
+/** The same for pages [@p first, @p last) of @p object, wherever they are.  @return also QR_ERR_IO */
+QR_MUST_USE enum qr_status qr_object_bring_back(struct qr_object *object, size_t first,
+                                                size_t last);
+/** Have [@p first, @p last) read into the swap cache, as far as there is memory to spare.  Context: the same. */
+void qr_object_swap_ahead(struct qr_object *object, size_t first, size_t last);
+/** How many of [@p first, @p last) are in swap. */
+size_t qr_object_count_swapped(struct qr_object *object, size_t first, size_t last);
+
+enum qr_object_where {
+    QR_PAGE_ABSENT,
+    QR_PAGE_IN_MEMORY, /**< the swap cache is memory */
+    QR_PAGE_IN_SWAP,
+};
+/** Where page @p index of @p object, which has small pages, is just now.  Any context. */
+enum qr_object_where qr_object_where(struct qr_object *object, size_t index);
+
+/** As qr_swap_recount(), for all marks of all objects.  @return false: a slot has not counted one */
+bool qr_objects_recount(struct qr_objects *objects, int delta);
+
+/* ---- Figures ---------------------------------------------------------------- */
+
 struct qr_object_cached {
     size_t pages, dirty, writeback;
 };
@@ -286,7 +333,7 @@ bool qr_object_wants_huge(const struct qr_object *object, bool advised);
 /**
  * Make pages [@p first, @p first + @p pages) one huge page: they move into frames side by side, and
  * absent ones come, at most @p max_none.  Mappings lose them and get them back by faults.  Thread
- * context; waits for no page.
+ * context, nothing locked; waits for what is in swap, and for no other page.
  * @return QR_OK; QR_ERR_EXISTS it is one; QR_ERR_RANGE past the end, or too few pages are there;
  *         QR_ERR_NO_MEMORY; QR_ERR_BUSY somebody uses a page: some may have moved
  */
@@ -305,6 +352,8 @@ struct qr_mapping {
     size_t page_count;
     bool shared;    /**< writes go to the object */
     bool may_write; /**< the region's max_prot has WRITE */
+    bool
+        locked; /**< what it maps stays in memory (mlock); of a linked one, qr_object_lock_mapping() */
 };
 
 /** What an object asks of the space layer. */
@@ -319,6 +368,9 @@ struct qr_mapping_ops {
     /** Make pages read-only (before write-back). */
     void (*clean)(struct qr_mapping *mapping, size_t first, size_t last,
                   struct qr_tlb_gather *gather);
+    /** Which of pages [first, last), at most 32, were used through it since the last call: bit i for first + i. */
+    uint32_t (*age)(struct qr_mapping *mapping, size_t first, size_t last,
+                    struct qr_tlb_gather *gather);
 };
 void qr_objects_set_mapping_ops(struct qr_objects *objects, const struct qr_mapping_ops *ops);
 
@@ -327,6 +379,8 @@ void qr_object_remove_mapping(struct qr_object *object, struct qr_mapping *mappi
 /** Change a linked mapping's extent (split, trim) under the mapping lock. */
 void qr_object_resize_mapping(struct qr_object *object, struct qr_mapping *mapping,
                               size_t first_page, size_t page_count);
+/** Set `locked` of a linked mapping: whoever takes pages out sees it, or is done before this returns. */
+void qr_object_lock_mapping(struct qr_object *object, struct qr_mapping *mapping, bool locked);
 /** The mapping lock: while held for moving page-table entries, no unmap runs (mremap). */
 void qr_object_lock_mappings(struct qr_object *object);
 void qr_object_unlock_mappings(struct qr_object *object);

@@ -85,7 +85,7 @@ void qr_compact(struct qr_vm *vm, const struct qr_compact_request *request,
 struct qr_collapse_limits {
     size_t max_none;            /**< pages that are not there, or zero (Linux's max_ptes_none) */
     size_t max_shared;          /**< pages that other spaces map too (max_ptes_shared) */
-    size_t max_swapped;         /**< private pages that are swapped out (max_ptes_swap) */
+    size_t max_swapped;         /**< pages that are swapped out (max_ptes_swap) */
     enum qr_huge_effort effort; /**< to find frames */
     enum qr_huge_reason reason; /**< ASKED: what the policy says does not matter */
 };

@@ -131,6 +131,12 @@ void qr_swap_stats(struct qr_swap *swap, struct qr_swap_stats *out_stats);
 QR_MUST_USE enum qr_status qr_swap_assign(struct qr_swap *swap, struct qr_frame *frame,
                                           qr_slot *out_slot);
 /**
+ * The same for a page of an object, to whose index alone it belongs, and which the caller keeps from everybody else: what
+ * was the index's reference is the cache's from now on, and the one use of the slot the object's.
+ */
+QR_MUST_USE enum qr_status qr_swap_assign_object(struct qr_swap *swap, struct qr_frame *frame,
+                                                 qr_slot *out_slot);
+/**
  * Write what of these pages nobody but the cache has, and free the frames.  What cannot be written stays
  * in memory.  Context: thread; spaces' locks may be held.  @return frames freed
  */
@@ -162,6 +168,15 @@ QR_MUST_USE enum qr_status qr_swap_fetch(struct qr_swap *swap, qr_slot number,
  * all that it is there for.  @return whether the frame is private memory like any other now, with one reference
  */
 QR_MUST_USE bool qr_swap_take(struct qr_swap *swap, struct qr_frame *frame);
+/**
+ * @p frame, of which the caller has a reference, is to be the object's again whose use is the only one of slot
+ * @p number: it leaves the cache, whose reference is the object's, and the slot is free.  Any context.
+ * @return QR_OK; QR_ERR_BUSY: it is being written, see qr_swap_wait(); QR_ERR_AGAIN: the cache does not have it there
+ */
+QR_MUST_USE enum qr_status qr_swap_take_object(struct qr_swap *swap, qr_slot number,
+                                               struct qr_frame *frame);
+/** Wait until slot @p number is not being read or written.  Context: thread, nothing locked. */
+void qr_swap_wait(struct qr_swap *swap, qr_slot number);
 /** No entry maps @p frame any more; the caller still has a reference.  Any context. */
 void qr_swap_unmapped(struct qr_swap *swap, struct qr_frame *frame);
 

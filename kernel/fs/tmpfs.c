@@ -11,7 +11,7 @@
  * A write past the end sets the size first and takes back what a fault of the user's buffer
  * left unwritten: the file never shows bytes that nobody wrote, but zeros.
  *
- * A mount's `size=` bounds its pages.  The object counts its frames itself; the superblock is told
+ * A mount's `size=` bounds its pages, in memory or in swap.  The object counts them itself; the superblock is told
  * the difference after each call that may have changed it (inode_account).  Frames that
  * come in through a mapping are counted at the next such call.
  *
@@ -47,7 +47,7 @@ tmpfs_errno(enum qr_status status)
 static void
 inode_account(struct inode *inode)
 {
-    size_t now = inode->object == NULL ? 0 : qr_object_resident(inode->object);
+    size_t now = inode->object == NULL ? 0 : qr_object_held(inode->object);
     int64_t change = (int64_t)now - (int64_t)inode->counted_pages;
 
     if (change != 0) {
@@ -59,7 +59,7 @@ inode_account(struct inode *inode)
 uint64_t
 tmpfs_inode_pages(const struct inode *inode)
 {
-    return inode->object == NULL ? 0 : qr_object_resident(inode->object);
+    return inode->object == NULL ? 0 : qr_object_held(inode->object);
 }
 
 /* Pages of [first, last) that the object does not have. */

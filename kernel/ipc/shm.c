@@ -805,8 +805,10 @@ control_usage(uint64_t user)
     usage.used = (int32_t)table.used;
     usage.pages = table.pages;
     for (size_t i = 0; i < table.place_count; i++) {
-        if (table.places[i] != NULL)
-            usage.resident += qr_object_resident(table.places[i]->file->inode->object);
+        if (table.places[i] == NULL)
+            continue;
+        usage.resident += qr_object_resident(table.places[i]->file->inode->object);
+        usage.swapped += qr_object_swapped(table.places[i]->file->inode->object);
     }
     int64_t highest = table_highest();
     qr_mutex_unlock(&table.lock);
@@ -883,7 +885,7 @@ pages_locked_by(uint32_t uid)
     return pages;
 }
 
-/* Frames of a segment stay where they are anyway: the lock is a mark that programs see, and counts. */
+/* Pages of a locked segment stay in memory; those that are in swap come when they are needed. */
 static int64_t
 control_lock(int32_t id, int command)
 {
@@ -907,8 +909,11 @@ control_lock(int32_t id, int command)
         if ((segment->mode & SHM_LOCKED) == 0)
             segment->locker = uid;
         segment->mode |= SHM_LOCKED;
-    } else if (result == 0)
+        qr_object_set_kept(segment->file->inode->object, true);
+    } else if (result == 0) {
         segment->mode &= ~SHM_LOCKED;
+        qr_object_set_kept(segment->file->inode->object, false);
+    }
     qr_mutex_unlock(&table.lock);
     return result;
 }
@@ -978,7 +983,7 @@ write_segment(struct qr_writer *writer, struct shm_segment *segment)
                      status.cuid, status.cgid, (long long)status.attach_time,
                      (long long)status.detach_time, (long long)status.change_time);
     write_size(writer, (uint64_t)qr_object_resident(segment->file->inode->object) << QR_PAGE_SHIFT);
-    write_size(writer, 0);
+    write_size(writer, (uint64_t)qr_object_swapped(segment->file->inode->object) << QR_PAGE_SHIFT);
     qr_writer_printf(writer, "\n");
 }
 

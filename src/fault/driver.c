@@ -100,15 +100,23 @@ fault_wait_group(struct fault_ctx *ctx, unsigned waits)
     return again;
 }
 
+/* Has shared memory's page to be read from swap? */
+static bool
+page_is_away(struct qr_object *object, size_t index)
+{
+    return qr_object_swapped(object) != 0 && qr_object_where(object, index) == QR_PAGE_IN_SWAP;
+}
+
 /* Nothing is locked; @object has a reference of ours.  @return whether to try again */
 static bool
 fault_wait_page(struct fault_ctx *ctx, struct qr_object *object, size_t index, bool alone)
 {
     if (alone) /* once it is on its way, nothing is read with it */
         qr_object_read_ahead(object, index, 1);
+    bool read = !qr_object_is_memory(object) || page_is_away(object, index);
     enum qr_status status = qr_object_get_page(object, index, QR_PAGE_FILL, &ctx->page);
 
-    if (!qr_object_is_memory(object) && !ctx->major) {
+    if (read && !ctx->major) {
         ctx->major = true;
         fault_count(ctx, QR_EVENT_MAJOR_FAULT);
     }

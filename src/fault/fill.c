@@ -4,7 +4,7 @@
  *
  *   private memory      the frame itself becomes the page
  *   an object's         the frame becomes the object's page, and is mapped here
- *   cached              the object has it already: it is only mapped
+ *   cached              the object has it already: it is only mapped, once it has been read where it is in swap
  *   a huge page         copied into a page of the pool under the locks of a fault (hugetlb.c); where
  *                       the source is not at hand, nothing happens and the caller makes it so
  *
@@ -265,19 +265,51 @@ fill_wait_memory(struct qr_vm *vm, struct qr_space *space, bool full)
     return frame != NULL;
 }
 
+/* One attempt.  QR_ERR_AGAIN: *out_object has page *out_index in swap, and a reference. */
+static enum qr_status
+fill_once(struct fill *fill, struct qr_space *space, qr_va va, struct qr_object **out_object,
+          size_t *out_index)
+{
+    qr_fault_begin(&fill->ctx, space, va, QR_ACCESS_WRITE);
+    qr_rw_read_lock(&space->lock);
+    enum qr_status status = fill_locked(fill);
+
+    if (status == QR_ERR_AGAIN && fill->kind == FILL_CACHED) {
+        *out_object = fill->ctx.region->object;
+        *out_index = qr_region_object_page(fill->ctx.region, va);
+        qr_object_get(*out_object);
+    }
+    qr_rw_read_unlock(&space->lock);
+    qr_fault_drop_pages(&fill->ctx);
+    return status;
+}
+
+/* Nothing is locked: have it in memory. */
+static enum qr_status
+fill_wait_page(struct fill *fill, struct qr_object *object, size_t index)
+{
+    enum qr_status status = qr_object_get_page(object, index, QR_PAGE_FILL, &fill->ctx.page);
+
+    qr_fault_drop_pages(&fill->ctx);
+    qr_object_put(object);
+    return status == QR_OK ? QR_ERR_AGAIN : status;
+}
+
 static enum qr_status
 fill_run(struct fill *fill, struct qr_space *space, qr_va va)
 {
     enum qr_status status = QR_ERR_NO_MEMORY;
     bool again = true;
 
-    for (unsigned i = 0; i < FILL_MEMORY_WAITS && status == QR_ERR_NO_MEMORY && again; i++) {
-        qr_fault_begin(&fill->ctx, space, va, QR_ACCESS_WRITE);
-        qr_rw_read_lock(&space->lock);
-        status = fill_locked(fill);
-        qr_rw_read_unlock(&space->lock);
-        qr_fault_drop_pages(&fill->ctx);
-        again = status != QR_ERR_NO_MEMORY || fill_wait_memory(space->vm, space, fill->ctx.full);
+    for (unsigned i = 0; i < FILL_MEMORY_WAITS && again; i++) {
+        struct qr_object *object = NULL;
+        size_t index = 0;
+
+        status = fill_once(fill, space, va, &object, &index);
+        if (object != NULL)
+            status = fill_wait_page(fill, object, index);
+        again = status == QR_ERR_AGAIN || (status == QR_ERR_NO_MEMORY && object == NULL &&
+                                           fill_wait_memory(space->vm, space, fill->ctx.full));
     }
     return status;
 }

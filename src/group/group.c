@@ -473,6 +473,15 @@ qr_group_note_object(struct qr_groups *groups, const struct qr_frame *frame, boo
 }
 
 void
+qr_group_forget_object(struct qr_groups *groups, const struct qr_frame *frame)
+{
+    struct qr_group *group = qr_group_of_frame(groups, frame);
+
+    if (group != NULL)
+        atomic_fetch_sub_explicit(&group->shmem, 1, memory_order_relaxed);
+}
+
+void
 qr_group_move_frame(struct qr_frame *from, struct qr_frame *to)
 {
     unsigned number = qr_frame_group(from);

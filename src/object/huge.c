@@ -97,7 +97,7 @@ block_mark(struct qr_object *object, struct qr_frame *head, size_t pages)
 void
 qr_object_break_block_slowly(struct qr_object *object, size_t index)
 {
-    struct qr_frame *head = qr_radix_get(&object->pages, index & ~(object->block_pages - 1));
+    struct qr_frame *head = qr_object_frame_at(object, index & ~(object->block_pages - 1));
 
     if (head == NULL || (page_flags(head) & QR_FRAME_BLOCK) == 0)
         return;
@@ -105,7 +105,7 @@ qr_object_break_block_slowly(struct qr_object *object, size_t index)
     block_count(object, -1);
 }
 
-/* What of [first, first + pages) is there: pages, at most @most.  P. */
+/* What of [first, first + pages) is there: pages, in memory or in swap, at most @most.  P. */
 static size_t
 block_present(struct qr_object *object, size_t first, size_t pages, size_t most)
 {
@@ -122,7 +122,7 @@ block_present(struct qr_object *object, size_t first, size_t pages, size_t most)
 static enum qr_status
 block_look(struct qr_object *object, size_t first, size_t pages, struct qr_frame **out_head)
 {
-    *out_head = qr_radix_get(&object->pages, first);
+    *out_head = qr_object_frame_at(object, first);
     if (object_pages(qr_object_bytes(object)) < first + pages)
         return QR_ERR_RANGE;
     if (*out_head != NULL && (page_flags(*out_head) & QR_FRAME_BLOCK) != 0)
@@ -300,7 +300,7 @@ collapse_page(struct qr_object *object, size_t index, struct qr_frame *target)
 
     for (unsigned i = 0; i < COLLAPSE_TRIES && status == QR_ERR_EXISTS; i++) {
         qr_spin_lock(&object->lock);
-        struct qr_frame *frame = qr_radix_get(&object->pages, index);
+        struct qr_frame *frame = qr_object_frame_at(object, index);
         qr_spin_unlock(&object->lock);
         if (frame != NULL) {
             status = qr_object_move_page(object, index, frame, target);
@@ -338,8 +338,10 @@ qr_object_collapse(struct qr_object *object, size_t first, size_t pages, size_t 
     enum qr_status status = collapse_look(object, first, pages, max_none);
     size_t done = 0;
 
+    if (status == QR_OK)
+        status = qr_object_bring_back(object, first, first + pages);
     if (status != QR_OK)
-        return status;
+        return status == QR_ERR_IO ? QR_ERR_BUSY : status;
     struct qr_frame *head = block_alloc(object, first, pages, alloc_flags);
 
     if (head == NULL)

@@ -52,6 +52,14 @@ qr_object_resize_mapping(struct qr_object *object, struct qr_mapping *mapping, s
 }
 
 void
+qr_object_lock_mapping(struct qr_object *object, struct qr_mapping *mapping, bool locked)
+{
+    qr_mutex_lock(&object->mappings_lock);
+    mapping->locked = locked;
+    qr_mutex_unlock(&object->mappings_lock);
+}
+
+void
 qr_object_each_mapping(struct qr_object *object, size_t page, qr_mapping_fn fn, void *context)
 {
     qr_mutex_lock(&object->mappings_lock);

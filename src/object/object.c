@@ -22,7 +22,8 @@
  * finds the leaf.  If it comes after, the fault starts again and meets the new
  * size.  So no page beyond the end stays mapped (invariants 24).
  *
- * Reading ahead is in ahead.c, write-back in writeback.c, what reclaim leaves behind in refault.c.
+ * Reading ahead is in ahead.c, write-back in writeback.c, what reclaim leaves behind in refault.c, shared
+ * memory that is in swap in swap.c: there a mark stands for the frame.
  *
  * Locks: P the object's spin lock: index, resident count, the step between
  * "in the index" and "has a reference".  M the mapping lock, sleeping, taken
@@ -31,7 +32,7 @@
  *
  * Invariants: 1 a frame in the index has type OBJECT, owner == the object,
  * index == its place and at least one reference; 2 resident == number of frames
- * in the index; 3 no frame in the index at or past the size, rounded up, once
+ * in the index, swapped of marks; 3 none of either at or past the size, rounded up, once
  * set_bytes has returned; 4 memory objects' frames are up to date.
  */
 #include "objects.h"
@@ -83,6 +84,7 @@ qr_objects_init(struct qr_objects *objects, struct qr_frames *frames, struct qr_
     atomic_init(&objects->clock, 0);
     atomic_init(&objects->shadow_nodes, 0);
     atomic_init(&objects->shadow_nodes_most, 0);
+    objects->swap = NULL;
     objects->mapping_ops = NULL;
     objects->may_promise = NULL;
     qr_spin_init(&objects->lock, QR_RANK_REGISTRY);
@@ -199,7 +201,7 @@ qr_object_put(struct qr_object *object)
         qr_hugetlb_detach_all(object);
     else
         object_detach_range(object, 0, SIZE_MAX);
-    qr_assert(object->resident == 0);
+    qr_assert(object->resident == 0 && object->swapped == 0);
     qr_object_drop_shadows(object, 0, SIZE_MAX);
     qr_object_drop_policies(object);
     if (object->promised_pages != 0)
@@ -274,17 +276,17 @@ qr_object_page_is_current(struct qr_object *object, size_t index, const struct q
 
 /* ---- Getting a page ------------------------------------------------------ */
 
-/* The frame at @index with a reference, or NULL. */
-static struct qr_frame *
+/* What stands at @index: a frame with a reference, a mark, or NULL. */
+static void *
 object_look_up(struct qr_object *object, size_t index)
 {
     qr_spin_lock(&object->lock);
-    struct qr_frame *frame = qr_radix_get(&object->pages, index);
+    void *item = qr_radix_get(&object->pages, index);
 
-    if (frame != NULL)
-        qr_frame_get(frame);
+    if (item != NULL && qr_likely(!item_is_mark(item)))
+        qr_frame_get(item);
     qr_spin_unlock(&object->lock);
-    return frame;
+    return item;
 }
 
 /* A page came (+1) or went (-1). */
@@ -311,7 +313,7 @@ object_may_promise_page(const struct qr_object *object)
  * Put @frame at @index, or find that somebody else was faster.
  *
  * @return QR_OK: @frame is in the index (which took a reference of its own);
- *         QR_ERR_EXISTS: *out_other is there, with a reference for the caller;
+ *         QR_ERR_EXISTS: *out_other is there, with a reference for the caller; QR_ERR_BUSY: a mark is;
  *         QR_ERR_RANGE: the object has shrunk; QR_ERR_AGAIN: too few spares
  */
 static enum qr_status
@@ -325,6 +327,8 @@ object_insert(struct qr_object *object, size_t index, struct qr_frame *frame,
 
     if (index >= object_pages(qr_object_bytes(object))) {
         status = QR_ERR_RANGE;
+    } else if (qr_unlikely(item_is_mark(other))) {
+        status = QR_ERR_BUSY;
     } else if (other != NULL) {
         qr_frame_get(other);
         *out_other = other;
@@ -401,10 +405,10 @@ object_make_page(struct qr_object *object, size_t index, unsigned alloc_flags,
                               ~(uint32_t)(QR_FRAME_UPTODATE | QR_FRAME_SHMEM | QR_FRAME_LOCKED),
                               memory_order_relaxed);
     qr_frame_put(object->machine->frames, frame);
-    if (status != QR_ERR_EXISTS)
-        return status;
     *out_made = false;
-    return QR_OK;
+    if (status == QR_ERR_BUSY)
+        return QR_ERR_AGAIN;
+    return status == QR_ERR_EXISTS ? QR_OK : status;
 }
 
 enum qr_status
@@ -429,7 +433,7 @@ qr_object_add_page(struct qr_object *object, size_t index, struct qr_frame *fram
         atomic_fetch_and_explicit(&frame->flags, ~flags, memory_order_relaxed);
     if (other != NULL)
         qr_frame_put(object->machine->frames, other);
-    return status;
+    return status == QR_ERR_BUSY ? QR_ERR_EXISTS : status;
 }
 
 static bool object_detach(struct qr_object *object, size_t index, struct qr_frame *frame);
@@ -477,10 +481,13 @@ static enum qr_status
 object_get_page_once(struct qr_object *object, size_t index, enum qr_object_get_page_mode mode,
                      struct qr_frame **out_frame)
 {
-    struct qr_frame *frame = object_look_up(object, index);
+    void *item = object_look_up(object, index);
+    struct qr_frame *frame = item;
     bool made = false;
     enum qr_status status;
 
+    if (qr_unlikely(item_is_mark(item)))
+        return qr_object_get_swapped(object, index, item, mode, out_frame);
     if (frame != NULL && page_is_up_to_date(frame)) {
         *out_frame = frame;
         return QR_OK;
@@ -552,15 +559,27 @@ qr_object_get_cached(struct qr_object *object, size_t first, size_t count,
         out_frames[i] = NULL;
     if (object->hugetlb != NULL)
         return 0;
+    if (first >= pages)
+        return 0;
+    if (count > pages - first)
+        count = pages - first;
     qr_spin_lock(&object->lock);
-    for (size_t i = 0; i < count && first + i < pages; i++) {
-        struct qr_frame *frame = qr_radix_get(&object->pages, first + i);
+    for (size_t i = 0; i < count;) {
+        size_t run;
+        void *const *items = qr_radix_run(&object->pages, first + i, &run);
 
-        if (frame == NULL || !page_is_up_to_date(frame))
-            continue;
-        qr_frame_get(frame);
-        out_frames[i] = frame;
-        found++;
+        if (run > count - i)
+            run = count - i;
+        for (size_t k = 0; items != NULL && k < run; k++) {
+            struct qr_frame *frame = items[k];
+
+            if (frame == NULL || item_is_mark(frame) || !page_is_up_to_date(frame))
+                continue;
+            qr_frame_get(frame);
+            out_frames[i + k] = frame;
+            found++;
+        }
+        i += run;
     }
     qr_spin_unlock(&object->lock);
     return found;
@@ -644,33 +663,59 @@ qr_object_lose_page(struct qr_object *object, size_t index, struct qr_frame *fra
     return status;
 }
 
+/* The item at or after *@index; a frame with a reference. */
+static void *
+object_next_item(struct qr_object *object, size_t *index)
+{
+    qr_spin_lock(&object->lock);
+    void *item = qr_radix_next(&object->pages, index);
+
+    if (item != NULL && !item_is_mark(item))
+        qr_frame_get(item);
+    qr_spin_unlock(&object->lock);
+    return item;
+}
+
 struct qr_frame *
 qr_object_next_page(struct qr_object *object, size_t *index)
 {
-    qr_spin_lock(&object->lock);
-    struct qr_frame *frame = qr_radix_next(&object->pages, index);
+    void *item;
 
-    if (frame != NULL)
-        qr_frame_get(frame);
-    qr_spin_unlock(&object->lock);
-    return frame;
+    while (item_is_mark(item = object_next_item(object, index)))
+        (*index)++;
+    return item;
 }
 
+/* @frame, of which the caller has a reference, goes.  @return false: something else stands there now */
+static bool
+object_detach_page(struct qr_object *object, size_t index, struct qr_frame *frame)
+{
+    /* A page under I/O is waited for: its pager still uses the frame. */
+    qr_page_lock(frame);
+    bool gone = object_detach(object, index, frame);
+
+    qr_page_unlock(frame);
+    return gone;
+}
+
+/* What was moved or swapped out, or came back, while we waited for it is looked at again. */
 static void
 object_detach_range(struct qr_object *object, size_t first, size_t last)
 {
     size_t index = first;
-    struct qr_frame *frame;
+    void *item;
 
-    while (index < last && (frame = qr_object_next_page(object, &index)) != NULL) {
-        if (index < last) {
-            /* A page under I/O is waited for: its pager still uses the frame. */
-            qr_page_lock(frame);
-            (void)object_detach(object, index, frame);
-            qr_page_unlock(frame);
+    while (index < last && (item = object_next_item(object, &index)) != NULL) {
+        bool gone = true;
+
+        if (item_is_mark(item)) {
+            gone = index >= last || qr_object_drop_mark(object, index, item);
+        } else {
+            if (index < last)
+                gone = object_detach_page(object, index, item);
+            qr_frame_put(object->machine->frames, item);
         }
-        qr_frame_put(object->machine->frames, frame);
-        index++;
+        index += gone;
     }
     qr_object_drop_shadows(object, first, last);
 }
@@ -696,23 +741,33 @@ qr_object_unmap(struct qr_object *object, size_t first, size_t last, bool privat
     qr_mutex_unlock(&object->mappings_lock);
 }
 
+/* The page at @index in memory with a reference; NULL: there is none, or it is lost. */
+static struct qr_frame *
+object_tail_page(struct qr_object *object, size_t index)
+{
+    void *item;
+
+    while (item_is_mark(item = object_look_up(object, index)) && item != MARK_LOST)
+        qr_object_need_swapped(object, index, item);
+    return item == MARK_LOST ? NULL : item;
+}
+
 /* Clear the bytes of the page that holds @from which lie at or behind it. */
 static void
 object_clear_tail(struct qr_object *object, uint64_t from)
 {
     size_t offset = (size_t)(from & QR_PAGE_MASK);
-    struct qr_frame *frame = object_look_up(object, (size_t)(from >> QR_PAGE_SHIFT));
+    struct qr_frame *frame =
+        offset == 0 ? NULL : object_tail_page(object, (size_t)(from >> QR_PAGE_SHIFT));
 
     if (frame == NULL)
         return;
-    if (offset != 0) {
-        qr_page_lock(frame);
-        char *window = qr_port_window_open(qr_frame_pa(object->machine->frames, frame));
+    qr_page_lock(frame);
+    char *window = qr_port_window_open(qr_frame_pa(object->machine->frames, frame));
 
-        __builtin_memset(window + offset, 0, QR_PAGE_SIZE - offset);
-        qr_port_window_close(window);
-        qr_page_unlock(frame);
-    }
+    __builtin_memset(window + offset, 0, QR_PAGE_SIZE - offset);
+    qr_port_window_close(window);
+    qr_page_unlock(frame);
     qr_frame_put(object->machine->frames, frame);
 }
 
@@ -838,6 +893,8 @@ object_copy_page(struct qr_object *object, size_t index, bool writing, struct qr
     enum qr_status status =
         qr_object_get_page(object, index, hole_is_zero ? QR_PAGE_CACHED : QR_PAGE_FILL, out_frame);
 
+    if (status == QR_ERR_AGAIN) /* it is in swap */
+        status = qr_object_get_page(object, index, QR_PAGE_FILL, out_frame);
     if (status == QR_ERR_NOT_FOUND) {
         *out_frame = object->machine->zero;
         qr_frame_get(*out_frame);
@@ -888,6 +945,15 @@ object_copy_frame(struct qr_object *object, struct qr_frame *frame, size_t withi
     return done;
 }
 
+/* Of shared memory, for who looks for what may go to swap. */
+static void
+page_note_use(const struct qr_object *object, struct qr_frame *frame)
+{
+    if (object->pager == &qr_pager_memory && frame != object->machine->zero &&
+        (page_flags(frame) & QR_FRAME_REFERENCED) == 0)
+        atomic_fetch_or_explicit(&frame->flags, QR_FRAME_REFERENCED, memory_order_relaxed);
+}
+
 static enum qr_status
 object_copy(struct qr_object *object, uint64_t offset, size_t bytes, bool writing,
             qr_object_copy_fn copy, void *context, size_t *out_done)
@@ -921,6 +987,7 @@ object_copy(struct qr_object *object, uint64_t offset, size_t bytes, bool writin
 
         if (writing && moved > 0)
             qr_object_mark_dirty(object, frame);
+        page_note_use(object, frame);
         qr_frame_put(frames, frame);
         *out_done += moved;
         if (moved < piece)

@@ -26,6 +26,7 @@ struct qr_objects {
     _Atomic(qr_thread_group_fn) thread_group; /* NULL: pages are charged to nobody */
     struct qr_groups *groups;                 /* fixed before thread_group is set */
     _Atomic(qr_stall_fn) stall;               /* may be NULL */
+    struct qr_swap *swap;                     /* fixed after start-up; NULL: nothing leaves */
     _Atomic size_t clock;                     /* refault.c, as are the next two */
     _Atomic size_t shadow_nodes, shadow_nodes_most;
     struct qr_spin lock; /* R: the registry */
@@ -40,9 +41,12 @@ struct qr_object {
     struct qr_list link;               /* R */
     _Atomic uint64_t bytes;            /* written under P; read anywhere */
     struct qr_spin lock;               /* P: pages, resident */
-    struct radix pages;                /* P: index -> struct qr_frame *, one reference each */
+    struct radix pages;                /* P: index -> an item, see below */
     struct radix shadows;              /* P: index -> a word about a page that went; refault.c */
-    _Atomic size_t resident;           /* written under P; read anywhere */
+    _Atomic size_t resident;           /* written under P; read anywhere: frames */
+    _Atomic size_t swapped;            /* the same of marks: swap.c */
+    _Atomic size_t swap_at;            /* shrink.c: where swapping out goes on */
+    _Atomic bool kept;                 /* its pages stay in memory */
     struct qr_mutex mappings_lock;     /* M, sleeping */
     struct qr_list mappings;           /* M: struct qr_mapping */
     struct qr_spin policy_lock;        /* L */
@@ -61,6 +65,28 @@ struct qr_object {
     qr_pa device_base;                 /* fixed */
     enum qr_cacheability device_cache; /* fixed */
 };
+
+/*
+ * What stands at a place of the index: a frame, with one reference; or a mark, a number that is odd,
+ * for a page that is in swap (swap.c).
+ */
+static inline bool
+item_is_mark(const void *item)
+{
+    return ((uintptr_t)item & 1) != 0;
+}
+
+/* The mark of a page that could not be read: slot 0 is nobody's. */
+#define MARK_LOST ((void *)1)
+
+/* The frame at @index, or NULL.  P. */
+static inline struct qr_frame *
+qr_object_frame_at(const struct qr_object *object, size_t index)
+{
+    void *item = qr_radix_get(&object->pages, index);
+
+    return item_is_mark(item) ? NULL : item;
+}
 
 static inline size_t
 object_pages(uint64_t bytes)
@@ -234,6 +260,28 @@ size_t qr_objects_count(struct qr_objects *objects);
 struct qr_frame *qr_object_alloc_frame(struct qr_object *object, size_t index,
                                        unsigned alloc_flags);
 void qr_object_drop_policies(struct qr_object *object);
+
+/* ---- Pages in swap (swap.c) ---- */
+
+/*
+ * The page at @index, which is @frame, locked and with a reference, goes to the swap cache, and leaves a mark.
+ * @return QR_OK: *out_slot is to be written; QR_ERR_BUSY somebody uses it; QR_ERR_NO_MEMORY no slot; QR_ERR_LIMIT
+ */
+QR_MUST_USE enum qr_status qr_object_put_out(struct qr_object *object, size_t index,
+                                             struct qr_frame *frame, qr_slot *out_slot);
+/*
+ * The page whose mark @item was found at @index, as qr_object_get_page() has it.
+ * QR_ERR_AGAIN: another item stands there now, or @mode is not FILL.
+ */
+QR_MUST_USE enum qr_status qr_object_get_swapped(struct qr_object *object, size_t index, void *item,
+                                                 enum qr_object_get_page_mode mode,
+                                                 struct qr_frame **out_frame);
+/* The page with that mark goes; false where something else stands there now. */
+bool qr_object_drop_mark(struct qr_object *object, size_t index, void *item);
+/* A part of the page with that mark is to be cleared: have it in memory, or, if that cannot be, lose it.  Thread. */
+void qr_object_need_swapped(struct qr_object *object, size_t index, void *item);
+/* Add @delta to the uses of each slot that its marks name; false: one has none left.  At rest. */
+bool qr_object_recount(struct qr_object *object, int delta);
 
 /* Take pages [first, last) out of every mapping, and flush.  Takes the mapping lock. */
 void qr_object_unmap(struct qr_object *object, size_t first, size_t last, bool private_copies);

@@ -47,8 +47,9 @@ radix_covers(const struct radix *radix, size_t index)
     return radix->levels != 0 && radix_levels_for(index) <= radix->levels;
 }
 
-void *
-qr_radix_get(const struct radix *radix, size_t index)
+/* The node on level 0 where @index has its place, or NULL. */
+static inline const struct radix_node *
+radix_leaf(const struct radix *radix, size_t index)
 {
     if (!radix_covers(radix, index))
         return NULL;
@@ -56,7 +57,25 @@ qr_radix_get(const struct radix *radix, size_t index)
 
     for (unsigned level = radix->levels - 1; level > 0 && node != NULL; level--)
         node = node->slots[radix_slot(index, level)];
-    return node == NULL ? NULL : node->slots[radix_slot(index, 0)];
+    return node;
+}
+
+void *
+qr_radix_get(const struct radix *radix, size_t index)
+{
+    const struct radix_node *leaf = radix_leaf(radix, index);
+
+    return leaf == NULL ? NULL : leaf->slots[radix_slot(index, 0)];
+}
+
+void *const *
+qr_radix_run(const struct radix *radix, size_t index, size_t *out_count)
+{
+    const struct radix_node *leaf = radix_leaf(radix, index);
+    unsigned slot = radix_slot(index, 0);
+
+    *out_count = RADIX_SLOTS - slot;
+    return leaf == NULL ? NULL : &leaf->slots[slot];
 }
 
 unsigned

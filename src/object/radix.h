@@ -31,6 +31,11 @@ struct radix_spares {
 
 void *qr_radix_get(const struct radix *radix, size_t index);
 
+/*
+ * The places from @index on that one node holds, *out_count of them; NULL: these are empty.
+ */
+void *const *qr_radix_run(const struct radix *radix, size_t index, size_t *out_count);
+
 /* How many nodes an insertion at @index needs at most, as the tree stands now. */
 unsigned qr_radix_nodes_needed(const struct radix *radix, size_t index);
 

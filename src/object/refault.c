@@ -249,7 +249,8 @@ qr_object_count_evicted(struct qr_object *object, size_t first, size_t last,
     size_t index = first;
     bool more = true;
 
-    *out_evicted = (struct qr_object_evicted){.pages = 0};
+    *out_evicted =
+        (struct qr_object_evicted){.pages = qr_object_count_swapped(object, first, last)};
     while (more) {
         qr_spin_lock(&object->lock);
         for (unsigned i = 0; more && i < DROP_BATCH; i++) {

@@ -15,6 +15,7 @@ object_is_sound(struct qr_object *object, char *out_message, size_t bytes)
     size_t pages = object_pages(qr_object_bytes(object));
     size_t index = 0;
     size_t count = 0;
+    size_t marks = 0;
     const struct qr_frame *frame;
     const char *broken = NULL;
 
@@ -22,6 +23,12 @@ object_is_sound(struct qr_object *object, char *out_message, size_t bytes)
         return qr_hugetlb_object_is_sound(object, out_message, bytes);
     qr_spin_lock(&object->lock);
     for (; broken == NULL && (frame = qr_radix_next(&object->pages, &index)) != NULL; index++) {
+        if (item_is_mark(frame)) {
+            marks++;
+            if (index >= pages || object->machine->swap == NULL)
+                broken = "3: a page in swap stands past the end, or there is no swap";
+            continue;
+        }
         count++;
         if (qr_object_is_memory(object) && (frame->flags & QR_FRAME_ERROR) != 0)
             continue; /* lost, and nobody's */
@@ -38,6 +45,8 @@ object_is_sound(struct qr_object *object, char *out_message, size_t bytes)
     }
     if (broken == NULL && count != object->resident)
         broken = "2: the resident count is wrong";
+    else if (broken == NULL && marks != object->swapped)
+        broken = "2: the count of pages in swap is wrong";
     qr_spin_unlock(&object->lock);
     if (broken != NULL)
         qr_format(out_message, bytes, "object %p (%s), page %zu: invariant %s", (void *)object,
@@ -91,4 +100,20 @@ qr_objects_validate(struct qr_objects *objects, char *out_message, size_t bytes)
         object = next;
     }
     return sound;
+}
+
+bool
+qr_objects_recount(struct qr_objects *objects, int delta)
+{
+    struct qr_object *object = objects_next(objects, NULL);
+    bool enough = true;
+
+    while (object != NULL) {
+        enough = qr_object_recount(object, delta) && enough;
+        struct qr_object *next = objects_next(objects, object);
+
+        qr_object_put(object);
+        object = next;
+    }
+    return enough;
 }

@@ -106,8 +106,10 @@ qr_object_count_cached(struct qr_object *object, size_t first, size_t last,
 
     *out_cached = (struct qr_object_cached){.pages = 0};
     while (qr_object_next_present(object, index, &index) && index < last) {
-        out_cached->pages++;
-        if (qr_object_get_page(object, index, QR_PAGE_CACHED, &frame) == QR_OK) {
+        enum qr_status status = qr_object_get_page(object, index, QR_PAGE_CACHED, &frame);
+
+        out_cached->pages += !qr_object_is_memory(object) || status == QR_OK;
+        if (status == QR_OK) {
             uint32_t flags = page_flags(frame);
 
             out_cached->dirty += (flags & QR_FRAME_DIRTY) != 0;

@@ -394,6 +394,9 @@ collapse_shared(struct qr_space *space, struct qr_va_range block, struct qr_obje
 {
     struct qr_vm *vm = space->vm;
     unsigned care = limits->effort == QR_HUGE_COMPACT ? 0 : (unsigned)QR_ALLOC_OPPORTUNE;
+
+    if (qr_object_count_swapped(object, page, page + qr_vm_huge_pages(vm)) > limits->max_swapped)
+        return QR_ERR_INVALID;
     enum qr_status status =
         qr_object_collapse(object, page, qr_vm_huge_pages(vm), limits->max_none, care);
 

@@ -3,7 +3,8 @@
  * The shrinker that swaps out, and the end of a swap area.
  *
  * A clock whose hand goes through all spaces, and through each from where it stopped (src/space/swap.c).  Its first
- * look at a page that is in use takes the accessed flag, its second takes the page.  Before it moves, the swap
+ * look at a page that is in use takes the accessed flag, its second takes the page.  Shared memory is a clock for each
+ * object (src/object/shrink.c), and gives what its part of all the memory of programs is.  Before it moves, the swap
  * cache is asked for pages that nobody maps: what was read ahead in vain, and what others took out last.  A request
  * goes round twice at most.
  *
@@ -78,6 +79,32 @@ pass_spaces(struct pass *pass, uint64_t low, uint64_t high)
     }
 }
 
+/* Of @pages, what shared memory is asked for before spaces are. */
+static size_t
+share_of_objects(const struct pass *pass, size_t pages)
+{
+    struct qr_group_pages use = {.anon = 0};
+    struct qr_counters *counters = pass->vm->counters;
+
+    if (pass->request->group != NULL) {
+        qr_group_pages(pass->request->group, &use);
+    } else {
+        use.anon = (size_t)qr_counter_read(counters, QR_PAGES_ANON);
+        use.shmem = (size_t)qr_counter_read(counters, QR_PAGES_SHMEM);
+    }
+    if (pages > SIZE_MAX >> 16) /* all that there is */
+        return pages;
+    return use.shmem == 0 ? 0 : (size_t)((uint64_t)pages * use.shmem / (use.anon + use.shmem)) + 1;
+}
+
+static void
+pass_objects(struct pass *pass, size_t pages)
+{
+    if (pages != 0 && !pass_is_done(pass))
+        pass->freed += qr_objects_swap_out(pass->vm->config.objects, pages, pass->request->group,
+                                           pass->heeded, &pass->full);
+}
+
 static size_t
 swap_shrink(void *context, const struct qr_reclaim_request *request)
 {
@@ -94,9 +121,13 @@ swap_shrink(void *context, const struct qr_reclaim_request *request)
         uint64_t hand = atomic_load_explicit(&vm->swap_space, memory_order_relaxed);
 
         pass.heeded = round == 0 ? QR_GROUP_LOW : QR_GROUP_MIN;
-        pass_spaces(&pass, hand, UINT64_MAX);
+        pass_objects(&pass, share_of_objects(&pass, wanted.pages - pass.freed));
+        if (!pass_is_done(&pass))
+            pass_spaces(&pass, hand, UINT64_MAX);
         if (!pass_is_done(&pass))
             pass_spaces(&pass, 0, hand);
+        if (!pass_is_done(&pass))
+            pass_objects(&pass, wanted.pages - pass.freed);
     }
     return pass.freed;
 }
@@ -117,7 +148,7 @@ qr_swap_attach(struct qr_vm *vm)
 static enum qr_status
 bring_back(struct qr_vm *vm, unsigned area, bool (*stop)(void))
 {
-    enum qr_status status = QR_OK;
+    enum qr_status status = qr_objects_swap_in(vm->config.objects, area, stop);
     struct qr_space *space = NULL;
 
     while (status == QR_OK && (space = qr_space_next(vm, space)) != NULL) {

@@ -95,10 +95,10 @@ qr_report_maps(const struct qr_report *report, struct qr_space *space, struct qr
 
 /* ---- smaps ---------------------------------------------------------------- */
 
-/* Bytes, but for pss and pss_dirty: in 1/4096 bytes. */
+/* Bytes, but for pss and pss_dirty: in 1/4096 bytes.  swap: of objects; swap_own: private memory. */
 struct usage {
     size_t size, rss, shared_clean, shared_dirty, private_clean, private_dirty;
-    size_t referenced, anonymous, lazy, huge, swap, locked;
+    size_t referenced, anonymous, lazy, huge, swap, swap_own, locked;
     size_t huge_shmem, shared_hugetlb, private_hugetlb;
     uint64_t pss, pss_dirty, pss_anon, pss_file, pss_shmem;
 };
@@ -158,6 +158,27 @@ usage_add_hugetlb(struct usage *usage, struct qr_frames *frames, const struct qr
     *(maps > 1 ? &usage->shared_hugetlb : &usage->private_hugetlb) += bytes;
 }
 
+/*
+ * What of a region's object is in swap, as Linux has it: of a shared mapping, or one that cannot be written to, all that
+ * it shows; else what it has no page of its own for, which is what @gap pages before an entry are asked for.
+ */
+static size_t
+region_swapped(const struct qr_region *region, struct qr_va_range gap)
+{
+    size_t first = qr_region_object_page(region, gap.start);
+
+    return qr_object_count_swapped(region->object, first, first + qr_va_range_pages(gap))
+           << QR_PAGE_SHIFT;
+}
+
+static bool
+region_may_be_swapped(const struct qr_region *region)
+{
+    return region->object != NULL &&
+           (region->flags & (QR_REGION_HUGETLB | QR_REGION_DEVICE)) == 0 &&
+           qr_object_swapped(region->object) != 0;
+}
+
 static struct usage
 region_usage(const struct qr_region *region)
 {
@@ -165,9 +186,13 @@ region_usage(const struct qr_region *region)
     struct usage usage = {.size = region->end.v - region->start.v};
     struct qr_entry entry;
     qr_va at = region->start;
+    bool whole = (region->flags & QR_REGION_SHARED) != 0 || (region->prot & QR_PROT_WRITE) == 0;
+    bool gaps = region_may_be_swapped(region);
 
     while (at.v < region->end.v && qr_tables_next(tables, at, &entry) &&
            entry.start.v < region->end.v) {
+        if (gaps && !whole && entry.start.v > at.v)
+            usage.swap += region_swapped(region, qr_range_of(at.v, entry.start.v));
         size_t bytes = (size_t)1 << qr_format_shift(tables->format, entry.level);
 
         /* The pages of a large leaf may have different numbers of sharers. */
@@ -181,9 +206,12 @@ region_usage(const struct qr_region *region)
              at_page += QR_PAGE_SIZE)
             usage_add_page(&usage, tables->frames, &entry.leaf, at_page);
         if (entry.kind == QR_ENTRY_MARK && entry.mark.kind == QR_MARK_SWAP)
-            usage.swap += bytes;
+            usage.swap_own += bytes;
         at = qr_va_of(entry.start.v + bytes);
     }
+    if (gaps && (whole || at.v < region->end.v))
+        usage.swap +=
+            region_swapped(region, qr_range_of(whole ? region->start.v : at.v, region->end.v));
     if ((region->flags & QR_REGION_LOCKED) != 0)
         usage.locked = (size_t)(usage.pss >> 12);
     return usage;
@@ -204,6 +232,7 @@ usage_add(struct usage *sum, const struct usage *usage)
     sum->huge += usage->huge;
     sum->huge_shmem += usage->huge_shmem;
     sum->swap += usage->swap;
+    sum->swap_own += usage->swap_own;
     sum->locked += usage->locked;
     sum->shared_hugetlb += usage->shared_hugetlb;
     sum->private_hugetlb += usage->private_hugetlb;
@@ -247,8 +276,8 @@ write_usage(struct qr_writer *writer, const struct usage *usage, bool sum)
     kb_line(writer, "FilePmdMapped", 0);
     kb_line(writer, "Shared_Hugetlb", usage->shared_hugetlb);
     kb_line(writer, "Private_Hugetlb", usage->private_hugetlb);
-    kb_line(writer, "Swap", usage->swap);
-    kb_line(writer, "SwapPss", usage->swap);
+    kb_line(writer, "Swap", usage->swap + usage->swap_own);
+    kb_line(writer, "SwapPss", usage->swap_own); /* without shared memory's, as in Linux */
     kb_line(writer, "Locked", usage->locked);
 }
 

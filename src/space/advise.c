@@ -7,7 +7,8 @@
  *                           object)
  *   pages come              POPULATE_READ, POPULATE_WRITE
  *   pages look unused       COLD, PAGE_OUT, which also throws away what was freed lazily and clean pages
- *                           of files that nobody else maps, and swaps out what nobody else maps
+ *                           of files that nobody else maps, and swaps out what nobody else maps, shared
+ *                           memory too
  *   pages are read ahead    WILL_NEED of files, and from swap
  *
  * Holes are passed over and reported in the end; any other error ends the call.
@@ -144,31 +145,48 @@ advice_breaks_seal(const struct qr_region *region, enum qr_advice advice)
     }
 }
 
-/* Clean pages of a file that are mapped here and nowhere else. */
-static void
-page_out_object(const struct qr_region *region, struct qr_va_range piece)
+/* The first run of the object's pages in @range that are mapped here; @range becomes what lies behind it. */
+static bool
+mapped_run(const struct qr_region *region, struct qr_va_range *range, struct qr_va_range *out_run)
 {
     struct qr_tables *tables = &region->space->tables;
     struct qr_entry entry;
-    qr_va at = piece.start;
 
-    while (at.v < piece.end.v && qr_tables_next(tables, at, &entry) &&
-           entry.start.v < piece.end.v) {
-        struct qr_frame *frame =
+    *out_run = qr_range_of(range->start.v, range->start.v);
+    while (range->start.v < range->end.v && qr_tables_next(tables, range->start, &entry) &&
+           entry.start.v < range->end.v) {
+        qr_va start = qr_va_of(qr_max_size(entry.start.v, range->start.v));
+        const struct qr_frame *frame =
             entry.kind == QR_ENTRY_LEAF ? qr_leaf_frame(region, &entry.leaf) : NULL;
+        bool wanted = frame != NULL && qr_frame_type(frame) == QR_FRAME_OBJECT;
+        bool begun = out_run->start.v < out_run->end.v;
 
-        if (frame != NULL && qr_frame_type(frame) == QR_FRAME_OBJECT)
-            qr_object_page_out(region->object, qr_region_object_page(region, entry.start), frame);
-        at = qr_va_of(qr_entry_end(tables, &entry));
+        if (begun && (!wanted || start.v != out_run->end.v))
+            return true;
+        range->start = qr_va_of(qr_min_size(qr_entry_end(tables, &entry), range->end.v));
+        if (wanted)
+            *out_run = qr_range_of(begun ? out_run->start.v : start.v, range->start.v);
+    }
+    return out_run->start.v < out_run->end.v;
+}
+
+/* Pages of an object that are mapped here and nowhere else. */
+static void
+page_out_object(const struct qr_region *region, struct qr_va_range piece)
+{
+    struct qr_va_range run;
+
+    while (mapped_run(region, &piece, &run)) {
+        size_t first = qr_region_object_page(region, run.start);
+
+        qr_object_page_out(region->object, first, first + qr_va_range_pages(run));
     }
 }
 
 static bool
-region_has_file(const struct qr_region *region)
+region_has_pages(const struct qr_region *region)
 {
-    return region->object != NULL &&
-           (region->flags & (QR_REGION_DEVICE | QR_REGION_HUGETLB)) == 0 &&
-           !qr_object_is_memory(region->object);
+    return region->object != NULL && (region->flags & (QR_REGION_DEVICE | QR_REGION_HUGETLB)) == 0;
 }
 
 static enum qr_status
@@ -204,7 +222,7 @@ advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
         qr_region_forget(region, piece, advise->batch);
         (void)qr_lazy_discard_range(region, piece);
         qr_swap_out_range(region, piece);
-        if (region_has_file(region))
+        if (region_has_pages(region))
             page_out_object(region, piece);
         break;
     case QR_ADVICE_REMOVE:
@@ -253,9 +271,9 @@ advise_locked(struct qr_change *change, struct qr_va_range range, struct advise 
     return status;
 }
 
-/* The pages of @range that belong to a file, of its first region that has one; a reference. */
+/* The pages of @range that belong to an object, of its first region that has one; a reference. */
 static struct qr_object *
-next_file(struct qr_space *space, struct qr_va_range *range, size_t *out_first, size_t *out_count)
+next_object(struct qr_space *space, struct qr_va_range *range, size_t *out_first, size_t *out_count)
 {
     struct qr_object *object = NULL;
 
@@ -267,7 +285,7 @@ next_file(struct qr_space *space, struct qr_va_range *range, size_t *out_first, 
         struct qr_va_range piece = qr_region_clip(region, *range);
 
         range->start = piece.end;
-        if (!region_has_file(region))
+        if (!region_has_pages(region))
             continue;
         object = region->object;
         qr_object_get(object);
@@ -278,15 +296,18 @@ next_file(struct qr_space *space, struct qr_va_range *range, size_t *out_first, 
     return object;
 }
 
-/* Nothing is locked while files are read. */
+/* Nothing is locked while files and swap are read. */
 static void
 advise_read_ahead(struct qr_space *space, struct qr_va_range range)
 {
     struct qr_object *object;
     size_t first, count;
 
-    while ((object = next_file(space, &range, &first, &count)) != NULL) {
-        qr_object_read_ahead(object, first, count);
+    while ((object = next_object(space, &range, &first, &count)) != NULL) {
+        if (qr_object_is_memory(object))
+            qr_object_swap_ahead(object, first, first + count);
+        else
+            qr_object_read_ahead(object, first, count);
         qr_object_put(object);
     }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What objects ask of the regions that map them: take entries out (truncation,
- * holes, eviction) and make them read-only (write-back).  The flush is the object's to
+ * holes, eviction), make them read-only (write-back), and tell what was used (swap).  The flush is the object's to
  * finish, once for all mappings and under the same lock (src/tlb/gather.c).
  *
  * Called under the object's mapping lock, which keeps the region and its extent;
@@ -78,7 +78,55 @@ mapping_clean(struct qr_mapping *mapping, size_t first, size_t last, struct qr_t
     qr_tlb_gather_add(gather, &batch);
 }
 
+/*
+ * The entries of @chunk, in @range: which of its pages they say were used, and they say so no more.  A large leaf
+ * speaks for all of its pages, until the last of them has been asked about.
+ */
+static uint32_t
+age_leaves(struct qr_cursor *cursor, struct qr_va_range chunk, struct qr_va_range range)
+{
+    struct qr_entry entry;
+    qr_va at = chunk.start;
+    uint32_t used = 0;
+
+    while (at.v < chunk.end.v && qr_cursor_find(cursor, at, &entry)) {
+        uintptr_t va = qr_max_size(at.v, entry.start.v);
+
+        at = qr_va_of(qr_entry_end(cursor->tables, &entry));
+        if (entry.kind != QR_ENTRY_LEAF || (entry.leaf.flags & QR_LEAF_ACCESSED) == 0)
+            continue;
+        if (at.v <= range.end.v)
+            qr_cursor_update(cursor, qr_va_of(va), entry.leaf.prot, 0, QR_LEAF_ACCESSED);
+        for (; va < qr_min_size(at.v, range.end.v); va += QR_PAGE_SIZE)
+            used |= (uint32_t)1 << ((va - range.start.v) >> QR_PAGE_SHIFT);
+    }
+    return used;
+}
+
+static uint32_t
+mapping_age(struct qr_mapping *mapping, size_t first, size_t last, struct qr_tlb_gather *gather)
+{
+    struct qr_region *region = region_of_mapping(mapping);
+    struct qr_va_range range = mapping_range(region, first, last);
+    struct qr_va_range rest = range;
+    struct qr_va_range chunk;
+    struct qr_cursor cursor;
+    struct qr_tlb_batch batch;
+    uint32_t used = 0;
+
+    qr_assert(last - first <= 32);
+    qr_tlb_batch_init(&batch, &region->space->tlb);
+    while (qr_chunk_open(&cursor, region->space, &rest, &chunk, &batch)) {
+        used |= age_leaves(&cursor, chunk, range);
+        qr_cursor_close(&cursor);
+    }
+    qr_tlb_batch_cover(&batch);
+    qr_tlb_gather_add(gather, &batch);
+    return used;
+}
+
 const struct qr_mapping_ops qr_region_mapping_ops = {
     .unmap = mapping_unmap,
     .clean = mapping_clean,
+    .age = mapping_age,
 };

@@ -242,6 +242,7 @@ region_init(struct qr_region *region, const struct qr_region *like, struct qr_va
     region->mapping.page_count = qr_region_pages(region);
     region->mapping.shared = qr_region_is_shared(region);
     region->mapping.may_write = (region->max_prot & QR_PROT_WRITE) != 0;
+    region->mapping.locked = (region->flags & QR_REGION_LOCKED) != 0;
     qr_object_add_mapping(region->object, &region->mapping);
 }
 
@@ -445,6 +446,9 @@ qr_region_change(struct qr_change *change, struct qr_region *region, struct qr_v
     qr_assert(((attributes.flags ^ region->flags) & QR_REGION_GROWS_DOWN) == 0);
     qr_count_region(region->space, region, -pages);
     region->prot = attributes.prot;
+    if (region->object != NULL && ((attributes.flags ^ region->flags) & QR_REGION_LOCKED) != 0)
+        qr_object_lock_mapping(region->object, &region->mapping,
+                               (attributes.flags & QR_REGION_LOCKED) != 0);
     region->flags = attributes.flags;
     region->pkey = attributes.pkey;
     qr_mempolicy_get(attributes.policy);

@@ -5,18 +5,6 @@
 #include "hugetlb.h"
 #include "swap.h"
 
-/* Is page @index of @object in memory, mapped here or not? */
-static bool
-object_has_page(struct qr_object *object, size_t index)
-{
-    struct qr_frame *frame;
-
-    if (qr_object_get_page(object, index, QR_PAGE_CACHED, &frame) != QR_OK)
-        return false;
-    qr_frame_put(qr_object_frames(object), frame);
-    return true;
-}
-
 /* The entries of @chunk, one byte a page. */
 static void
 resident_entries(struct qr_space *space, struct qr_va_range chunk, uint8_t *out)
@@ -62,8 +50,8 @@ resident_piece(const struct qr_region *region, struct qr_va_range piece, uint8_t
         return;
     for (size_t i = 0; i < pages; i++) {
         if (out[i] == 0)
-            out[i] =
-                object_has_page(region->object, qr_region_object_page(region, piece.start) + i);
+            out[i] = qr_object_where(region->object, qr_region_object_page(region, piece.start) +
+                                                         i) == QR_PAGE_IN_MEMORY;
     }
 }
 

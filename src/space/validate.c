@@ -104,7 +104,8 @@ check_mapping(struct check *check, const struct qr_region *region)
     CHECK(check,
           region->mapping.first_page == region->object_page &&
               region->mapping.page_count == qr_region_pages(region) &&
-              region->mapping.shared == qr_region_is_shared(region),
+              region->mapping.shared == qr_region_is_shared(region) &&
+              region->mapping.locked == ((region->flags & QR_REGION_LOCKED) != 0),
           "region 0x%lx and its mapping differ", start);
     CHECK(check, qr_object_is_device(region->object) == ((region->flags & QR_REGION_DEVICE) != 0),
           "region 0x%lx is a device by half", start);
@@ -450,11 +451,11 @@ frame_return_entry(struct check *check, struct qr_frame *frame)
     atomic_fetch_add(&frame->maps, 1);
 }
 
-/* Add @delta to the uses of the slot that each mark of swap names.  False: one has none left. */
+/* Add @delta to the uses of the slot that each mark of swap names, objects' among them.  False: one has none left. */
 static bool
 recount_marks(struct qr_vm *vm, int delta)
 {
-    bool enough = true;
+    bool enough = qr_objects_recount(vm->config.objects, delta);
 
     qr_list_for_each(link, &vm->all)
     {
@@ -472,7 +473,7 @@ recount_marks(struct qr_vm *vm, int delta)
     return enough;
 }
 
-/* Every slot has as many uses as entries name it. */
+/* Every slot has as many uses as entries and indexes of objects name it. */
 static void
 check_swap(struct check *check, struct qr_vm *vm)
 {

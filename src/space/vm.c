@@ -90,6 +90,7 @@ qr_vm_init(struct qr_vm *vm, const struct qr_vm_config *config)
     }
     qr_objects_set_mapping_ops(config->objects, &qr_region_mapping_ops);
     qr_objects_set_promise_check(config->objects, qr_commit_allows_page, vm);
+    qr_objects_set_swap(config->objects, config->swap);
     return QR_OK;
 }
 

@@ -75,7 +75,7 @@ clusters_alloc(struct qr_swap *swap, size_t count)
     return clusters;
 }
 
-/* As many pages as slots can name. */
+/* As many pages as slots can name, with a bit to spare beside them for who keeps one in a word (objects do). */
 static size_t
 pages_limit(const struct qr_swap *swap, size_t pages)
 {
@@ -83,8 +83,8 @@ pages_limit(const struct qr_swap *swap, size_t pages)
     unsigned host = (unsigned)(sizeof(uintptr_t) * CHAR_BIT);
     size_t most;
 
-    if (bits == 0 || bits > host)
-        bits = host;
+    if (bits == 0 || bits > host - 1)
+        bits = host - 1;
     most = (SIZE_MAX >> (host - bits)) >> QR_SWAP_AREAS_LOG;
     return pages < most ? pages : most;
 }

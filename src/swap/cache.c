@@ -42,6 +42,10 @@
  *   two write-outs of a page  the second finds it WRITING
  *   two assigns of a frame    that two spaces map: one changes the frame's type, the other finds it changed
  *
+ * A page of an object has one use for the object's index, which names the slot where the frame stood; no entry
+ * maps it while it is here, and who needs it takes it back out (take_object), once no I/O is under way: it is
+ * a page of the object like any other then.
+ *
  * A write that fails leaves the page in memory and the slot bad: never written again, and never given out again
  * once its users are gone.  A read that fails takes the fresh frame out again; who needs the page is told, and
  * may try again.
@@ -55,17 +59,17 @@
 
 /* ---- In and out of the cache ----------------------------------------------------- */
 
-/* Make @frame, private memory, one of the cache; false where it is no such frame any more. */
+/* Make @frame, of type @type, one of the cache, without those marks; false where it is no such frame any more. */
 static bool
-frame_claim(struct qr_frame *frame)
+frame_claim(struct qr_frame *frame, enum qr_frame_type type, uint32_t marks)
 {
     uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
     uint32_t next;
 
     do {
-        if ((flags & 0xff) != QR_FRAME_ANON)
+        if ((flags & 0xff) != (uint32_t)type)
             return false;
-        next = (flags & ~(uint32_t)(0xff | QR_FRAME_LAZY)) | QR_FRAME_SWAP;
+        next = (flags & ~(0xff | marks)) | QR_FRAME_SWAP;
     } while (!atomic_compare_exchange_weak_explicit(&frame->flags, &flags, next,
                                                     memory_order_relaxed, memory_order_relaxed));
     return true;
@@ -144,26 +148,67 @@ assign_again(struct qr_swap *swap, struct qr_frame *frame, qr_slot *out_slot)
     return QR_OK;
 }
 
-enum qr_status
-qr_swap_assign(struct qr_swap *swap, struct qr_frame *frame, qr_slot *out_slot)
+/* A new slot; the cache has a reference that the caller gives it. */
+static enum qr_status
+assign_new(struct qr_swap *swap, struct qr_frame *frame, enum qr_frame_type type, uint32_t marks,
+           qr_slot *out_slot)
 {
-    enum qr_status status;
     struct area *area;
     size_t page;
+    enum qr_status status = qr_slot_alloc(swap, frame, &area, &page);
 
-    if (qr_frame_type(frame) == QR_FRAME_SWAP)
-        return assign_again(swap, frame, out_slot);
-    status = qr_slot_alloc(swap, frame, &area, &page);
     if (status != QR_OK)
         return status;
-    if (frame_claim(frame)) {
-        qr_frame_get(frame);
+    if (frame_claim(frame, type, marks)) {
         qr_slot_cache(swap, area, page, frame);
         *out_slot = slot_number(swap, area, page);
     } else {
         slot_at(area, page)->users = 0;
         qr_slot_free(swap, area, page);
         status = QR_ERR_BUSY;
+    }
+    qr_spin_unlock(&area->lock);
+    return status;
+}
+
+enum qr_status
+qr_swap_assign(struct qr_swap *swap, struct qr_frame *frame, qr_slot *out_slot)
+{
+    if (qr_frame_type(frame) == QR_FRAME_SWAP)
+        return assign_again(swap, frame, out_slot);
+    qr_frame_get(frame);
+    enum qr_status status = assign_new(swap, frame, QR_FRAME_ANON, QR_FRAME_LAZY, out_slot);
+
+    if (status != QR_OK)
+        qr_frame_put(swap->config.frames, frame);
+    return status;
+}
+
+enum qr_status
+qr_swap_assign_object(struct qr_swap *swap, struct qr_frame *frame, qr_slot *out_slot)
+{
+    const uint32_t marks =
+        QR_FRAME_UPTODATE | QR_FRAME_DIRTY | QR_FRAME_REFERENCED | QR_FRAME_SHMEM | QR_FRAME_STORED;
+
+    return assign_new(swap, frame, QR_FRAME_OBJECT, marks, out_slot);
+}
+
+enum qr_status
+qr_swap_take_object(struct qr_swap *swap, qr_slot number, struct qr_frame *frame)
+{
+    enum qr_status status = QR_ERR_AGAIN;
+    struct slot *slot;
+    struct area *area = area_lock(swap, number, &slot);
+
+    if (slot != NULL && slot->frame == frame) {
+        qr_assert(slot->users == 1);
+        status = slot_is_idle(slot) ? QR_OK : QR_ERR_BUSY;
+    }
+    if (status == QR_OK) {
+        slot->users = 0;
+        (void)qr_slot_drop_unused(swap, area, qr_slot_page(number));
+        atomic_fetch_add_explicit(&frame->flags, QR_FRAME_OBJECT - QR_FRAME_ANON,
+                                  memory_order_relaxed);
     }
     qr_spin_unlock(&area->lock);
     return status;

@@ -480,3 +480,20 @@ qr_swap_fetch(struct qr_swap *swap, qr_slot number, struct qr_frame **io_fresh,
         *out_frame = fresh;
     return status;
 }
+
+void
+qr_swap_wait(struct qr_swap *swap, qr_slot number)
+{
+    bool busy;
+
+    do {
+        struct slot *slot;
+        struct area *area = area_lock(swap, number, &slot);
+        uint32_t arrivals = atomic_load_explicit(&area->arrivals, memory_order_relaxed);
+
+        busy = slot != NULL && slot_is_busy(slot);
+        qr_spin_unlock(&area->lock);
+        if (busy)
+            qr_port_wait(&area->arrivals, arrivals);
+    } while (busy);
+}

@@ -7,56 +7,15 @@
  *   swap fill PAGES     only write and read so many, in whatever group this is
  */
 #define _GNU_SOURCE
-#include <stdbool.h>
-#include <stdint.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 
-#include "../check.h"
+#include "pages.h"
 
-static size_t page;
 static const char *disk;
-
-/* What word @i of page @number holds after @round changes. */
-static uint64_t
-value(size_t number, size_t i, unsigned round)
-{
-    return (number * 0x9e3779b97f4a7c15ull) ^ (i << 20) ^ round;
-}
-
-static void
-fill(char *memory, size_t number, unsigned round)
-{
-    uint64_t *words = (uint64_t *)(memory + number * page);
-
-    for (size_t i = 0; i < page / sizeof(*words); i++)
-        words[i] = value(number, i, round);
-}
-
-static bool
-holds(const char *memory, size_t number, unsigned round)
-{
-    const uint64_t *words = (const uint64_t *)(memory + number * page);
-
-    for (size_t i = 0; i < page / sizeof(*words); i++) {
-        if (words[i] != value(number, i, round))
-            return false;
-    }
-    return true;
-}
-
-static size_t
-wrong(const char *memory, size_t pages, unsigned round)
-{
-    size_t count = 0;
-
-    for (size_t number = 0; number < pages; number++)
-        count += !holds(memory, number, round);
-    return count;
-}
 
 static char *
 map(size_t pages)
