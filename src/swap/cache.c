@@ -53,6 +53,8 @@
  * A clean copy without users (after a read fault) saves the next write, and is given up when the slots run short, when its
  * last entry goes, and by trimming.
  *
+ * tests/models/swap.pml goes through the interleavings.
+ *
  * Locks: A, below the tables'.
  */
 #include "transfer.h"

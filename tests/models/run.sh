@@ -59,6 +59,13 @@ check gather holds
 for bug in GIVEN_UP_FIRST COUNTED_LATE FIRST_SPACE_ONLY NOT_PENDING NOT_SETTLED; do
     check gather fails -DBUG_$bug
 done
+check swap holds -DROUNDS=1
+check swap holds -DSTAYS_ON
+for bug in MAPPED_WRITABLE FLUSHED_LATE TAKEN_WITH_NAMES TAKEN_IN_FLIGHT FREED_IN_FLIGHT FOUND_TOO_EARLY \
+    READ_TWICE FORK_COUNTS_NO_USE WRITTEN_IS_KEPT COPY_OF_NOBODYS; do
+    check swap fails -DSTAYS_ON -DBUG_$bug
+done
+check swap fails -DROUNDS=1 -DBUG_REMOVED_UNSEEN
 
 # Identifiers: how often CPUs 0 and 1 switch, how often the numbers roll over, and what CPU 2 does
 # bound what is looked at.
