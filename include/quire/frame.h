@@ -74,6 +74,7 @@ enum qr_frame_flag {
     QR_FRAME_STORED = 1u << 20,     /**< OBJECT: of shared memory, and somebody has written to it */
     QR_FRAME_WORKINGSET = 1u << 20, /**< OBJECT: of a file, and was ACTIVE once */
     QR_FRAME_LAZY = 1u << 21,       /**< ANON: freed by its program, unless its entry is dirty */
+    QR_FRAME_ACCOUNTED = 1u << 21,  /**< KERNEL, TABLE: charged to a group as the kernel's */
 };
 
 /** The bits of qr_frame.flags from here on: the group that is charged for it (quire/group.h); 0: none. */

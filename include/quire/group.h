@@ -89,6 +89,10 @@ void qr_group_put(struct qr_group *group);
  *  stays one of groups, but may become another one's: look again afterwards. */
 QR_MUST_USE bool qr_group_try_get(struct qr_group *group);
 
+/** The group that @p place names, with a reference, without the lock of who changes that and drops what
+ *  it named; NULL where it names none. */
+struct qr_group *qr_group_get_current(struct qr_group *_Atomic *place);
+
 struct qr_group *qr_group_parent(const struct qr_group *group);
 /** The host's own, which the host guards. */
 void *qr_group_host(const struct qr_group *group);
@@ -105,9 +109,20 @@ size_t qr_group_usage(const struct qr_group *group);
 size_t qr_group_peak(const struct qr_group *group);
 void qr_group_reset_peak(struct qr_group *group);
 
+/** What the kernel's memory is that is charged by the byte, in parts of pages. */
+enum qr_group_kind {
+    QR_GROUP_SLAB,
+    QR_GROUP_STACK, /**< of threads in the kernel */
+    QR_GROUP_SOCKETS, /**< what is on its way over a network; Linux does not count it as the kernel's */
+    QR_GROUP_VMALLOC,
+    QR_GROUP_KINDS,
+};
+
 /** What the pages of a group and those below it are. */
 struct qr_group_pages {
-    size_t anon, file, shmem; /**< file: without shmem */
+    size_t anon, file, shmem;     /**< file: without shmem */
+    size_t kernel;                /**< frames of the kernel (tables, pipes) and QR_GROUP_KINDS */
+    size_t bytes[QR_GROUP_KINDS]; /**< of each kind */
 };
 void qr_group_pages(const struct qr_group *group, struct qr_group_pages *out_pages);
 
@@ -158,6 +173,32 @@ QR_MUST_USE enum qr_status qr_group_charge_frame(struct qr_group *group, struct 
 /** The same for @p count frames side by side, each with a reference. */
 QR_MUST_USE enum qr_status qr_group_charge_run(struct qr_group *group, struct qr_frames *frames,
                                                struct qr_frame *first, size_t count);
+/** The same for a frame, or the block of @p pages that begins there, which the kernel needs for a member: a
+ *  table, a pipe's page.  It is of type KERNEL when it is freed. */
+QR_MUST_USE enum qr_status qr_group_charge_kernel(struct qr_group *group, struct qr_frame *frame,
+                                                  size_t pages);
+
+/** Who is charged for a piece of the kernel's memory; part of what lies there.  Zero: nobody. */
+struct qr_charge {
+    uint32_t bytes;
+    uint16_t group; /**< its number */
+    uint8_t kind;   /**< enum qr_group_kind */
+};
+/**
+ * Charge @p group and its ancestors @p bytes: the pages that all bytes of @p group fill together, rounded up,
+ * are part of its usage.  As qr_group_charge().  @p out_charge is written on success alone.
+ */
+QR_MUST_USE enum qr_status qr_charge_take(struct qr_group *group, enum qr_group_kind kind,
+                                          size_t bytes, struct qr_charge *out_charge);
+void qr_charge_drop_slowly(struct qr_groups *groups, struct qr_charge *charge);
+/** Take it back, and leave @p charge empty.  Any context. */
+static QR_ALWAYS_INLINE void
+qr_charge_drop(struct qr_groups *groups, struct qr_charge *charge)
+{
+    if (qr_unlikely(charge->group != 0))
+        qr_charge_drop_slowly(groups, charge);
+}
+
 /** @p frame, charged, has become a page of an object: shared memory, or a file's. */
 void qr_group_note_object(struct qr_groups *groups, const struct qr_frame *frame, bool shared);
 /** @p frame, charged, is a page of shared memory no more. */

@@ -182,6 +182,7 @@ struct qr_region {
     unsigned max_prot; /* what mprotect may ask for */
     unsigned flags;    /* enum qr_region_flag */
     uint8_t pkey;
+    uint16_t charged;         /* number of the group that is charged for this structure; 0: none */
     struct qr_object *object; /* one reference; NULL: private anonymous */
     size_t object_page;       /* object's page at start */
     struct qr_mapping mapping;
@@ -266,6 +267,7 @@ struct qr_space {
     _Atomic bool mergeable;      /* has had a region of QR_ADVICE_MERGEABLE */
     _Atomic uint32_t merge_domain;  /* its pages merge with those of the same alone */
     struct qr_group *_Atomic group; /* S to write; one reference; NULL: in none */
+    struct qr_charge charge;        /* for this structure; fixed once others see the space */
     void *host;                     /* the host's own */
 };
 
@@ -292,6 +294,18 @@ void qr_space_clear(struct qr_space *space);
 void qr_space_set_group(struct qr_space *space, struct qr_group *group);
 /** Its group with a reference, or NULL.  Any context. */
 struct qr_group *qr_space_group_get(struct qr_space *space);
+
+/**
+ * Charge the structure and the root of the tables of a new @p space to its group, as forks are by themselves.
+ * @return QR_OK; QR_ERR_LIMIT: the group refused
+ */
+QR_MUST_USE enum qr_status qr_space_charge_own(struct qr_space *space);
+/**
+ * A call on @p space has failed with QR_ERR_NO_MEMORY: was it because its group refused to be charged for a
+ * table or a region, and has the host made room (qr_group_make_room())?  @p attempt counts up from 0, so that
+ * there is an end.  Context: thread, no lock of the library.  @return whether to try again
+ */
+bool qr_space_make_room(struct qr_space *space, unsigned attempt);
 
 /**
  * The same as qr_space_clear() for a space whose programs are all about to end, by somebody else: never

@@ -27,6 +27,7 @@
 #include <quire/status.h>
 
 struct qr_format; /* one hardware format; src/table/format.h */
+struct qr_group;
 
 /**
  * The formats: X(name) for each qr_format_<name>; docs/formats/ has a page for each family.
@@ -158,6 +159,9 @@ struct qr_tables {
     uintptr_t lower_end;            /* fixed; end of the users' addresses; 0: it has none */
     uintptr_t upper_start;          /* fixed; start of the kernel's addresses; 0: it has none */
     _Atomic size_t table_count;     /* tables of this tree, root included */
+    struct qr_group *_Atomic
+        *group;           /* the owner's, fixed: whom new tables are charged to; NULL: nobody */
+    _Atomic bool refused; /* that group did not take one, or something else of the owner's */
     struct qr_spin retired_lock;
     struct qr_frame *retired_head; /* [retired_lock] unlinked, perhaps still being read */
     struct qr_frame *retired_tail; /* [retired_lock] */
@@ -173,6 +177,8 @@ struct qr_tables {
 QR_MUST_USE enum qr_status qr_tables_init(struct qr_tables *tables, const struct qr_format *format,
                                           struct qr_frames *frames, struct qr_epoch *epoch,
                                           const struct qr_tables *kernel);
+/** Charge the root to qr_tables.group, unless it is charged already. @return QR_OK; QR_ERR_LIMIT */
+QR_MUST_USE enum qr_status qr_tables_charge_root(struct qr_tables *tables);
 /** Adopt a root built by boot code; counts and locks start from what stands there.  Of two
  *  roots, it is the kernel's. */
 QR_MUST_USE enum qr_status qr_tables_adopt(struct qr_tables *tables, const struct qr_format *format,

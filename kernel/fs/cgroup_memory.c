@@ -126,6 +126,8 @@ SHOW(stat)
     qr_group_use(group, &use);
     qr_report_group_use(kernel_report(), group, &spaces);
     size_t active = use.active < pages.file ? use.active : pages.file;
+    const size_t *bytes = pages.bytes;
+    size_t sockets = qr_va_page_up(bytes[QR_GROUP_SOCKETS]) / FS_PAGE_BYTES;
     size_t shmem_thp = use.blocks * (qr_vm_huge_bytes(memory.vm) / FS_PAGE_BYTES);
     const struct {
         const char *name;
@@ -133,13 +135,13 @@ SHOW(stat)
     } lines[] = {
         {"anon", BYTES(pages.anon)},
         {"file", BYTES(pages.file + pages.shmem)},
-        {"kernel", 0},
-        {"kernel_stack", 0},
-        {"pagetables", 0},
+        {"kernel", BYTES(pages.kernel > sockets ? pages.kernel - sockets : 0)},
+        {"kernel_stack", bytes[QR_GROUP_STACK]},
+        {"pagetables", BYTES(use.type[QR_FRAME_TABLE])},
         {"sec_pagetables", 0},
         {"percpu", 0},
-        {"sock", 0},
-        {"vmalloc", 0},
+        {"sock", BYTES(sockets)},
+        {"vmalloc", bytes[QR_GROUP_VMALLOC]},
         {"shmem", BYTES(pages.shmem)},
         {"file_mapped", BYTES(use.mapped)},
         {"file_dirty", BYTES(use.dirty)},
@@ -154,8 +156,8 @@ SHOW(stat)
         {"active_file", BYTES(active)},
         {"unevictable", BYTES(spaces.locked)},
         {"slab_reclaimable", 0},
-        {"slab_unreclaimable", 0},
-        {"slab", 0},
+        {"slab_unreclaimable", bytes[QR_GROUP_SLAB]},
+        {"slab", bytes[QR_GROUP_SLAB]},
         {"workingset_refault_anon", 0},
         {"workingset_refault_file", STAT(REFAULT)},
         {"workingset_activate_anon", 0},

@@ -24,7 +24,7 @@ directory_release(struct dentry *dentry)
 static struct fs_context *
 context_new(struct dentry *root, struct dentry *current, uint32_t umask)
 {
-    struct fs_context *context = kmem_zalloc(sizeof *context);
+    struct fs_context *context = kmem_charged_zalloc(sizeof *context);
 
     if (context == NULL) {
         return NULL;
@@ -58,7 +58,7 @@ fs_context_put(struct fs_context *context)
     }
     directory_release(context->root);
     directory_release(context->current);
-    kmem_free(context);
+    kmem_charged_free(context);
 }
 
 void

@@ -80,7 +80,7 @@ bucket_of(uint32_t hash)
 char *
 dentry_name_copy(const char *name, size_t length)
 {
-    char *copy = kmem_alloc(length + 1);
+    char *copy = kmem_charged_alloc(length + 1);
 
     if (copy != NULL) {
         memcpy(copy, name, length);
@@ -92,7 +92,7 @@ dentry_name_copy(const char *name, size_t length)
 static struct dentry *
 dentry_new(const char *name, size_t length)
 {
-    struct dentry *dentry = kmem_zalloc(sizeof *dentry);
+    struct dentry *dentry = kmem_charged_zalloc(sizeof *dentry);
 
     if (dentry == NULL) {
         return NULL;
@@ -101,7 +101,7 @@ dentry_new(const char *name, size_t length)
     if (length >= DENTRY_INLINE_NAME) {
         dentry->name = dentry_name_copy(name, length);
         if (dentry->name == NULL) {
-            kmem_free(dentry);
+            kmem_charged_free(dentry);
             return NULL;
         }
     } else {
@@ -176,9 +176,9 @@ dentry_put(struct dentry *dentry)
         qr_assert(qr_list_is_empty(&dentry->children));
         inode_put(dentry->inode);
         if (dentry->name != dentry->inline_name) {
-            kmem_free(dentry->name);
+            kmem_charged_free(dentry->name);
         }
-        kmem_free(dentry);
+        kmem_charged_free(dentry);
         if (parent == dentry) {
             return;
         }
@@ -244,7 +244,7 @@ dentry_move(struct dentry *dentry, struct dentry *parent, char *name, size_t len
     dentry_ref(parent);
     dentry->parent = parent;
     if (dentry->name != dentry->inline_name) {
-        kmem_free(dentry->name);
+        kmem_charged_free(dentry->name);
     }
     dentry->name = name;
     dentry->name_length = (uint32_t)length;

@@ -114,7 +114,7 @@ item_destroy(struct epoll_item *item)
     *link = item->next_of_file;
     qr_list_remove(&item->link);
     item->epoll->count--;
-    kmem_free(item);
+    kmem_charged_free(item);
 }
 
 void
@@ -140,7 +140,7 @@ epoll_release(struct file *file)
         item_destroy(qr_list_entry(epoll->items.next, struct epoll_item, link));
     }
     qr_mutex_unlock(&epoll_lock);
-    kmem_free(epoll);
+    kmem_charged_free(epoll);
 }
 
 static const struct file_ops epoll_file_ops = {.name = "epoll", .release = epoll_release};
@@ -151,7 +151,7 @@ epoll_make(uint32_t flags)
     if (flags & ~(uint32_t)O_CLOEXEC) {
         return -EINVAL;
     }
-    struct epoll *epoll = kmem_zalloc(sizeof *epoll);
+    struct epoll *epoll = kmem_charged_zalloc(sizeof *epoll);
     if (epoll == NULL) {
         return -ENOMEM;
     }
@@ -161,7 +161,7 @@ epoll_make(uint32_t flags)
     int64_t error =
         file_create_anonymous("anon_inode:[eventpoll]", &epoll_file_ops, O_RDWR, epoll, &file);
     if (error != 0) {
-        kmem_free(epoll);
+        kmem_charged_free(epoll);
         return error;
     }
     int fd = fd_install(file, 0, (flags & O_CLOEXEC) != 0);
@@ -200,7 +200,7 @@ item_find(struct epoll *epoll, const struct file *file, int fd)
 static int64_t
 item_add(struct epoll *epoll, struct file *file, int fd, const struct epoll_event *event)
 {
-    struct epoll_item *item = kmem_zalloc(sizeof *item);
+    struct epoll_item *item = kmem_charged_zalloc(sizeof *item);
 
     if (item == NULL) {
         return -ENOMEM;

@@ -125,7 +125,7 @@ eventfd_poll(struct file *file, struct poll_table *table)
 static void
 eventfd_release(struct file *file)
 {
-    kmem_free(file->context);
+    kmem_charged_free(file->context);
 }
 
 static const struct file_ops eventfd_ops = {
@@ -143,7 +143,7 @@ eventfd_make(uint32_t initial, uint32_t flags)
     if (flags & ~(uint32_t)(EFD_SEMAPHORE | O_CLOEXEC | O_NONBLOCK)) {
         return -EINVAL;
     }
-    struct eventfd *event = kmem_zalloc(sizeof *event);
+    struct eventfd *event = kmem_charged_zalloc(sizeof *event);
     if (event == NULL) {
         return -ENOMEM;
     }
@@ -154,7 +154,7 @@ eventfd_make(uint32_t initial, uint32_t flags)
     int64_t error = file_create_anonymous("anon_inode:[eventfd]", &eventfd_ops,
                                           O_RDWR | (flags & O_NONBLOCK), event, &file);
     if (error != 0) {
-        kmem_free(event);
+        kmem_charged_free(event);
         return error;
     }
     int fd = fd_install(file, 0, (flags & O_CLOEXEC) != 0);

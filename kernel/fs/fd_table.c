@@ -41,7 +41,7 @@ slot_file(uintptr_t slot)
 struct fd_table *
 fd_table_create(void)
 {
-    struct fd_table *table = kmem_zalloc(sizeof *table);
+    struct fd_table *table = kmem_charged_zalloc(sizeof *table);
 
     if (table == NULL) {
         return NULL;
@@ -62,9 +62,9 @@ static void
 table_free(struct fd_table *table)
 {
     if (table->slots != table->first) {
-        kvmem_free(table->slots);
+        kmem_charged_free(table->slots);
     }
-    kmem_free(table);
+    kmem_charged_free(table);
 }
 
 bool
@@ -126,7 +126,7 @@ table_grow(struct fd_table *table, uint32_t fd)
         uint32_t capacity = capacity_for(fd + 1);
 
         qr_spin_unlock(&table->lock);
-        _Atomic uintptr_t *slots = kvmem_zalloc(capacity * sizeof *slots);
+        _Atomic uintptr_t *slots = kmem_charged_calloc(capacity, sizeof *slots);
         qr_spin_lock(&table->lock);
         if (slots == NULL) {
             return false;
@@ -142,7 +142,7 @@ table_grow(struct fd_table *table, uint32_t fd)
         }
         if (unused != table->first) {
             qr_spin_unlock(&table->lock);
-            kvmem_free(unused);
+            kmem_charged_free(unused);
             qr_spin_lock(&table->lock);
         }
     }

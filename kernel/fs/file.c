@@ -103,7 +103,7 @@ file_alloc(struct file **out)
         atomic_fetch_sub(&open_files, 1);
         return -ENFILE;
     }
-    file = kmem_zalloc(sizeof *file);
+    file = kmem_charged_zalloc(sizeof *file);
     if (file == NULL) {
         atomic_fetch_sub(&open_files, 1);
         return -ENOMEM;
@@ -116,7 +116,7 @@ static void
 file_free(struct file *file)
 {
     atomic_fetch_sub(&open_files, 1);
-    kmem_free(file);
+    kmem_charged_free(file);
 }
 
 /* Make a blank file one of @dentry. Cannot fail. */

@@ -108,7 +108,7 @@ ranges_free(struct qr_list *list)
     struct qr_list *node;
 
     while ((node = qr_list_pop_front(list)) != NULL) {
-        kmem_free(qr_list_entry(node, struct range, link));
+        kmem_charged_free(qr_list_entry(node, struct range, link));
     }
 }
 
@@ -120,7 +120,7 @@ state_get(struct inode *inode)
     struct flock_state *fresh = NULL;
 
     if (inode->locks == NULL) {
-        fresh = kmem_zalloc(sizeof *fresh);
+        fresh = kmem_charged_zalloc(sizeof *fresh);
         if (fresh == NULL) {
             return NULL;
         }
@@ -133,7 +133,7 @@ state_get(struct inode *inode)
         fresh = NULL;
     }
     qr_spin_unlock(&flock_lock);
-    kmem_free(fresh);
+    kmem_charged_free(fresh);
     return inode->locks;
 }
 
@@ -172,8 +172,8 @@ static int64_t
 range_set(struct inode *inode, const struct range *wanted, bool wait)
 {
     struct flock_state *state = state_get(inode);
-    struct range *spares[2] = {kmem_zalloc(sizeof(struct range)),
-                               kmem_zalloc(sizeof(struct range))};
+    struct range *spares[2] = {kmem_charged_zalloc(sizeof(struct range)),
+                               kmem_charged_zalloc(sizeof(struct range))};
     struct qr_list freed;
     int64_t result = -ENOLCK;
 
@@ -194,8 +194,8 @@ range_set(struct inode *inode, const struct range *wanted, bool wait)
         }
     }
     ranges_free(&freed);
-    kmem_free(spares[0]);
-    kmem_free(spares[1]);
+    kmem_charged_free(spares[0]);
+    kmem_charged_free(spares[1]);
     return result;
 }
 
@@ -375,6 +375,6 @@ flock_inode_evicted(struct inode *inode)
     if (inode->locks != NULL) {
         /* Left over only when one thread locked what another closed. */
         ranges_free(&inode->locks->ranges);
-        kmem_free(inode->locks);
+        kmem_charged_free(inode->locks);
     }
 }

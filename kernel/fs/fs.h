@@ -221,7 +221,8 @@ void dentry_link(struct dentry *dentry);
 void dentry_unlink(struct dentry *dentry);
 /** Move to another name: @name memory is adopted. T held for writing. Cannot fail. */
 void dentry_move(struct dentry *dentry, struct dentry *parent, char *name, size_t length);
-/** Memory for a name of @length bytes, filled; NULL without memory. For dentry_move(). */
+/** Memory for a name of @length bytes, filled, by kmem_charged_alloc(); NULL without memory. For
+ *  dentry_move(). */
 char *dentry_name_copy(const char *name, size_t length);
 /** Take a whole tree apart (failed set-up, unmount). T held for writing. */
 void dentry_tree_destroy(struct dentry *root);

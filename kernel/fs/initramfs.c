@@ -86,7 +86,7 @@ parents_make(const char *path)
         name_create(AT_FDCWD, copy, S_IFDIR | 0755u, 0);
         *at = '/';
     }
-    kmem_free(copy);
+    kmem_charged_free(copy);
 }
 
 static struct linked_file *

@@ -25,7 +25,7 @@ time_now(void)
 struct inode *
 inode_create(struct superblock *superblock, const struct inode_ops *ops, uint32_t mode)
 {
-    struct inode *inode = kmem_zalloc(sizeof *inode);
+    struct inode *inode = kmem_charged_zalloc(sizeof *inode);
 
     if (inode == NULL) {
         return NULL;
@@ -60,7 +60,7 @@ inode_put(struct inode *inode)
         inode->ops->evict(inode);
     }
     superblock_inode_gone(inode->superblock);
-    kmem_free(inode);
+    kmem_charged_free(inode);
 }
 
 void

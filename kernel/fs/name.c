@@ -714,21 +714,21 @@ rename_commit(struct rename *rename)
     char *back = dentry_name_copy(rename->from.name, rename->from.name_length);
 
     if (name == NULL || back == NULL) {
-        kmem_free(name);
-        kmem_free(back);
+        kmem_charged_free(name);
+        kmem_charged_free(back);
         return -ENOMEM;
     }
     int64_t error = rename_store(rename);
     if (error != 0) {
-        kmem_free(name);
-        kmem_free(back);
+        kmem_charged_free(name);
+        kmem_charged_free(back);
         return error;
     }
     if (rename->flags & RENAME_EXCHANGE) {
         parent_links_move(rename->target, to, from);
         dentry_move(rename->target, from, back, rename->from.name_length);
     } else {
-        kmem_free(back);
+        kmem_charged_free(back);
         if (rename->target != NULL) {
             child_remove(rename->target);
         }

@@ -62,16 +62,16 @@ room_update(struct pipe *pipe)
 static struct pipe *
 pipe_new(void)
 {
-    struct pipe *pipe = kmem_zalloc(sizeof *pipe);
+    struct pipe *pipe = kmem_charged_zalloc(sizeof *pipe);
 
     if (pipe == NULL) {
         return NULL;
     }
     pipe->capacity = PIPE_DEFAULT_BYTES;
     pipe->slot_count = slots_for(PIPE_DEFAULT_BYTES);
-    pipe->slots = kmem_calloc(pipe->slot_count, sizeof *pipe->slots);
+    pipe->slots = kmem_charged_calloc(pipe->slot_count, sizeof *pipe->slots);
     if (pipe->slots == NULL) {
-        kmem_free(pipe);
+        kmem_charged_free(pipe);
         return NULL;
     }
     room_update(pipe);
@@ -90,8 +90,8 @@ pipe_free(struct pipe *pipe)
     if (pipe->spare != NULL) {
         qr_frame_put(memory.frames, pipe->spare);
     }
-    kmem_free(pipe->slots);
-    kmem_free(pipe);
+    kmem_charged_free(pipe->slots);
+    kmem_charged_free(pipe);
 }
 
 struct pipe *
@@ -285,8 +285,8 @@ page_take(struct pipe *pipe)
     struct qr_frame *frame = pipe->spare;
 
     pipe->spare = NULL;
-    if (frame == NULL && !refuse_now()) {
-        frame = qr_frame_alloc(memory.frames, 0); /* in the direct map: its window stays open */
+    if (frame == NULL) {
+        frame = kmem_charged_frame(); /* its window stays open */
     }
     return frame;
 }
@@ -586,14 +586,14 @@ resize_locked(struct pipe *pipe, uint32_t capacity)
     if (used > count) {
         return -EBUSY;
     }
-    struct pipe_slot *slots = kmem_calloc(count, sizeof *slots);
+    struct pipe_slot *slots = kmem_charged_calloc(count, sizeof *slots);
     if (slots == NULL) {
         return -ENOMEM;
     }
     for (uint32_t i = 0; i < used; i++) {
         slots[i] = *pipe_slot_at(pipe, i);
     }
-    kmem_free(pipe->slots);
+    kmem_charged_free(pipe->slots);
     pipe->slots = slots;
     pipe->slot_count = count;
     pipe->capacity = capacity;

@@ -117,7 +117,7 @@ signalfd_poll(struct file *file, struct poll_table *table)
 static void
 signalfd_release(struct file *file)
 {
-    kmem_free(file->context);
+    kmem_charged_free(file->context);
 }
 
 static const struct file_ops signalfd_ops = {
@@ -130,7 +130,7 @@ static const struct file_ops signalfd_ops = {
 static int64_t
 signalfd_make(signal_set set, uint32_t flags)
 {
-    struct signalfd *self = kmem_zalloc(sizeof *self);
+    struct signalfd *self = kmem_charged_zalloc(sizeof *self);
 
     if (self == NULL) {
         return -ENOMEM;
@@ -140,7 +140,7 @@ signalfd_make(signal_set set, uint32_t flags)
     int64_t error = file_create_anonymous("anon_inode:[signalfd]", &signalfd_ops,
                                           O_RDWR | (flags & O_NONBLOCK), self, &file);
     if (error != 0) {
-        kmem_free(self);
+        kmem_charged_free(self);
         return error;
     }
     int fd = fd_install(file, 0, (flags & O_CLOEXEC) != 0);

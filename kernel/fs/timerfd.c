@@ -119,7 +119,7 @@ timerfd_release(struct file *file)
     struct timerfd *self = file->context;
 
     (void)timer_cancel(&self->timer);
-    kmem_free(self);
+    kmem_charged_free(self);
 }
 
 static const struct file_ops timerfd_ops = {
@@ -148,7 +148,7 @@ sys_timerfd_create(const struct syscall_args *args)
     if (clock >= CLOCK_REALTIME_ALARM && !process_has_capability(CAP_WAKE_ALARM)) {
         return -EPERM;
     }
-    struct timerfd *self = kmem_zalloc(sizeof *self);
+    struct timerfd *self = kmem_charged_zalloc(sizeof *self);
     if (self == NULL) {
         return -ENOMEM;
     }
@@ -159,7 +159,7 @@ sys_timerfd_create(const struct syscall_args *args)
     int64_t error = file_create_anonymous("anon_inode:[timerfd]", &timerfd_ops,
                                           O_RDWR | (flags & O_NONBLOCK), self, &file);
     if (error != 0) {
-        kmem_free(self);
+        kmem_charged_free(self);
         return error;
     }
     int fd = fd_install(file, 0, (flags & O_CLOEXEC) != 0);

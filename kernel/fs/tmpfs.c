@@ -565,7 +565,7 @@ tmpfs_evict(struct inode *inode)
         qr_object_put(inode->object);
         atomic_fetch_sub(&inode->superblock->pages, (int64_t)inode->counted_pages);
     } else if (S_ISTYPE(inode->mode, S_IFLNK)) {
-        kmem_free(inode->target);
+        kmem_charged_free(inode->target);
     }
 }
 

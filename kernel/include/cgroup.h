@@ -88,8 +88,8 @@ void cgroup_leave(struct process *process);
 void cgroup_settle(struct process *process);
 /** Is @p group what its memory is to be charged to?  Process tree lock held. */
 bool cgroup_is_charged(const struct process *process, const struct qr_group *group);
-/** Charge what @p process will have after exec to its group from the start. */
-void cgroup_adopt(const struct process *process, struct mm *mm);
+/** Charge what @p process will have after exec to its group from the start. @return 0; -ENOMEM */
+int64_t cgroup_adopt(const struct process *process, struct mm *mm);
 /** The group behind a descriptor of its directory, with a reference. @return 0; -EBADF, -ENODEV, -EACCES */
 int64_t cgroup_of_fd(int fd, struct cgroup **out);
 

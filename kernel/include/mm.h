@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <quire/group.h>
 #include <quire/lock.h>
 
 /*
@@ -46,6 +47,22 @@ void mm_init(void);
 
 /** The limits or capabilities of @process have changed: what binds its calls on memory from now on. */
 void mm_apply_limits(struct process *process);
+
+/**
+ * The status of @p call on @p space, which changes nothing where it has no memory: where that was so because
+ * the group of @p space may have no more, room is made in it, and @p call evaluated again.  Nothing locked.
+ */
+#define MM_RETRY(space, call)                                                          \
+    ({                                                                                 \
+        enum qr_status retry_status;                                                   \
+        unsigned retry_count = 0;                                                      \
+                                                                                       \
+        do {                                                                           \
+            retry_status = (call);                                                     \
+        } while ((retry_status == QR_ERR_NO_MEMORY || retry_status == QR_ERR_LIMIT) && \
+                 qr_space_make_room(space, retry_count++));                            \
+        retry_status;                                                                  \
+    })
 
 /** An empty address space with one user; NULL without memory. */
 struct mm *mm_create(void);
@@ -147,6 +164,23 @@ void *kmem_alloc(size_t bytes);
 void *kmem_zalloc(size_t bytes);
 void *kmem_calloc(size_t count, size_t bytes);
 void kmem_free(void *block);
+
+/**
+ * The same for what a program can pile up, of any size: charged to the group of the running thread's memory
+ * until it is freed, by whomever, with kmem_charged_free() alone.  Where that group may have no more, room is made
+ * in it first, so this may sleep where interrupts are on; where they are off, nobody is charged.
+ */
+void *kmem_charged_alloc(size_t bytes);
+void *kmem_charged_zalloc(size_t bytes);
+void *kmem_charged_calloc(size_t count, size_t bytes);
+/** Context: thread for blocks above 16 KiB, else any; NULL is allowed. */
+void kmem_charged_free(void *block);
+
+/** Charge that group for memory from elsewhere: @p bytes, until kmem_uncharge(). @return false: it refused */
+bool kmem_charge(enum qr_group_kind kind, size_t bytes, struct qr_charge *out_charge);
+void kmem_uncharge(struct qr_charge *charge);
+/** A frame in the direct map with undefined contents, charged until it is free; NULL as above. */
+struct qr_frame *kmem_charged_frame(void);
 
 /** Cleared, of any size, page-aligned above 16 KiB; NULL as above.  Context: thread, may sleep. */
 void *kvmem_zalloc(size_t bytes);

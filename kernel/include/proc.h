@@ -151,6 +151,7 @@ struct thread {
     struct qr_cpu_set affinity;
     struct qr_space *space; /* own: address space to load; NULL: keep whatever is loaded */
     struct qr_mempolicy *memory_policy; /* tree to write, own; one reference; NULL: the default */
+    struct qr_charge stack_charge;      /* const: for its kernel stack */
 
     atomic_uint refs;
     struct process *process;             /* const; NULL for kernel threads; counts as a reference */

@@ -166,7 +166,7 @@ segment_put(struct shm_segment *segment)
     if (atomic_fetch_sub_explicit(&segment->refs, 1, memory_order_acq_rel) != 1)
         return;
     file_put(segment->file);
-    kmem_free(segment);
+    kmem_charged_free(segment);
 }
 
 /* Take it out of the table. T held; the caller puts the table's reference afterwards. */
@@ -403,7 +403,7 @@ static int64_t
 segment_create(int32_t key, uint64_t bytes, uint32_t flags, struct shm_segment **out)
 {
     const struct credentials *who = &process_current()->credentials;
-    struct shm_segment *segment = kmem_zalloc(sizeof(*segment));
+    struct shm_segment *segment = kmem_charged_zalloc(sizeof(*segment));
     char name[32];
 
     if (segment == NULL)
@@ -413,7 +413,7 @@ segment_create(int32_t key, uint64_t bytes, uint32_t flags, struct shm_segment *
     int64_t error = flags & SHM_HUGETLB ? segment_create_huge(segment, name, flags)
                                         : segment_create_small(segment, name, flags);
     if (error != 0) {
-        kmem_free(segment);
+        kmem_charged_free(segment);
         return error;
     }
     atomic_init(&segment->refs, 1);
@@ -594,7 +594,8 @@ attach(struct shm_segment *segment, struct qr_map_request *request, uint32_t fla
         request->align_bytes = qr_hugetlb_pool_bytes(segment->pool);
     if (segment->no_reserve)
         request->region_flags |= QR_REGION_NO_RESERVE;
-    error = map_error(qr_space_map(thread_current()->space, request, &va));
+    error = map_error(
+        MM_RETRY(thread_current()->space, qr_space_map(thread_current()->space, request, &va)));
     file_put(file);
     return error != 0 ? error : (int64_t)va.v;
 }

@@ -120,9 +120,10 @@ advise_range(struct qr_space *space, uint64_t start, uint64_t length, int number
 {
     if (length == 0)
         return QR_OK;
-    return number == MADV_COLLAPSE
-               ? qr_space_collapse(space, qr_va_of(start), length)
-               : qr_space_advise(space, qr_va_of(start), length, find_advice(number)->advice);
+    if (number == MADV_COLLAPSE)
+        return qr_space_collapse(space, qr_va_of(start), length);
+    return MM_RETRY(space,
+                    qr_space_advise(space, qr_va_of(start), length, find_advice(number)->advice));
 }
 
 static int64_t

@@ -289,7 +289,8 @@ map(const struct syscall_args *args, struct file *file, uint64_t length)
     if (error == 0 && request.object == NULL && (flags & MAP_TYPE) != MAP_PRIVATE && file_is_last())
         error = -ENFILE;
     if (error == 0)
-        error = mapped_error_of(qr_space_map(current_space(), &request, &va));
+        error = mapped_error_of(
+            MM_RETRY(current_space(), qr_space_map(current_space(), &request, &va)));
     if (request.object != NULL)
         qr_object_put(request.object);
     return error != 0 ? error : (int64_t)va.v;
@@ -355,7 +356,8 @@ sys_munmap(const struct syscall_args *args)
 
     if (error != 0)
         return error;
-    error = error_of(qr_space_unmap(current_space(), qr_va_of(start), length));
+    error = error_of(
+        MM_RETRY(current_space(), qr_space_unmap(current_space(), qr_va_of(start), length)));
     userfault_unmap_finish(&notices, error == 0);
     return error;
 }
@@ -415,7 +417,8 @@ protect(uint64_t start, uint64_t length, uint64_t prot, int key)
         key = own != 0 ? (int)own : -1;
     }
     enum qr_status status =
-        qr_space_protect(current_space(), qr_va_of(start), length, prot_of(prot), key);
+        MM_RETRY(current_space(),
+                 qr_space_protect(current_space(), qr_va_of(start), length, prot_of(prot), key));
 
     return mapped_error_of(status);
 }
@@ -435,7 +438,13 @@ sys_pkey_mprotect(const struct syscall_args *args)
 int64_t
 sys_brk(const struct syscall_args *args)
 {
-    return (int64_t)qr_space_brk(current_space(), qr_va_of(args->arg[0])).v;
+    qr_va wanted = qr_va_of((uintptr_t)args->arg[0]), end;
+    unsigned attempt = 0;
+
+    do {
+        end = qr_space_brk(current_space(), wanted);
+    } while (end.v != wanted.v && qr_space_make_room(current_space(), attempt++));
+    return (int64_t)end.v;
 }
 
 /* ---- mremap ---------------------------------------------------------------------------- */
@@ -498,7 +507,7 @@ sys_mremap(const struct syscall_args *args)
     request.flags = (flags & 1 ? (unsigned)QR_REMAP_MAY_MOVE : 0) |
                     (flags & 2 ? (unsigned)QR_REMAP_FIXED : 0) |
                     (flags & 4 ? (unsigned)QR_REMAP_DONT_UNMAP : 0);
-    status = qr_space_remap(current_space(), &request, &va);
+    status = MM_RETRY(current_space(), qr_space_remap(current_space(), &request, &va));
     if (status == QR_ERR_RANGE && (flags & 2) && target < qr_space_floor(current_space()).v)
         return -EPERM;
     if (status == QR_OK && va.v != old)
@@ -577,7 +586,8 @@ sys_remap_file_pages(const struct syscall_args *args)
     else if (first > file_bytes_limit() >> QR_PAGE_SHIFT)
         error = -EOVERFLOW;
     else
-        error = mapped_error_of(qr_space_map(current_space(), &request, &va));
+        error = mapped_error_of(
+            MM_RETRY(current_space(), qr_space_map(current_space(), &request, &va)));
     qr_object_put(request.object);
     if (request.file != NULL)
         file_put(request.file);

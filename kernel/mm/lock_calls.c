@@ -36,7 +36,8 @@ lock_range(uint64_t start, uint64_t length, enum qr_lock_mode mode)
         return 0;
     if (range_wraps(start, length)) /* the limit comes first */
         return mode != QR_UNLOCK && is_over_limit(length) ? -ENOMEM : -EINVAL;
-    status = qr_space_lock_pages(current_space(), qr_va_of(start), length, mode);
+    status = MM_RETRY(current_space(),
+                      qr_space_lock_pages(current_space(), qr_va_of(start), length, mode));
     return status == QR_ERR_RANGE || status == QR_ERR_FAULT ? -ENOMEM : error_of(status);
 }
 

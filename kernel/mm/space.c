@@ -125,7 +125,7 @@ mm_user_limit(void)
 static struct mm *
 mm_wrap(struct qr_space *space)
 {
-    struct mm *mm = kmem_zalloc(sizeof(*mm));
+    struct mm *mm = kmem_charged_zalloc(sizeof(*mm));
 
     if (mm == NULL)
         return NULL;
@@ -159,7 +159,7 @@ mm_fork(struct mm *from, struct mm **out)
     struct qr_space *space;
     struct mm *mm;
 
-    if (qr_space_fork(from->space, &space) != QR_OK)
+    if (MM_RETRY(from->space, qr_space_fork(from->space, &space)) != QR_OK)
         return -ENOMEM;
     mm = mm_wrap(space);
     if (mm == NULL) {
@@ -222,7 +222,7 @@ mm_release(struct mm *mm)
 {
     if (atomic_fetch_sub_explicit(&mm->holders, 1, memory_order_acq_rel) != 1)
         return;
-    kmem_free(mm);
+    kmem_charged_free(mm);
     atomic_fetch_sub(&mm_total, 1);
 }
 

@@ -123,7 +123,7 @@ uffd_destroy(struct qr_listener *listener)
     struct uffd *uffd = uffd_of(listener);
 
     mm_release(uffd->mm);
-    kmem_free(uffd);
+    kmem_charged_free(uffd);
 }
 
 static const struct qr_listener_ops listener_ops = {
@@ -345,9 +345,9 @@ op_register(struct uffd *uffd, uint64_t user)
     kinds = (request.mode & REGISTER_MISSING ? (unsigned)QR_WATCH_MISSING : 0) |
             (request.mode & REGISTER_WRITE ? (unsigned)QR_WATCH_WRITE : 0) |
             (request.mode & REGISTER_MINOR ? (unsigned)QR_WATCH_MINOR : 0);
-    enum qr_status status =
-        qr_space_watch(uffd->mm->space, qr_va_of((uintptr_t)request.range.start),
-                       (size_t)request.range.bytes, &uffd->listener, kinds);
+    enum qr_status status = MM_RETRY(
+        uffd->mm->space, qr_space_watch(uffd->mm->space, qr_va_of((uintptr_t)request.range.start),
+                                        (size_t)request.range.bytes, &uffd->listener, kinds));
     if (status != QR_OK)
         return status == QR_ERR_NOT_FOUND ? -ENOMEM : error_of(status);
     request.ioctls = (uint64_t)1 << OP_WAKE | 1 << OP_COPY;
@@ -684,7 +684,7 @@ static const struct file_ops uffd_file_ops = {
 struct uffd *
 uffd_create(struct mm *mm, unsigned options)
 {
-    struct uffd *uffd = kmem_zalloc(sizeof(*uffd));
+    struct uffd *uffd = kmem_charged_zalloc(sizeof(*uffd));
 
     if (uffd == NULL)
         return NULL;

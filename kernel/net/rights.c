@@ -48,7 +48,7 @@ static atomic_uint sockets_in_flight;                  /* G to write: of that li
 struct rights *
 rights_create(uint32_t count)
 {
-    struct rights *rights = kmem_alloc(sizeof *rights + count * sizeof rights->files[0]);
+    struct rights *rights = kmem_charged_alloc(sizeof *rights + count * sizeof rights->files[0]);
 
     if (rights != NULL) {
         qr_list_init(&rights->link);
@@ -117,7 +117,7 @@ drain_run(struct drain *drain)
         for (uint32_t i = 0; i < rights->count; i++) {
             file_put(rights->files[i]);
         }
-        kmem_free(rights);
+        kmem_charged_free(rights);
         sched_relax();
     }
 }

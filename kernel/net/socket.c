@@ -38,7 +38,7 @@ sender_id_current(void)
 struct socket *
 socket_create(const struct socket_kind *kind, uint16_t family)
 {
-    struct socket *socket = kmem_zalloc(sizeof *socket);
+    struct socket *socket = kmem_charged_zalloc(sizeof *socket);
 
     if (socket == NULL) {
         return NULL;
@@ -86,7 +86,7 @@ socket_put(struct socket *socket)
     qr_spin_lock(&all_lock);
     qr_list_remove(&socket->all_link);
     qr_spin_unlock(&all_lock);
-    kmem_free(socket);
+    kmem_charged_free(socket);
 }
 
 struct socket *
@@ -177,17 +177,31 @@ socket_send_limit(struct socket *socket)
 
 enum { PACKET_SMALL_BYTES = 16384 };
 
+static void
+packet_release(struct packet *packet)
+{
+    kmem_uncharge(&packet->paid);
+    kvmem_free(packet);
+}
+
 int64_t
 packet_create(struct socket *sender, struct io *io, uint32_t bytes, struct packet **out)
 {
     size_t size = sizeof(struct packet) + bytes;
-    struct packet *packet = size <= PACKET_SMALL_BYTES ? kmem_alloc(size) : kvmem_zalloc(size);
+    bool local = sender->kind->family == AF_UNIX;
+    struct qr_charge paid;
 
-    if (packet == NULL) {
+    if (!kmem_charge(local ? QR_GROUP_SLAB : QR_GROUP_SOCKETS, size, &paid)) {
         return -ENOBUFS;
     }
+    struct packet *packet = size <= PACKET_SMALL_BYTES ? kmem_alloc(size) : kvmem_zalloc(size);
+    if (packet == NULL) {
+        kmem_uncharge(&paid);
+        return -ENOBUFS;
+    }
+    packet->paid = paid;
     if (io_take(io, packet->data, bytes) < bytes) {
-        kvmem_free(packet);
+        packet_release(packet);
         return -EFAULT;
     }
     socket_ref(sender);
@@ -216,7 +230,7 @@ packet_free(struct packet *packet)
         rights_free(packet->rights);
     }
     socket_put(sender);
-    kvmem_free(packet);
+    packet_release(packet);
 }
 
 bool

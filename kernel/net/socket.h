@@ -74,6 +74,7 @@ struct packet {
     struct qr_list link;    /* S of the socket that it waits at */
     struct socket *sender;  /* a reference; charged for it until it is read */
     uint32_t charge;        /* bytes of memory */
+    struct qr_charge paid;  /* for these, by the sender's group */
     uint32_t offset;        /* R: bytes that were read already */
     uint32_t bytes;         /* constant */
     struct rights *rights;  /* R: descriptors sent along, or NULL */

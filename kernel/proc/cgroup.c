@@ -243,7 +243,7 @@ cgroup_is_charged(const struct process *process, const struct qr_group *group)
     return atomic_load_explicit(&process->cgroup->effective, memory_order_relaxed) == group;
 }
 
-void
+int64_t
 cgroup_adopt(const struct process *process, struct mm *mm)
 {
     process_tree_lock();
@@ -251,10 +251,11 @@ cgroup_adopt(const struct process *process, struct mm *mm)
 
     process_tree_unlock();
     if (nobody)
-        return;
+        return 0;
     cgroups_lock();
     qr_space_set_group(mm->space, atomic_load(&process->cgroup->effective));
     cgroups_unlock();
+    return MM_RETRY(mm->space, qr_space_charge_own(mm->space)) == QR_OK ? 0 : -ENOMEM;
 }
 
 /* The groups of processes have changed: look at each of them.  C. */

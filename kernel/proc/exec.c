@@ -416,7 +416,7 @@ map_at(struct mm *mm, struct qr_map_request *request, uint64_t start, uint64_t b
     request->hint = qr_va_of(start);
     request->bytes = bytes;
     request->flags |= QR_MAP_FIXED_NOREPLACE;
-    status = qr_space_map(mm->space, request, &va);
+    status = MM_RETRY(mm->space, qr_space_map(mm->space, request, &va));
     if (status == QR_OK)
         return 0;
     return status == QR_ERR_EXISTS || status == QR_ERR_RANGE ? -ENOEXEC : -ENOMEM;
@@ -766,8 +766,9 @@ exec_prepare(struct exec *exec, int dirfd, uint32_t at_flags)
     exec->mm = mm_create();
     if (exec->mm == NULL)
         return -ENOMEM;
-    cgroup_adopt(process, exec->mm);
-    error = exec_map_images(exec);
+    error = cgroup_adopt(process, exec->mm);
+    if (error == 0)
+        error = exec_map_images(exec);
     if (error == 0)
         error = exec_build_stack(exec);
     if (error == 0)

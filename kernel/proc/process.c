@@ -10,6 +10,7 @@
  * thread lists of the whole machine.  Its sections are short; it is taken in
  * interrupts too (terminal signals).
  */
+#include "memory.h"
 #include "proc_private.h"
 
 #include <quire/assert.h>
@@ -98,7 +99,7 @@ pid_choose_number(void)
 int64_t
 pid_create(int32_t wanted, struct pid **out)
 {
-    struct pid *pid = kmem_zalloc(sizeof(*pid));
+    struct pid *pid = kmem_charged_zalloc(sizeof(*pid));
 
     if (pid == NULL)
         return -EAGAIN;
@@ -116,7 +117,7 @@ pid_create(int32_t wanted, struct pid **out)
     }
     process_tree_unlock();
     if (pid->number == 0) {
-        kmem_free(pid);
+        kmem_charged_free(pid);
         return wanted == 0 ? -EAGAIN : -EEXIST;
     }
     *out = pid;
@@ -131,7 +132,7 @@ pid_put(struct pid *pid)
         return;
     qr_list_remove(&pid->hash_link);
     pid_total--;
-    kmem_free(pid);
+    kmem_charged_free(pid);
 }
 
 /* ---- life of the structure --------------------------------------------------------- */
@@ -139,7 +140,7 @@ pid_put(struct pid *pid)
 struct process *
 process_alloc(void)
 {
-    struct process *process = kmem_zalloc(sizeof(*process));
+    struct process *process = kmem_charged_zalloc(sizeof(*process));
 
     if (process == NULL)
         return NULL;
@@ -179,7 +180,7 @@ process_put(struct process *process)
     if (process->actions != NULL)
         signal_actions_put(process->actions);
     signal_pending_discard(&process->pending);
-    kmem_free(process);
+    kmem_charged_free(process);
     atomic_fetch_sub(&process_objects, 1);
 }
 
@@ -736,6 +737,13 @@ process_leak_check(void)
         if (rows[i].count == rows[i].expected)
             continue;
         printk("leak: %u %s, expected %u\n", rows[i].count, rows[i].what, rows[i].expected);
+        leaks++;
+    }
+    char message[160];
+
+    qr_groups_drain(memory.groups);
+    if (!qr_groups_validate(memory.groups, message, sizeof(message))) {
+        printk("leak: %s\n", message);
         leaks++;
     }
     if (leaks == 0)

@@ -45,7 +45,7 @@ static const signal_set never_blocked = SET(SIGKILL) | SET(SIGSTOP);
 struct signal_actions *
 signal_actions_create(const struct signal_actions *from)
 {
-    struct signal_actions *actions = kmem_alloc(sizeof(*actions));
+    struct signal_actions *actions = kmem_charged_alloc(sizeof(*actions));
 
     if (actions == NULL)
         return NULL;
@@ -62,7 +62,7 @@ void
 signal_actions_put(struct signal_actions *actions)
 {
     if (atomic_fetch_sub(&actions->refs, 1) == 1)
-        kmem_free(actions);
+        kmem_charged_free(actions);
 }
 
 void

@@ -74,6 +74,17 @@ struct clone_parts {
 
 /* ---- the structure --------------------------------------------------------- */
 
+static bool
+stack_create(struct thread *thread)
+{
+    if (!kmem_charge(QR_GROUP_STACK, KERNEL_STACK_BYTES, &thread->stack_charge))
+        return false;
+    if (arch_thread_create(&thread->arch))
+        return true;
+    kmem_uncharge(&thread->stack_charge);
+    return false;
+}
+
 struct thread *
 thread_alloc(void)
 {
@@ -81,10 +92,10 @@ thread_alloc(void)
         atomic_fetch_sub(&thread_total, 1);
         return NULL;
     }
-    struct thread *thread = kmem_zalloc(sizeof(*thread));
+    struct thread *thread = kmem_charged_zalloc(sizeof(*thread));
 
-    if (thread != NULL && !arch_thread_create(&thread->arch)) {
-        kmem_free(thread);
+    if (thread != NULL && !stack_create(thread)) {
+        kmem_charged_free(thread);
         thread = NULL;
     }
     if (thread == NULL) {
@@ -118,12 +129,13 @@ thread_put(struct thread *thread)
         return;
     qr_assert(thread->files == NULL && thread->fs == NULL);
     arch_thread_destroy(&thread->arch);
+    kmem_uncharge(&thread->stack_charge);
     if (thread->process != NULL)
         process_put(thread->process);
     if (thread->kernel_entry == NULL)
         atomic_fetch_sub(&thread_total, 1);
     qr_mempolicy_put(thread->memory_policy);
-    kmem_free(thread);
+    kmem_charged_free(thread);
 }
 
 void

@@ -637,7 +637,7 @@ posix_destroy(struct signal_timer *posix)
 {
     (void)timer_cancel(&posix->timer);
     signal_retract_timer(posix->process, &posix->slot);
-    kmem_free(posix);
+    kmem_charged_free(posix);
 }
 
 struct sigevent_user {
@@ -688,7 +688,7 @@ sys_timer_create(const struct syscall_args *args)
     error = sigevent_check(&event);
     if (error != 0)
         return error;
-    posix = kmem_zalloc(sizeof(*posix));
+    posix = kmem_charged_zalloc(sizeof(*posix));
     if (posix == NULL)
         return -EAGAIN;
     timer_init(&posix->timer, posix_expire);
@@ -705,7 +705,7 @@ sys_timer_create(const struct syscall_args *args)
     qr_spin_lock(&process->timer_lock);
     if (process->posix_timer_count >= TIMERS_LIMIT) {
         qr_spin_unlock(&process->timer_lock);
-        kmem_free(posix);
+        kmem_charged_free(posix);
         return -EAGAIN;
     }
     posix->id = process->next_timer_id++;

@@ -91,7 +91,9 @@ static bool
 fault_wait_group(struct fault_ctx *ctx, unsigned waits)
 {
     struct qr_group *group = qr_space_group_get(ctx->space);
-    bool again = group == NULL || (waits < FAULT_GROUP_WAITS && qr_group_make_room(group, 1));
+    /* A page, and after the first try perhaps tables, which the attempt had to give back. */
+    size_t pages = waits == 0 ? 1 : 1 + QR_LEVELS_MAX;
+    bool again = group == NULL || (waits < FAULT_GROUP_WAITS && qr_group_make_room(group, pages));
 
     ctx->full = false;
     qr_group_put(group);
@@ -164,7 +166,7 @@ fault_end_attempt(struct fault_ctx *ctx, enum fault_step step, unsigned *memory_
         step = qr_fault_wait_swap(ctx);
         again = step != FAULT_DONE;
     }
-    if (step == FAULT_WAIT_MEMORY && ctx->full)
+    if (step == FAULT_WAIT_MEMORY && (ctx->full || qr_space_was_refused(ctx->space)))
         again = fault_wait_group(ctx, (*memory_waits)++);
     else if (step == FAULT_WAIT_MEMORY)
         again = fault_wait_memory(ctx, policy, index, (*memory_waits)++);

@@ -297,8 +297,9 @@ section_group_use(const struct frame_section *section, unsigned number)
         for (size_t at = first; at < end; at++) {
             const struct qr_frame *frame = &section->frames[at];
 
-            count += qr_frame_group(frame) == number &&
-                     atomic_load_explicit(&frame->refs, memory_order_relaxed) != 0;
+            if (qr_frame_group(frame) == number &&
+                atomic_load_explicit(&frame->refs, memory_order_relaxed) != 0)
+                count += (size_t)1 << qr_frame_order(frame);
         }
     }
     return count;

@@ -21,13 +21,18 @@
  * refused for pages that nobody uses, and never passed.  What is shown as usage has the credit
  * subtracted.
  *
+ * The kernel's own memory for members is charged in two ways: a whole frame as any other frame, marked
+ * ACCOUNTED; smaller pieces by the byte, into one count a group whose pages, rounded up, are charged.  Who
+ * changes that count takes the pages that it grows by before, and gives those that it shrinks by after, so the
+ * pages never fall short.  The piece says itself whom it is charged to (struct qr_charge).
+ *
  * Life: structures come from a cache and are given back at the end of the machine alone; a number keeps
  * its structure.  One without references and without usage is taken for the next group.  A parent's
  * usage contains its children's, so a chain of parents that an uncharge walks stays what it is until
  * that is done: children are left before parents, and the parent is read before the child is left.
  *
  * Invariants: 1 a group's usage is at least the sum of its children's; 2 at rest, what it has
- * beyond them is what frames carry its number plus credit; 3 a group in use has a parent in use.
+ * beyond them is what frames carry its number plus credit plus the pages of its bytes; 3 a group in use has a parent in use.
  *
  * Locks: G for which groups are in use.  Counters have none.
  */
@@ -61,6 +66,8 @@ group_frame_freed(void *context, unsigned number, uint32_t flags, size_t pages)
     if ((flags & 0xff) == QR_FRAME_OBJECT)
         atomic_fetch_sub_explicit((flags & QR_FRAME_SHMEM) != 0 ? &group->shmem : &group->file,
                                   (long)pages, memory_order_relaxed);
+    else if ((flags & 0xff) == QR_FRAME_KERNEL && (flags & QR_FRAME_ACCOUNTED) != 0)
+        atomic_fetch_sub_explicit(&group->kernel, (long)pages, memory_order_relaxed);
     group_give(group, pages);
 }
 
@@ -133,6 +140,7 @@ group_start(struct qr_group *group, struct qr_group *parent, void *host)
     atomic_store_explicit(&group->swap_high, QR_GROUP_UNLIMITED, memory_order_relaxed);
     atomic_store_explicit(&group->file, 0, memory_order_relaxed);
     atomic_store_explicit(&group->shmem, 0, memory_order_relaxed);
+    atomic_store_explicit(&group->kernel, 0, memory_order_relaxed);
     for (int which = 0; which < QR_GROUP_LIMITS; which++)
         atomic_store_explicit(&group->limit[which], which >= QR_GROUP_HIGH ? QR_GROUP_UNLIMITED : 0,
                               memory_order_relaxed);
@@ -211,6 +219,23 @@ qr_group_try_get(struct qr_group *group)
                                                   memory_order_acquire, memory_order_relaxed)) {
     }
     return users != 0;
+}
+
+/* The structure stays one of groups, and a group that is still named after the reference was taken is the
+ * right one. */
+struct qr_group *
+qr_group_get_current(struct qr_group *_Atomic *place)
+{
+    struct qr_group *group;
+
+    while ((group = atomic_load_explicit(place, memory_order_acquire)) != NULL) {
+        if (!qr_group_try_get(group))
+            continue;
+        if (group == atomic_load_explicit(place, memory_order_acquire))
+            break;
+        qr_group_put(group);
+    }
+    return group;
 }
 
 void
@@ -463,6 +488,68 @@ qr_group_charge_run(struct qr_group *group, struct qr_frames *frames, struct qr_
     return status;
 }
 
+enum qr_status
+qr_group_charge_kernel(struct qr_group *group, struct qr_frame *frame, size_t pages)
+{
+    enum qr_status status = qr_group_charge(group, pages);
+
+    qr_assert(qr_frame_group(frame) == 0);
+    if (qr_unlikely(status != QR_OK))
+        return status;
+    qr_frame_set_group(frame, group->number);
+    atomic_fetch_or_explicit(&frame->flags, QR_FRAME_ACCOUNTED, memory_order_relaxed);
+    atomic_fetch_add_explicit(&group->kernel, (long)pages, memory_order_relaxed);
+    return QR_OK;
+}
+
+static size_t
+pages_of(size_t bytes)
+{
+    return (bytes + QR_PAGE_MASK) >> QR_PAGE_SHIFT;
+}
+
+enum qr_status
+qr_charge_take(struct qr_group *group, enum qr_group_kind kind, size_t bytes,
+               struct qr_charge *out_charge)
+{
+    size_t before = atomic_load_explicit(&group->bytes, memory_order_relaxed);
+    size_t held = 0, needed;
+
+    do {
+        needed = pages_of(before + bytes) - pages_of(before);
+        if (needed > held && qr_group_charge(group, needed - held) != QR_OK) {
+            if (held > 0)
+                group_give(group, held);
+            return QR_ERR_LIMIT;
+        }
+        held = needed > held ? needed : held;
+    } while (!atomic_compare_exchange_weak_explicit(&group->bytes, &before, before + bytes,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    if (held > needed)
+        group_give(group, held - needed);
+    atomic_fetch_add_explicit(&group->kind[kind], bytes, memory_order_relaxed);
+    *out_charge = (struct qr_charge){
+        .bytes = (uint32_t)bytes, .group = (uint16_t)group->number, .kind = (uint8_t)kind};
+    return QR_OK;
+}
+
+/* While pages of it are charged, the structure stays this group's. */
+void
+qr_charge_drop_slowly(struct qr_groups *groups, struct qr_charge *charge)
+{
+    size_t bytes = charge->bytes;
+    struct qr_group *group = group_of(groups, charge->group);
+
+    atomic_fetch_sub_explicit(&group->kind[charge->kind], bytes, memory_order_relaxed);
+    size_t before = atomic_fetch_sub_explicit(&group->bytes, bytes, memory_order_relaxed);
+    size_t pages = pages_of(before) - pages_of(before - bytes);
+
+    qr_assert(before >= bytes);
+    if (pages > 0)
+        group_give(group, pages);
+    *charge = (struct qr_charge){0};
+}
+
 void
 qr_group_note_object(struct qr_groups *groups, const struct qr_frame *frame, bool shared)
 {
@@ -674,7 +761,9 @@ qr_group_pages(const struct qr_group *group, struct qr_group_pages *out_pages)
 {
     struct qr_groups *groups = group->machine;
     size_t usage = qr_group_usage(group);
-    long file = 0, shmem = 0;
+    long file = 0, shmem = 0, kernel = 0;
+
+    *out_pages = (struct qr_group_pages){0};
 
     for (uint32_t number = 1; number <= QR_GROUPS_MAX; number++) {
         const struct qr_group *other = group_of(groups, number);
@@ -685,12 +774,18 @@ qr_group_pages(const struct qr_group *group, struct qr_group_pages *out_pages)
             continue;
         file += atomic_load_explicit(&other->file, memory_order_relaxed);
         shmem += atomic_load_explicit(&other->shmem, memory_order_relaxed);
+        kernel += atomic_load_explicit(&other->kernel, memory_order_relaxed);
+        kernel += (long)pages_of(atomic_load_explicit(&other->bytes, memory_order_relaxed));
+        for (int kind = 0; kind < QR_GROUP_KINDS; kind++)
+            out_pages->bytes[kind] +=
+                atomic_load_explicit(&other->kind[kind], memory_order_relaxed);
     }
     out_pages->file = file < 0 ? 0 : (size_t)file;
     out_pages->shmem = shmem < 0 ? 0 : (size_t)shmem;
-    size_t objects = out_pages->file + out_pages->shmem;
+    out_pages->kernel = kernel < 0 ? 0 : (size_t)kernel;
+    size_t others = out_pages->file + out_pages->shmem + out_pages->kernel;
 
-    out_pages->anon = usage > objects ? usage - objects : 0;
+    out_pages->anon = usage > others ? usage - others : 0;
 }
 
 void
@@ -781,7 +876,8 @@ qr_group_of_frame(struct qr_groups *groups, const struct qr_frame *frame)
 static size_t
 group_expected(struct qr_groups *groups, const struct qr_group *group)
 {
-    size_t pages = qr_frames_group_use(groups->frames, group->number);
+    size_t pages = qr_frames_group_use(groups->frames, group->number) +
+                   pages_of(atomic_load_explicit(&group->bytes, memory_order_relaxed));
 
     for (unsigned cpu = 0; cpu < groups->cpu_count; cpu++) {
         uint32_t credit = atomic_load_explicit(&groups->cpu[cpu].credit, memory_order_relaxed);

@@ -24,7 +24,9 @@ struct qr_group {
     _Atomic size_t limit[QR_GROUP_LIMITS]; /* pages */
     _Atomic size_t swap, swap_peak;        /* slots: its own and those of groups below */
     _Atomic size_t swap_max, swap_high;
-    _Atomic long file, shmem;                   /* of its own pages */
+    _Atomic long file, shmem, kernel;    /* of its own frames */
+    _Atomic size_t bytes;                /* of the kernel, its own; their pages are in usage */
+    _Atomic size_t kind[QR_GROUP_KINDS]; /* of these */
     _Atomic unsigned long stat[QR_GROUP_STATS]; /* since it began, with those below */
     _Atomic size_t clock;                       /* qr_group_tick() */
     _Atomic unsigned long local[QR_GROUP_EVENTS], below[QR_GROUP_EVENTS];

@@ -154,6 +154,12 @@ fork_entries(struct qr_space *space, struct qr_space *child, struct qr_tlb_batch
 }
 
 static enum qr_status
+fork_charge(struct qr_space *child)
+{
+    return qr_space_charge_own(child) == QR_OK ? QR_OK : QR_ERR_NO_MEMORY;
+}
+
+static enum qr_status
 fork_locked(struct qr_space *space, struct qr_change *change)
 {
     struct qr_space *child = change->space;
@@ -181,8 +187,10 @@ fork_locked(struct qr_space *space, struct qr_change *change)
         qr_group_get(group);
     atomic_store_explicit(&child->group, group, memory_order_relaxed);
 
-    enum qr_status status = fork_regions(space, change);
+    enum qr_status status = group == NULL ? QR_OK : fork_charge(child);
 
+    if (status == QR_OK)
+        status = fork_regions(space, change);
     if (status != QR_OK)
         return status;
     qr_tlb_batch_init(&batch, &space->tlb);
@@ -206,6 +214,8 @@ qr_space_fork(struct qr_space *space, struct qr_space **out_child)
     qr_rw_write_unlock(&space->lock);
     qr_change_end(&change);
     if (status != QR_OK) {
+        if (qr_space_was_refused(child))
+            qr_space_refused(space);
         qr_space_put(child);
         return status;
     }

@@ -154,11 +154,40 @@ qr_change_begin(struct qr_change *change, struct qr_space *space)
     change->dead = NULL;
 }
 
+static struct qr_region *
+region_alloc(struct qr_space *space)
+{
+    struct qr_region *region = qr_cache_alloc(space->vm->regions, 0);
+
+    if (region == NULL)
+        return NULL;
+    region->charged = 0;
+    if (qr_unlikely(atomic_load_explicit(&space->group, memory_order_relaxed) != NULL)) {
+        struct qr_charge charge = {0};
+
+        if (!qr_space_charge(space, sizeof(*region), &charge)) {
+            qr_cache_free(space->vm->regions, region);
+            return NULL;
+        }
+        region->charged = charge.group;
+    }
+    return region;
+}
+
+static void
+region_free(struct qr_vm *vm, struct qr_region *region)
+{
+    struct qr_charge charge = {sizeof(*region), region->charged, QR_GROUP_SLAB};
+
+    qr_charge_drop(vm->config.groups, &charge);
+    qr_cache_free(vm->regions, region);
+}
+
 enum qr_status
 qr_change_reserve(struct qr_change *change, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
-        struct qr_region *region = qr_cache_alloc(change->space->vm->regions, 0);
+        struct qr_region *region = region_alloc(change->space);
 
         if (region == NULL)
             return QR_ERR_NO_MEMORY;
@@ -209,15 +238,15 @@ region_put_references(struct qr_region *region)
 void
 qr_change_end(struct qr_change *change)
 {
-    struct qr_cache *cache = change->space->vm->regions;
+    struct qr_vm *vm = change->space->vm;
     struct qr_region *region;
 
     while ((region = chain_pop(&change->dead)) != NULL) {
         region_put_references(region);
-        qr_cache_free(cache, region);
+        region_free(vm, region);
     }
     while ((region = chain_pop(&change->spares)) != NULL)
-        qr_cache_free(cache, region);
+        region_free(vm, region);
 }
 
 /* ---- Changing one region --------------------------------------------------- */

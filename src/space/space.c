@@ -10,6 +10,9 @@
  */
 #include "region.h"
 
+/* Times that a call asks for room in its group before it fails. */
+enum { ROOM_ATTEMPTS = 16 };
+
 void
 qr_space_publish(struct qr_space *space)
 {
@@ -55,6 +58,7 @@ qr_space_make(struct qr_vm *vm, struct qr_space **out_space)
         qr_cache_free(vm->spaces, space);
         return status;
     }
+    space->tables.group = &space->group;
     qr_tlb_space_init(&space->tlb, vm->config.tlb, &space->tables);
     qr_place_init(space);
     *out_space = space;
@@ -143,6 +147,7 @@ qr_space_put(struct qr_space *space)
     qr_tlb_space_fini(&space->tlb);
     qr_tables_fini(&space->tables);
     qr_group_put(atomic_load_explicit(&space->group, memory_order_relaxed));
+    qr_charge_drop(vm->config.groups, &space->charge);
     qr_cache_free(vm->spaces, space);
 }
 
@@ -244,21 +249,53 @@ qr_space_set_group(struct qr_space *space, struct qr_group *group)
     qr_group_put(before);
 }
 
-/* Without the lock: the structure stays one of groups, and a group that still is the space's after
- * the reference was taken is the right one. */
 struct qr_group *
 qr_space_group_get(struct qr_space *space)
 {
-    struct qr_group *group;
+    return qr_group_get_current(&space->group);
+}
 
-    while ((group = atomic_load_explicit(&space->group, memory_order_acquire)) != NULL) {
-        if (!qr_group_try_get(group))
-            continue;
-        if (group == atomic_load_explicit(&space->group, memory_order_acquire))
-            break;
-        qr_group_put(group);
-    }
-    return group;
+bool
+qr_space_charge(struct qr_space *space, size_t bytes, struct qr_charge *out_charge)
+{
+    struct qr_group *group = qr_space_group_get(space);
+    bool charged =
+        group == NULL || qr_charge_take(group, QR_GROUP_SLAB, bytes, out_charge) == QR_OK;
+
+    qr_group_put(group);
+    if (!charged)
+        qr_space_refused(space);
+    return charged;
+}
+
+enum qr_status
+qr_space_charge_own(struct qr_space *space)
+{
+    enum qr_status status = qr_tables_charge_root(&space->tables);
+
+    if (status == QR_OK && space->charge.group == 0 &&
+        !qr_space_charge(space, sizeof(*space), &space->charge))
+        status = QR_ERR_LIMIT;
+    return status;
+}
+
+bool
+qr_space_was_refused(struct qr_space *space)
+{
+    return atomic_load_explicit(&space->tables.refused, memory_order_relaxed) &&
+           atomic_exchange_explicit(&space->tables.refused, false, memory_order_relaxed);
+}
+
+bool
+qr_space_make_room(struct qr_space *space, unsigned attempt)
+{
+    struct qr_group *group = qr_space_was_refused(space) ? qr_space_group_get(space) : NULL;
+    /* What a failed attempt had been charged is free again: ask for more each time. */
+    bool again = group != NULL && attempt < ROOM_ATTEMPTS &&
+                 qr_group_make_room(group, (size_t)1 << attempt);
+
+    qr_group_put(group);
+    return again;
 }
 
 void

@@ -137,6 +137,17 @@ qr_entry_end(const struct qr_tables *tables, const struct qr_entry *entry)
     return entry->start.v + ((uintptr_t)1 << qr_format_shift(tables->format, entry->level));
 }
 
+/* Charge @space's group for a structure of @bytes; true, and nothing, without one.  Any context. */
+QR_MUST_USE bool qr_space_charge(struct qr_space *space, size_t bytes,
+                                 struct qr_charge *out_charge);
+/* Has the group refused something since this was asked last? */
+bool qr_space_was_refused(struct qr_space *space);
+static inline void
+qr_space_refused(struct qr_space *space)
+{
+    atomic_store_explicit(&space->tables.refused, true, memory_order_relaxed);
+}
+
 void qr_space_add_stat_slowly(struct qr_space *space, enum qr_group_stat stat, size_t count);
 
 /* Count what happened in @space for its group, where it has one. */

@@ -15,6 +15,7 @@
  * the lock of a retired table looks at TABLE_DEAD alone.
  */
 #include <quire/assert.h>
+#include <quire/group.h>
 
 #include "table/scan.h"
 
@@ -25,14 +26,60 @@ table_order(const struct qr_tables *tables)
     return tables->format->traits->info.page_shift - QR_PAGE_SHIFT;
 }
 
-struct qr_frame *
-qr_table_alloc(struct qr_tables *tables)
+static struct qr_frame *
+table_frame(struct qr_tables *tables)
 {
     unsigned order = table_order(tables);
 
     if (order == 0)
         return qr_frame_alloc(tables->frames, QR_ALLOC_ZERO | QR_ALLOC_ATOMIC);
     return qr_frame_alloc_block(tables->frames, order, QR_ALLOC_ZERO | QR_ALLOC_ATOMIC);
+}
+
+/* The group may change at this moment: then either is charged. */
+static QR_NOINLINE bool
+table_charge(struct qr_tables *tables, struct qr_frame *frame)
+{
+    struct qr_group *group = qr_group_get_current(tables->group);
+    bool charged = group == NULL ||
+                   qr_group_charge_kernel(group, frame, (size_t)1 << table_order(tables)) == QR_OK;
+
+    qr_group_put(group);
+    if (!charged)
+        atomic_store_explicit(&tables->refused, true, memory_order_relaxed);
+    return charged;
+}
+
+struct qr_frame *
+qr_table_alloc(struct qr_tables *tables)
+{
+    struct qr_frame *frame = table_frame(tables);
+
+    if (qr_likely(tables->group == NULL ||
+                  atomic_load_explicit(tables->group, memory_order_relaxed) == NULL))
+        return frame;
+    if (frame != NULL && !table_charge(tables, frame)) {
+        qr_frame_put(tables->frames, frame);
+        frame = NULL;
+    }
+    return frame;
+}
+
+struct qr_frame *
+qr_table_alloc_surely(struct qr_tables *tables)
+{
+    struct qr_frame *frame = table_frame(tables);
+
+    if (frame != NULL && tables->group != NULL)
+        (void)table_charge(tables, frame);
+    return frame;
+}
+
+enum qr_status
+qr_tables_charge_root(struct qr_tables *tables)
+{
+    return qr_frame_group(tables->root) != 0 || table_charge(tables, tables->root) ? QR_OK
+                                                                                   : QR_ERR_LIMIT;
 }
 
 static void

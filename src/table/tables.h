@@ -14,6 +14,9 @@
 
 /* A cleared frame for a table; NULL where memory is exhausted.  Private until it is linked. */
 struct qr_frame *qr_table_alloc(struct qr_tables *tables);
+/* The same for a table without which memory could not be given back: where its group takes no more, nobody is
+ * charged. */
+struct qr_frame *qr_table_alloc_surely(struct qr_tables *tables);
 /* Make @frame the table at @level whose first address is @base; it is not locked. */
 void qr_table_init(struct qr_tables *tables, struct qr_frame *frame, uintptr_t base,
                    unsigned level);

@@ -288,7 +288,7 @@ walk_split(walk_format f, struct qr_cursor *c, qr_va va)
     qr_assert(level > 0 && old != 0);
     qr_assert((f->info.leaf_levels >> (level - 1) & 1) != 0);
 
-    struct qr_frame *child = qr_table_alloc(c->tables);
+    struct qr_frame *child = qr_table_alloc_surely(c->tables);
 
     if (child == NULL)
         return QR_ERR_NO_MEMORY;

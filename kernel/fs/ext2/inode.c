@@ -115,11 +115,11 @@ ext2_each_inode(struct ext2 *fs, int64_t (*fn)(struct inode *inode))
 static struct inode *
 node_create(struct ext2 *fs, uint32_t number, uint32_t mode)
 {
-    struct ext2_inode *node = kmem_zalloc(sizeof *node);
+    struct ext2_inode *node = kmem_charged_zalloc(sizeof *node);
     struct inode *inode = node == NULL ? NULL : inode_create(fs->superblock, &ext2_inode_ops, mode);
 
     if (inode == NULL) {
-        kmem_free(node);
+        kmem_charged_free(node);
         return NULL;
     }
     node->fs = fs;
@@ -226,7 +226,7 @@ target_read(struct ext2_inode *node)
         size >= PATH_MAX) {
         return -EUCLEAN;
     }
-    inode->target = kmem_zalloc((size_t)size + 1);
+    inode->target = kmem_charged_zalloc((size_t)size + 1);
     if (inode->target == NULL) {
         return -ENOMEM;
     }
@@ -523,12 +523,12 @@ ext2_evict(struct inode *inode)
         qr_object_put(object);
     }
     if (S_ISTYPE(inode->mode, S_IFLNK)) {
-        kmem_free(inode->target);
+        kmem_charged_free(inode->target);
     }
     qr_spin_lock(&fs->table_lock);
     qr_list_remove(&node->bucket);
     qr_spin_unlock(&fs->table_lock);
-    kmem_free(node);
+    kmem_charged_free(node);
 }
 
 static int64_t

