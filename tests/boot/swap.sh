@@ -1,24 +1,28 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# limit: 400
+# limit: 600
 #
 # Swap to a disk and to a file (docs/swap.md): the calls, pages sent away by hand, a working set and a tree of forks
 # that do not fit into memory, shared memory, a group's memory.swap.max, and the end of it all.  Afterwards nothing may be left over.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-build=build/user-tests/swap
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p $build
 failures=0
 
-for name in swap shared file group; do
-    if [ tests/user/swap/$name.c -nt $build/$name ] || [ tests/user/swap/pages.h -nt $build/$name ] ||
-        [ tests/user/check.h -nt $build/$name ]; then
-        gcc -static -O2 -Wall -Wextra -Werror -o $build/$name tests/user/swap/$name.c || exit 1
-    fi
-done
+# build FOLDER COMPILER...: our programs, there
+build() {
+    local to=$1 name source
+    shift
+    mkdir -p "$to"
+    for name in swap shared file group; do
+        for source in tests/user/swap/$name.c tests/user/swap/pages.h tests/user/check.h; do
+            [ "$source" -nt "$to/$name" ] || continue
+            "$@" -static -O2 -Wall -Wextra -Werror -o "$to/$name" tests/user/swap/$name.c || exit 1
+        done
+    done
+}
 
 # In a group of 16 MiB: 32 fit with swap, and not with 4 MiB of it.
 group='
@@ -44,12 +48,12 @@ fi
 file='area() { dd if=/dev/zero of=/mnt/swap bs=1M count=$1 2>/dev/null && mkswap /mnt/swap >/dev/null; }
 mkdir -p /mnt && mount -t ext2 /dev/vda /mnt && ./file /mnt && area 20 && ./group /mnt /mnt/swap && rm /mnt/swap && area 100'
 
-# run NAME COMMANDS ARGUMENTS...: on a machine with $work/disk
+# run NAME FOLDER COMMANDS ARGUMENTS...: on a machine with $work/disk and the programs of FOLDER
 run() {
-    local name=$1 commands=$2
-    shift 2
-    if tools/quire-run ${QUIRE_KERNEL:+--kernel "$QUIRE_KERNEL"} --timeout 150 --disk "$work/disk" "$@" \
-        --add $build/swap --add $build/shared --add $build/file --add $build/group -- "$commands" \
+    local name=$1 folder=$2 commands=$3
+    shift 3
+    if tools/quire-run ${QUIRE_KERNEL:+--kernel "$QUIRE_KERNEL"} --timeout 300 --disk "$work/disk" "$@" \
+        --add "$folder/swap" --add "$folder/shared" --add "$folder/file" --add "$folder/group" -- "$commands" \
         >"$work/out" 2>"$work/log" &&
         grep -q '^leak check: every' "$work/log"; then
         echo "ok   $name"
@@ -61,17 +65,32 @@ run() {
     fi
 }
 
+# check NAME: the file system on $work/disk is in order
+check() {
+    if e2fsck -fn "$work/disk" >"$work/fsck" 2>&1; then
+        echo "ok   $1: e2fsck"
+    else
+        echo "FAIL $1: e2fsck"
+        sed 's/^/     | /' "$work/fsck" | tail -n 15
+        failures=$((failures + 1))
+    fi
+}
+
+build build/user-tests/swap gcc
 truncate -s 160M "$work/disk"
-run "a working set that does not fit, 4 CPUs" \
+run "a working set that does not fit, 4 CPUs" build/user-tests/swap \
     "mkswap /dev/vda >/dev/null && ./swap /dev/vda 18000 && $shared && { $group; }" --mem 64M --smp 4
 mke2fs -q -F -t ext2 -b 1024 "$work/disk"
-run "a file, 1 CPU" "$file && ./swap /mnt/swap 12000 && rm /mnt/swap && umount /mnt" --mem 48M --smp 1
-if e2fsck -fn "$work/disk" >"$work/fsck" 2>&1; then
-    echo "ok   the file system that it was on: e2fsck"
-else
-    echo "FAIL the file system that it was on: e2fsck"
-    sed 's/^/     | /' "$work/fsck" | tail -n 15
-    failures=$((failures + 1))
+run "a file, 1 CPU" build/user-tests/swap \
+    "$file && ./swap /mnt/swap 12000 && rm /mnt/swap && umount /mnt" --mem 48M --smp 1
+check "the file system that it was on"
+
+if [ -e build/riscv64/quire-kernel.elf ] && command -v riscv64-linux-gnu-gcc >/dev/null; then
+    build build/user-tests/swap-riscv64 riscv64-linux-gnu-gcc
+    mke2fs -q -F -t ext2 -b 4096 "$work/disk"
+    run "the same on RISC-V, 4 CPUs" build/user-tests/swap-riscv64 \
+        "$file && ./swap /mnt/swap 18000 && rm /mnt/swap && umount /mnt" --arch riscv64 --mem 64M --smp 4
+    check "the file system that it was on"
 fi
 
 exit $((failures != 0))
