@@ -554,6 +554,8 @@ remap_file_find(struct qr_va_range range, struct qr_map_request *request)
         request->region_flags = first->flags & (QR_REGION_SHARED | QR_REGION_LOCKED);
         request->object = first->object;
         request->file = first->file;
+        if (first->flags & QR_REGION_HUGETLB)
+            request->align_bytes = qr_hugetlb_pool_bytes(qr_object_hugetlb_pool(first->object));
         qr_object_get(request->object);
         if (request->file != NULL)
             file_ref(request->file);
@@ -581,7 +583,9 @@ sys_remap_file_pages(const struct syscall_args *args)
         return -EINVAL;
     if (!(args->arg[4] & MAP_NONBLOCK))
         request.flags |= QR_MAP_POPULATE;
-    if ((request.region_flags & QR_REGION_LOCKED) && !may_lock())
+    if (request.align_bytes != 0 && (length & (request.align_bytes - 1)) != 0)
+        error = -EINVAL;
+    else if ((request.region_flags & QR_REGION_LOCKED) && !may_lock())
         error = -EPERM;
     else if (first > file_bytes_limit() >> QR_PAGE_SHIFT)
         error = -EOVERFLOW;

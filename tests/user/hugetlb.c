@@ -451,6 +451,124 @@ test_other_calls(void)
     EXPECT_POOL(POOL, POOL, 0, 0);
 }
 
+/* ---- Every call ------------------------------------------------------------------------- */
+
+/*
+ * What calls that know nothing of huge pages answer about them.  Anew before each row:
+ *
+ *   huge page  0  1 | 2    | 3  4 | 5
+ *              private | none | shared | small pages, private
+ */
+struct row {
+    const char *what;
+    long number, arg[5], want;
+};
+
+static char *rows_at;
+
+static void
+rows_make(void)
+{
+    const int fixed = MAP_FIXED | MAP_NORESERVE, all = PROT_READ | PROT_WRITE;
+
+    munmap(rows_at, 6 * huge);
+    CHECK(mmap(rows_at, 2 * huge, all, ANON | fixed, -1, 0) == rows_at);
+    CHECK(mmap(rows_at + 3 * huge, 2 * huge, all, (ANON ^ MAP_PRIVATE) | MAP_SHARED | fixed, -1,
+               0) == rows_at + 3 * huge);
+    CHECK(mmap(rows_at + 5 * huge, huge, all, MAP_PRIVATE | MAP_ANONYMOUS | fixed, -1, 0) ==
+          rows_at + 5 * huge);
+    rows_at[0] = rows_at[huge] = 'p';
+    rows_at[3 * huge] = rows_at[4 * huge] = 's';
+}
+
+static void
+rows_run(const struct row *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const long *arg = rows[i].arg;
+
+        rows_make();
+        long got = syscall(rows[i].number, arg[0], arg[1], arg[2], arg[3], arg[4]);
+
+        got = got == -1 ? -errno : got;
+        check_count++;
+        if (got != rows[i].want) {
+            check_failures++;
+            printf("FAIL %s: %ld, expected %ld\n", rows[i].what, got, rows[i].want);
+        }
+    }
+}
+
+static void
+test_calls(void)
+{
+    const long page = sysconf(_SC_PAGESIZE), h = (long)huge;
+    static unsigned char vector[8];
+
+    rows_at = mmap(NULL, 7 * huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(rows_at != MAP_FAILED);
+    rows_at += -(uintptr_t)rows_at & (huge - 1);
+
+    const long at = (long)rows_at, shared = at + 3 * h, small = at + 5 * h;
+    const struct row rows[] = {
+        {"munmap, a small page", SYS_munmap, {at, page}, -EINVAL},
+        {"munmap, from the middle", SYS_munmap, {at + page, h}, -EINVAL},
+        {"munmap, to the middle", SYS_munmap, {at, h + page}, -EINVAL},
+        {"munmap", SYS_munmap, {at, h}, 0},
+        {"munmap, into small ones", SYS_munmap, {shared + h, h + page}, 0},
+        {"mprotect, a small page", SYS_mprotect, {at, page, PROT_READ}, -EINVAL},
+        {"mprotect, from the middle", SYS_mprotect, {at + page, h - page, PROT_READ}, -EINVAL},
+        {"mprotect", SYS_mprotect, {at + h, h, PROT_READ}, 0},
+        {"mremap, the same", SYS_mremap, {at, h, h, 0}, at},
+        {"mremap, longer", SYS_mremap, {at, h, 2 * h, MREMAP_MAYMOVE}, -EINVAL},
+        {"mremap, shorter", SYS_mremap, {at, 2 * h, h, 0}, at},
+        {"mremap, to the middle", SYS_mremap, {at, h, h, 3, small + page}, -EINVAL},
+        {"mremap, a length of small pages", SYS_mremap, {at, page, page, 3, small}, small},
+        {"mremap, onto small pages", SYS_mremap, {at, h, h, 3, small}, small},
+        {"madvise, not needed", SYS_madvise, {at, h, MADV_DONTNEED}, 0},
+        {"madvise, not needed, from the middle",
+         SYS_madvise,
+         {at + page, h, MADV_DONTNEED},
+         -EINVAL},
+        {"madvise, not needed, less than one", SYS_madvise, {at, page, MADV_DONTNEED}, 0},
+        {"madvise, free", SYS_madvise, {at, h, MADV_FREE}, -EINVAL},
+        {"madvise, cold", SYS_madvise, {at, h, 20}, -EINVAL},
+        {"madvise, out of memory", SYS_madvise, {at, h, 21}, -EINVAL},
+        {"madvise, remove", SYS_madvise, {shared, h, MADV_REMOVE}, 0},
+        {"madvise, remove a small page", SYS_madvise, {shared, page, MADV_REMOVE}, 0},
+        {"madvise, remove, private", SYS_madvise, {at, h, MADV_REMOVE}, -EACCES},
+        {"madvise, wiped by fork", SYS_madvise, {at, h, MADV_WIPEONFORK}, -EINVAL},
+        {"madvise, not in forks", SYS_madvise, {at, h, MADV_DONTFORK}, 0},
+        {"madvise, not in forks, a small page", SYS_madvise, {at, page, MADV_DONTFORK}, -EINVAL},
+        {"madvise, not in dumps", SYS_madvise, {at, h, MADV_DONTDUMP}, 0},
+        {"madvise, in dumps", SYS_madvise, {at, h, MADV_DODUMP}, 0},
+        {"madvise, huge", SYS_madvise, {at, h, MADV_HUGEPAGE}, 0},
+        {"madvise, not huge", SYS_madvise, {at, h, MADV_NOHUGEPAGE}, 0},
+        {"madvise, collapse", SYS_madvise, {at, h, 25}, -EINVAL},
+        {"madvise, equal", SYS_madvise, {at, h, MADV_MERGEABLE}, 0},
+        {"madvise, will need", SYS_madvise, {at, h, MADV_WILLNEED}, 0},
+        {"madvise, populate to read", SYS_madvise, {at, h, 22}, 0},
+        {"madvise, populate to write", SYS_madvise, {at, 2 * h, 23}, 0},
+        {"madvise, random", SYS_madvise, {at, h, MADV_RANDOM}, 0},
+        {"mincore", SYS_mincore, {at, page, (long)vector}, 0},
+        {"mincore, into a hole", SYS_mincore, {at + 2 * h - page, 2 * page, (long)vector}, -ENOMEM},
+        {"mlock, a small page", SYS_mlock, {at, page}, 0},
+        {"munlock, a small page", SYS_munlock, {at, page}, 0},
+        {"msync", SYS_msync, {shared, h, MS_SYNC}, 0},
+        {"msync, a small page", SYS_msync, {shared + page, page, MS_SYNC | MS_INVALIDATE}, 0},
+        {"remap_file_pages", SYS_remap_file_pages, {shared, h, 0, 0, 0}, 0},
+        {"remap_file_pages, a small page", SYS_remap_file_pages, {shared, page, 0, 0, 0}, -EINVAL},
+        {"remap_file_pages, from a small page",
+         SYS_remap_file_pages,
+         {shared, h, 0, 1, 0},
+         -EINVAL},
+        {"process_madvise is not for it", SYS_madvise, {at, h, 77}, -EINVAL},
+    };
+
+    rows_run(rows, sizeof(rows) / sizeof(rows[0]));
+    munmap(rows_at, 6 * huge);
+}
+
 static void
 test_surplus(void)
 {
@@ -580,6 +698,7 @@ main(void)
     test_shm_group();
     test_reports();
     test_other_calls();
+    test_calls();
     test_surplus();
     CHECK(file_set("/proc/sys/vm/nr_hugepages", before));
     CHECK_EQ(file_number("/proc/sys/vm/nr_hugepages"), before);
