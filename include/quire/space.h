@@ -162,6 +162,8 @@ enum qr_region_flag {
     QR_REGION_HUGETLB_OWNER = 1 << 20, /**< ... and its private copies are promised; likewise */
     /** Which pages were written is known page by page; set by qr_space_track_writes(). */
     QR_REGION_TRACKED = 1 << 21,
+    /** Private memory whose pages may go at any time, written or not, to read as zeroes then. */
+    QR_REGION_DROPPABLE = 1 << 22,
     /* A listener is told of these faults (quire/listener.h); set by the library. */
     QR_REGION_WATCH_MISSING = 1 << 28,
     QR_REGION_WATCH_WRITE = 1 << 29,

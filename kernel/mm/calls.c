@@ -26,6 +26,7 @@
 #define MAP_SHARED          0x01u
 #define MAP_PRIVATE         0x02u
 #define MAP_SHARED_VALIDATE 0x03u
+#define MAP_DROPPABLE       0x08u /* since Linux 6.11 */
 #define MAP_TYPE            0x0fu
 #define MAP_FIXED           0x10u
 #define MAP_ANONYMOUS       0x20u
@@ -44,6 +45,8 @@
     (MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | 0x80u | MAP_GROWSDOWN | 0x800u | 0x1000u | \
      MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB |          \
      0x7c000000u)
+
+enum { ENOTSUPP = 524 }; /* no error for programs, but what Linux answers */
 
 int64_t
 error_of(enum qr_status status)
@@ -96,6 +99,14 @@ prot_of(uint64_t user)
     return prot;
 }
 
+static bool
+map_is_shared(uint32_t flags)
+{
+    uint32_t type = flags & MAP_TYPE;
+
+    return type == MAP_SHARED || type == MAP_SHARED_VALIDATE;
+}
+
 static void
 map_flags(struct qr_map_request *request, uint32_t flags)
 {
@@ -115,8 +126,11 @@ map_flags(struct qr_map_request *request, uint32_t flags)
         request->region_flags |= QR_REGION_NO_RESERVE;
     if (flags & MAP_LOCKED)
         request->region_flags |= QR_REGION_LOCKED;
-    if ((flags & MAP_TYPE) != MAP_PRIVATE)
+    if (map_is_shared(flags))
         request->region_flags |= QR_REGION_SHARED;
+    if ((flags & MAP_TYPE) == MAP_DROPPABLE) /* not promised, not copied, not dumped */
+        request->region_flags |= QR_REGION_DROPPABLE | QR_REGION_NO_RESERVE |
+                                 QR_REGION_WIPE_ON_FORK | QR_REGION_DONT_DUMP;
 }
 
 /* The checks on address and length that need no lock, in Linux's order. */
@@ -164,7 +178,7 @@ static int64_t
 map_file(struct qr_map_request *request, struct file *file, uint64_t prot, uint32_t flags,
          uint64_t offset)
 {
-    bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
+    bool shared = map_is_shared(flags);
     struct file_mapping mapping = {0};
     int64_t error;
 
@@ -204,6 +218,10 @@ map_check_type(const struct file *file, uint64_t flags)
         if (anonymous)
             return -EINVAL;
         return flags & ~known ? -EOPNOTSUPP : 0;
+    case MAP_DROPPABLE:
+        if (!anonymous || sizeof(uintptr_t) < sizeof(uint64_t))
+            return anonymous ? -ENOTSUPP : -EINVAL;
+        return flags & (MAP_LOCKED | MAP_GROWSDOWN) ? -EINVAL : 0;
     default:
         return -EINVAL;
     }
@@ -286,7 +304,7 @@ map(const struct syscall_args *args, struct file *file, uint64_t length)
     if (file != NULL)
         error = map_file(&request, file, prot, flags, args->arg[5]);
     /* Shared memory is a file that nobody sees. */
-    if (error == 0 && request.object == NULL && (flags & MAP_TYPE) != MAP_PRIVATE && file_is_last())
+    if (error == 0 && request.object == NULL && map_is_shared(flags) && file_is_last())
         error = -ENFILE;
     if (error == 0)
         error = mapped_error_of(

@@ -292,7 +292,7 @@ static const struct {
     {QR_REGION_ACCOUNTED, "ac"},    {QR_REGION_NO_RESERVE, "nr"},    {QR_REGION_HUGETLB, "ht"},
     {QR_REGION_WIPE_ON_FORK, "wf"}, {QR_REGION_DONT_DUMP, "dd"},     {QR_REGION_HUGE, "hg"},
     {QR_REGION_NO_HUGE, "nh"},      {QR_REGION_MERGEABLE, "mg"},     {QR_REGION_WATCH_MINOR, "ui"},
-    {QR_REGION_SEALED, "sl"},
+    {QR_REGION_DROPPABLE, "dp"},    {QR_REGION_SEALED, "sl"},
 };
 
 static void

@@ -56,6 +56,7 @@ static enum qr_status
 advice_check(const struct qr_region *region, enum qr_advice advice)
 {
     bool device = (region->flags & QR_REGION_DEVICE) != 0;
+    bool droppable = (region->flags & QR_REGION_DROPPABLE) != 0;
     bool fixed = device || (region->flags & QR_REGION_LOCKED) != 0;
     bool anonymous = qr_region_is_anonymous(region);
 
@@ -80,8 +81,11 @@ advice_check(const struct qr_region *region, enum qr_advice advice)
     case QR_ADVICE_MERGEABLE:
     case QR_ADVICE_UNMERGEABLE:
         return QR_HAS_MERGE ? QR_OK : QR_ERR_INVALID;
-    case QR_ADVICE_DO_FORK:
     case QR_ADVICE_DO_DUMP:
+        return device || droppable ? QR_ERR_INVALID : QR_OK;
+    case QR_ADVICE_KEEP_ON_FORK:
+        return droppable ? QR_ERR_INVALID : QR_OK;
+    case QR_ADVICE_DO_FORK:
         return device ? QR_ERR_INVALID : QR_OK;
     default:
         return QR_OK;

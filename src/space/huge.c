@@ -108,7 +108,8 @@ qr_region_may_be_huge(const struct qr_region *region)
         return false;
     return region->space->vm->huge_bytes != 0 &&
            (qr_region_is_anonymous(region) || huge_may_be_shared(region)) &&
-           (region->flags & QR_REGION_NO_HUGE) == 0 && !qr_space_huge_disabled(region->space);
+           (region->flags & (QR_REGION_NO_HUGE | QR_REGION_DROPPABLE)) == 0 &&
+           !qr_space_huge_disabled(region->space);
 }
 
 /* Does the policy have it so? */

@@ -23,8 +23,11 @@
  * the dirty flag.  A frame that is copied or replaced loses the mark, which is safe: it stays.
  * Frames with two references, after a fork, stay too, as long as that is so.
  *
- * qr_space.lazy is at least 1 where there may be such frames: it counts them as they are marked and
- * is set to 0 by who has gone through the whole space.  qr_space.lazy_at is where to go on.
+ * All pages of droppable regions (QR_REGION_DROPPABLE) are as if freed lazily, marked or not, and dirty or not.
+ *
+ * qr_space.lazy is at least 1 where there may be such frames: it counts them as they are marked, and
+ * regions as they become droppable, and is set to 0 by who has gone through the whole space and found no
+ * droppable region.  qr_space.lazy_at is where to go on.
  */
 #include "region.h"
 
@@ -56,18 +59,33 @@ struct discard {
     struct qr_tlb_batch *batch;
     struct qr_tally tally;
     size_t freed;
-    size_t left; /* that cannot go now */
+    size_t left;    /* that cannot go now */
+    bool droppable; /* there are regions where more may come */
 };
 
-/* Is it lazily freed and not written since?  Then *out_now says whether it may go now. */
+static bool
+is_droppable(const struct qr_region *region)
+{
+    return (region->flags & QR_REGION_DROPPABLE) != 0;
+}
+
+/* As freed: marked, and not written since. */
+static bool
+leaf_is_lazy(const struct qr_entry *entry, const struct qr_frame *frame)
+{
+    return (entry->leaf.flags & QR_LEAF_DIRTY) == 0 &&
+           (atomic_load_explicit(&frame->flags, memory_order_relaxed) & QR_FRAME_LAZY) != 0;
+}
+
+/* Is it lazily freed and not written since, or droppable?  Then *out_now says whether it may go now. */
 static bool
 discard_finds(const struct discard *discard, const struct qr_entry *entry,
               const struct qr_frame *frame, bool *out_now)
 {
     struct qr_group *group = discard->request->group;
 
-    if (frame == NULL || (entry->leaf.flags & QR_LEAF_DIRTY) != 0 ||
-        (atomic_load_explicit(&frame->flags, memory_order_relaxed) & QR_FRAME_LAZY) == 0)
+    if (frame == NULL || (is_droppable(discard->region) ? qr_frame_type(frame) != QR_FRAME_ANON
+                                                        : !leaf_is_lazy(entry, frame)))
         return false;
     *out_now =
         frame_is_alone(frame) &&
@@ -91,7 +109,8 @@ discard_entry(struct discard *discard, struct qr_cursor *cursor, const struct qr
     }
     struct qr_entry out = qr_cursor_unmap(cursor, entry->start);
 
-    if ((out.leaf.flags & QR_LEAF_DIRTY) != 0) { /* written in this very moment */
+    /* Written in this very moment? */
+    if ((out.leaf.flags & QR_LEAF_DIRTY) != 0 && !is_droppable(discard->region)) {
         qr_tlb_batch_finish(discard->batch);
         qr_cursor_map(cursor, entry->start, &out.leaf);
         return;
@@ -166,6 +185,7 @@ discard_regions(struct discard *discard, uintptr_t from)
     for (const struct qr_region *region = qr_space_find(discard->space, qr_va_of(from));
          region != NULL; region = qr_region_next(region)) {
         discard->region = region;
+        discard->droppable |= is_droppable(region);
         if (region_may_discard(region))
             discard_range(discard, qr_range_of(qr_max_size(region->start.v, from), region->end.v));
         if (discard->freed >= discard->request->pages)
@@ -212,7 +232,8 @@ qr_space_discard(struct qr_space *space, const struct qr_reclaim_request *reques
     if (to == 0 && from != 0)
         to = discard_regions(&discard, 0);
     qr_tlb_batch_finish(&batch);
-    if (to != 0 || discard.left != 0) /* else nothing is lazy in all of the space */
+    if (to != 0 || discard.left != 0 ||
+        discard.droppable) /* else nothing is lazy in all of the space */
         atomic_fetch_add_explicit(&space->lazy, marked > discard.freed ? marked - discard.freed : 1,
                                   memory_order_relaxed);
     atomic_store_explicit(&space->lazy_at, to, memory_order_relaxed);

@@ -16,7 +16,7 @@ lock_piece(struct qr_change *change, struct qr_region *region, struct qr_va_rang
     struct qr_attributes attributes = qr_region_attributes(region);
 
     /* Device and huge pages are always there, or come from elsewhere than reclaim's memory. */
-    if ((region->flags & (QR_REGION_DEVICE | QR_REGION_HUGETLB)) != 0)
+    if ((region->flags & QR_REGION_NEVER_LOCKED) != 0)
         return QR_OK;
     attributes.flags = (attributes.flags & ~QR_REGION_LOCK_FLAGS) | qr_lock_flags(*mode);
     return qr_change_attributes(change, region, piece, attributes);

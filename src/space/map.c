@@ -329,8 +329,10 @@ map_locked(struct qr_change *change, const struct qr_map_request *request, struc
     if (!map_promise(space, request, like, bytes))
         return QR_ERR_NO_MEMORY;
     like->end = qr_va_of(like->start.v + bytes);
-    if ((like->flags & (QR_REGION_DEVICE | QR_REGION_HUGETLB)) == 0)
+    if ((like->flags & QR_REGION_NEVER_LOCKED) == 0)
         like->flags |= space->default_lock_flags;
+    if ((like->flags & QR_REGION_DROPPABLE) != 0) /* there may be pages to discard from now on */
+        atomic_fetch_add_explicit(&space->lazy, 1, memory_order_relaxed);
     space->maps_hugetlb |= qr_region_is_hugetlb(like);
 
     struct qr_neighbours neighbours = qr_space_neighbours(space, like->start);

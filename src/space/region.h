@@ -128,6 +128,10 @@ struct qr_region *qr_space_find_below(const struct qr_space *space, qr_va va);
 
 void qr_regions_init(struct qr_tree *tree);
 
+/* Of what is mapped so, mlock() and its family leave the flags as they are. */
+#define QR_REGION_NEVER_LOCKED \
+    ((unsigned)QR_REGION_DEVICE | QR_REGION_HUGETLB | QR_REGION_DROPPABLE)
+
 /* ---- Gaps (gap.c) -------------------------------------------------------- */
 
 struct qr_gap_request {
@@ -281,7 +285,8 @@ static inline bool
 qr_region_is_accountable(const struct qr_vm *vm, unsigned prot, unsigned flags)
 {
     return (prot & QR_PROT_WRITE) != 0 &&
-           (flags & (QR_REGION_SHARED | QR_REGION_HUGETLB | qr_commit_exemption(vm))) == 0;
+           (flags & (QR_REGION_SHARED | QR_REGION_HUGETLB | QR_REGION_DROPPABLE |
+                     qr_commit_exemption(vm))) == 0;
 }
 
 /* May @pages more be promised?  commit.c */
@@ -401,7 +406,7 @@ static inline bool
 qr_region_may_merge(const struct qr_region *region)
 {
     return QR_HAS_MERGE && !qr_region_is_shared(region) && !qr_region_is_hugetlb(region) &&
-           (region->flags & (QR_REGION_DEVICE | QR_REGION_VDSO)) == 0 &&
+           (region->flags & (QR_REGION_DEVICE | QR_REGION_VDSO | QR_REGION_DROPPABLE)) == 0 &&
            (region->prot & QR_PROT_TAGGED) == 0; /* equal pages may have other tags */
 }
 

@@ -243,7 +243,8 @@ out_range(struct swap_out *out, struct qr_va_range range)
 static bool
 region_may_swap(const struct qr_region *region)
 {
-    const unsigned never = QR_REGION_SHARED | QR_REGION_LOCKED | QR_REGION_DEVICE;
+    const unsigned never =
+        QR_REGION_SHARED | QR_REGION_LOCKED | QR_REGION_DEVICE | QR_REGION_DROPPABLE;
 
     return (region->flags & never) == 0 && !qr_region_is_hugetlb(region);
 }

@@ -39,6 +39,42 @@ freed_pages(struct sim *sim)
     ASSERT_EQ(free_lazily(sim, 0, PAGES), QR_OK);
 }
 
+static void
+map_droppable(struct sim *sim)
+{
+    const struct qr_map_request request = {
+        .hint = sim_page(0),
+        .bytes = PAGES << QR_PAGE_SHIFT,
+        .prot = QR_PROT_READ | QR_PROT_WRITE,
+        .flags = QR_MAP_FIXED,
+        .region_flags = QR_REGION_DROPPABLE,
+    };
+    qr_va va;
+
+    ASSERT_EQ(qr_space_map(sim_space(sim), &request, &va), QR_OK);
+}
+
+TEST(lazy, droppable_pages_go_written_or_not)
+{
+    sim_for_each_mmu(mmu)
+    {
+        struct sim *sim = sim_boot((struct sim_options){.seed = test_seed(), .mmu = mmu});
+
+        map_droppable(sim);
+        EXPECT_EQ(qr_space_lock_all(sim_space(sim), QR_LOCK_NOW, QR_UNLOCK), QR_OK);
+        for (size_t round = 0; round < 3; round++) { /* nobody has to say that there are more */
+            for (size_t page = 0; page < PAGES; page++)
+                sim_write(sim, page, page + 1);
+            EXPECT_EQ(discard(sim, 3), 3u);
+            EXPECT_EQ(discard(sim, SIZE_MAX), (size_t)PAGES - 3);
+            for (size_t page = 0; page < PAGES; page++)
+                EXPECT_EQ(sim_read(sim, page), 0u);
+            EXPECT_EQ(discard(sim, SIZE_MAX), 0u); /* the page of zeroes stays */
+        }
+        sim_shutdown(sim);
+    }
+}
+
 TEST(lazy, pages_stay_until_they_are_asked_for)
 {
     sim_for_each_mmu(mmu)

@@ -15,9 +15,10 @@
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x10
 #endif
-#define ANON   (MAP_PRIVATE | MAP_ANONYMOUS)
-#define RW     (PROT_READ | PROT_WRITE)
-#define UNUSED 0x200000 /* a bit that no release gives a meaning to */
+#define DROPPABLE 0x08 /* a type, since Linux 6.11 */
+#define ANON      (MAP_PRIVATE | MAP_ANONYMOUS)
+#define RW        (PROT_READ | PROT_WRITE)
+#define UNUSED    0x200000 /* a bit that no release gives a meaning to */
 
 #define MMAP(what, address, length, prot, flags, fd, offset, want)                 \
     {                                                                              \
@@ -148,6 +149,60 @@ kinds(void)
         RUN(one);
         close(rows[i].fd);
     }
+}
+
+/* What may be dropped at any time: private, wiped by fork, locked never, written back never. */
+static void
+child_has_none(void)
+{
+    EXPECT(*(volatile char *)AT(FREE_AT), 0);
+    EXPECT(has_flag(AT(FREE_AT), "dp"), true);
+}
+
+static void
+droppable(void)
+{
+    enum { ENOTSUPP_ = 524 };
+    long at = AT(FREE_AT);
+    const struct row rows[] = {
+        MMAP("droppable", 0, page, RW, DROPPABLE | MAP_ANONYMOUS, -1, 0, ANY_VALUE),
+        MMAP("droppable, a file", 0, page, RW, DROPPABLE, file_rw, 0, -EINVAL),
+        MMAP("droppable, locked", 0, page, RW, DROPPABLE | MAP_ANONYMOUS | MAP_LOCKED, -1, 0,
+             -EINVAL),
+        MMAP("droppable, huge", 0, page, RW, DROPPABLE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0,
+             -EINVAL),
+        MMAP("droppable, grows down", 0, page, RW, DROPPABLE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1, 0,
+             -EINVAL),
+        MMAP("droppable and shared", 0, page, RW, DROPPABLE | MAP_SHARED | MAP_ANONYMOUS, -1, 0,
+             -EINVAL),
+    };
+
+    if (sizeof(long) < 8) {
+        EXPECT(call(NR_MMAP, 0, page, RW, DROPPABLE | MAP_ANONYMOUS, -1, 0), -ENOTSUPP_);
+        return;
+    }
+    RUN(rows);
+    arena_make();
+    EXPECT(call(NR_MMAP, at, 2 * page, RW, DROPPABLE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), at);
+    static const char *const flags[] = {"dp", "nr", "wf", "dd"};
+
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+        EXPECT(has_flag(at, flags[i]), true);
+    EXPECT(has_flag(at, "ac"), false);
+    EXPECT(call(SYS_madvise, at, page, MADV_KEEPONFORK, 0, 0, 0), -EINVAL);
+    EXPECT(call(SYS_madvise, at, page, MADV_DODUMP, 0, 0, 0), -EINVAL);
+    EXPECT(call(SYS_mlock, at, page, 0, 0, 0, 0), 0);
+    EXPECT(has_flag(at, "lo"), false);
+    EXPECT(call(SYS_mlockall, MCL_FUTURE, 0, 0, 0, 0, 0), 0);
+    EXPECT(call(NR_MMAP, at, 2 * page, RW, DROPPABLE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), at);
+    EXPECT(has_flag(at, "lo"), false);
+    EXPECT(call(SYS_munlockall, 0, 0, 0, 0, 0, 0), 0);
+    *(volatile char *)at = 'd';
+    EXPECT(in_child(child_has_none), 0);
+    EXPECT(*(volatile char *)at, 'd');
+    EXPECT(call(SYS_madvise, at, page, MADV_PAGEOUT, 0, 0, 0), 0);
+    if (on_quire()) /* Linux may be busy with the page */
+        EXPECT(*(volatile char *)at, 0);
 }
 
 /* Nothing of a file system that says so is executed. */
@@ -376,6 +431,8 @@ CALL(mmap, NR_MMAP, documented)
 {
     errors();
     kinds();
+    if (is_since(6, 11))
+        droppable();
     successes();
     effects();
     grows_down();
