@@ -389,6 +389,8 @@ typedef void (*qr_mapping_fn)(void *context, struct qr_mapping *mapping, size_t 
 void qr_object_each_mapping(struct qr_object *object, size_t page, qr_mapping_fn fn, void *context);
 /** Writable shared mappings that exist now (memfd seals). */
 size_t qr_object_writable_mappings(struct qr_object *object);
+/** Does anybody refer to a page of it beside its mappings: a pipe, a transfer?  Takes the object's lock. */
+bool qr_object_is_held(struct qr_object *object);
 
 bool qr_objects_validate(struct qr_objects *objects, char *out_message, size_t bytes);
 

@@ -113,6 +113,8 @@ struct inode_ops {
      *  writing. @return 0 or -errno */
     int64_t (*make)(struct inode *directory, const char *name, size_t length, uint32_t mode);
     int64_t (*remove)(struct inode *directory, struct inode *child);
+    /** Is @wish allowed whatever the mode says?  NULL: never. */
+    bool (*allows)(const struct inode *inode, unsigned wish);
     /** Bring attributes up to date before they are read. */
     void (*refresh)(struct inode *inode);
     /** The last reference is gone: free what hangs on it. Cannot fail. */

@@ -225,7 +225,14 @@ hugetlbfs_evict(struct inode *inode)
     }
 }
 
+static uint64_t
+hugetlbfs_blocks(struct inode *inode)
+{
+    return (uint64_t)qr_object_resident(inode->object) * (FS_PAGE_BYTES / 512);
+}
+
 static const struct inode_ops hugetlbfs_inode_ops = {
+    .blocks = hugetlbfs_blocks,
     .truncate = hugetlbfs_truncate,
     .refresh = size_refresh,
     .evict = hugetlbfs_evict,

@@ -18,8 +18,6 @@
 #include "text.h"
 #include "tmpfs.h"
 
-enum { HUGETLBFS_MAGIC = 0x958458f6u };
-
 struct hugetlbfs_mount {
     struct qr_hugetlb_pool *pool;
     struct qr_hugetlb_budget *budget; /* NULL: the whole pool */

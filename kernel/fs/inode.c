@@ -146,5 +146,6 @@ process_fsgid_or_boot(void)
 bool
 inode_allows(const struct inode *inode, unsigned wish)
 {
-    return inode_allows_user(inode, wish, process_fsuid_or_boot(), process_fsgid_or_boot());
+    return (inode->ops->allows != NULL && inode->ops->allows(inode, wish)) ||
+           inode_allows_user(inode, wish, process_fsuid_or_boot(), process_fsgid_or_boot());
 }

@@ -37,16 +37,35 @@ proc_pid_inode_number(int32_t id, uint32_t which)
 
 enum link_kind { LINK_CWD, LINK_ROOT };
 
+/* The process that a link is about, for who may look into it.  @return 0, -ENOENT, -EACCES */
+static int64_t
+link_process(const struct inode *inode, struct process **out)
+{
+    struct process *process = process_find((int32_t)inode->key);
+
+    if (process == NULL) {
+        return -ENOENT;
+    }
+    if (!process_may_look(process)) {
+        process_put(process);
+        return -EACCES;
+    }
+    *out = process;
+    return 0;
+}
+
 static int64_t
 place_follow(struct inode *inode, enum link_kind kind, struct dentry **out)
 {
-    struct process *process = process_find((int32_t)inode->key);
-    struct fs_context *fs = process == NULL ? NULL : process_fs(process);
     struct dentry *root, *current;
+    struct process *process;
+    int64_t error = link_process(inode, &process);
 
-    if (process != NULL) {
-        process_put(process);
+    if (error != 0) {
+        return error;
     }
+    struct fs_context *fs = process_fs(process);
+    process_put(process);
     if (fs == NULL) {
         return -ENOENT;
     }
@@ -78,54 +97,63 @@ file_follow(struct file *file, struct dentry **out)
     return 0;
 }
 
-static struct file *
-exe_file(const struct inode *inode)
+/* With a reference. */
+static int64_t
+exe_file(const struct inode *inode, struct file **out)
 {
-    struct mm *mm;
-    struct file *file = NULL;
+    struct process *process;
+    int64_t error = link_process(inode, &process);
 
-    if (proc_inode_mm(inode, &mm) != 0) {
-        return NULL;
+    if (error != 0) {
+        return error;
     }
-    if (mm->exe != NULL) {
-        file = mm->exe;
-        file_ref(file);
+    struct mm *mm = mm_of_process(process);
+    process_put(process);
+    *out = mm == NULL ? NULL : mm->exe;
+    if (*out != NULL) {
+        file_ref(*out);
     }
-    mm_put(mm);
-    return file;
+    if (mm != NULL) {
+        mm_put(mm);
+    }
+    return *out == NULL ? -ENOENT : 0;
 }
 
 static int64_t
 exe_follow(struct inode *inode, struct dentry **out)
 {
-    struct file *file = exe_file(inode);
+    struct file *file;
+    int64_t error = exe_file(inode, &file);
 
-    return file == NULL ? -ENOENT : file_follow(file, out);
+    return error != 0 ? error : file_follow(file, out);
 }
 
-static struct file *
-descriptor_file(const struct inode *inode)
+static int64_t
+descriptor_file(const struct inode *inode, struct file **out)
 {
-    struct process *process = process_find((int32_t)inode->key);
-    struct fd_table *files = process == NULL ? NULL : process_files(process);
-    struct file *file = NULL;
+    struct process *process;
+    int64_t error = link_process(inode, &process);
 
-    if (process != NULL) {
-        process_put(process);
+    if (error != 0) {
+        return error;
     }
+    struct fd_table *files = process_files(process);
+    process_put(process);
+    *out = NULL;
     if (files != NULL) {
-        file = fd_table_get(files, (int)inode->key_more);
+        *out = fd_table_get(files, (int)inode->key_more);
         fd_table_put(files);
     }
-    return file;
+    return *out == NULL ? -ENOENT : 0;
 }
 
 static int64_t
 descriptor_follow(struct inode *inode, struct dentry **out)
 {
-    struct file *file = descriptor_file(inode);
+    struct file *file;
+    int64_t error = descriptor_file(inode, &file);
 
-    return file == NULL ? -ENOENT : file_follow(file, out);
+    return error != 0 ? error : file_follow(file, out);
 }
 
 /* Text of a link to @file; drops the reference. */
@@ -151,17 +179,19 @@ file_link_text(struct file *file, char *buffer, size_t size)
 static int64_t
 exe_read_link(struct inode *inode, char *buffer, size_t size)
 {
-    struct file *file = exe_file(inode);
+    struct file *file;
+    int64_t error = exe_file(inode, &file);
 
-    return file == NULL ? -ENOENT : file_link_text(file, buffer, size);
+    return error != 0 ? error : file_link_text(file, buffer, size);
 }
 
 static int64_t
 descriptor_read_link(struct inode *inode, char *buffer, size_t size)
 {
-    struct file *file = descriptor_file(inode);
+    struct file *file;
+    int64_t error = descriptor_file(inode, &file);
 
-    return file == NULL ? -ENOENT : file_link_text(file, buffer, size);
+    return error != 0 ? error : file_link_text(file, buffer, size);
 }
 
 static int64_t
@@ -235,7 +265,7 @@ static const struct text_node process_nodes[] = {
     {.name = "environ", .mode = 0400, .show = proc_show_environ, .inspects = true},
     {.name = "auxv", .mode = 0400, .show = proc_show_auxv, .inspects = true},
     {.name = "limits", .mode = 0444, .show = proc_show_limits},
-    {.name = "io", .mode = 0400, .show = proc_show_io},
+    {.name = "io", .mode = 0400, .show = proc_show_io, .inspects = true},
     {.name = "cgroup", .mode = 0444, .show = proc_show_cgroup},
 #ifdef CONFIG_MERGE
     {.name = "ksm_merging_pages", .mode = 0400, .show = proc_show_ksm_merging_pages},
@@ -249,8 +279,12 @@ static const struct text_node process_nodes[] = {
     {.name = "mounts", .mode = 0444, .show = proc_show_mounts},
     {.name = "mountinfo", .mode = 0444, .show = proc_show_mountinfo},
     {.name = "clear_refs", .mode = 0200, .store = proc_store_clear_refs},
-    {.name = "pagemap", .mode = 0400, .ops = &proc_pagemap_ops, .inspects = true},
-    {.name = "mem", .mode = 0600, .ops = &proc_mem_ops, .inspects = true},
+    {.name = "pagemap",
+     .mode = 0400,
+     .ops = &proc_pagemap_ops,
+     .open = proc_memory_open,
+     .inspects = true},
+    {.name = "mem", .mode = 0600, .ops = &proc_mem_ops, .open = proc_memory_open, .inspects = true},
     {.name = "fail-nth", .mode = 0600, .ops = &proc_fail_nth_ops},
     {.name = "exe", .mode = S_IFLNK | 0777, .inode_ops = &exe_ops},
     {.name = "cwd", .mode = S_IFLNK | 0777, .inode_ops = &cwd_ops},
@@ -430,7 +464,18 @@ fd_list(struct dentry *directory, uint64_t position, struct directory_emit *emit
     fd_table_put(files);
 }
 
-static const struct inode_ops fd_directory_ops = {.lookup = fd_lookup, .list = fd_list};
+/* One's own descriptors, even where memory may not be dumped and the files are user 0's. */
+static bool
+fd_allows(const struct inode *inode, unsigned wish)
+{
+    const struct process *process = process_current();
+
+    (void)wish;
+    return process != NULL && inode->key == (uint64_t)process->id;
+}
+
+static const struct inode_ops fd_directory_ops = {
+    .lookup = fd_lookup, .list = fd_list, .allows = fd_allows};
 
 /* ---- /proc/PID/task ------------------------------------------------------------------------------------ */
 

@@ -42,7 +42,12 @@ extern const struct file_ops proc_fail_nth_ops;
 /** lseek() in a file as long as an address space: from the start or from here. */
 int64_t proc_seek_wide(struct file *file, int64_t offset, int whence);
 
-/** The memory of the process that @inode is about, with a reference. @return 0 or -ESRCH */
-int64_t proc_inode_mm(const struct inode *inode, struct mm **out);
+/* mem and pagemap are about the memory that the process had when they were opened. */
+int64_t proc_memory_open(struct file *file);
+void proc_memory_release(struct file *file);
+/** That memory with a reference; NULL: nobody has it any more. */
+struct mm *proc_memory_of(const struct file *file);
+/** Might who opened it know the numbers of frames? */
+bool proc_memory_shows_frames(const struct file *file);
 
 #endif

@@ -18,6 +18,7 @@
 #include "text.h"
 #include "tty.h"
 
+enum { CAP_SYS_ADMIN = 21 };
 enum { USER_HZ = 100, DUMP_CHUNK = 4096, DUMP_LIMIT = 1 << 20 };
 
 /* ---- texts --------------------------------------------------------------------------- */
@@ -85,6 +86,8 @@ state_name(char state)
         return "disk sleep";
     case 'T':
         return "stopped";
+    case 't':
+        return "tracing stop";
     case 'Z':
         return "zombie";
     default:
@@ -224,6 +227,10 @@ stat_memory_get(struct process *process, struct stat_memory *out)
         .env_start = mm->env_start,
         .env_end = mm->env_end,
     };
+    if (!process_may_look(process)) { /* where things lie */
+        *out = (struct stat_memory){
+            .size = out->size, .resident = out->resident, .code_start = 1, .code_end = 1};
+    }
     mm_put(mm);
 }
 
@@ -375,17 +382,60 @@ proc_show_mountinfo(const struct text_target *target, struct qr_writer *writer)
 
 /* ---- mem: binary, by position ------------------------------------------------ */
 
+/* The context of a file that looks into memory. */
+struct memory_view {
+    struct mm *mm; /* its structure is held; NULL: a zombie's */
+    bool frames;
+};
+
 int64_t
-proc_inode_mm(const struct inode *inode, struct mm **out)
+proc_memory_open(struct file *file)
 {
-    struct process *process = process_find((int32_t)inode->key);
+    struct process *process = process_find((int32_t)file->inode->key);
 
     if (process == NULL) {
         return -ESRCH;
     }
-    *out = mm_of_process(process);
+    struct memory_view *view = kmem_alloc(sizeof *view);
+    struct mm *mm = view == NULL ? NULL : mm_of_process(process);
     process_put(process);
-    return *out == NULL ? -ESRCH : 0;
+    if (view == NULL) {
+        return -ENOMEM;
+    }
+    *view = (struct memory_view){mm, process_has_capability(CAP_SYS_ADMIN)};
+    if (mm != NULL) {
+        mm_hold(mm);
+        mm_put(mm);
+    }
+    file->context = view;
+    return 0;
+}
+
+void
+proc_memory_release(struct file *file)
+{
+    struct memory_view *view = file->context;
+
+    if (view->mm != NULL) {
+        mm_release(view->mm);
+    }
+    kmem_free(view);
+}
+
+struct mm *
+proc_memory_of(const struct file *file)
+{
+    const struct memory_view *view = file->context;
+
+    return view->mm != NULL && mm_try_ref(view->mm) ? view->mm : NULL;
+}
+
+bool
+proc_memory_shows_frames(const struct file *file)
+{
+    const struct memory_view *view = file->context;
+
+    return view->frames;
 }
 
 int64_t
@@ -408,11 +458,17 @@ mem_transfer(struct mm *mm, struct io *io, uint64_t *position, char *page, bool 
         if (write) {
             size_t got = io_take(io, page, want);
 
+            if (total == 0 && got == 0) {
+                return -EFAULT;
+            }
             done = got == 0 ? 0 : mm_access(mm, *position, page, got, MM_FORCE_WRITE);
         } else {
             size_t got = mm_access(mm, *position, page, want, MM_FORCE_READ);
 
             done = io_put(io, page, got);
+            if (total == 0 && got > 0 && done == 0) {
+                return -EFAULT;
+            }
         }
         *position += done;
         total += done;
@@ -426,14 +482,13 @@ mem_transfer(struct mm *mm, struct io *io, uint64_t *position, char *page, bool 
 static int64_t
 mem_call(struct file *file, struct io *io, uint64_t *position, bool write)
 {
-    struct mm *mm;
-    int64_t result = proc_inode_mm(file->inode, &mm);
+    struct mm *mm = proc_memory_of(file);
 
-    if (result != 0) {
-        return result == -ESRCH ? 0 : result;
+    if (mm == NULL) {
+        return 0;
     }
     char *page = kmem_alloc(FS_PAGE_BYTES);
-    result = page == NULL ? -ENOMEM : mem_transfer(mm, io, position, page, write);
+    int64_t result = page == NULL ? -ENOMEM : mem_transfer(mm, io, position, page, write);
     kmem_free(page);
     mm_put(mm);
     return result;
@@ -452,7 +507,13 @@ mem_write(struct file *file, struct io *io, uint64_t *position)
 }
 
 const struct file_ops proc_mem_ops = {
-    .name = "mem", .read = mem_read, .write = mem_write, .seek = proc_seek_wide};
+    .name = "mem",
+    .read = mem_read,
+    .write = mem_write,
+    .seek = proc_seek_wide,
+    .truncate = text_truncate,
+    .release = proc_memory_release,
+};
 
 /* ---- fail-nth: tests only; must not allocate itself ---------------------------------------- */
 

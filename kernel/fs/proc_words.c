@@ -67,30 +67,44 @@ words_read(struct io *io, uint64_t *position, uint64_t last, words_fn fill, cons
 
 /* ---- /proc/PID/pagemap ------------------------------------------------------------------- */
 
+/* The frame of a page, or where it is swapped to: not for everybody. */
+#define PAGEMAP_FRAME (((uint64_t)1 << 55) - 1)
+
+struct page_view {
+    struct mm *mm;
+    bool frames;
+};
+
 static void
 pagemap_fill(const void *about, uint64_t first, size_t count, uint64_t *out)
 {
-    const struct mm *mm = about;
+    const struct page_view *view = about;
 
-    qr_report_pagemap(mm->space, (size_t)first, count, out);
+    qr_report_pagemap(view->mm->space, (size_t)first, count, out);
+    for (size_t i = 0; i < count && !view->frames; i++) {
+        out[i] &= ~PAGEMAP_FRAME;
+    }
 }
 
 static int64_t
 pagemap_read(struct file *file, struct io *io, uint64_t *position)
 {
-    struct mm *mm;
-    int64_t result = proc_inode_mm(file->inode, &mm);
+    const struct page_view view = {proc_memory_of(file), proc_memory_shows_frames(file)};
 
-    if (result != 0) {
-        return result;
+    if (view.mm == NULL) {
+        return 0;
     }
-    result = words_read(io, position, mm_user_limit() / FS_PAGE_BYTES, pagemap_fill, mm);
-    mm_put(mm);
+    int64_t result = words_read(io, position, mm_user_limit() / FS_PAGE_BYTES, pagemap_fill, &view);
+    mm_put(view.mm);
     return result;
 }
 
 const struct file_ops proc_pagemap_ops = {
-    .name = "pagemap", .read = pagemap_read, .seek = proc_seek_wide};
+    .name = "pagemap",
+    .read = pagemap_read,
+    .seek = proc_seek_wide,
+    .release = proc_memory_release,
+};
 
 /* ---- /proc/PID/clear_refs ------------------------------------------------------------------ */
 

@@ -375,10 +375,40 @@ sys_ftruncate(const struct syscall_args *args)
 enum {
     FALLOC_KEEP_SIZE = 1,
     FALLOC_PUNCH_HOLE = 2,
+    FALLOC_COLLAPSE_RANGE = 8,
     FALLOC_ZERO_RANGE = 0x10,
+    FALLOC_INSERT_RANGE = 0x20,
+    FALLOC_UNSHARE_RANGE = 0x40,
     FALLOC_BOTH = FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE,
-    FALLOC_KNOWN = 0x7b, /* and COLLAPSE_RANGE, INSERT_RANGE, UNSHARE_RANGE */
+    FALLOC_KNOWN = 0x7b,
 };
+
+/* Do the bits of @mode go together? */
+static int64_t
+fallocate_mode_check(uint32_t mode)
+{
+    if ((mode & ~(uint32_t)FALLOC_KNOWN) || (mode & FALLOC_BOTH) == FALLOC_BOTH ||
+        (mode & (FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE)) == FALLOC_PUNCH_HOLE) {
+        return -EOPNOTSUPP;
+    }
+    if (((mode & FALLOC_COLLAPSE_RANGE) && mode != FALLOC_COLLAPSE_RANGE) ||
+        ((mode & FALLOC_INSERT_RANGE) && mode != FALLOC_INSERT_RANGE) ||
+        ((mode & FALLOC_UNSHARE_RANGE) &&
+         (mode & ~(uint32_t)(FALLOC_UNSHARE_RANGE | FALLOC_KEEP_SIZE)))) {
+        return -EINVAL;
+    }
+    return 0;
+}
+
+/* What a file without the call says. */
+static int64_t
+fallocate_missing(const struct inode *inode)
+{
+    return S_ISTYPE(inode->mode, S_IFIFO)   ? -ESPIPE
+           : S_ISTYPE(inode->mode, S_IFDIR) ? -EISDIR
+           : S_ISTYPE(inode->mode, S_IFREG) ? -EOPNOTSUPP
+                                            : -ENODEV;
+}
 
 int64_t
 sys_fallocate(const struct syscall_args *args)
@@ -393,9 +423,8 @@ sys_fallocate(const struct syscall_args *args)
     }
     if (offset < 0 || length <= 0) {
         error = -EINVAL;
-    } else if ((mode & ~(uint32_t)FALLOC_KNOWN) || (mode & FALLOC_BOTH) == FALLOC_BOTH ||
-               (mode & (FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE)) == FALLOC_PUNCH_HOLE) {
-        error = -EOPNOTSUPP;
+    } else if ((error = fallocate_mode_check(mode)) != 0) {
+        /* whatever the file is */
     } else if (!(file->mode & FILE_WRITE)) {
         error = -EBADF;
     } else if (atomic_load(&file->inode->swapped_to)) {
@@ -403,9 +432,7 @@ sys_fallocate(const struct syscall_args *args)
     } else if (__builtin_add_overflow(offset, length, &end)) {
         error = -EFBIG;
     } else if (file->ops->allocate == NULL) {
-        error = file->mode & FILE_STREAM               ? -ESPIPE
-                : S_ISTYPE(file->inode->mode, S_IFDIR) ? -EISDIR
-                                                       : -ENODEV;
+        error = fallocate_missing(file->inode);
     } else {
         error =
             (mode & ~(uint32_t)FALLOC_KEEP_SIZE) != 0 ? 0 : size_check(file->inode, (uint64_t)end);

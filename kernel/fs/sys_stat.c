@@ -505,14 +505,16 @@ sys_utime(const struct syscall_args *args)
 enum { ST_VALID = 0x20 };
 
 static int64_t
-statfs_write(struct superblock *superblock, uint64_t user)
+statfs_write(const struct inode *inode, uint64_t user)
 {
+    struct superblock *superblock = inode->superblock;
+    bool is_huge = hugetlb_inode_page_bytes(inode) != 0; /* memfd_create() can make one, too */
     struct abi_statfs statfs = {
-        .f_type = superblock->type->magic,
-        .f_bsize = FS_PAGE_BYTES,
+        .f_type = is_huge ? HUGETLBFS_MAGIC : superblock->type->magic,
+        .f_bsize = block_bytes_of(inode),
         .f_fsid = {(int32_t)superblock->device, 0},
         .f_namelen = NAME_MAX,
-        .f_frsize = FS_PAGE_BYTES,
+        .f_frsize = block_bytes_of(inode),
         .f_flags = (int64_t)(superblock->mount_flags & 0xfu) | ST_VALID,
     };
     if (superblock->huge != NULL) {
@@ -556,7 +558,7 @@ sys_statfs(const struct syscall_args *args)
     int64_t error = path_lookup_user(AT_FDCWD, args->arg[0], 0, &dentry);
 
     if (error == 0) {
-        error = statfs_write(dentry->superblock, args->arg[1]);
+        error = statfs_write(dentry->inode, args->arg[1]);
         dentry_put(dentry);
     }
     return error;
@@ -570,7 +572,7 @@ sys_fstatfs(const struct syscall_args *args)
     if (file == NULL) {
         return -EBADF;
     }
-    int64_t error = statfs_write(file->inode->superblock, args->arg[1]);
+    int64_t error = statfs_write(file->inode, args->arg[1]);
     file_put(file);
     return error;
 }

@@ -128,6 +128,13 @@ text_make(const struct inode *inode, struct text_writer *text)
     return text->failed ? -ENOMEM : 0;
 }
 
+/* What Linux says of a file that is read or written and has no such thing, by where it lies. */
+static int64_t
+missing_call(const struct inode *inode)
+{
+    return inode->key != 0 ? -EINVAL : -EIO;
+}
+
 static int64_t
 text_read(struct file *file, struct io *io, uint64_t *position)
 {
@@ -135,7 +142,7 @@ text_read(struct file *file, struct io *io, uint64_t *position)
     struct text_writer *text = file->context;
 
     if (node->show == NULL) {
-        return -EIO;
+        return missing_call(file->inode);
     }
     qr_mutex_lock(&file->inode->lock);
     int64_t result = 0;
@@ -162,7 +169,7 @@ text_write(struct file *file, struct io *io, uint64_t *position)
     struct text_target target;
 
     if (node->store == NULL) {
-        return -EIO;
+        return missing_call(file->inode);
     }
     if (bytes >= STORE_LIMIT_BYTES) {
         return -EINVAL;
@@ -197,7 +204,7 @@ text_seek(struct file *file, int64_t offset, int whence)
     return seek_plain(file, offset, whence, 0);
 }
 
-static int64_t
+int64_t
 text_truncate(struct file *file, uint64_t size)
 {
     (void)file;
@@ -225,18 +232,12 @@ static int64_t
 may_inspect(const struct inode *inode)
 {
     struct process *process = process_find((int32_t)inode->key);
-    struct mm *mm;
-    bool may;
 
     if (process == NULL) {
         return -ESRCH;
     }
-    mm = mm_of_process(process);
-    may = mm == NULL || mm == process_current()->mm || process_may_inspect(process, mm, true);
+    bool may = process_may_look(process);
     process_put(process);
-    if (mm != NULL) {
-        mm_put(mm);
-    }
     return may ? 0 : -EACCES;
 }
 
@@ -251,7 +252,7 @@ text_open(struct inode *inode, struct file *file)
     }
     if (node->ops != NULL) {
         file->ops = node->ops;
-        return 0;
+        return node->open != NULL ? node->open(file) : 0;
     }
     struct text_writer *text = kmem_alloc(sizeof *text);
     if (text == NULL) {
@@ -366,6 +367,17 @@ text_filesystem_create(const struct superblock_type *type, const struct inode_op
 
 /* ---- the library's reports ------------------------------------------------------------------------ */
 
+/* One line whatever the name is. */
+static void
+write_name(struct qr_writer *writer, const char *name)
+{
+    for (const char *end; (end = strchr(name, '\n')) != NULL; name = end + 1) {
+        writer->emit(writer, name, (size_t)(end - name));
+        writer->emit(writer, "\\012", 4);
+    }
+    writer->emit(writer, name, strlen(name));
+}
+
 static void
 describe_file(void *host_file, struct qr_report_file *out_file, struct qr_writer *name)
 {
@@ -374,7 +386,7 @@ describe_file(void *host_file, struct qr_report_file *out_file, struct qr_writer
 
     file_identity(file, &out_file->device_major, &out_file->device_minor, &out_file->inode);
     if (buffer != NULL) {
-        qr_writer_printf(name, "%s", file_path(file, buffer, PATH_MAX));
+        write_name(name, file_path(file, buffer, PATH_MAX));
         kmem_free(buffer);
     }
 }

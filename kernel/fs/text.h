@@ -24,9 +24,10 @@ struct text_node {
     void (*show)(const struct text_target *target, struct qr_writer *writer);
     /** Takes a terminated text of @length bytes. @return 0 or -errno */
     int64_t (*store)(const struct text_target *target, const char *text, size_t length);
-    const struct file_ops *ops;        /* instead of show: a file of its own kind */
-    const struct inode_ops *inode_ops; /* instead of the plain ones: links, directories */
-    bool inspects;                     /* memory: opened only by who may look into the process */
+    const struct file_ops *ops;         /* instead of show: a file of its own kind */
+    int64_t (*open)(struct file *file); /* of that kind: sets its context. @return 0 or -errno */
+    const struct inode_ops *inode_ops;  /* instead of the plain ones: links, directories */
+    bool inspects;                      /* memory: opened only by who may look into the process */
 };
 
 /** A writer into memory that grows. Nothing else knows its length limit. */
@@ -58,6 +59,8 @@ int64_t text_filesystem_create(const struct superblock_type *type, const struct 
 /** The inode ops of plain generated files, and the file ops behind `show`. */
 extern const struct inode_ops text_inode_ops;
 extern const struct file_ops text_file_ops;
+/** Cutting a generated file off changes nothing. */
+int64_t text_truncate(struct file *file, uint64_t size);
 
 /** What the reports of the library are about, in this kernel. */
 const struct qr_report *kernel_report(void);

@@ -420,7 +420,7 @@ allocate_locked(struct inode *inode, uint32_t mode, uint64_t offset, uint64_t le
         return hole_punch(inode, offset, end);
     }
     bool grows = end > old_size && !(mode & FALLOC_KEEP_SIZE);
-    if (grows && (inode->seals & F_SEAL_GROW)) {
+    if (end > old_size && (inode->seals & F_SEAL_GROW)) {
         return -EPERM;
     }
     if (!grows && end > old_size) {
@@ -608,14 +608,19 @@ tmpfs_may_change_mode(const struct inode *inode, uint32_t mode)
            ((inode->mode ^ mode) & 0111u) == 0;
 }
 
-int64_t
-tmpfs_seal(struct inode *inode, uint32_t seals)
+/* May F_SEAL_WRITE be set now?  I held. */
+static bool
+has_writers(struct inode *inode)
+{
+    return !(inode->seals & F_SEAL_WRITE) && inode->object != NULL &&
+           (qr_object_writable_mappings(inode->object) > 0 || qr_object_is_held(inode->object));
+}
+
+static int64_t
+seal_try(struct inode *inode, uint32_t seals)
 {
     int64_t result = 0;
 
-    if (!tmpfs_has_seals(inode) || (seals & ~(uint32_t)F_SEALS_ALL)) {
-        return -EINVAL;
-    }
     qr_mutex_lock(&inode->lock);
     /* What stays executable stays as it is. */
     if ((seals & F_SEAL_EXEC) && (inode->mode & 0111u)) {
@@ -623,13 +628,32 @@ tmpfs_seal(struct inode *inode, uint32_t seals)
     }
     if (inode->seals & F_SEAL_SEAL) {
         result = -EPERM;
-    } else if ((seals & F_SEAL_WRITE) && !(inode->seals & F_SEAL_WRITE) && inode->object != NULL &&
-               qr_object_writable_mappings(inode->object) > 0) {
+    } else if ((seals & F_SEAL_WRITE) && has_writers(inode)) {
         result = -EBUSY;
     } else {
         inode->seals |= seals;
     }
     qr_mutex_unlock(&inode->lock);
+    return result;
+}
+
+int64_t
+tmpfs_seal(struct inode *inode, uint32_t seals)
+{
+    enum { TRIES = 10, TRY_NS = 10000000 };
+    int64_t result = -EINVAL;
+
+    if (!tmpfs_has_seals(inode) || (seals & ~(uint32_t)F_SEALS_ALL)) {
+        return result;
+    }
+    /* Who reads or moves a page right now has soon done so; a page in a pipe stays there. */
+    for (unsigned i = 0; i < TRIES; i++) {
+        result = seal_try(inode, seals);
+        if (result != -EBUSY || qr_object_writable_mappings(inode->object) > 0) {
+            break;
+        }
+        sched_sleep_until(clock_monotonic_ns() + TRY_NS);
+    }
     return result;
 }
 

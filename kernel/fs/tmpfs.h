@@ -28,7 +28,8 @@ int64_t tmpfs_create(const struct superblock_type *type, const char *options,
                      struct superblock **out);
 /** Whether it is a file of memory, of ordinary or huge pages. */
 bool tmpfs_has_seals(const struct inode *inode);
-/** F_ADD_SEALS. @return 0, -EINVAL, -EPERM (sealed), -EBUSY (mapped for writing) */
+/** F_ADD_SEALS; may sleep. @return 0, -EINVAL, -EPERM (sealed), -EBUSY (mapped for writing, or somebody
+ *  refers to a page of it, who could write it) */
 int64_t tmpfs_seal(struct inode *inode, uint32_t seals);
 /** Whether the seals let the mode become @mode. */
 bool tmpfs_may_change_mode(const struct inode *inode, uint32_t mode);

@@ -12,6 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/** statfs() of their files. */
+enum { HUGETLBFS_MAGIC = 0x958458f6u };
+
 struct dentry;
 struct file;
 struct inode;

@@ -310,6 +310,8 @@ bool process_has_capability(unsigned number);
  * (@as_file) by those that files are opened with.  What Linux's ptrace(2) says of PTRACE_MODE_ATTACH.
  */
 bool process_may_inspect(const struct process *target, const struct mm *mm, bool as_file);
+/** The same of the memory that @target has, for a file of /proc; of none there is nothing to see. */
+bool process_may_look(struct process *target);
 
 /* ---- numbers, groups, sessions ------------------------------------------------------- */
 

@@ -456,12 +456,19 @@ sys_pkey_mprotect(const struct syscall_args *args)
 int64_t
 sys_brk(const struct syscall_args *args)
 {
-    qr_va wanted = qr_va_of((uintptr_t)args->arg[0]), end;
+    const struct mm *mm = process_current()->mm;
+    uint64_t start = mm->space->brk_start.v, wanted = args->arg[0];
+    uint64_t heap = wanted > start ? wanted - start : 0;
     unsigned attempt = 0;
+    qr_va end;
 
+    /* The program's data and its heap alone have that limit, too; 0 only asks. */
+    if (heap > UINT64_MAX / 2 ||
+        heap + (mm->data_end - mm->data_start) > process_limit(RLIMIT_DATA))
+        wanted = 0;
     do {
-        end = qr_space_brk(current_space(), wanted);
-    } while (end.v != wanted.v && qr_space_make_room(current_space(), attempt++));
+        end = qr_space_brk(mm->space, qr_va_of((uintptr_t)wanted));
+    } while (wanted != 0 && end.v != wanted && qr_space_make_room(mm->space, attempt++));
     return (int64_t)end.v;
 }
 

@@ -216,6 +216,18 @@ policy_check(struct policy_words *words)
     }
 }
 
+static struct qr_node_set
+set_first(const struct qr_node_set *set)
+{
+    struct qr_node_set first = {{0}};
+
+    for (unsigned node = 0; node < CONFIG_MAX_NODES && set_is_empty(&first); node++) {
+        if (qr_node_set_has(set, node))
+            qr_node_set_add(&first, node);
+    }
+    return first;
+}
+
 /* *@out NULL: the default. */
 static int64_t
 policy_make(struct policy_words *words, struct qr_mempolicy **out)
@@ -235,6 +247,8 @@ policy_make(struct policy_words *words, struct qr_mempolicy **out)
         weights[node] = atomic_load(&node_weight[node]);
     nodes = naming == QR_NODES_RELATIVE ? set_relative(&words->named, &allowed)
                                         : sets_common(&words->named, &allowed);
+    if (words->mode == MPOL_PREFERRED)
+        nodes = set_first(&nodes);
     if (qr_policy_init(&policy, memory.frames, (enum qr_policy_mode)library_mode[words->mode],
                        &nodes, weights) != QR_OK)
         return -EINVAL;

@@ -338,9 +338,13 @@ sys_setfsuid(const struct syscall_args *args)
     struct credentials *who = &process_current()->credentials;
     uint32_t id = (uint32_t)args->arg[0], old = who->fsuid;
 
-    if (id != KEEP &&
-        (process_has_capability(CAP_SETUID) || is_one_of(id, who, false) || id == old))
+    if (id != old && id != KEEP &&
+        (process_has_capability(CAP_SETUID) || is_one_of(id, who, false))) {
+        process_tree_lock();
         who->fsuid = id;
+        process_current()->mm->dumpable = false;
+        process_tree_unlock();
+    }
     return old;
 }
 
@@ -350,8 +354,13 @@ sys_setfsgid(const struct syscall_args *args)
     struct credentials *who = &process_current()->credentials;
     uint32_t id = (uint32_t)args->arg[0], old = who->fsgid;
 
-    if (id != KEEP && (process_has_capability(CAP_SETGID) || is_one_of(id, who, true) || id == old))
+    if (id != old && id != KEEP &&
+        (process_has_capability(CAP_SETGID) || is_one_of(id, who, true))) {
+        process_tree_lock();
         who->fsgid = id;
+        process_current()->mm->dumpable = false;
+        process_tree_unlock();
+    }
     return old;
 }
 

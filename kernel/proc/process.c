@@ -692,6 +692,17 @@ process_may_inspect(const struct process *target, const struct mm *mm, bool as_f
            (mm == NULL || mm->dumpable) && (theirs->cap_permitted & ~rights) == 0;
 }
 
+bool
+process_may_look(struct process *target)
+{
+    struct mm *mm = mm_of_process(target);
+    bool may = mm == NULL || mm == process_current()->mm || process_may_inspect(target, mm, true);
+
+    if (mm != NULL)
+        mm_put(mm);
+    return may;
+}
+
 /* ---- the whole machine --------------------------------------------------------------------------------------- */
 
 unsigned

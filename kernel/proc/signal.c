@@ -789,7 +789,8 @@ default_end(struct process *process, int number)
 {
     int status = number;
 
-    if ((signal_bit(number) & core_set) && process->limits[RLIMIT_CORE].soft != 0)
+    if ((signal_bit(number) & core_set) && process->limits[RLIMIT_CORE].soft != 0 &&
+        process->mm->dumpable)
         status |= 0x80;
     process_exit_group(status);
 }

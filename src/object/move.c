@@ -76,6 +76,29 @@ qr_object_move_page(struct qr_object *object, size_t index, struct qr_frame *fra
     return moved ? QR_OK : QR_ERR_BUSY;
 }
 
+/* The index has one reference, each mapping one. */
+static bool
+page_is_held(struct qr_object *object, size_t index)
+{
+    qr_spin_lock(&object->lock);
+    const struct qr_frame *frame = qr_radix_get(&object->pages, index);
+    bool held = frame != NULL && atomic_load_explicit(&frame->refs, memory_order_acquire) >
+                                     1 + atomic_load_explicit(&frame->maps, memory_order_relaxed);
+
+    qr_spin_unlock(&object->lock);
+    return held;
+}
+
+bool
+qr_object_is_held(struct qr_object *object)
+{
+    for (size_t index = 0; qr_object_next_present(object, index, &index); index++) {
+        if (page_is_held(object, index))
+            return true;
+    }
+    return false;
+}
+
 struct qr_object *
 qr_objects_find(struct qr_objects *objects, const void *address)
 {

@@ -17,7 +17,7 @@ fi
 
 folder account
 if [ "${1:-}" = linux ]; then
-    exec tools/quire-run -q --timeout 300 --linux "$2" "${add[@]}" -- './sysctl; ./faults; ./limits; ./advice; ./sockets'
+    exec tools/quire-run -q --timeout 300 --linux "$2" "${add[@]}" -- './sysctl; ./faults; ./limits; ./advice; ./look; ./sockets'
 fi
 for cpus in 1 4; do
     rm -f "$work/image"

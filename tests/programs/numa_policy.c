@@ -105,8 +105,12 @@ static void
 thread_policy(void)
 {
     char *at = fresh(MAP_PRIVATE);
+    unsigned long told = 0;
     int status, node = -1;
 
+    CHECK_EQ(syscall(SYS_set_mempolicy, MPOL_PREFERRED, &both, NODES_BITS), 0);
+    CHECK_EQ(syscall(SYS_get_mempolicy, NULL, &told, NODES_BITS, 0, 0), 0);
+    CHECK_EQ(told, node0); /* the first of them */
     CHECK_EQ(syscall(SYS_set_mempolicy, MPOL_PREFERRED, &node1, NODES_BITS), 0);
     fill(at);
     CHECK_EQ(on_node1(at), COUNT);

@@ -6,6 +6,7 @@
 
 #include <linux/falloc.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 enum { FILE_AT = 20, SEALED_AT }; /* descriptors */
@@ -122,7 +123,11 @@ CALL(fallocate, SYS_fallocate, documented)
 {
     static const struct around anew = {files, gone};
     int ends[2], null = open("/dev/null", O_RDWR), directory = open("/tmp", O_RDONLY);
+    int generated = open("/proc/self/oom_score_adj", O_RDWR), socket;
 
+    EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    socket = ends[0];
+    close(ends[1]);
     EXPECT(pipe(ends), 0);
     const struct row rows[] = {
         FALLOCATE("no file", -1, 0, 0, page, -EBADF),
@@ -131,6 +136,13 @@ CALL(fallocate, SYS_fallocate, documented)
         FALLOCATE("a pipe", ends[1], 0, 0, page, -ESPIPE),
         FALLOCATE("a pipe's reading end", ends[0], 0, 0, page, -EBADF),
         FALLOCATE("a device", null, 0, 0, page, -ENODEV),
+        FALLOCATE("a socket", socket, 0, 0, page, -ENODEV),
+        FALLOCATE("a file that the kernel makes", generated, 0, 0, page, -EOPNOTSUPP),
+        FALLOCATE("modes that go alone, whatever the file", directory, 9, 0, page, -EINVAL),
+        FALLOCATE("collapse and keep the size", FILE_AT, 9, 0, page, -EINVAL),
+        FALLOCATE("insert and keep the size", FILE_AT, 0x21, 0, page, -EINVAL),
+        FALLOCATE("unshare and make a hole", FILE_AT, 0x43, 0, page, -EINVAL),
+        FALLOCATE("unshare", FILE_AT, 0x41, 0, page, -EOPNOTSUPP),
         FALLOCATE("no length", FILE_AT, 0, 0, 0, -EINVAL),
         FALLOCATE("a negative length", FILE_AT, 0, 0, -1ll, -EINVAL),
         FALLOCATE("a negative offset", FILE_AT, 0, -1ll, page, -EINVAL),
@@ -144,6 +156,8 @@ CALL(fallocate, SYS_fallocate, documented)
         FALLOCATE("insert", FILE_AT, FALLOC_FL_INSERT_RANGE, 0, page, -EOPNOTSUPP),
         FALLOCATE("zeros", FILE_AT, FALLOC_FL_ZERO_RANGE, 0, page, -EOPNOTSUPP),
         FALLOCATE("sealed against growing", SEALED_AT, 0, 2 * page, 4 * page, -EPERM),
+        FALLOCATE("sealed against growing, which it would not", SEALED_AT, FALLOC_FL_KEEP_SIZE,
+                  2 * page, 4 * page, -EPERM),
         FALLOCATE("a hole, sealed against writing", SEALED_AT, PUNCH, 0, page, -EPERM),
         FALLOCATE("pages", FILE_AT, 0, 0, 2 * page, 0),
         FALLOCATE("a part of a page", FILE_AT, 0, 17, 1, 0),
@@ -159,6 +173,8 @@ CALL(fallocate, SYS_fallocate, documented)
     if (on_own_machine())
         full();
     close(null);
+    close(socket);
+    close(generated);
     close(directory);
     close(ends[0]);
     close(ends[1]);

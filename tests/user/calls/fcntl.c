@@ -4,6 +4,8 @@
  */
 #include "calls.h"
 
+#include <sys/uio.h>
+
 enum { SEALED = 20, UNSEALABLE, PLAIN, FOR_READING, PIPE_END }; /* descriptors */
 #define ALL_SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)
 #ifndef F_SEAL_FUTURE_WRITE
@@ -84,6 +86,30 @@ against_writing(void)
     gone(NULL, 0);
 }
 
+/* A page in a pipe may be anybody's: it might be written. */
+static void
+against_readers(void)
+{
+    int ends[2];
+    char byte;
+
+    files();
+    EXPECT(pwrite(SEALED, "p", 1, 0), 1);
+    EXPECT(pipe(ends), 0);
+    char *shared = mmap(NULL, (size_t)page, PROT_READ | PROT_WRITE, MAP_SHARED, SEALED, 0);
+    struct iovec piece = {shared, 1};
+
+    EXPECT(vmsplice(ends[1], &piece, 1, 0), 1);
+    munmap(shared, (size_t)page);
+    EXPECT(call(SYS_fcntl, SEALED, F_ADD_SEALS, F_SEAL_WRITE, 0, 0, 0), -EBUSY);
+    EXPECT(call(SYS_fcntl, SEALED, F_GET_SEALS, 0, 0, 0, 0), 0);
+    EXPECT(read(ends[0], &byte, 1), 1);
+    EXPECT(call(SYS_fcntl, SEALED, F_ADD_SEALS, F_SEAL_WRITE, 0, 0, 0), 0);
+    close(ends[0]);
+    close(ends[1]);
+    gone(NULL, 0);
+}
+
 static void
 of_size(void)
 {
@@ -124,5 +150,6 @@ CALL(fcntl, SYS_fcntl, documented)
 
     RUN_AROUND(rows, &anew);
     against_writing();
+    against_readers();
     of_size();
 }

@@ -5,6 +5,7 @@
 #include "other.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 
 long other;
 
@@ -33,6 +34,20 @@ static struct iovec local[3], remote[3], too_long, many[1025], nowhere;
     {                                                                                           \
         what, number, {pid, (long)(local), count, (long)(remote), remote_count, flags}, want, 0 \
     }
+
+/* Who gave up rights may have read what others of the new user must not see, until it says otherwise. */
+static void
+former_root(void)
+{
+    become_nobody();
+    for (int dumpable = 0; dumpable < 2; dumpable++) {
+        EXPECT(prctl(PR_SET_DUMPABLE, dumpable, 0, 0, 0), 0);
+        other_start();
+        EXPECT(call(SYS_process_vm_readv, other, (long)local, 1, (long)remote, 1, 0),
+               dumpable ? 16 : -EPERM);
+        other_end();
+    }
+}
 
 static void
 stranger(void)
@@ -84,6 +99,7 @@ other_rows(long number)
 
     RUN(rows);
     EXPECT(in_child(stranger), 0);
+    EXPECT(in_child(former_root), 0);
     other_end();
 }
 
