@@ -5,6 +5,7 @@
 
 #include "proc_ipc.h"
 
+#include "proc_vm.h"
 #include "shm.h"
 #include "text.h"
 
@@ -60,6 +61,10 @@ static const struct text_node limit_nodes[] = {
     {.name = "shmmni", .mode = 0644, .show = show_shmmni, .store = store_shmmni},
 };
 
+#define get_forced shm_is_forced
+#define set_forced shm_set_forced
+static const struct proc_number numbers[] = {PROC_NUMBER("shm_rmid_forced", 0, 1, forced)};
+
 bool
 proc_ipc_add(struct dentry *root, struct dentry *kernel)
 {
@@ -67,5 +72,6 @@ proc_ipc_add(struct dentry *root, struct dentry *kernel)
 
     return sysvipc != NULL &&
            text_nodes_add(sysvipc, sysvipc_nodes, QR_ARRAY_COUNT(sysvipc_nodes)) &&
-           text_nodes_add(kernel, limit_nodes, QR_ARRAY_COUNT(limit_nodes));
+           text_nodes_add(kernel, limit_nodes, QR_ARRAY_COUNT(limit_nodes)) &&
+           proc_numbers_add(kernel, numbers, QR_ARRAY_COUNT(numbers));
 }

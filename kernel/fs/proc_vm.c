@@ -14,6 +14,7 @@
 #include "memory.h"
 #include "oom.h"
 #include "text.h"
+#include "userfault_notice.h"
 
 /* ---- numbers ------------------------------------------------------------------------- */
 
@@ -175,6 +176,9 @@ set_min_free(uint64_t value)
 
 #define KBYTES_MOST (SIZE_MAX >> 10)
 
+#define get_unprivileged_userfaultfd userfault_unprivileged
+#define set_unprivileged_userfaultfd userfault_set_unprivileged
+
 static const struct proc_number numbers[] = {
     PROC_NUMBER("overcommit_memory", 0, QR_OVERCOMMIT_NEVER, overcommit),
     PROC_NUMBER("overcommit_ratio", 0, INT32_MAX, ratio),
@@ -185,6 +189,7 @@ static const struct proc_number numbers[] = {
     PROC_NUMBER("mmap_min_addr", 0, INTPTR_MAX, mmap_min_addr),
     PROC_NUMBER("swappiness", 0, QR_SWAPPINESS_MAX, swappiness),
     PROC_NUMBER("min_free_kbytes", 0, INT32_MAX, min_free),
+    PROC_NUMBER("unprivileged_userfaultfd", 0, 1, unprivileged_userfaultfd),
 };
 
 /* ---- nodes that act at once -------------------------------------------------------------- */

@@ -22,6 +22,14 @@ uint64_t shm_limit(enum shm_limit which);
 /** Segments that exist stay. @return 0 or -EINVAL */
 int64_t shm_set_limit(enum shm_limit which, uint64_t value);
 
+/** kernel.shm_rmid_forced: segments whose maker has ended go when nobody has them attached. */
+uint64_t shm_is_forced(void);
+void shm_set_forced(uint64_t value);
+/** Process @id has ended, its memory and files with it.  May sleep. */
+void shm_process_ended(int32_t id);
+/** The machine stops: all segments go. */
+void shm_end(void);
+
 /** Whether @file is a segment's. */
 bool shm_is_file(const struct file *file);
 

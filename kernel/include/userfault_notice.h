@@ -14,6 +14,10 @@
 struct file_ops;
 struct mm;
 
+/** vm.unprivileged_userfaultfd: not 0: whoever asks may have faults of the kernel told, too. */
+uint64_t userfault_unprivileged(void);
+void userfault_set_unprivileged(uint64_t value);
+
 /** /dev/userfaultfd. */
 extern const struct file_ops userfault_device_ops;
 

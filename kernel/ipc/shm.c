@@ -84,6 +84,7 @@ struct shm_segment {
     uint64_t bytes;               /* constant, as asked for */
     struct qr_hugetlb_pool *pool; /* constant: of its huge pages, or NULL */
     bool no_reserve;              /* constant: these were not promised */
+    bool orphan;                  /* T: the process that made it has ended */
     struct file *file;            /* constant: the memory */
     struct qr_spin lock;
     uint32_t attached;                             /* S: regions, and attaches in progress */
@@ -99,6 +100,7 @@ static struct {
     unsigned last, rounds; /* of the search for a place */
     uint64_t pages;        /* of all segments */
     uint64_t limits[3];    /* by enum shm_limit */
+    bool forced;           /* kernel.shm_rmid_forced: what nobody has attached goes */
 } table = {.limits = {SIZE_MAX - (1 << 24), SIZE_MAX - (1 << 24), 4096}};
 
 static const struct file_ops shm_file_ops;
@@ -131,6 +133,15 @@ seconds_now(void)
 }
 
 /* ---- limits ------------------------------------------------------------------------ */
+
+uint64_t
+shm_is_forced(void)
+{
+    qr_mutex_lock(&table.lock);
+    bool forced = table.forced;
+    qr_mutex_unlock(&table.lock);
+    return forced;
+}
 
 uint64_t
 shm_limit(enum shm_limit which)
@@ -196,12 +207,82 @@ segment_release_attach(struct shm_segment *segment)
     qr_spin_lock(&segment->lock);
     last = --segment->attached == 0;
     qr_spin_unlock(&segment->lock);
-    last = last && (segment->mode & SHM_DEST) && segment_is_listed(segment);
+    last = last && (table.forced || (segment->mode & SHM_DEST)) && segment_is_listed(segment);
     if (last)
         segment_remove(segment);
     qr_mutex_unlock(&table.lock);
     if (last)
         segment_put(segment);
+}
+
+/* ---- whose maker has ended ---------------------------------------------------------------- */
+
+/* Out of the table: an orphan that nobody has attached, or any at all; NULL: there is none. */
+static struct shm_segment *
+take_one(bool any)
+{
+    struct shm_segment *found = NULL;
+
+    qr_mutex_lock(&table.lock);
+    for (size_t i = 0; i < table.place_count && found == NULL; i++) {
+        struct shm_segment *segment = table.places[i];
+
+        if (segment == NULL)
+            continue;
+        qr_spin_lock(&segment->lock);
+        if (any || (segment->orphan && segment->attached == 0))
+            found = segment;
+        qr_spin_unlock(&segment->lock);
+    }
+    if (found != NULL)
+        segment_remove(found);
+    qr_mutex_unlock(&table.lock);
+    return found;
+}
+
+static void
+drop_all(bool any)
+{
+    struct shm_segment *segment;
+
+    while ((segment = take_one(any)) != NULL)
+        segment_put(segment);
+}
+
+void
+shm_set_forced(uint64_t value)
+{
+    qr_mutex_lock(&table.lock);
+    table.forced = value != 0;
+    qr_mutex_unlock(&table.lock);
+    if (value != 0)
+        drop_all(false);
+}
+
+void
+shm_process_ended(int32_t id)
+{
+    bool forced;
+
+    if (table.used == 0) /* its own would be seen */
+        return;
+    qr_mutex_lock(&table.lock);
+    forced = table.forced;
+    for (size_t i = 0; i < table.place_count; i++) {
+        struct shm_segment *segment = table.places[i];
+
+        if (segment != NULL && segment->creator == id)
+            segment->orphan = true;
+    }
+    qr_mutex_unlock(&table.lock);
+    if (forced)
+        drop_all(false);
+}
+
+void
+shm_end(void)
+{
+    drop_all(true);
 }
 
 /* ---- the table -------------------------------------------------------------------------- */

@@ -239,10 +239,8 @@ mm_try_ref(struct mm *mm)
 }
 
 static size_t
-limit_of(const struct process *process, unsigned which)
+limit_of(uint64_t limit)
 {
-    uint64_t limit = process->limits[which].soft;
-
     return limit > SIZE_MAX ? SIZE_MAX : (size_t)limit;
 }
 
@@ -252,11 +250,14 @@ mm_apply_limits(struct process *process)
     uint64_t capabilities = process->credentials.cap_effective;
     struct qr_space_limits *limits = &process->space_limits;
 
-    limits->address_space = limit_of(process, RLIMIT_AS);
-    limits->data = limit_of(process, RLIMIT_DATA);
-    limits->stack = limit_of(process, RLIMIT_STACK);
+    limits->address_space = limit_of(process->limits[RLIMIT_AS].soft);
+    /* As in Linux, a soft limit of none is for the break alone (sys_brk). */
+    limits->data = process->limits[RLIMIT_DATA].soft != 0
+                       ? limit_of(process->limits[RLIMIT_DATA].soft)
+                       : limit_of(process->limits[RLIMIT_DATA].hard);
+    limits->stack = limit_of(process->limits[RLIMIT_STACK].soft);
     limits->locked = capabilities >> 14 & 1 ? SIZE_MAX /* CAP_IPC_LOCK */
-                                            : limit_of(process, RLIMIT_MEMLOCK);
+                                            : limit_of(process->limits[RLIMIT_MEMLOCK].soft);
     limits->low_addresses = (capabilities >> 17 & 1) != 0; /* CAP_SYS_RAWIO */
     limits->administrator = (capabilities >> 21 & 1) != 0; /* CAP_SYS_ADMIN */
 }

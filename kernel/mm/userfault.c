@@ -31,6 +31,7 @@
 #include "shm.h"
 #include "syscall.h"
 #include "userfault.h"
+#include "userfault_notice.h"
 
 #define UFFD_USER_MODE_ONLY 1u
 
@@ -261,36 +262,56 @@ error_of(enum qr_status status)
     }
 }
 
+struct uffd_api {
+    uint64_t api, features, ioctls;
+};
+
+/* What is asked for can be had, by this process. */
+static int64_t
+api_check(const struct uffd_api *api)
+{
+    if (api->api != UFFD_API || (api->features & ~(uint64_t)FEATURES))
+        return -EINVAL;
+    /* It would get descriptors for the memory of children. */
+    return (api->features & FEATURE_EVENT_FORK) && !process_has_capability(CAP_SYS_PTRACE) ? -EPERM
+                                                                                           : 0;
+}
+
+/* Once. */
+static int64_t
+api_agree(struct uffd *uffd, unsigned wanted)
+{
+    bool expected = false;
+
+    if (!atomic_compare_exchange_strong(&uffd->ready, &expected, true))
+        return -EINVAL;
+    atomic_store(&uffd->features, wanted);
+    if (wanted & FEATURE_SIGBUS)
+        atomic_fetch_or(&uffd->listener.options, QR_LISTENER_NO_WAIT);
+    if (wanted & FEATURE_EVENT_REMAP)
+        atomic_fetch_or(&uffd->listener.options, QR_LISTENER_MOVES);
+    uffd_events_want(uffd);
+    return 0;
+}
+
 static int64_t
 op_api(struct uffd *uffd, uint64_t user)
 {
-    struct {
-        uint64_t api, features, ioctls;
-    } api;
-    bool expected = false;
-    int64_t error = -EINVAL;
+    static const struct uffd_api none;
+    struct uffd_api api;
 
     if (user_read(&api, user, sizeof(api)) != 0)
         return -EFAULT;
-    if (api.api == UFFD_API && !(api.features & ~(uint64_t)FEATURES)) {
-        unsigned wanted = (unsigned)api.features;
+    unsigned wanted = (unsigned)api.features;
+    int64_t error = api_check(&api);
 
-        api.features = FEATURES;
-        api.ioctls = (uint64_t)1 << OP_API | 1 << OP_REGISTER | 1 << OP_UNREGISTER;
-        if (user_write(user, &api, sizeof(api)) != 0)
-            return -EFAULT;
-        if (!atomic_compare_exchange_strong(&uffd->ready, &expected, true))
-            return -EINVAL;
-        atomic_store(&uffd->features, wanted);
-        if (wanted & FEATURE_SIGBUS)
-            atomic_fetch_or(&uffd->listener.options, QR_LISTENER_NO_WAIT);
-        if (wanted & FEATURE_EVENT_REMAP)
-            atomic_fetch_or(&uffd->listener.options, QR_LISTENER_MOVES);
-        uffd_events_want(uffd);
-        return 0;
-    }
-    memset(&api, 0, sizeof(api));
-    if (user_write(user, &api, sizeof(api)) != 0)
+    api.features = FEATURES;
+    api.ioctls = (uint64_t)1 << OP_API | 1 << OP_REGISTER | 1 << OP_UNREGISTER;
+    if (error == 0 && user_write(user, &api, sizeof(api)) != 0)
+        return -EFAULT;
+    if (error == 0)
+        error = api_agree(uffd, wanted);
+    if (error != 0 && user_write(user, &none, sizeof(none)) != 0)
         error = -EFAULT;
     return error;
 }
@@ -731,13 +752,28 @@ uffd_open(uint32_t flags)
     return fd;
 }
 
+/* vm.unprivileged_userfaultfd: 0, for who stops the kernel must be trusted. */
+static _Atomic bool for_everybody;
+
+uint64_t
+userfault_unprivileged(void)
+{
+    return atomic_load(&for_everybody);
+}
+
+void
+userfault_set_unprivileged(uint64_t value)
+{
+    atomic_store(&for_everybody, value != 0);
+}
+
 int64_t
 sys_userfaultfd(const struct syscall_args *args)
 {
     uint32_t flags = (uint32_t)args->arg[0];
 
-    /* As with vm.unprivileged_userfaultfd=0: who stops the kernel must be trusted. */
-    if (!(flags & ~(uint32_t)(O_CLOEXEC | O_NONBLOCK)) && !process_has_capability(CAP_SYS_PTRACE))
+    if (!(flags & ~(uint32_t)(O_CLOEXEC | O_NONBLOCK)) && !atomic_load(&for_everybody) &&
+        !process_has_capability(CAP_SYS_PTRACE))
         return -EPERM; /* other flags are wrong, or ask for less */
     return uffd_open(flags);
 }
@@ -749,7 +785,7 @@ device_ioctl(struct file *file, uint32_t command, uint64_t argument)
     enum { COMMAND_NEW = 0xaa00 };
 
     (void)file;
-    return command == COMMAND_NEW ? uffd_open((uint32_t)argument) : -ENOTTY;
+    return command == COMMAND_NEW ? uffd_open((uint32_t)argument) : -EINVAL;
 }
 
 const struct file_ops userfault_device_ops = {.name = "userfaultfd", .ioctl = device_ioctl};

@@ -41,10 +41,12 @@
 enum {
     HEADER_BYTES = 256, /* what is read to recognise a format; a #! line ends within it */
     SCRIPT_DEPTH = 5,
-    STRING_BYTES_MAX = 131072,
+    STRING_BYTES_MAX = 32 * QR_PAGE_SIZE,
     STRINGS_BYTES_MIN = 4096,
-    STRINGS_BYTES_MAX = 2 << 20,
-    ARGUMENTS_MAX = 65536,
+    ARGUMENTS_BYTES_MIN = 131072, /* however small the stack */
+    ARGUMENTS_BYTES_MAX = 6 << 20,
+    STRINGS_BYTES_MAX = ARGUMENTS_BYTES_MAX + 4096,
+    STACK_RANDOM_BYTES = 8192,
     AUX_WORDS = 44
 };
 
@@ -177,7 +179,7 @@ strings_add_user_array(struct exec_strings *strings, uint64_t array, unsigned *o
             return -EFAULT;
         if (address == 0)
             break;
-        if (count == ARGUMENTS_MAX)
+        if (count == ARGUMENTS_BYTES_MAX / sizeof(uintptr_t))
             return -E2BIG;
         if (signal_is_fatal_pending())
             return -EINTR;
@@ -654,6 +656,17 @@ space_write(const struct exec *exec, uint64_t address, const void *bytes, size_t
     return mm_access(exec->mm, address, (void *)(uintptr_t)bytes, n, MM_FORCE_WRITE) == n;
 }
 
+/* Strings and the pointers to them: a quarter of the stack's limit, between two bounds. */
+static uint64_t
+arguments_limit(void)
+{
+    uint64_t limit = process_limit(RLIMIT_STACK) / 4;
+
+    return limit < ARGUMENTS_BYTES_MIN   ? ARGUMENTS_BYTES_MIN
+           : limit > ARGUMENTS_BYTES_MAX ? ARGUMENTS_BYTES_MAX
+                                         : limit;
+}
+
 static int64_t
 exec_build_stack(struct exec *exec)
 {
@@ -667,18 +680,21 @@ exec_build_stack(struct exec *exec)
     uint64_t name, block, platform, sp;
     bool written;
 
-    /* Linux: a quarter of the stack's limit is for arguments. */
-    if (strings->used + name_bytes + words * word > process_limit(RLIMIT_STACK) / 4)
+    if (strings->used + name_bytes + ((size_t)strings->argc + strings->envc) * word >
+            arguments_limit() ||
+        (strings->used + name_bytes > process_limit(RLIMIT_STACK) &&
+         strings->used + name_bytes > QR_PAGE_SIZE)) /* which a stack always has */
         return -E2BIG;
-    if (map_stack(exec, strings->used + name_bytes + words * word + 256) != 0)
+    if (map_stack(exec, strings->used + name_bytes + words * word + 256 + STACK_RANDOM_BYTES) != 0)
         return -ENOMEM;
-    table = kmem_zalloc(words * word);
+    table = kvmem_zalloc(words * word);
     if (table == NULL)
         return -ENOMEM;
     name = exec->stack_top - 8 - name_bytes;
     block = name - strings->used;
     platform =
-        (block - 16 - sizeof(random) - (mm_is_random() ? arch_random() % 8192 : 0)) & ~(uint64_t)15;
+        (block - 16 - sizeof(random) - (mm_is_random() ? arch_random() % STACK_RANDOM_BYTES : 0)) &
+        ~(uint64_t)15;
     sp = (platform - words * word) & ~(uint64_t)15;
 
     at = table;
@@ -695,7 +711,7 @@ exec_build_stack(struct exec *exec)
               space_write(exec, platform, ARCH_PLATFORM, sizeof(ARCH_PLATFORM)) &&
               space_write(exec, platform + 16, random, sizeof(random)) &&
               space_write(exec, sp, table, (size_t)((char *)(at + aux_words) - (char *)table));
-    kmem_free(table);
+    kvmem_free(table);
     if (!written)
         return -ENOMEM;
     mm->stack_start = sp;

@@ -24,6 +24,7 @@
 #include "printk.h"
 #include "refuse.h"
 #include "sched_private.h"
+#include "shm.h"
 #include "syscall.h"
 #include "tty.h"
 #include "vfs.h"
@@ -147,6 +148,7 @@ process_leave_memory(struct process *process)
         mm_put(mm);
         oom_memory_gone(process);
     }
+    shm_process_ended(process->id);
     cgroup_leave(process);
 }
 

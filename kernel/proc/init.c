@@ -18,6 +18,7 @@
 #include "proc_private.h"
 #include "psi.h"
 #include "sched_private.h"
+#include "shm.h"
 #include "swap.h"
 #include "vfs.h"
 
@@ -262,6 +263,7 @@ process_shutdown(int code)
         sched_sleep_until(clock_monotonic_ns() + 4000000);
     if (alive > 0)
         printk("shutdown: %u processes do not end\n", alive);
+    shm_end();
     swaps_end();
     (void)process_leak_check();
     vfs_close_disks();

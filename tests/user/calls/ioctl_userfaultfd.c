@@ -68,6 +68,25 @@ static const struct around watching = {watch, unwatch};
         what, SYS_ioctl, {fd, (long)(request), (long)&(struct type){__VA_ARGS__}}, want, flags \
     }
 
+/* A refusal clears the structure; who is not privileged gets no events of fork. */
+static void
+refused(void)
+{
+    struct uffdio_api api = {.api = UFFD_API, .features = 1ull << 60};
+
+    watch();
+    EXPECT(ask(FRESH, UFFDIO_API, &api), -EINVAL);
+    EXPECT(api.api == 0 && api.features == 0, true);
+    api.api = UFFD_API;
+    EXPECT(ask(WATCHING, UFFDIO_API, &api), -EINVAL);
+    EXPECT(api.api == 0 && api.features == 0, true);
+    become_nobody();
+    api = (struct uffdio_api){.api = UFFD_API, .features = UFFD_FEATURE_EVENT_FORK};
+    EXPECT(ask(FRESH, UFFDIO_API, &api), -EPERM);
+    api = (struct uffdio_api){.api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMAP};
+    EXPECT(ask(FRESH, UFFDIO_API, &api), 0);
+}
+
 static void
 agreeing(void)
 {
@@ -80,6 +99,7 @@ agreeing(void)
         ASK("this interface", FRESH, UFFDIO_API, 0, 0, uffdio_api, .api = UFFD_API),
     };
     RUN_AROUND(rows, &watching);
+    EXPECT(in_child(refused), 0);
 }
 
 #define REGISTER(what, fd, start, length, how, want) \

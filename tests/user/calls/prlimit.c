@@ -64,6 +64,70 @@ files(void)
     _exit(99);
 }
 
+/* @return the error that executing the program with so many arguments of @bytes ends in, 0 for none */
+static int
+arguments(int count, size_t bytes)
+{
+    char **list = calloc((size_t)count + 2, sizeof(*list)), *text = malloc(bytes), *none[] = {NULL};
+    int status = -1;
+    pid_t child;
+
+    memset(text, 'x', bytes);
+    text[bytes - 1] = '\0';
+    list[0] = "true";
+    for (int i = 1; i <= count; i++)
+        list[i] = text;
+    child = vfork();
+    if (child == 0) {
+        execve("/bin/true", list, none);
+        _exit(errno);
+    }
+    EXPECT(waitpid(child, &status, 0), child);
+    free(list);
+    free(text);
+    return WEXITSTATUS(status);
+}
+
+/* Arguments and pointers to them: a quarter of the stack's limit, but 128 KiB at least and 6 MiB at most. */
+static void
+strings(void)
+{
+    const size_t longest = (size_t)(32 * page);
+    struct rlimit stack = {8 << 20, RLIM_INFINITY};
+
+    EXPECT(setrlimit(RLIMIT_STACK, &stack), 0);
+    EXPECT(arguments(20, 100000), 0);
+    EXPECT(arguments(21, 100000), E2BIG);
+    EXPECT(arguments(100000, 2), 0);
+    stack.rlim_cur = RLIM_INFINITY;
+    EXPECT(setrlimit(RLIMIT_STACK, &stack), 0);
+    EXPECT(arguments(1, longest), 0);
+    EXPECT(arguments(1, longest + 1), E2BIG);
+    EXPECT(arguments(62, 100000), 0);
+    EXPECT(arguments(63, 100000), E2BIG);
+    stack.rlim_cur = 256 << 10;
+    EXPECT(setrlimit(RLIMIT_STACK, &stack), 0);
+    EXPECT(arguments(1, 100000), 0);
+    EXPECT(arguments(1, 132000), E2BIG);
+    stack.rlim_cur = 4096;
+    EXPECT(setrlimit(RLIMIT_STACK, &stack), 0);
+    EXPECT(arguments(1, 1000), 0);
+    EXPECT(arguments(32, 4000), E2BIG);
+}
+
+/* None at all is for the break alone, as Linux has it for programs that go by another one. */
+static void
+no_data(void)
+{
+    struct rlimit data = {0, RLIM_INFINITY};
+
+    EXPECT(setrlimit(RLIMIT_DATA, &data), 0);
+    EXPECT(is_error(call(NR_MMAP, 0, page, RW, ANON, -1, 0)), false);
+    data.rlim_max = 0;
+    EXPECT(setrlimit(RLIMIT_DATA, &data), 0);
+    EXPECT(call(NR_MMAP, 0, page, RW, ANON, -1, 0), -ENOMEM);
+}
+
 /* So many processes of one user, not of the machine. */
 static void
 processes(void)
@@ -131,6 +195,8 @@ CALL(prlimit, SYS_prlimit64, documented)
 
     RUN(rows);
     EXPECT(in_child(stacks), 0);
+    EXPECT(in_child(strings), 0);
+    EXPECT(in_child(no_data), 0);
     status = in_child(files);
     EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ, true);
     EXPECT(in_child(processes), 0);

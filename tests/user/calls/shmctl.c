@@ -55,6 +55,39 @@ owner(void)
     EXPECT(call(SYS_shmctl, own, IPC_RMID, 0, 0, 0, 0), 0);
 }
 
+static void
+make_two(void)
+{
+    (void)call(SYS_shmget, free_key, page, IPC_CREAT | 0600, 0, 0, 0);
+    (void)call(SYS_shmget, free_key + 1, page, IPC_CREAT | 0600, 0, 0, 0);
+}
+
+static long
+by_key(long key)
+{
+    return call(SYS_shmget, key, 0, 0, 0, 0, 0);
+}
+
+/* kernel.shm_rmid_forced: a segment goes with its last attach, or with who made it. */
+static void
+forced(void)
+{
+    static const char path[] = "/proc/sys/kernel/shm_rmid_forced";
+    char *at;
+
+    EXPECT(in_child(make_two), 0);
+    at = shmat((int)by_key(free_key), NULL, 0);
+    EXPECT(set_number(path, 1), 0);
+    EXPECT(is_error(by_key(free_key)), false);
+    EXPECT(by_key(free_key + 1), -ENOENT); /* its maker has ended, nobody has it */
+    EXPECT(is_error(by_key(segment_key)), false);
+    EXPECT(shmdt(at), 0);
+    EXPECT(by_key(free_key), -ENOENT);
+    EXPECT(in_child(make_two), 0);
+    EXPECT(by_key(free_key), -ENOENT);
+    EXPECT(set_number(path, 0), 1);
+}
+
 CALL(shmctl, SYS_shmctl, documented)
 {
     segment_make();
@@ -84,5 +117,7 @@ CALL(shmctl, SYS_shmctl, documented)
     status.shm_perm.mode = 0600;
     EXPECT(in_child(stranger), 0);
     EXPECT(in_child(owner), 0);
+    if (on_own_machine())
+        forced();
     segment_drop();
 }

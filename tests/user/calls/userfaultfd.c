@@ -33,6 +33,14 @@ no_files(void)
     EXPECT(call(SYS_userfaultfd, USER_MODE_ONLY, 0, 0, 0, 0, 0), -ENFILE);
 }
 
+/* Unless the administrator lets everybody. */
+static void
+let(void)
+{
+    become_nobody();
+    EXPECT(is_error(call(SYS_userfaultfd, 0, 0, 0, 0, 0, 0)), false);
+}
+
 CALL(userfaultfd, SYS_userfaultfd, documented)
 {
     static const struct around closing = {NULL, close_made};
@@ -49,4 +57,11 @@ CALL(userfaultfd, SYS_userfaultfd, documented)
     EXPECT(in_child(no_descriptors), 0);
     EXPECT(in_child(unprivileged), 0);
     at_file_limit(no_files);
+    if (on_own_machine()) {
+        static const char path[] = "/proc/sys/vm/unprivileged_userfaultfd";
+        long before = set_number(path, 1);
+
+        EXPECT(in_child(let), 0);
+        EXPECT(set_number(path, before), 1);
+    }
 }
