@@ -47,17 +47,17 @@ programs() {
 machine() {
     local arch=$1 log=$build/architectures.$1 program=$build/net.$1
     shift
-    if [ -n "$(find tests/user/net tests/user/calls -newer "$program" 2>/dev/null || echo new)" ]; then
+    if [ -n "$(find tests/user/net tests/user/calls/main.c -newer "$program" 2>/dev/null || echo new)" ]; then
         "$@" -static -pthread -O1 -Wall -Wextra -Werror -o "$program" tests/user/net/*.c \
             tests/user/calls/main.c || exit 1
-        "$@" -static -O1 -Wall -Wextra -Werror -o $build/calls."$arch" tests/user/calls/*.c || exit 1
     fi
+    tests/user/calls/build $build/calls-"$arch" "$@" || exit 1
     rm -f "$work/image"
     truncate -s 24M "$work/image"
     mke2fs -q -t ext2 -b 1024 -d docs "$work/image"
     programs "$arch"
     tools/quire-run --arch "$arch" --smp 4 --mem 512M --timeout 280 --disk "$work/image" \
-        --add $build/calls."$arch:/bin/calls" --add "$program:/bin/net" \
+        --add $build/calls-"$arch:/bin/calls" --add "$program:/bin/net" \
         --add tests/programs/disk_names.sh --add "$work/sqlite" "${add[@]}" -- \
         "calls own && net && cd /root && sh disk_names.sh && $run" >"$log" 2>"$log.kernel"
     local status=$?

@@ -9,10 +9,7 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 
 program=build/user-tests/calls
-mkdir -p build/user-tests
-if [ -n "$(find tests/user/calls -newer $program 2>/dev/null || echo new)" ]; then
-    gcc -static -O1 -Wall -Wextra -Werror -o $program tests/user/calls/*.c || exit 1
-fi
+tests/user/calls/build $program gcc || exit 1
 if [ $# -eq 2 ]; then
     exec tools/quire-run --quiet --linux "$2" --smp 4 --timeout 200 --add $program -- './calls own'
 elif [ "${1:-}" = linux ]; then
