@@ -120,6 +120,22 @@ struct qr_swap_stats {
 /** Sums over all areas; closed ones count as far as they are used. */
 void qr_swap_stats(struct qr_swap *swap, struct qr_swap_stats *out_stats);
 
+/**
+ * Which page of spaces a frame of the cache is mapped at, where it is: a hint, kept in its owner while its index is
+ * its slot.
+ */
+static inline void
+qr_swap_set_place(struct qr_frame *frame, uintptr_t page)
+{
+    atomic_store_explicit(&frame->owner, (void *)page, memory_order_relaxed);
+}
+
+static inline uintptr_t
+qr_swap_place(const struct qr_frame *frame)
+{
+    return (uintptr_t)atomic_load_explicit(&frame->owner, memory_order_relaxed);
+}
+
 /* ---- Pages on their way out ------------------------------------------------ */
 
 /**
@@ -177,6 +193,14 @@ QR_MUST_USE enum qr_status qr_swap_take_object(struct qr_swap *swap, qr_slot num
                                                struct qr_frame *frame);
 /** Wait until slot @p number is not being read or written.  Context: thread, nothing locked. */
 void qr_swap_wait(struct qr_swap *swap, qr_slot number);
+/** Get a reference to @p frame, whatever it is by now, if the cache has it and no I/O is under way.  Any context. */
+QR_MUST_USE bool qr_swap_get_frame(struct qr_swap *swap, struct qr_frame *frame);
+/**
+ * Have @p target, which holds the same, in the cache in place of @p frame, if nobody has that but entries and the
+ * caller, who has a reference to it: private memory from now on.  The cache takes a reference to @p target over.
+ */
+QR_MUST_USE bool qr_swap_replace(struct qr_swap *swap, struct qr_frame *frame,
+                                 struct qr_frame *target);
 /** No entry maps @p frame any more; the caller still has a reference.  Any context. */
 void qr_swap_unmapped(struct qr_swap *swap, struct qr_frame *frame);
 

@@ -38,7 +38,7 @@ frame_is_candidate(const struct qr_frame *frame)
 {
     enum qr_frame_type type = qr_frame_type(frame);
 
-    return (type == QR_FRAME_ANON || type == QR_FRAME_OBJECT) &&
+    return (type == QR_FRAME_ANON || type == QR_FRAME_OBJECT || type == QR_FRAME_SWAP) &&
            atomic_load_explicit(&frame->refs, memory_order_relaxed) != 0;
 }
 

@@ -30,6 +30,9 @@
  *
  * A page of an object is the object's to move (qr_object_move_page()).
  *
+ * A frame of the swap cache is read-only wherever it is mapped, so it is copied at once; the cache gets the copy
+ * if nobody but entries has the frame, and then the entries do, as in step 4.
+ *
  * A frame that was moved away from is given straight to its zone, past this CPU's stack: its
  * block is being emptied, and nobody is to get it again.
  */
@@ -418,6 +421,51 @@ migrate_private(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *targe
     return status == QR_OK ? status : migrate_anywhere(vm, va, frame, target);
 }
 
+/* ---- In the swap cache ---------------------------------------------------------------- */
+
+/* @frame is ours and, where it is mapped still, private memory; @target, of which we have a reference, is in the cache. */
+static void
+cached_move_entries(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *target)
+{
+    uintptr_t page = qr_swap_place(target);
+    uint32_t maps = atomic_load_explicit(&frame->maps, memory_order_relaxed);
+    struct shared shared = {vm, qr_va_of(page << QR_PAGE_SHIFT), frame, target};
+
+    if (maps != 0 && page <= UINTPTR_MAX >> QR_PAGE_SHIFT)
+        (void)shared_entries(&shared, maps, shared_move);
+    if (atomic_load_explicit(&target->maps, memory_order_relaxed) == 0)
+        qr_swap_unmapped(vm->config.swap, target);
+}
+
+static enum qr_status
+migrate_cached(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *target)
+{
+    struct qr_frames *frames = vm->config.frames;
+    struct qr_swap *swap = vm->config.swap;
+
+    if (swap == NULL || !qr_swap_get_frame(swap, frame))
+        return QR_ERR_BUSY;
+    uint32_t mlocked = atomic_load_explicit(&frame->flags, memory_order_relaxed) & QR_FRAME_MLOCKED;
+
+    qr_frame_copy(frames, target, frame);
+    atomic_fetch_or_explicit(&target->flags, mlocked, memory_order_relaxed);
+    qr_group_move_frame(frame, target);
+    qr_frame_get(target);
+    if (!qr_swap_replace(swap, frame, target)) {
+        qr_group_move_frame(target, frame);
+        atomic_fetch_and_explicit(&target->flags, ~mlocked, memory_order_relaxed);
+        qr_frame_put(frames, target);
+        qr_frame_put(frames, frame);
+        return QR_ERR_BUSY;
+    }
+    cached_move_entries(vm, frame, target);
+    qr_frame_put(frames, target);
+    if (atomic_load_explicit(&frame->refs, memory_order_acquire) == 1)
+        return QR_OK;
+    qr_frame_put(frames, frame);
+    return QR_ERR_AGAIN;
+}
+
 static enum qr_status
 migrate_object_page(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *target)
 {
@@ -441,6 +489,8 @@ migrate(struct qr_vm *vm, struct qr_frame *frame, struct qr_frame *target)
         return migrate_private(vm, frame, target);
     case QR_FRAME_OBJECT:
         return migrate_object_page(vm, frame, target);
+    case QR_FRAME_SWAP:
+        return migrate_cached(vm, frame, target);
     default:
         return QR_ERR_BUSY;
     }

@@ -106,6 +106,7 @@ qr_swap_install(const struct qr_region *region, struct qr_cursor *cursor,
 
     if ((leaf.prot & QR_PROT_EXEC) != 0)
         (void)qr_arch_code_written(leaf.pa, QR_PAGE_SIZE);
+    qr_swap_set_place(frame, entry->start.v >> QR_PAGE_SHIFT);
     qr_cursor_map(cursor, entry->start, &leaf);
     qr_tally_leaf(&tally, region, frame, 1);
     qr_tally_apply(&tally, space);

@@ -28,6 +28,9 @@
  *   lookup   up to date: one reference more
  *   put      a name is gone                     users - 1; the last one frees the slot, or leaves a clean copy
  *   take     no names, one entry: out of the cache, slot free, the frame is the entry's alone
+ *   replace  idle, and no reference but the entries', the cache's and the mover's: a copy is in the cache from
+ *            now on.  Entries keep the old frame, which is private memory now and nobody writes while two
+ *            have it, until the mover gets to them
  *
  * and while READING or WRITING is set the slot keeps its frame whatever else happens; who ends the I/O does
  * what others left undone.  A frame that is being written may be mapped again meanwhile: to be read, by rule 1.
@@ -81,7 +84,9 @@ void
 qr_slot_cache(struct qr_swap *swap, struct area *area, size_t page, struct qr_frame *frame)
 {
     uintptr_t number = slot_number(swap, area, page).v;
+    uintptr_t place = atomic_load_explicit(&frame->index, memory_order_relaxed);
 
+    qr_swap_set_place(frame, place);
     atomic_store_explicit(&frame->index, number, memory_order_relaxed);
     slot_at(area, page)->frame = frame;
     area->cached++;
@@ -97,6 +102,8 @@ qr_slot_uncache(struct qr_swap *swap, struct area *area, struct slot *slot)
     slot->frame = NULL;
     area->cached--;
     qr_counter_add(swap->counters, QR_PAGES_SWAP_CACHED, -1);
+    atomic_store_explicit(&frame->index, qr_swap_place(frame), memory_order_relaxed);
+    atomic_store_explicit(&frame->owner, NULL, memory_order_relaxed);
     atomic_fetch_sub_explicit(&frame->flags, QR_FRAME_SWAP - QR_FRAME_ANON, memory_order_relaxed);
     return frame;
 }
@@ -282,6 +289,48 @@ frame_area_lock(struct qr_swap *swap, const struct qr_frame *frame, size_t *out_
     }
     *out_page = qr_slot_page(number);
     return area;
+}
+
+bool
+qr_swap_get_frame(struct qr_swap *swap, struct qr_frame *frame)
+{
+    size_t page;
+    struct area *area = frame_area_lock(swap, frame, &page);
+
+    if (area == NULL)
+        return false;
+    bool idle = slot_is_idle(slot_at(area, page));
+
+    if (idle)
+        qr_frame_get(frame);
+    qr_spin_unlock(&area->lock);
+    return idle;
+}
+
+bool
+qr_swap_replace(struct qr_swap *swap, struct qr_frame *frame, struct qr_frame *target)
+{
+    size_t page;
+    struct area *area = frame_area_lock(swap, frame, &page);
+
+    if (area == NULL)
+        return false;
+    struct slot *slot = slot_at(area, page);
+    uint32_t others = atomic_load_explicit(&frame->maps, memory_order_relaxed) + 1;
+    bool replaced = slot_is_idle(slot) &&
+                    atomic_load_explicit(&frame->refs, memory_order_acquire) == others + 1;
+
+    if (replaced) {
+        atomic_store_explicit(&target->index, qr_swap_place(frame), memory_order_relaxed);
+        atomic_store_explicit(&target->maps, 0, memory_order_relaxed);
+        (void)qr_slot_uncache(swap, area, slot);
+        qr_frame_set_type(target, QR_FRAME_SWAP);
+        qr_slot_cache(swap, area, page, target);
+    }
+    qr_spin_unlock(&area->lock);
+    if (replaced)
+        qr_frame_put(swap->config.frames, frame);
+    return replaced;
 }
 
 bool

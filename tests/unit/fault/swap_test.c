@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "reclaim/migrate.h"
 #include "sim.h"
 #include "space/vm.h"
 
@@ -500,7 +501,7 @@ TEST(swap, twice_as_much_as_there_is_memory)
 
 /* ---- Threads ---------------------------------------------------------------------------------- */
 
-enum { WRITERS = 2, THREADS = WRITERS + 2, ROUNDS = 40, OWN = 3, SHARED = 6 };
+enum { WRITERS = 2, THREADS = WRITERS + 2, ROUNDS = 40, OWN = 3, SHARED = 6, AREA = 100 };
 
 struct world {
     struct sim *sim;
@@ -574,6 +575,25 @@ forker_main(void *context)
     }
 }
 
+/* Another frame for whatever the cache has, as compaction does. */
+static void
+move_cached(struct world *world)
+{
+    struct qr_frames *frames = sim_frames(world->sim);
+    struct qr_swap *swap = sim_swap(world->sim);
+    uintptr_t area = sim_disk_area(world->disk);
+
+    for (uintptr_t page = 1; page < AREA; page++) {
+        struct qr_frame *frame = qr_swap_lookup(swap, qr_slot_of(page << QR_SWAP_AREAS_LOG | area));
+        struct qr_frame *target = frame == NULL ? NULL : qr_frame_alloc(frames, QR_ALLOC_MOVABLE);
+
+        if (frame != NULL)
+            qr_frame_put(frames, frame);
+        if (target != NULL && qr_frame_migrate(sim_vm(world->sim), frame, target) == QR_ERR_BUSY)
+            qr_frame_put(frames, target);
+    }
+}
+
 /* Out, and in again by advice, by trimming, and now and then by the end of the area. */
 static void
 swapper_main(void *context)
@@ -584,10 +604,12 @@ swapper_main(void *context)
     unsigned area = sim_disk_area(world->disk);
 
     while (atomic_load(&world->alive) != 0) {
-        unsigned what = (unsigned)(test_random(&thread->random) % 8);
+        unsigned what = (unsigned)(test_random(&thread->random) % 10);
 
         if (what < 4)
             (void)sim_swap_out(world->sim, 4);
+        else if (what >= 8)
+            move_cached(world);
         else if (what == 4)
             (void)!qr_space_advise(world->space, sim_page(0), SHARED << QR_PAGE_SHIFT,
                                    QR_ADVICE_PAGE_OUT);
@@ -614,7 +636,7 @@ race(uint64_t seed, enum sim_run_mode mode)
         options.features |= SIM_NO_BROADCAST;
     world.sim = sim_boot(options);
     world.space = sim_space(world.sim);
-    world.disk = sim_swap_on(world.sim, 100, 0);
+    world.disk = sim_swap_on(world.sim, AREA, 0);
     sim_disk_set_failing(world.disk, 0, seed % 3 == 0 ? 9 : 0);
     qr_swap_attach(sim_vm(world.sim));
     ASSERT_EQ(sim_map(world.sim, 0, SHARED + WRITERS * OWN, SIM_W), QR_OK);
