@@ -44,7 +44,7 @@ radix_levels_for(size_t index)
 static bool
 radix_covers(const struct radix *radix, size_t index)
 {
-    return radix->levels != 0 && radix_levels_for(index) <= radix->levels;
+    return radix->levels != 0 && (uint64_t)index >> radix_shift(radix->levels) == 0;
 }
 
 /* The node on level 0 where @index has its place, or NULL. */
