@@ -35,8 +35,8 @@ echo 4M >/tmp/g/a/memory.swap.max &&
 [ $(grep "^max " /tmp/g/a/memory.swap.events | cut -d" " -f2) -gt 0 ] && swapoff /dev/vda &&
 rmdir /tmp/g/a && umount /tmp/g && echo group: done'
 
-# Shared memory, a tmpfs among it.
-shared='mkdir -p /mnt && mount -t tmpfs none /mnt && ./shared /dev/vda /mnt 18000 && umount /mnt'
+# Shared memory, a tmpfs among it, in an area.
+shared='mkdir -p /t && mount -t tmpfs none /t && ./shared $area /t 18000 && umount /t'
 
 PATH=$PATH:/sbin:/usr/sbin
 if ! command -v e2fsck >/dev/null; then
@@ -79,7 +79,7 @@ check() {
 build build/user-tests/swap gcc
 truncate -s 160M "$work/disk"
 run "a working set that does not fit, 4 CPUs" build/user-tests/swap \
-    "mkswap /dev/vda >/dev/null && ./swap /dev/vda 18000 && $shared && { $group; }" --mem 64M --smp 4
+    "mkswap /dev/vda >/dev/null && ./swap /dev/vda 18000 && area=/dev/vda && $shared && { $group; }" --mem 64M --smp 4
 mke2fs -q -F -t ext2 -b 1024 "$work/disk"
 run "a file, 1 CPU" build/user-tests/swap \
     "$file && ./swap /mnt/swap 12000 && rm /mnt/swap && umount /mnt" --mem 48M --smp 1
@@ -89,7 +89,8 @@ if [ -e build/riscv64/quire-kernel.elf ] && command -v riscv64-linux-gnu-gcc >/d
     build build/user-tests/swap-riscv64 riscv64-linux-gnu-gcc
     mke2fs -q -F -t ext2 -b 4096 "$work/disk"
     run "the same on RISC-V, 4 CPUs" build/user-tests/swap-riscv64 \
-        "$file && ./swap /mnt/swap 18000 && rm /mnt/swap && umount /mnt" --arch riscv64 --mem 64M --smp 4
+        "$file && ./swap /mnt/swap 18000 && area=/mnt/swap && $shared && rm /mnt/swap && umount /mnt" \
+        --arch riscv64 --mem 64M --smp 4
     check "the file system that it was on"
 fi
 
