@@ -229,6 +229,34 @@ suffix_shift(char c)
     return c == '\0' || at == NULL || *at == '\0' ? -1 : 10 * (int)(at - suffixes + 1);
 }
 
+/* More than there can be is no limit, as in Linux. */
+#define PAGES_MOST \
+    (sizeof(size_t) == 4 ? (uint64_t)SIZE_MAX / 2 : (uint64_t)INT64_MAX / FS_PAGE_BYTES)
+
+/* Decimal, or hexadecimal with 0x, in 64 bits. @return bytes used, 0 where there is none */
+static size_t
+size_parse(const char *text, size_t length, uint64_t *out)
+{
+    unsigned base = length > 2 && text[0] == '0' && (text[1] | 0x20) == 'x' ? 16 : 10;
+    size_t first = base == 16 ? 2 : 0, at = first;
+
+    for (*out = 0; at < length; at++) {
+        char c = text[at] >= 'A' && text[at] <= 'F' ? (char)(text[at] | 0x20) : text[at];
+        unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+                         : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10
+                                                : base;
+
+        if (digit >= base) {
+            break;
+        }
+        if (__builtin_mul_overflow(*out, (uint64_t)base, out) ||
+            __builtin_add_overflow(*out, (uint64_t)digit, out)) {
+            return 0;
+        }
+    }
+    return at > first ? at : 0;
+}
+
 /* "max", or bytes with a suffix, alone but for blanks. @return 0, -EINVAL */
 static int64_t
 pages_parse(const char *text, size_t length, size_t *out)
@@ -247,14 +275,14 @@ pages_parse(const char *text, size_t length, size_t *out)
         *out = QR_GROUP_UNLIMITED;
         return 0;
     }
-    used = decimal_parse(text, length, &bytes);
+    used = size_parse(text, length, &bytes);
     int shift = used < length ? suffix_shift(text[used]) : 0;
 
     if (used == 0 || shift < 0 || length - used > 1 || (shift != 0 && bytes >> (64 - shift) != 0)) {
         return -EINVAL;
     }
     bytes = (bytes << shift) / FS_PAGE_BYTES;
-    *out = bytes < SIZE_MAX ? (size_t)bytes : SIZE_MAX;
+    *out = bytes < PAGES_MOST ? (size_t)bytes : QR_GROUP_UNLIMITED;
     return 0;
 }
 

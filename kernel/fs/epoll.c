@@ -220,12 +220,29 @@ item_add(struct epoll *epoll, struct file *file, int fd, const struct epoll_even
     return 0;
 }
 
+/* EPOLLEXCLUSIVE goes with few flags, from the start, for good. */
+static bool
+exclusive_is_right(const struct epoll_item *item, int operation, uint32_t events)
+{
+    const uint32_t allowed =
+        POLLIN | POLLOUT | POLLERR | POLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
+
+    if (operation == EPOLL_CTL_MOD) {
+        return !(events & EPOLLEXCLUSIVE) &&
+               (item == NULL || !(item->event.events & EPOLLEXCLUSIVE));
+    }
+    return operation != EPOLL_CTL_ADD || !(events & EPOLLEXCLUSIVE) || !(events & ~allowed);
+}
+
 static int64_t
 control_locked(struct epoll *epoll, struct file *file, int fd, int operation,
                const struct epoll_event *event)
 {
     struct epoll_item *item = item_find(epoll, file, fd);
 
+    if (!exclusive_is_right(item, operation, event->events)) {
+        return -EINVAL;
+    }
     switch (operation) {
     case EPOLL_CTL_ADD:
         return item != NULL ? -EEXIST : item_add(epoll, file, fd, event);
@@ -362,13 +379,16 @@ events_limit(struct epoll *epoll, unsigned maximum)
 static int64_t
 epoll_wait_user(int fd, uint64_t user_events, int32_t maximum, uint64_t deadline)
 {
-    struct file *file = file_get(fd);
     int64_t result = -EINVAL;
 
+    if (maximum <= 0 || maximum > (int32_t)(INT32_MAX / sizeof(struct epoll_event))) {
+        return result;
+    }
+    struct file *file = file_get(fd);
     if (file == NULL) {
         return -EBADF;
     }
-    if (file->ops == &epoll_file_ops && maximum > 0) {
+    if (file->ops == &epoll_file_ops) {
         struct epoll_event few[EVENTS_INLINE], *events = few;
         unsigned limit = events_limit(file->context, (unsigned)maximum);
 

@@ -136,6 +136,66 @@ show_cpulist(const struct text_target *target, struct qr_writer *writer)
     qr_writer_printf(writer, "\n");
 }
 
+/* As libnuma reads them: groups of 32 CPUs in hexadecimal, the last CPUs first. */
+static void
+show_cpumap(const struct text_target *target, struct qr_writer *writer)
+{
+    unsigned node = (unsigned)target->inode->key_more, count = cpu_count();
+
+    for (unsigned group = (count + 31) / 32; group-- > 0;) {
+        unsigned in_group = count - group * 32 < 32 ? count - group * 32 : 32;
+        uint32_t word = 0;
+
+        for (unsigned i = 0; i < in_group; i++) {
+            word |= (uint32_t)(cpu_of(group * 32 + i)->quire.node == node) << i;
+        }
+        qr_writer_printf(writer, "%0*x%c", (int)(in_group + 3) / 4, word, group > 0 ? ',' : '\n');
+    }
+}
+
+static bool
+node_has_cpus(unsigned node)
+{
+    for (unsigned i = 0; i < cpu_count(); i++) {
+        if (cpu_of(i)->quire.node == node) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+show_nodes_with_cpus(const struct text_target *target, struct qr_writer *writer)
+{
+    unsigned nodes = sysfs_node_count();
+    const char *comma = "";
+
+    (void)target;
+    for (unsigned i = 0; i < nodes; i++) {
+        unsigned first = i;
+
+        if (!node_has_cpus(i)) {
+            continue;
+        }
+        while (i + 1 < nodes && node_has_cpus(i + 1)) {
+            i++;
+        }
+        qr_writer_printf(writer, "%s%u", comma, first);
+        if (i > first) {
+            qr_writer_printf(writer, "-%u", i);
+        }
+        comma = ",";
+    }
+    qr_writer_printf(writer, "\n");
+}
+
+static void
+show_none(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_writer_printf(writer, "\n");
+}
+
 /* ---- /sys/kernel/mm/mempolicy ---------------------------------------------------------------- */
 
 static void
@@ -162,6 +222,9 @@ static const struct text_node node_nodes[] = {
     {.name = "online", .mode = 0444, .show = show_nodes},
     {.name = "possible", .mode = 0444, .show = show_nodes},
     {.name = "has_memory", .mode = 0444, .show = show_nodes},
+    {.name = "has_normal_memory", .mode = 0444, .show = show_nodes},
+    {.name = "has_cpu", .mode = 0444, .show = show_nodes_with_cpus},
+    {.name = "has_generic_initiator", .mode = 0444, .show = show_none},
 };
 
 static const struct text_node cpu_nodes[] = {
@@ -177,6 +240,7 @@ static const struct text_node own_nodes[] = {
     {.name = "vmstat", .mode = 0444, .show = show_node_vmstat},
     {.name = "distance", .mode = 0444, .show = show_distance},
     {.name = "cpulist", .mode = 0444, .show = show_cpulist},
+    {.name = "cpumap", .mode = 0444, .show = show_cpumap},
 };
 
 static bool

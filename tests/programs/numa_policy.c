@@ -224,6 +224,30 @@ numa_maps(void)
     munmap(at, (size_t)(COUNT * page));
 }
 
+/* What libnuma reads: the CPUs are one node's each, as a list and as a map. */
+static void
+files(void)
+{
+    unsigned long cpus = 0;
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    char path[64], text[64];
+
+    for (int node = 0; node < 2; node++) {
+        snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/cpumap", node);
+        int fd = open(path, O_RDONLY);
+        long n = read(fd, text, sizeof(text) - 1);
+
+        CHECK(n > 1);
+        text[n > 0 ? n : 0] = '\0';
+        CHECK((cpus & strtoul(text, NULL, 16)) == 0);
+        cpus |= strtoul(text, NULL, 16);
+        close(fd);
+    }
+    CHECK_EQ(cpus, (1ul << count) - 1);
+    CHECK_EQ(access("/sys/devices/system/node/has_cpu", R_OK), 0);
+    CHECK_EQ(access("/sys/devices/system/node/has_normal_memory", R_OK), 0);
+}
+
 int
 main(void)
 {
@@ -235,5 +259,6 @@ main(void)
     moves();
     huge();
     numa_maps();
+    files();
     return check_done("numa_policy");
 }

@@ -213,6 +213,11 @@ test_values(void)
         CHECK(number("v", limits[i]) == 10 * page);
         CHECK(put("v", limits[i], " max ") == 0);
         CHECK(number("v", limits[i]) == -1);
+        CHECK(put("v", limits[i], "0x100000") == 0);
+        CHECK(number("v", limits[i]) == MIB);
+        CHECK(put("v", limits[i], "18446744073709551615") == 0); /* more than there can be */
+        CHECK(number("v", limits[i]) == -1);
+        CHECK(put("v", limits[i], "0x") == EINVAL);
         CHECK(put("v", limits[i], "12x") == EINVAL);
         CHECK(put("v", limits[i], "-5") == EINVAL);
     }

@@ -206,6 +206,29 @@ races(int family)
     EXPECT(atomic_load(&race_greeted), atomic_load(&race_served));
 }
 
+/* What a set takes, and what goes with EPOLLEXCLUSIVE. */
+static void
+refusals(int socket)
+{
+    struct epoll_event event = {.events = EPOLLIN}, got;
+    int set = epoll_create1(0), zero = open("/dev/zero", O_RDONLY);
+
+    EXPECT(epoll_ctl(set, EPOLL_CTL_ADD, zero, &event) == -1 && errno == EPERM, true);
+    event.events = EPOLLEXCLUSIVE | EPOLLIN | EPOLLPRI;
+    EXPECT(epoll_ctl(set, EPOLL_CTL_ADD, socket, &event) == -1 && errno == EINVAL, true);
+    event.events = EPOLLEXCLUSIVE | EPOLLIN | EPOLLONESHOT;
+    EXPECT(epoll_ctl(set, EPOLL_CTL_ADD, socket, &event) == -1 && errno == EINVAL, true);
+    event.events = EPOLLEXCLUSIVE | EPOLLIN | EPOLLET;
+    EXPECT(epoll_ctl(set, EPOLL_CTL_ADD, socket, &event), 0);
+    event.events = EPOLLIN;
+    EXPECT(epoll_ctl(set, EPOLL_CTL_MOD, socket, &event) == -1 && errno == EINVAL, true);
+    EXPECT(call(SYS_epoll_pwait, set, (long)&got, 0, 0, 0, 0), -EINVAL);
+    EXPECT(call(SYS_epoll_pwait, set, (long)&got, 1 << 28, 0, 0, 0), -EINVAL);
+    EXPECT(call(SYS_epoll_pwait, -1, (long)&got, 1, 0, 0, 0), -EBADF);
+    close(zero);
+    close(set);
+}
+
 TOPIC(poll)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -215,6 +238,7 @@ TOPIC(poll)
     wakes();
     net_arena();
     edges(UNIX_A, UNIX_B);
+    refusals(UNIX_A);
     edges(TCP_CLIENT, TCP_SERVER);
     races(AF_UNIX);
     races(AF_INET);
