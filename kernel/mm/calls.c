@@ -238,6 +238,22 @@ map_hugetlb(struct qr_map_request *request, const struct qr_hugetlb_pool *pool, 
         request->flags |= QR_MAP_POPULATE;
 }
 
+/*
+ * Linux unmaps what lies there before it asks the pool for pages: what was promised to that may be what is
+ * missing, and where it is not enough, that is gone.
+ */
+static enum qr_status
+map_region(const struct qr_map_request *request, bool huge, qr_va *out)
+{
+    struct qr_space *space = current_space();
+    enum qr_status status = MM_RETRY(space, qr_space_map(space, request, out));
+
+    if (status == QR_ERR_NO_MEMORY && huge && (request->flags & QR_MAP_FIXED) != 0 &&
+        qr_space_unmap(space, request->hint, request->bytes) == QR_OK)
+        status = MM_RETRY(space, qr_space_map(space, request, out));
+    return status;
+}
+
 /* FIXED_NOREPLACE is refused before anything is asked about the file. */
 static bool
 map_is_taken(uint64_t address, uint64_t length)
@@ -281,6 +297,7 @@ map(const struct syscall_args *args, struct file *file, uint64_t length)
     uint32_t flags = (uint32_t)all_flags;
     struct qr_map_request request = {.hint = qr_va_of(address & ~(uint64_t)QR_PAGE_MASK)};
     int64_t error;
+    bool huge;
     qr_va va;
 
     error = map_check_place(address, &length, flags);
@@ -299,7 +316,8 @@ map(const struct syscall_args *args, struct file *file, uint64_t length)
     if (request.prot == QR_PROT_EXEC)
         request.pkey = (uint8_t)key_execute_only();
     map_flags(&request, flags);
-    if (file != NULL && hugetlb_pool_of_file(file) != NULL)
+    huge = file != NULL && hugetlb_pool_of_file(file) != NULL;
+    if (huge)
         map_hugetlb(&request, hugetlb_pool_of_file(file), flags);
     if (file != NULL)
         error = map_file(&request, file, prot, flags, args->arg[5]);
@@ -307,8 +325,7 @@ map(const struct syscall_args *args, struct file *file, uint64_t length)
     if (error == 0 && request.object == NULL && map_is_shared(flags) && file_is_last())
         error = -ENFILE;
     if (error == 0)
-        error = mapped_error_of(
-            MM_RETRY(current_space(), qr_space_map(current_space(), &request, &va)));
+        error = mapped_error_of(map_region(&request, huge, &va));
     if (request.object != NULL)
         qr_object_put(request.object);
     return error != 0 ? error : (int64_t)va.v;

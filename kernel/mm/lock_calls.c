@@ -32,9 +32,10 @@ lock_range(uint64_t start, uint64_t length, enum qr_lock_mode mode)
     length += offset;
     start -= offset;
     (void)round_length(&length);
+    /* The limit comes first, even where there is nothing to lock. */
     if (length == 0)
-        return 0;
-    if (range_wraps(start, length)) /* the limit comes first */
+        return mode != QR_UNLOCK && is_over_limit(0) ? -ENOMEM : 0;
+    if (range_wraps(start, length))
         return mode != QR_UNLOCK && is_over_limit(length) ? -ENOMEM : -EINVAL;
     status = MM_RETRY(current_space(),
                       qr_space_lock_pages(current_space(), qr_va_of(start), length, mode));

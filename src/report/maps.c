@@ -458,8 +458,9 @@ pagemap_word(struct qr_space *space, const struct qr_entry *entry, qr_va va)
     if (qr_entry_is_swap(entry)) /* the area below, the page above, as in a slot */
         return PAGEMAP_SWAPPED | (qr_mark_slot(&entry->mark).v & PAGEMAP_FRAME) |
                ((qr_mark_leaf_flags(&entry->mark) & QR_LEAF_SOFT_1) != 0 ? PAGEMAP_SOFT_DIRTY : 0);
-    if (entry->kind == QR_ENTRY_MARK)
-        return 0;
+    if (entry->kind ==
+        QR_ENTRY_MARK) /* as in Linux: a place where no page is to be, for a reason */
+        return PAGEMAP_SWAPPED;
     qr_pfn pfn = qr_pa_to_pfn(qr_pa_of(entry->leaf.pa.v + (va.v - entry->start.v)));
     struct qr_frame *frame = qr_frame_find(space->tables.frames, pfn);
     uint64_t word = PAGEMAP_PRESENT | ((uint64_t)pfn.v & PAGEMAP_FRAME);

@@ -123,6 +123,7 @@ enum op_kind {
     OP_SHMKEY,
     OP_SHMSET,
     OP_PIECES,
+    OP_HUGE,
     /* Looking on; these are not counted as calls. */
     OP_PROBE,
     OP_RESIDENT,
@@ -196,6 +197,7 @@ struct shared {
     uint64_t bytes[2];      /* VmSize and VmData of process 0 when it began */
     bool locked_all;        /* mlockall was tried: what else there is may be locked */
     bool limited;           /* some limit was set */
+    bool pools;             /* something was done to pools of huge pages */
     bool sharing;           /* some processes have their memory in common */
     int segments[SEGMENTS]; /* of System V shared memory, + 1; 0: none */
     struct program program;
@@ -253,6 +255,16 @@ void key_execute(enum op_kind kind, const uintptr_t *arg);
 void limit_execute(enum op_kind kind, const uintptr_t *arg);
 void process_execute(enum op_kind kind, const uintptr_t *arg);
 void race_execute(const uintptr_t *arg);
+void huge_execute(const uintptr_t *arg);
+
+/** Pools of huge pages are empty again. */
+void huge_finish(void);
+
+/** Write a number to a file of /proc/sys/vm. @return what write() said, or open() */
+long setting_write(const char *name, unsigned long value);
+
+/** Where @line begins with @name and a colon: what stands there goes to *sum. */
+void field_add(const char *line, const char *name, unsigned long *sum);
 
 /** No watcher tells of pages beside [@start, @start + @bytes). */
 void unwatch_around(uintptr_t start, size_t bytes);

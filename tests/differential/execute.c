@@ -233,6 +233,7 @@ program_finish(void)
             call(SYS_shmctl, (uint64_t)shared->segments[i] - 1, 0 /* IPC_RMID */, 0);
         shared->segments[i] = 0;
     }
+    huge_finish();
 }
 
 /* ---- steps ------------------------------------------------------------------------------ */
@@ -336,7 +337,7 @@ execute(const struct program *program)
     shared->program = *program;
     shared->next = 0;
     shared->report_bytes = 0;
-    shared->locked_all = shared->limited = shared->sharing = false;
+    shared->locked_all = shared->limited = shared->sharing = shared->pools = false;
     shared->report[0] = '\0';
     memset(shared->pids, 0, sizeof(shared->pids));
     memset(shared->waits, 0, sizeof(shared->waits));

@@ -224,6 +224,8 @@ emit_mmap(struct generator *g)
         op->arg[3] |= one_in(g, 4) ? (uint64_t)1 << rnd(g, 32) : PICK(g, extra);
     if (one_in(g, g->hostile * 4))
         op->arg[3] = (op->arg[3] & ~(uint64_t)0xf) | rnd(g, 16);
+    if (!g->stacks)
+        op->arg[3] &= ~(uint64_t)MAP_GROWSDOWN;
     if ((op->arg[3] & 0xf) == 8) /* MAP_DROPPABLE, of Linux 6.11 */
         op->arg[3] ^= 8;
     if ((op->arg[3] & 0xfc040000) == MAP_HUGETLB) /* of a size that there is */
@@ -495,6 +497,8 @@ emit_limit(struct generator *g)
     struct op *op = emit(g, OP_LIMIT);
 
     op->arg[0] = one_in(g, 3) ? 0 : 1 + rnd(g, 5);
+    if (op->arg[0] == 4 && g->stacks)
+        op->arg[0] = 5;
     op->arg[1] = rnd(g, one_in(g, 2) ? 16 : 64);
 }
 
@@ -555,7 +559,7 @@ emit_call(struct generator *g)
         emit_other(g);
         break;
     case OP_MMAP:
-        if (one_in(g, 16))
+        if (g->stacks && one_in(g, 8))
             emit_stack(g);
         else
             emit_mmap(g);
@@ -623,13 +627,14 @@ generate(struct program *program, uint64_t seed, unsigned ops, enum focus focus)
 
     program->count = 0;
     g.alive[0] = true;
+    g.stacks = one_in(&g, 2);
     g.hostile = 4 + (unsigned)rnd(&g, 30);
     if (one_in(&g, 2))
         emit(&g, OP_DROP);
     for (unsigned i = 0; i < ops; i++) {
         if (focus != FOCUS_KEYS && one_in(&g, focus == FOCUS_RACES ? 8 : 500))
             emit_race(&g);
-        else if (focus == FOCUS_MACHINE && one_in(&g, 6))
+        else if (focus == FOCUS_MACHINE && one_in(&g, 2))
             emit_machine(&g);
         else if (focus == FOCUS_KEYS && one_in(&g, 2))
             emit_key(&g);

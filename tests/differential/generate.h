@@ -15,7 +15,9 @@ struct generator {
     bool sealed;               /* some pages */
     enum focus focus;          /* what it is about */
     unsigned waits[PROCESSES]; /* for a child by vfork: which, + 1 */
-    bool key0_freed;  /* by somebody; then it may be handed out, but not with fewer rights */
+    bool key0_freed; /* by somebody; then it may be handed out, but not with fewer rights */
+    bool
+        stacks; /* regions grow; else there is a limit for them, by which it shows how those were split */
     bool no_resident; /* Linux says of a page that fallocate() made that it is not there */
 };
 

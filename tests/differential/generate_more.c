@@ -322,8 +322,14 @@ emit_race(struct generator *g)
 void
 emit_machine(struct generator *g)
 {
-    struct op *op = emit(g, OP_COMMIT);
+    struct op *op = emit(g, one_in(g, 8) ? OP_COMMIT : OP_HUGE);
 
+    if (op->kind == OP_HUGE) {
+        op->arg[0] = one_in(g, 8) ? 0 : 1 + rnd(g, 7);
+        for (unsigned i = 1; i < 4; i++)
+            op->arg[i] = rnd(g, 4096);
+        return;
+    }
     op->arg[0] = one_in(g, 3) ? rnd(g, 3) : 2;
     op->arg[1] = rnd(g, 12);
     op->arg[2] = rnd(g, 1u << 30);

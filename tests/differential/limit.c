@@ -80,7 +80,7 @@ overcommit_execute(const uintptr_t *arg)
 #define UNIT_BYTES (16ul << 20)
 enum { PLACES = 6, COMMIT_STEPS = 12 };
 
-static long
+long
 setting_write(const char *name, unsigned long value)
 {
     char text[32], path[64];

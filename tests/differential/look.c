@@ -250,10 +250,28 @@ look_flags(void)
     notes_say();
 }
 
+/*
+ * Swapped out is as good as there, where somebody swaps; where nobody does it is what stands for a page
+ * that userfaultfd protects and that is not there.
+ */
+static const char *
+pagemap_text(uint64_t bits)
+{
+    const bool present = (bits >> 63 & 1) != 0, swapped = (bits >> 62 & 1) != 0,
+               file = (bits >> 61 & 1) != 0, watched = (bits >> 57 & 1) != 0;
+
+    if (swapping() != SWAP_NONE)
+        return watched ? "watched" : (present || swapped) && !file ? "there" : "";
+    if (swapped)
+        return watched ? "out,watched" : "out";
+    if (present && !file)
+        return watched ? "there,watched" : "there";
+    return watched ? "watched" : "";
+}
+
 static void
 look_pagemap(void)
 {
-    const uint64_t present = 3ull << 62 /* or swapped out */, file = 1ull << 61;
     long fd = path_open("/proc/self/pagemap", O_RDONLY);
 
     for (unsigned page = 0; page < LOOK_PAGES; page++) {
@@ -263,10 +281,8 @@ look_pagemap(void)
 
         notes[page] = (struct note){0};
         scratch_get(&bits, 0, sizeof(bits));
-        if (n != sizeof(bits))
-            snprintf(notes[page].text, NOTE_BYTES, "short");
-        else if ((bits & present) && !(bits & file))
-            snprintf(notes[page].text, NOTE_BYTES, "there");
+        snprintf(notes[page].text, NOTE_BYTES, "%s",
+                 n == sizeof(bits) ? pagemap_text(bits) : "short");
     }
     call(SYS_close, (uint64_t)fd);
     notes_say();
@@ -309,8 +325,7 @@ status_bytes(const char *name)
     return line == NULL ? 0 : strtoull(line + strlen(name) + 1, NULL, 10) * 1024;
 }
 
-/* A number of kilobytes behind @name on a line of its own. */
-static void
+void
 field_add(const char *line, const char *name, unsigned long *sum)
 {
     size_t length = strlen(name);

@@ -666,6 +666,9 @@ op_execute(const struct op *op)
     case OP_ASK:
         process_execute(op->kind, arg);
         break;
+    case OP_HUGE:
+        huge_execute(arg);
+        break;
     case OP_PIECES:
         pieces_execute(arg);
         break;

@@ -67,7 +67,12 @@ policy_execute(enum op_kind kind, const uintptr_t *arg)
 
     switch (kind) {
     case OP_MBIND:
-        say_result(call(SYS_mbind, arg[0], arg[1], arg[2], nodes_put(0, arg[3]), arg[4], arg[5]));
+        /* What is swapped out lies on no node. */
+        if (swapping() != SWAP_NONE && (arg[5] & 1 /* STRICT */) != 0)
+            say(" not asked");
+        else
+            say_result(
+                call(SYS_mbind, arg[0], arg[1], arg[2], nodes_put(0, arg[3]), arg[4], arg[5]));
         break;
     case OP_SET_POLICY:
         say_result(call(SYS_set_mempolicy, arg[0], nodes_put(0, arg[1]), arg[2]));

@@ -81,6 +81,7 @@ const struct op_name op_names[OP_KINDS] = {
     [OP_SHMKEY] = {"shmget_key", 3},
     [OP_SHMSET] = {"shm_set", 2},
     [OP_PIECES] = {"vm_pieces", 6},
+    [OP_HUGE] = {"huge", 4},
     [OP_PROBE] = {"probe", 0},
     [OP_RESIDENT] = {"resident", 0},
     [OP_MAPS] = {"maps", 0},
