@@ -232,10 +232,11 @@ struct qr_space_counts {
     size_t hugetlb_pages; /* of huge page pools; not among the resident ones */
 };
 
-struct qr_space_limits { /* bytes; SIZE_MAX: none */
-    size_t address_space, data, stack, locked;
-    bool administrator; /* may have what is reserved for those: struct qr_commit_policy */
-    bool low_addresses; /* may map below the floor: qr_vm_set_floor() */
+/** Bytes; SIZE_MAX: none.  Each is one word that may be changed while others read it. */
+struct qr_space_limits {
+    _Atomic size_t address_space, data, stack, locked;
+    _Atomic bool administrator; /* may have what is reserved for those: struct qr_commit_policy */
+    _Atomic bool low_addresses; /* may map below the floor: qr_vm_set_floor() */
 };
 
 struct qr_space {

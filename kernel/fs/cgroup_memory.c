@@ -146,7 +146,7 @@ SHOW(stat)
         {"file_mapped", BYTES(use.mapped)},
         {"file_dirty", BYTES(use.dirty)},
         {"file_writeback", BYTES(use.writeback)},
-        {"swapcached", 0},
+        {"swapcached", BYTES(use.type[QR_FRAME_SWAP])},
         {"anon_thp", BYTES(spaces.huge)},
         {"file_thp", 0},
         {"shmem_thp", BYTES(shmem_thp)},

@@ -22,8 +22,9 @@ QR_MUST_USE enum qr_status qr_page_poison(const struct qr_region *region, qr_va 
 
 /*
  * The same for a page that several spaces have at @va since a fork, in each of them.  Nothing is locked,
- * or spaces for reading.  @return QR_ERR_BUSY one of them has moved it, or somebody reads it: where it was
- * found first it stays
+ * or spaces for reading.  @return QR_ERR_BUSY one of them has moved it, or somebody reads it: mostly before
+ * anything has changed.  Who comes while entries are taken out makes it late: entries found until then are poisoned,
+ * as Linux leaves them where a failed page turns out to be held by somebody.  @frame is not the caller's then
  */
 QR_MUST_USE enum qr_status qr_page_poison_shared(struct qr_vm *vm, qr_va va,
                                                  struct qr_frame *frame);

@@ -95,12 +95,12 @@ qr_report_maps(const struct qr_report *report, struct qr_space *space, struct qr
 
 /* ---- smaps ---------------------------------------------------------------- */
 
-/* Bytes, but for pss and pss_dirty: in 1/4096 bytes.  swap: of objects; swap_own: private memory. */
+/* Bytes, but for pss, pss_* and swap_pss: in 1/4096 bytes.  swap: of objects; swap_own: private memory. */
 struct usage {
     size_t size, rss, shared_clean, shared_dirty, private_clean, private_dirty;
     size_t referenced, anonymous, lazy, huge, swap, swap_own, locked;
     size_t huge_shmem, shared_hugetlb, private_hugetlb;
-    uint64_t pss, pss_dirty, pss_anon, pss_file, pss_shmem;
+    uint64_t pss, pss_dirty, pss_anon, pss_file, pss_shmem, swap_pss;
 };
 
 size_t
@@ -205,8 +205,10 @@ region_usage(const struct qr_region *region)
         for (size_t at_page = 0; entry.kind == QR_ENTRY_LEAF && !hugetlb && at_page < bytes;
              at_page += QR_PAGE_SIZE)
             usage_add_page(&usage, tables->frames, &entry.leaf, at_page);
-        if (entry.kind == QR_ENTRY_MARK && entry.mark.kind == QR_MARK_SWAP)
+        if (qr_entry_is_swap(&entry)) {
             usage.swap_own += bytes;
+            usage.swap_pss += ((uint64_t)bytes << 12) / qr_swap_sharers(region->space, &entry);
+        }
         at = qr_va_of(entry.start.v + bytes);
     }
     if (gaps && (whole || at.v < region->end.v))
@@ -233,6 +235,7 @@ usage_add(struct usage *sum, const struct usage *usage)
     sum->huge_shmem += usage->huge_shmem;
     sum->swap += usage->swap;
     sum->swap_own += usage->swap_own;
+    sum->swap_pss += usage->swap_pss;
     sum->locked += usage->locked;
     sum->shared_hugetlb += usage->shared_hugetlb;
     sum->private_hugetlb += usage->private_hugetlb;
@@ -277,7 +280,7 @@ write_usage(struct qr_writer *writer, const struct usage *usage, bool sum)
     kb_line(writer, "Shared_Hugetlb", usage->shared_hugetlb);
     kb_line(writer, "Private_Hugetlb", usage->private_hugetlb);
     kb_line(writer, "Swap", usage->swap + usage->swap_own);
-    kb_line(writer, "SwapPss", usage->swap_own); /* without shared memory's, as in Linux */
+    kb_line(writer, "SwapPss", usage->swap_pss >> 12); /* without shared memory's, as in Linux */
     kb_line(writer, "Locked", usage->locked);
 }
 

@@ -193,6 +193,14 @@ region_has_pages(const struct qr_region *region)
     return region->object != NULL && (region->flags & (QR_REGION_DEVICE | QR_REGION_HUGETLB)) == 0;
 }
 
+/* Pages of objects that are protected for a listener are so when they come back, too. */
+static enum qr_zap_what
+zap_of(const struct qr_region *region)
+{
+    return region->object != NULL && (region->flags & QR_REGION_WATCH_WRITE) != 0 ? QR_ZAP_WATCHED
+                                                                                  : QR_ZAP_ALL;
+}
+
 static enum qr_status
 advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_range piece,
              void *context)
@@ -216,7 +224,7 @@ advise_piece(struct qr_change *change, struct qr_region *region, struct qr_va_ra
     switch (advise->advice) {
     case QR_ADVICE_DONT_NEED:
     case QR_ADVICE_DONT_NEED_LOCKED:
-        return qr_zap_range(region, piece, QR_ZAP_ALL, advise->batch);
+        return qr_zap_range(region, piece, zap_of(region), advise->batch);
     case QR_ADVICE_FREE:
         return qr_zap_range(region, piece, QR_ZAP_LAZILY, advise->batch);
     case QR_ADVICE_COLD:

@@ -292,9 +292,11 @@ zap_page(struct huge_zap *zap, struct qr_va_range page, enum qr_zap_what what)
     qr_cursor_open(&cursor, &zap->region->space->tables, page, zap->batch);
     struct qr_entry entry = qr_cursor_query(&cursor, page.start);
     struct qr_frame *head = leaf_page(zap->region, &entry);
-    bool wanted = what == QR_ZAP_ALL || (head != NULL && qr_hugetlb_is_shared(head));
+    bool marked = entry.kind == QR_ENTRY_MARK && entry.mark.kind == QR_MARK_WRITE_PROTECT;
+    bool wanted = what == QR_ZAP_ALL || (what == QR_ZAP_WATCHED && !marked) ||
+                  (head != NULL && qr_hugetlb_is_shared(head));
     bool keep =
-        what == QR_ZAP_OBJECT && head != NULL && qr_leaf_is_write_watched(zap->region, &entry.leaf);
+        what != QR_ZAP_ALL && head != NULL && qr_leaf_is_write_watched(zap->region, &entry.leaf);
 
     if (wanted && entry.kind != QR_ENTRY_NONE)
         (void)qr_hugetlb_page_unmap(&cursor, zap->pool, page.start);

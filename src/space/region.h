@@ -437,6 +437,7 @@ size_t qr_lazy_discard_range(const struct qr_region *region, struct qr_va_range 
 enum qr_zap_what {
     QR_ZAP_ALL,
     QR_ZAP_OBJECT, /* leaves of the object's own frames; private copies stay */
+    QR_ZAP_WATCHED, /* all, of a region with an object; what was protected by its listener stays so */
     QR_ZAP_LAZILY, /* private memory: frames of one's own stay until memory is short */
 };
 /*

@@ -291,8 +291,8 @@ qr_space_make_room(struct qr_space *space, unsigned attempt)
 {
     struct qr_group *group = qr_space_was_refused(space) ? qr_space_group_get(space) : NULL;
     /* What a failed attempt had been charged is free again: ask for more each time. */
-    bool again = group != NULL && attempt < ROOM_ATTEMPTS &&
-                 qr_group_make_room(group, (size_t)1 << attempt);
+    bool again =
+        group != NULL && attempt < ROOM_ATTEMPTS && qr_group_make_room(group, (size_t)1 << attempt);
 
     qr_group_put(group);
     return again;

@@ -89,6 +89,15 @@ qr_swap_has(struct qr_space *space, const struct qr_entry *entry)
     return frame != NULL;
 }
 
+/* The entry may be gone by now, and its slot with it. */
+uint32_t
+qr_swap_sharers(struct qr_space *space, const struct qr_entry *entry)
+{
+    uint32_t users = qr_swap_recount(swap_of(space), qr_mark_slot(&entry->mark), 0);
+
+    return users > 0 ? users : 1;
+}
+
 /* ---- In ------------------------------------------------------------------------------ */
 
 void

@@ -56,6 +56,9 @@ qr_swap_copied_mark(struct qr_space *space, const struct qr_entry *entry)
 /* Is the page of such an entry in memory? */
 bool qr_swap_has(struct qr_space *space, const struct qr_entry *entry);
 
+/* How many entries, this one among them, name its slot; at least 1. */
+uint32_t qr_swap_sharers(struct qr_space *space, const struct qr_entry *entry);
+
 /*
  * In the place of the mark @entry, a read-only leaf for @frame, its page, whose reference the entry takes.
  * The cursor covers it, and prepare succeeded.

@@ -202,14 +202,49 @@ zap_has_stores(const struct qr_region *region)
     return region->object != NULL && qr_object_is_memory(region->object);
 }
 
-/* The entry was just taken out and its table is locked: preparing finds it there. */
+/*
+ * The entry was just taken out and its table is locked: preparing finds it there.  In the place of a large leaf,
+ * where memory may be short, each of its pages gets a mark of its own, as on Linux, which splits what is protected.
+ */
 static void
-zap_mark_protected(struct qr_cursor *cursor, qr_va va)
+zap_mark_protected(struct qr_cursor *cursor, const struct qr_entry *entry)
 {
     const struct qr_mark mark = {.kind = QR_MARK_WRITE_PROTECT};
+    uintptr_t end = qr_entry_end(cursor->tables, entry);
 
-    if (qr_cursor_prepare(cursor, va, 0) == QR_OK)
-        qr_cursor_mark(cursor, va, 0, mark);
+    for (uintptr_t at = entry->start.v; at < end; at += QR_PAGE_SIZE) {
+        if (qr_cursor_prepare(cursor, qr_va_of(at), 0) == QR_OK)
+            qr_cursor_mark(cursor, qr_va_of(at), 0, mark);
+    }
+}
+
+/* Does the region's listener want to know when the page of @entry is written? */
+static bool
+entry_is_protected(const struct qr_region *region, const struct qr_entry *entry)
+{
+    if (entry->kind == QR_ENTRY_LEAF)
+        return qr_leaf_is_write_watched(region, &entry->leaf);
+    return qr_entry_is_swap(entry) && (qr_mark_leaf_flags(&entry->mark) & QR_LEAF_SOFT_2) != 0;
+}
+
+/* As qr_cursor_unmap_range(), but protection stays. */
+static void
+zap_watched(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range range)
+{
+    struct qr_entry entry;
+    qr_va at = range.start;
+
+    while (at.v < range.end.v && qr_cursor_find(cursor, at, &entry)) {
+        if (entry.kind != QR_ENTRY_MARK || entry.mark.kind != QR_MARK_WRITE_PROTECT) {
+            bool keep = entry_is_protected(zap->region, &entry);
+
+            entry = qr_cursor_unmap(cursor, entry.start);
+            zap->one(zap, &entry);
+            if (keep)
+                zap_mark_protected(cursor, &entry);
+        }
+        at = qr_va_of(qr_entry_end(cursor->tables, &entry));
+    }
 }
 
 /* As qr_cursor_unmap_range(), but only leaves of the object's own frames. */
@@ -229,7 +264,7 @@ zap_object_leaves(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range 
                 entry = qr_cursor_unmap(cursor, entry.start);
                 zap->one(zap, &entry);
                 if (keep) /* the page may come back, and is protected then, too */
-                    zap_mark_protected(cursor, entry.start);
+                    zap_mark_protected(cursor, &entry);
             }
         }
         at = qr_va_of(qr_entry_end(cursor->tables, &entry));
@@ -273,6 +308,8 @@ zap_chunk(struct zap *zap, struct qr_cursor *cursor, struct qr_va_range chunk,
         qr_cursor_unmap_range(cursor, chunk, zap->one, zap);
     else if (what == QR_ZAP_LAZILY)
         zap_lazily(zap, cursor, chunk);
+    else if (what == QR_ZAP_WATCHED)
+        zap_watched(zap, cursor, chunk);
     else
         zap_object_leaves(zap, cursor, chunk);
 }

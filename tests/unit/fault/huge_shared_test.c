@@ -519,3 +519,56 @@ TEST(huge_shared, threads_fault_punch_and_collapse)
         shared_end(&shared);
     }
 }
+
+static void
+nobody_listens(struct qr_listener *listener, struct qr_waiter *waiter)
+{
+    (void)listener, (void)waiter;
+}
+
+static void
+ended(struct qr_listener *listener)
+{
+    (void)listener;
+}
+
+/* What a debugger or a checkpoint has protected from writes stays so for each page, also while it is away. */
+TEST(huge_shared, pages_that_were_protected_are_so_when_they_come_back)
+{
+    static const struct qr_listener_ops ops = {.notify = nobody_listens, .destroy = ended};
+
+    sim_for_each_mmu(mmu)
+    {
+        struct shared shared;
+        struct qr_listener listener;
+        struct qr_entry entry;
+
+        if (!shared_begin(&shared, mmu))
+            continue;
+        struct scene *scene = &shared.scene;
+        size_t n = scene->pages, bytes = 3 * n << QR_PAGE_SHIFT;
+
+        qr_listener_init(&listener, &ops, 0);
+        fill(&shared, 0, 2 * n);
+        EXPECT_EQ(level_of(scene->space, n), 1);
+        ASSERT_EQ(qr_space_watch(scene->space, sim_page(0), bytes, &listener, QR_WATCH_WRITE),
+                  QR_OK);
+        ASSERT_EQ(qr_space_write_protect(scene->space, sim_page(0), n << QR_PAGE_SHIFT, true),
+                  QR_OK);
+        EXPECT_EQ(
+            qr_space_advise(scene->space, sim_page(0), 2 * n << QR_PAGE_SHIFT, QR_ADVICE_DONT_NEED),
+            QR_OK);
+        for (size_t page = 0; page < 2 * n; page++) {
+            bool found = qr_tables_next(&scene->space->tables, sim_page(page), &entry) &&
+                         entry.start.v == sim_page(page).v && entry.kind == QR_ENTRY_MARK &&
+                         entry.mark.kind == QR_MARK_WRITE_PROTECT;
+
+            EXPECT_EQ(found, page < n);
+        }
+        expect(&shared, 0, 2 * n);
+        EXPECT_EQ(qr_space_unwatch(scene->space, sim_page(0), bytes, &listener), QR_OK);
+        fill(&shared, 0, n);
+        shared_end(&shared);
+        qr_listener_put(&listener);
+    }
+}

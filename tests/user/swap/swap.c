@@ -7,6 +7,7 @@
  *   swap fill PAGES     only write and read so many, in whatever group this is
  */
 #define _GNU_SOURCE
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
@@ -126,7 +127,20 @@ test_page_out(void)
     CHECK_EQ(resident[FEW - 1] & 1, 0);
     CHECK(line_of("/proc/vmstat", "pswpout") >= out + FEW);
     CHECK(line_of("/proc/self/status", "VmSwap") >= (long)(FEW * page / 1024));
-    CHECK(line_of("/proc/self/smaps_rollup", "Swap") >= (long)(FEW * page / 1024));
+    long swap = line_of("/proc/self/smaps_rollup", "Swap");
+    CHECK(swap >= (long)(FEW * page / 1024));
+    CHECK_EQ(line_of("/proc/self/smaps_rollup", "SwapPss"), swap);
+    pid_t child = fork();
+
+    if (child == 0) {
+        pause();
+        _exit(0);
+    }
+    CHECK_EQ(line_of("/proc/self/smaps_rollup", "Swap"), swap);
+    CHECK_EQ(line_of("/proc/self/smaps_rollup", "SwapPss"), swap / 2); /* each has its share */
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    CHECK_EQ(line_of("/proc/self/smaps_rollup", "SwapPss"), swap);
     CHECK_EQ(pagemap_of(memory) >> 62, 1); /* swapped, not present */
     CHECK((pagemap_of(memory) & 31) == (pagemap_of(memory + page) & 31));
     CHECK(pagemap_of(memory) != pagemap_of(memory + page));
