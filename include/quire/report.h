@@ -40,6 +40,8 @@ struct qr_report {
     bool protection_keys; /**< the machine has them: smaps says which */
     /** Describe @p file and write its path into @p name. */
     void (*describe_file)(void *file, struct qr_report_file *out_file, struct qr_writer *name);
+    /** Is @p file open for writing?  What is sealed may be, and its mappings still be read-only. */
+    bool (*file_is_writable)(const void *file);
 };
 
 /* ---- The machine --------------------------------------------------------- */

@@ -378,6 +378,12 @@ write_name(struct qr_writer *writer, const char *name)
     writer->emit(writer, name, strlen(name));
 }
 
+static bool
+file_is_writable(const void *host_file)
+{
+    return (((const struct file *)host_file)->mode & FILE_WRITE) != 0;
+}
+
 static void
 describe_file(void *host_file, struct qr_report_file *out_file, struct qr_writer *name)
 {
@@ -409,6 +415,7 @@ kernel_report(void)
     for (unsigned i = 0; i < KERNEL_AREA_COUNT; i++)
         report.vmalloc[i] = memory.areas[i];
     report.describe_file = describe_file;
+    report.file_is_writable = file_is_writable;
     report.protection_keys = arch_pkey_count() > 0;
     return &report;
 }

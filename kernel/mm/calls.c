@@ -625,7 +625,9 @@ sys_remap_file_pages(const struct syscall_args *args)
         return -EINVAL;
     if (!(args->arg[4] & MAP_NONBLOCK))
         request.flags |= QR_MAP_POPULATE;
-    if (request.align_bytes != 0 && (length & (request.align_bytes - 1)) != 0)
+    if (request.file != NULL && (request.prot & QR_PROT_WRITE) && file_is_sealed(request.file))
+        error = -EPERM; /* since it was mapped */
+    else if (request.align_bytes != 0 && (length & (request.align_bytes - 1)) != 0)
         error = -EINVAL;
     else if ((request.region_flags & QR_REGION_LOCKED) && !may_lock())
         error = -EPERM;

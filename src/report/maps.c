@@ -289,25 +289,32 @@ static const struct {
     unsigned bit;
     char name[3];
 } flag_names[] = {
-    {QR_REGION_GROWS_DOWN, "gd"},   {QR_REGION_WATCH_MISSING, "um"}, {QR_REGION_DEVICE, "pf"},
-    {QR_REGION_WATCH_WRITE, "uw"},  {QR_REGION_LOCKED, "lo"},        {QR_REGION_SEQUENTIAL, "sr"},
-    {QR_REGION_RANDOM, "rr"},       {QR_REGION_DONT_FORK, "dc"},     {QR_REGION_HUGETLB, "de"},
-    {QR_REGION_ACCOUNTED, "ac"},    {QR_REGION_NO_RESERVE, "nr"},    {QR_REGION_HUGETLB, "ht"},
-    {QR_REGION_WIPE_ON_FORK, "wf"}, {QR_REGION_DONT_DUMP, "dd"},     {QR_REGION_HUGE, "hg"},
-    {QR_REGION_NO_HUGE, "nh"},      {QR_REGION_MERGEABLE, "mg"},     {QR_REGION_WATCH_MINOR, "ui"},
-    {QR_REGION_DROPPABLE, "dp"},    {QR_REGION_SEALED, "sl"},
+    {QR_REGION_GROWS_DOWN, "gd"},  {QR_REGION_WATCH_MISSING, "um"},
+    {QR_REGION_DEVICE, "pf"},      {QR_REGION_WATCH_WRITE, "uw"},
+    {QR_REGION_LOCKED, "lo"},      {QR_REGION_SEQUENTIAL, "sr"},
+    {QR_REGION_RANDOM, "rr"},      {QR_REGION_DONT_FORK, "dc"},
+    {QR_REGION_HUGETLB, "de"},     {QR_REGION_LOCKED_ON_FAULT, "lf"},
+    {QR_REGION_ACCOUNTED, "ac"},   {QR_REGION_NO_RESERVE, "nr"},
+    {QR_REGION_HUGETLB, "ht"},     {QR_REGION_WIPE_ON_FORK, "wf"},
+    {QR_REGION_DONT_DUMP, "dd"},   {QR_REGION_HUGE, "hg"},
+    {QR_REGION_NO_HUGE, "nh"},     {QR_REGION_MERGEABLE, "mg"},
+    {QR_REGION_WATCH_MINOR, "ui"}, {QR_REGION_DROPPABLE, "dp"},
+    {QR_REGION_SEALED, "sl"},
 };
 
 static void
-write_flags(struct qr_writer *writer, const struct qr_region *region)
+write_flags(const struct qr_report *report, struct qr_writer *writer,
+            const struct qr_region *region)
 {
     bool shared = (region->flags & QR_REGION_SHARED) != 0;
     bool may_write = (region->max_prot & QR_PROT_WRITE) != 0;
+    bool open_to_write = may_write || (region->file != NULL && report->file_is_writable != NULL &&
+                                       report->file_is_writable(region->file));
 
     qr_writer_printf(
         writer, "VmFlags: %s%s%s%s%s%s%s%s", (region->prot & QR_PROT_READ) != 0 ? "rd " : "",
         (region->prot & QR_PROT_WRITE) != 0 ? "wr " : "",
-        (region->prot & QR_PROT_EXEC) != 0 ? "ex " : "", shared && may_write ? "sh " : "",
+        (region->prot & QR_PROT_EXEC) != 0 ? "ex " : "", shared && open_to_write ? "sh " : "",
         (region->max_prot & QR_PROT_READ) != 0 ? "mr " : "", may_write ? "mw " : "",
         (region->max_prot & QR_PROT_EXEC) != 0 ? "me " : "", shared ? "ms " : "");
     for (size_t i = 0; i < QR_ARRAY_COUNT(flag_names); i++) {
@@ -335,7 +342,7 @@ qr_report_smaps(const struct qr_report *report, struct qr_space *space, struct q
         qr_writer_printf(writer, "THPeligible:    %d\n", qr_region_is_huge_eligible(region));
         if (report->protection_keys)
             qr_writer_printf(writer, "ProtectionKey:  %8u\n", region->pkey);
-        write_flags(writer, region);
+        write_flags(report, writer, region);
     }
     qr_rw_read_unlock(&space->lock);
 }

@@ -315,7 +315,7 @@ full(void)
 static const struct documented documented[] = {
     {EACCES, NULL},
     {EAGAIN, NULL},
-    {EBADF, "without swap nothing is read ahead that is no file"},
+    {EBADF, "of a Linux without swap, which reads nothing ahead that is no file"},
     {EBUSY, NULL},
     {EFAULT, NULL},
     {EINVAL, NULL},

@@ -55,6 +55,8 @@ CALL(mlock2, SYS_mlock2, documented)
     EXPECT(call(SYS_mlock2, AT(RO_AT), page, MLOCK_ONFAULT, 0, 0, 0), 0);
     EXPECT(resident(AT(RO_AT)), 0);
     EXPECT(LOCKED(), KIB(1));
+    if (is_since(6, 18)) /* before, it has no name */
+        EXPECT(has_flag(AT(RO_AT), "lf"), true);
     EXPECT(touch(AT(RO_AT), TOUCH_READ), 0);
     EXPECT(resident(AT(RO_AT)), 1);
     EXPECT(call(SYS_mlock2, AT(RO_AT), page, 0, 0, 0, 0), 0);

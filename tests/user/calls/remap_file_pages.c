@@ -4,6 +4,10 @@
  */
 #include "calls.h"
 
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x10
+#endif
+
 #define REMAP(what, address, length, rights, first, flags, want)                        \
     {                                                                                   \
         what, SYS_remap_file_pages, {address, length, rights, first, flags, 0}, want, 0 \
@@ -13,6 +17,24 @@ static long
 remap(long address, long length, long first)
 {
     return call(SYS_remap_file_pages, address, length, 0, first, 0, 0);
+}
+
+/* Of a file that was sealed since it was mapped. */
+static void
+sealed(void)
+{
+    int fd = (int)call(SYS_memfd_create, (long)"sealed", MFD_ALLOW_SEALING, 0, 0, 0, 0);
+
+    EXPECT(ftruncate(fd, 2 * page), 0);
+    EXPECT(
+        call(NR_MMAP, AT(FREE_AT), 2 * page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
+        AT(FREE_AT));
+    EXPECT(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+    EXPECT(remap(AT(FREE_AT), page, 1), -EPERM);
+    EXPECT(has_flag(AT(FREE_AT), "sh"), true);
+    EXPECT(call(NR_MMAP, AT(FREE_AT), page, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0), AT(FREE_AT));
+    EXPECT(has_flag(AT(FREE_AT), "sh") && !has_flag(AT(FREE_AT), "mw"), true);
+    close(fd);
 }
 
 /* A part in the middle needs mappings that there may not be. */
@@ -66,5 +88,6 @@ CALL(remap_file_pages, SYS_remap_file_pages, documented)
     EXPECT(PTR(SHARED_AT + 2)[0], 'S');
     EXPECT(PTR(SHARED_AT + 3)[0], 'T');
     EXPECT(strcmp(rights_at(AT(SHARED_AT)), "rw-s"), 0);
+    sealed();
     at_map_limit(full);
 }

@@ -126,6 +126,7 @@ test_holes(void)
     CHECK(map != MAP_FAILED && map[page] == 0);
     map[page] = 'h';
     CHECK(msync(map, 2 * page, MS_SYNC) == 0);
+    CHECK_ERRNO(madvise(map, page, MADV_REMOVE), EOPNOTSUPP);
     CHECK(munmap(map, 2 * page) == 0);
     forget(fd);
     CHECK(pread(fd, &byte, 1, 40 * MIB + page) == 1 && byte == 'h');
