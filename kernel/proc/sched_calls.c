@@ -383,9 +383,9 @@ sys_getcpu(const struct syscall_args *args)
     uint32_t cpu = cpu_this()->index, node = cpu_this()->quire.node;
 
     irq_restore(flags);
-    if (args->arg[0] != 0 && user_write_u32(args->arg[0], cpu) != 0)
-        return -EFAULT;
-    if (args->arg[1] != 0 && user_write_u32(args->arg[1], node) != 0)
-        return -EFAULT;
-    return 0;
+    /* Both are tried. */
+    bool cpu_told = args->arg[0] == 0 || user_write_u32(args->arg[0], cpu) == 0;
+    bool node_told = args->arg[1] == 0 || user_write_u32(args->arg[1], node) == 0;
+
+    return cpu_told && node_told ? 0 : -EFAULT;
 }

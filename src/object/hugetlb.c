@@ -365,11 +365,11 @@ qr_hugetlb_set_bytes(struct qr_object *object, uint64_t bytes)
     qr_spin_lock(&object->lock);
     uint64_t before = atomic_exchange_explicit(&object->bytes, bytes, memory_order_acq_rel);
     qr_spin_unlock(&object->lock);
-    if (bytes >= before)
-        return;
+    /* As in Linux, what was promised to mappings behind the end goes, however the end moves. */
     size_t gone = huge_empty_range(object, (size_t)(bytes >> pool->shift), SIZE_MAX, false);
 
-    qr_object_unmap(object, object_pages(bytes), SIZE_MAX, true);
+    if (bytes < before)
+        qr_object_unmap(object, object_pages(bytes), SIZE_MAX, true);
     huge_give(object, gone, 0);
 }
 

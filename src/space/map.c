@@ -221,6 +221,14 @@ map_template(struct qr_space *space, const struct qr_map_request *request, struc
         like->flags |= QR_REGION_ACCOUNTED;
 }
 
+static enum qr_status
+map_check_lock(const struct qr_space *space, const struct qr_region *like)
+{
+    bool locked = (like->flags & QR_REGION_LOCKED) != 0;
+
+    return locked && !qr_count_may_lock(space, qr_region_pages(like)) ? QR_ERR_AGAIN : QR_OK;
+}
+
 /* @replaced: pages of the place that are mapped already. */
 static enum qr_status
 map_check_limits(const struct qr_space *space, const struct qr_region *like, size_t replaced)
@@ -233,9 +241,7 @@ map_check_limits(const struct qr_space *space, const struct qr_region *like, siz
         return QR_ERR_LIMIT;
     if (!qr_count_may_commit(space, like->flags, pages))
         return QR_ERR_NO_MEMORY;
-    if ((like->flags & QR_REGION_LOCKED) != 0 && !qr_count_may_lock(space, pages))
-        return QR_ERR_AGAIN;
-    return QR_OK;
+    return map_check_lock(space, like);
 }
 
 /* Where nothing stands. */
@@ -259,10 +265,12 @@ map_replace(struct qr_change *change, struct qr_region *like)
 {
     struct qr_va_range range = qr_region_range(like);
     size_t replaced = qr_space_mapped_pages(change->space, range, NULL);
-    enum qr_status status = qr_space_is_sealed(change->space, range)
-                                ? QR_ERR_SEALED
-                                : map_check_limits(change->space, like, replaced);
+    enum qr_status status = map_check_lock(change->space, like);
 
+    if (status == QR_OK && qr_space_is_sealed(change->space, range))
+        status = QR_ERR_SEALED;
+    if (status == QR_OK)
+        status = map_check_limits(change->space, like, replaced);
     if (status == QR_OK)
         status = qr_change_reserve(change, 1);
     if (status == QR_OK)

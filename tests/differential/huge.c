@@ -70,6 +70,8 @@ map_execute(const uintptr_t *arg)
     flags |= file ? 0 : MAP_ANONYMOUS | MAP_HUGETLB;
     flags |= (how & 12) == 4 ? MAP_NORESERVE : 0;
     flags |= (how & 48) == 16 ? MAP_POPULATE : 0;
+    /* A shared one that lies there is a file, which Linux lets go of only after the call. */
+    call(SYS_munmap, place(arg[0]), place_bytes(arg[0], arg[1]));
     say_mapped(call(CALL_MMAP, place(arg[0]), place_bytes(arg[0], arg[1]),
                     (how & 192) == 64 ? PROT_READ : PROT_READ | PROT_WRITE, flags,
                     file ? FD_HUGE : (uint64_t)-1,
