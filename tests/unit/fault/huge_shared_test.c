@@ -572,3 +572,36 @@ TEST(huge_shared, pages_that_were_protected_are_so_when_they_come_back)
         qr_listener_put(&listener);
     }
 }
+
+/* ---- Swap --------------------------------------------------------------------------- */
+
+static size_t
+swapped(struct shared *shared)
+{
+    return qr_object_swapped(shared->object);
+}
+
+TEST(huge_shared, one_that_goes_to_swap_comes_back_small_and_is_collapsed_again)
+{
+    struct shared shared;
+
+    if (!shared_begin(&shared, SIM_MMU_DEFAULT))
+        return;
+    struct scene *scene = &shared.scene;
+    size_t n = scene->pages;
+
+    (void)sim_swap_on(scene->sim, 2 * n, 0);
+    fill(&shared, 0, n);
+    expect_huge(&shared, 1, 1);
+    (void)sim_swap_out(scene->sim, SIZE_MAX);
+    (void)sim_swap_out(scene->sim, SIZE_MAX);
+    EXPECT_EQ(swapped(&shared), n);
+    expect_huge(&shared, 0, 0);
+    expect(&shared, 0, n / 2);
+    sim_validate(scene->sim);
+    ASSERT_EQ(qr_space_collapse(scene->space, sim_page(0), n << QR_PAGE_SHIFT), QR_OK);
+    EXPECT_EQ(swapped(&shared), 0u);
+    expect_huge(&shared, 1, 1);
+    expect(&shared, 0, n);
+    shared_end(&shared);
+}

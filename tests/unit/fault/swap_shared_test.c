@@ -298,6 +298,46 @@ TEST(swap_shared, a_page_that_came_back_may_move)
     shared_end(&shared);
 }
 
+/* ---- userfaultfd ---------------------------------------------------------------------------- */
+
+static void
+listener_destroyed(struct qr_listener *listener)
+{
+    (void)listener;
+}
+
+/* A page that is in swap is there: it is not missing, and can be had without being filled. */
+TEST(swap_shared, a_listener_finds_pages_that_are_out)
+{
+    static const struct qr_listener_ops ops = {.destroy = listener_destroyed};
+    struct shared shared;
+    struct qr_listener listener;
+
+    shared_begin(&shared, (struct sim_options){.cpus = 1});
+    qr_object_punch(shared.object, 4, 5);
+    swap_all(&shared);
+    qr_listener_init(&listener, &ops, 0);
+    ASSERT_EQ(qr_space_watch(shared.space, sim_page(0), PAGES << QR_PAGE_SHIFT, &listener,
+                             QR_WATCH_MISSING),
+              QR_OK);
+    EXPECT_EQ(sim_read(shared.sim, 3), 4u);
+    EXPECT_EQ(qr_space_unwatch(shared.space, sim_page(0), PAGES << QR_PAGE_SHIFT, &listener),
+              QR_OK);
+    ASSERT_EQ(qr_space_watch(shared.space, sim_page(0), PAGES << QR_PAGE_SHIFT, &listener,
+                             QR_WATCH_MINOR),
+              QR_OK);
+    EXPECT_EQ(qr_space_fill_cached(shared.space, sim_page(9), 0), QR_OK);
+    EXPECT_EQ(sim_read(shared.sim, 9), 10u);
+    EXPECT_EQ(qr_space_fill_cached(shared.space, sim_page(4), 0), QR_ERR_FAULT);
+    sim_disk_set_failing(shared.disk, 1, 0);
+    EXPECT_EQ(qr_space_fill_cached(shared.space, sim_page(30), 0), QR_ERR_IO);
+    sim_disk_set_failing(shared.disk, 0, 0);
+    qr_listener_close(&listener);
+    qr_space_unwatch_all(shared.space, &listener);
+    qr_listener_put(&listener);
+    shared_end(&shared);
+}
+
 /* ---- Disks that fail ---------------------------------------------------------------------- */
 
 TEST(swap_shared, what_cannot_be_written_stays)
