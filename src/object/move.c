@@ -76,12 +76,12 @@ qr_object_move_page(struct qr_object *object, size_t index, struct qr_frame *fra
     return moved ? QR_OK : QR_ERR_BUSY;
 }
 
-/* The index has one reference, each mapping one. */
+/* The index has one reference, each mapping one; what is in swap is held by nobody else. */
 static bool
 page_is_held(struct qr_object *object, size_t index)
 {
     qr_spin_lock(&object->lock);
-    const struct qr_frame *frame = qr_radix_get(&object->pages, index);
+    const struct qr_frame *frame = qr_object_frame_at(object, index);
     bool held = frame != NULL && atomic_load_explicit(&frame->refs, memory_order_acquire) >
                                      1 + atomic_load_explicit(&frame->maps, memory_order_relaxed);
 

@@ -226,7 +226,7 @@ emit_mmap(struct generator *g)
         op->arg[3] = (op->arg[3] & ~(uint64_t)0xf) | rnd(g, 16);
     if (!g->stacks)
         op->arg[3] &= ~(uint64_t)MAP_GROWSDOWN;
-    if ((op->arg[3] & 0xf) == 8) /* MAP_DROPPABLE, of Linux 6.11 */
+    if ((op->arg[3] & 0xf) == 8) /* MAP_DROPPABLE: pages that go */
         op->arg[3] ^= 8;
     if ((op->arg[3] & 0xfc040000) == MAP_HUGETLB) /* of a size that there is */
         op->arg[3] |= 0x30000000;

@@ -132,7 +132,8 @@ cachestat_execute(const uintptr_t *arg, int fd)
     say_result(
         call(CALL_CACHESTAT, (uint64_t)fd, machine_scratch(), machine_scratch() + 64, arg[3]));
     scratch_get(stat, 64, sizeof(stat));
-    say(" cached %lu", (unsigned long)stat[0]);
+    if (swapping() == SWAP_NONE)
+        say(" cached %lu", (unsigned long)stat[0]);
 }
 
 /* Made and closed again: what the flags make of its seals and its mode. */
