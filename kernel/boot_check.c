@@ -59,7 +59,10 @@ exec_data(void)
 static void
 stray_branch(void)
 {
-    ((void (*)(void))((uintptr_t)&check + 4))();
+    void (*volatile target)(void) =
+        (void (*)(void))((uintptr_t)&check + 4); /* or it is a direct call */
+
+    target();
 }
 
 static void
