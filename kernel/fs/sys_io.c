@@ -400,46 +400,47 @@ fallocate_mode_check(uint32_t mode)
     return 0;
 }
 
-/* What a file without the call says. */
+/* What files of other kinds than regular ones say. */
 static int64_t
 fallocate_missing(const struct inode *inode)
 {
     return S_ISTYPE(inode->mode, S_IFIFO)   ? -ESPIPE
            : S_ISTYPE(inode->mode, S_IFDIR) ? -EISDIR
-           : S_ISTYPE(inode->mode, S_IFREG) ? -EOPNOTSUPP
                                             : -ENODEV;
+}
+
+static int64_t
+file_allocate(struct file *file, uint32_t mode, int64_t offset, int64_t length)
+{
+    int64_t error = offset < 0 || length <= 0 ? -EINVAL : fallocate_mode_check(mode), end;
+
+    if (error != 0)
+        return error;
+    if (!(file->mode & FILE_WRITE))
+        return -EBADF;
+    if (atomic_load(&file->inode->swapped_to))
+        return -ETXTBSY;
+    if (file->ops->allocate == NULL && !S_ISTYPE(file->inode->mode, S_IFREG))
+        return fallocate_missing(file->inode);
+    if (__builtin_add_overflow(offset, length, &end))
+        return -EFBIG;
+    if (file->ops->allocate == NULL)
+        return -EOPNOTSUPP;
+    if ((mode & ~(uint32_t)FALLOC_KEEP_SIZE) == 0)
+        error = size_check(file->inode, (uint64_t)end);
+    return error != 0 ? error : file->ops->allocate(file, mode, (uint64_t)offset, (uint64_t)length);
 }
 
 int64_t
 sys_fallocate(const struct syscall_args *args)
 {
-    uint32_t mode = (uint32_t)args->arg[1];
-    int64_t offset = (int64_t)args->arg[2], length = (int64_t)args->arg[3], end;
     struct file *file = file_get((int32_t)args->arg[0]);
-    int64_t error;
 
-    if (file == NULL) {
+    if (file == NULL)
         return -EBADF;
-    }
-    if (offset < 0 || length <= 0) {
-        error = -EINVAL;
-    } else if ((error = fallocate_mode_check(mode)) != 0) {
-        /* whatever the file is */
-    } else if (!(file->mode & FILE_WRITE)) {
-        error = -EBADF;
-    } else if (atomic_load(&file->inode->swapped_to)) {
-        error = -ETXTBSY;
-    } else if (__builtin_add_overflow(offset, length, &end)) {
-        error = -EFBIG;
-    } else if (file->ops->allocate == NULL) {
-        error = fallocate_missing(file->inode);
-    } else {
-        error =
-            (mode & ~(uint32_t)FALLOC_KEEP_SIZE) != 0 ? 0 : size_check(file->inode, (uint64_t)end);
-    }
-    if (error == 0) {
-        error = file->ops->allocate(file, mode, (uint64_t)offset, (uint64_t)length);
-    }
+    int64_t error =
+        file_allocate(file, (uint32_t)args->arg[1], (int64_t)args->arg[2], (int64_t)args->arg[3]);
+
     file_put(file);
     return error;
 }
