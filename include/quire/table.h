@@ -159,8 +159,8 @@ struct qr_tables {
     uintptr_t lower_end;            /* fixed; end of the users' addresses; 0: it has none */
     uintptr_t upper_start;          /* fixed; start of the kernel's addresses; 0: it has none */
     _Atomic size_t table_count;     /* tables of this tree, root included */
-    struct qr_group *_Atomic
-        *group;           /* the owner's, fixed: whom new tables are charged to; NULL: nobody */
+    /* Whom new tables are charged to: NULL, nobody, until the owner says so before others see the tree. */
+    struct qr_group *_Atomic *group;
     _Atomic bool refused; /* that group did not take one, or something else of the owner's */
     struct qr_spin retired_lock;
     struct qr_frame *retired_head; /* [retired_lock] unlinked, perhaps still being read */

@@ -290,6 +290,8 @@ tables_setup(struct qr_tables *tables, const struct qr_format *format, struct qr
     tables_set_halves(tables);
     atomic_init(&tables->table_count, 0);
     qr_spin_init(&tables->retired_lock, QR_RANK_TLB);
+    tables->group = NULL;
+    atomic_init(&tables->refused, false);
     tables->retired_head = NULL;
     tables->retired_tail = NULL;
 }
