@@ -33,6 +33,9 @@ void shm_end(void);
 /** Whether @file is a segment's. */
 bool shm_is_file(const struct file *file);
 
+/** Whether the segment of @file, a segment's, ends with so many of the regions that show it. */
+bool shm_ends_with(const struct file *file, unsigned regions);
+
 /** The rows of /proc/sysvipc/shm. */
 void shm_write_table(struct qr_writer *writer);
 

@@ -612,6 +612,19 @@ shm_is_file(const struct file *file)
     return file != NULL && file->ops == &shm_file_ops;
 }
 
+bool
+shm_ends_with(const struct file *file, unsigned regions)
+{
+    struct shm_segment *segment = file->context;
+
+    qr_mutex_lock(&table.lock);
+    qr_spin_lock(&segment->lock);
+    bool ends = segment->attached <= regions && (table.forced || (segment->mode & SHM_DEST) != 0);
+    qr_spin_unlock(&segment->lock);
+    qr_mutex_unlock(&table.lock);
+    return ends;
+}
+
 /* Does the address go with the flags?  Rounds it down. @return 0 or -EINVAL */
 static int64_t
 attach_address(uint64_t *address, uint32_t flags)

@@ -182,22 +182,6 @@ is_for_others(int number)
     return number == 3 || number == 20 || number == 21 || number == 25; /* WILLNEED, COLD, ... */
 }
 
-/* As Linux takes them from the user: where they may lie, and how much is advised at once at most. */
-static int64_t
-pieces_check(struct user_piece *pieces, uint64_t count)
-{
-    size_t left = 0x7ffff000;
-
-    for (uint64_t i = 0; i < count; i++) {
-        if (pieces[i].length > left)
-            pieces[i].length = left;
-        left -= pieces[i].length;
-        if (!is_in_user_half(pieces[i].base, pieces[i].length))
-            return -EFAULT;
-    }
-    return 0;
-}
-
 /* @return bytes advised, or the first error where that is none */
 static int64_t
 advise_pieces(struct qr_space *space, const struct user_piece *pieces, uint64_t count, int number)
@@ -226,10 +210,7 @@ sys_process_madvise(const struct syscall_args *args)
 
     if ((uint32_t)args->arg[4] != 0)
         return -EINVAL;
-    result = read_pieces(args->arg[1], args->arg[2], &pieces);
-    if (result != 0)
-        return result;
-    result = pieces_check(pieces, args->arg[2]);
+    result = import_pieces(args->arg[1], args->arg[2], &pieces);
     if (result == 0)
         result = pidfd_process((int)args->arg[0], &process, &flags);
     if (result == 0) {

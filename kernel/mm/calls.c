@@ -14,6 +14,7 @@
 
 #include "file.h"
 #include "hugetlb.h"
+#include "shm.h"
 #include "userfault_notice.h"
 
 #define PROT_READ      1u
@@ -190,12 +191,14 @@ map_file(struct qr_map_request *request, struct file *file, uint64_t prot, uint3
         request->max_prot &= ~(unsigned)QR_PROT_WRITE;
     if (mapping.no_execute)
         request->max_prot &= ~(unsigned)QR_PROT_EXEC;
-    if (mapping.kind == FILE_MAPPING_OBJECT) {
+    if (mapping.kind == FILE_MAPPING_OBJECT)
         request->object = mapping.object;
+    else if (offset > UINTPTR_MAX - request->bytes)
+        return -EOVERFLOW;
+    if (mapping.kind == FILE_MAPPING_OBJECT || !shared) {
+        request->file = file;
         request->object_offset = offset;
     }
-    if (mapping.kind == FILE_MAPPING_OBJECT || !shared)
-        request->file = file;
     return flags & MAP_GROWSDOWN ? -EINVAL : 0;
 }
 
@@ -606,6 +609,38 @@ remap_file_find(struct qr_va_range range, struct qr_map_request *request)
     return found;
 }
 
+/* How many regions lie in @range as a whole. */
+static unsigned
+regions_within(struct qr_va_range range)
+{
+    struct qr_space *space = current_space();
+    unsigned count = 0;
+
+    qr_rw_read_lock(&space->lock);
+    for (const struct qr_region *region = qr_space_find(space, range.start);
+         region != NULL && region->end.v <= range.end.v; region = qr_region_next(region))
+        count += region->start.v >= range.start.v;
+    qr_rw_read_unlock(&space->lock);
+    return count;
+}
+
+/*
+ * Linux unmaps what is there before it maps.  With its last place a System V segment that was
+ * removed is gone, and cannot be mapped again.
+ */
+static int64_t
+remap_file_end_segment(const struct file *file, struct qr_va_range range)
+{
+    struct qr_space *space = current_space();
+
+    if (!shm_is_file(file) || !shm_ends_with(file, regions_within(range)))
+        return 0;
+    enum qr_status status =
+        MM_RETRY(space, qr_space_unmap(space, range.start, qr_va_range_bytes(range)));
+
+    return status == QR_OK ? -EINVAL : error_of(status);
+}
+
 /* As Linux since 4.0: another mapping of the pages, in the place of what is there. */
 int64_t
 sys_remap_file_pages(const struct syscall_args *args)
@@ -613,6 +648,7 @@ sys_remap_file_pages(const struct syscall_args *args)
     uint64_t start = args->arg[0] & ~(uint64_t)QR_PAGE_MASK;
     uint64_t length = args->arg[1] & ~(uint64_t)QR_PAGE_MASK, first = args->arg[3];
     struct qr_map_request request = {.hint = qr_va_of(start), .flags = QR_MAP_FIXED};
+    struct qr_va_range range = {qr_va_of(start), qr_va_of(start + length)};
     int64_t error;
     qr_va va;
 
@@ -621,7 +657,7 @@ sys_remap_file_pages(const struct syscall_args *args)
         return -EINVAL;
     request.bytes = length;
     request.object_offset = first << QR_PAGE_SHIFT;
-    if (!remap_file_find((struct qr_va_range){qr_va_of(start), qr_va_of(start + length)}, &request))
+    if (!remap_file_find(range, &request))
         return -EINVAL;
     if (!(args->arg[4] & MAP_NONBLOCK))
         request.flags |= QR_MAP_POPULATE;
@@ -634,6 +670,8 @@ sys_remap_file_pages(const struct syscall_args *args)
     else if (first > file_bytes_limit() >> QR_PAGE_SHIFT)
         error = -EOVERFLOW;
     else
+        error = remap_file_end_segment(request.file, range);
+    if (error == 0)
         error = mapped_error_of(
             MM_RETRY(current_space(), qr_space_map(current_space(), &request, &va)));
     qr_object_put(request.object);
@@ -647,11 +685,10 @@ sys_remap_file_pages(const struct syscall_args *args)
 enum { IOV_LIMIT = 1024, TOUCH_PAGES = 1024 };
 
 /* The pieces of an iovec array of the user; freed by the caller. */
-int64_t
+static int64_t
 read_pieces(uint64_t address, uint64_t count, struct user_piece **out)
 {
     struct user_piece *pieces;
-    uint64_t total = 0;
 
     *out = NULL;
     if (count > IOV_LIMIT)
@@ -666,13 +703,38 @@ read_pieces(uint64_t address, uint64_t count, struct user_piece **out)
         return -EFAULT;
     }
     for (uint64_t i = 0; i < count; i++) {
-        if ((intptr_t)pieces[i].length < 0 || (total += pieces[i].length) > (uint64_t)INTPTR_MAX) {
+        if ((intptr_t)pieces[i].length < 0) {
             kmem_free(pieces);
             return -EINVAL;
         }
     }
     *out = pieces;
     return 0;
+}
+
+/* One piece alone is cut before it is looked at where it lies, as in Linux since 6.4. */
+int64_t
+import_pieces(uint64_t address, uint64_t count, struct user_piece **out)
+{
+    size_t left = (size_t)INT32_MAX & ~(size_t)QR_PAGE_MASK;
+    int64_t error = read_pieces(address, count, out);
+
+    for (uint64_t i = 0; error == 0 && i < count; i++) {
+        struct user_piece *piece = &(*out)[i];
+
+        if (count > 1 && !is_in_user_half(piece->base, piece->length))
+            error = -EFAULT;
+        if (piece->length > left)
+            piece->length = left;
+        left -= piece->length;
+        if (!is_in_user_half(piece->base, piece->length))
+            error = -EFAULT;
+    }
+    if (error != 0) {
+        kmem_free(*out);
+        *out = NULL;
+    }
+    return error;
 }
 
 /* One stretch that is contiguous on both sides, through a page of kernel memory. */
@@ -781,9 +843,7 @@ process_vm(const struct syscall_args *args, bool write)
 
     if (args->arg[5] != 0)
         return -EINVAL;
-    result = read_pieces(args->arg[1], args->arg[2], &local);
-    for (uint64_t i = 0; result == 0 && i < args->arg[2]; i++)
-        result = is_in_user_half(local[i].base, local[i].length) ? 0 : -EFAULT;
+    result = import_pieces(args->arg[1], args->arg[2], &local);
     if (result == 0)
         result = read_pieces(args->arg[3], args->arg[4], &remote);
     if (result == 0 && !are_empty(local, args->arg[2]) && !are_empty(remote, args->arg[4])) {

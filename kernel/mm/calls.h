@@ -71,7 +71,10 @@ struct user_piece {
     uintptr_t base;
     size_t length;
 };
-/** The pieces of an iovec array of the user; freed by the caller. @return 0 or -errno */
-int64_t read_pieces(uint64_t address, uint64_t count, struct user_piece **out);
+/**
+ * The pieces of an iovec array of the user, which lie in its half of the address space, cut where
+ * they are longer together than what one call moves; freed by the caller. @return 0 or -errno
+ */
+int64_t import_pieces(uint64_t address, uint64_t count, struct user_piece **out);
 
 #endif

@@ -66,7 +66,7 @@ write_region(const struct qr_report *report, const struct qr_region *region,
     if (fixed == NULL && name.writer.length > 0)
         fixed = name.text;
 
-    uint64_t offset = region->object == NULL ? 0 : (uint64_t)region->object_page << QR_PAGE_SHIFT;
+    uint64_t offset = (uint64_t)region->object_page << QR_PAGE_SHIFT;
 
     qr_writer_printf(
         &line.writer, "%08lx-%08lx %c%c%c%c %08llx %02x:%02x %llu ", (unsigned long)region->start.v,

@@ -203,13 +203,12 @@ map_template(struct qr_space *space, const struct qr_map_request *request, struc
     like->flags = request->region_flags;
     like->pkey = request->pkey;
     like->object = object;
-    like->object_page = 0;
+    like->object_page = (size_t)(request->object_offset >> QR_PAGE_SHIFT);
     like->file = request->file;
     like->hugetlb_reserved = 0;
     like->policy = NULL;
     like->listener = NULL;
     if (object != NULL) {
-        like->object_page = (size_t)(request->object_offset >> QR_PAGE_SHIFT);
         if (qr_object_is_device(object))
             like->flags |= QR_REGION_DEVICE;
         if (qr_object_hugetlb_pool(object) != NULL)
@@ -350,6 +349,21 @@ map_locked(struct qr_change *change, const struct qr_map_request *request, struc
     return map_free_place(change, neighbours, like);
 }
 
+/*
+ * Are pages to come at once?  They are where all that comes is locked, as in Linux, even if this
+ * is one of those that are not.  S.
+ */
+static bool
+map_wants_pages(const struct qr_space *space, const struct qr_map_request *request,
+                const struct qr_region *like)
+{
+    unsigned unlocked = (unsigned)QR_REGION_HUGETLB | QR_REGION_DROPPABLE;
+
+    return MAP_AT_ONCE || (request->flags & QR_MAP_POPULATE) != 0 ||
+           qr_region_wants_pages(like->flags) ||
+           ((like->flags & unlocked) != 0 && (space->default_lock_flags & QR_REGION_LOCKED) != 0);
+}
+
 /* The backing of @request with a reference: its own, or a new shared anonymous one; or NULL. */
 static enum qr_status
 map_get_object(const struct qr_space *space, const struct qr_map_request *request, size_t bytes,
@@ -383,13 +397,14 @@ qr_space_map(struct qr_space *space, const struct qr_map_request *request, qr_va
     qr_change_begin(&change, space);
     qr_rw_write_lock(&space->lock);
     status = map_locked(&change, request, &like, bytes);
+    bool wants_pages = map_wants_pages(space, request, &like);
     qr_rw_write_unlock(&space->lock);
     qr_change_end(&change);
     if (object != NULL)
         qr_object_put(object);
     if (status != QR_OK)
         return status;
-    if (MAP_AT_ONCE || (request->flags & QR_MAP_POPULATE) != 0 || qr_region_wants_pages(like.flags))
+    if (wants_pages)
         (void)!qr_space_populate_mapped(space, qr_region_range(&like), QR_POPULATE_STOP);
     *out_va = like.start;
     return QR_OK;

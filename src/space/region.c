@@ -258,9 +258,8 @@ region_init(struct qr_region *region, const struct qr_region *like, struct qr_va
     qr_region_copy(region, like);
     region->start = range.start;
     region->end = range.end;
-    if (region->object == NULL)
-        region->object_page = 0;
-    else
+    region->object_page = 0;
+    if (qr_region_has_offset(region))
         region->object_page =
             like->object_page + ((range.start.v - like->start.v) >> QR_PAGE_SHIFT);
     region_get_references(region);
@@ -308,15 +307,19 @@ qr_region_drop(struct qr_change *change, struct qr_region *region)
 static void
 region_set_extent(struct qr_region *region, struct qr_va_range range)
 {
+    size_t moved = (range.start.v >> QR_PAGE_SHIFT) - (region->start.v >> QR_PAGE_SHIFT);
+
     qr_assert(range.start.v < range.end.v);
     if (region->object == NULL) {
+        if (qr_unlikely(region->file != NULL))
+            region->object_page += moved;
         region->start = range.start;
         region->end = range.end;
         return;
     }
     qr_object_lock_mappings(region->object);
     /* Unsigned arithmetic: also right where the start moves down. */
-    region->object_page += (range.start.v >> QR_PAGE_SHIFT) - (region->start.v >> QR_PAGE_SHIFT);
+    region->object_page += moved;
     region->mapping.first_page = region->object_page;
     region->mapping.page_count = qr_va_range_pages(range);
     region->start = range.start;
@@ -374,7 +377,8 @@ backing_continues(const struct qr_region *low, const struct qr_region *high)
 {
     return low->end.v == high->start.v && low->object == high->object && low->file == high->file &&
            low->max_prot == high->max_prot &&
-           (low->object == NULL || low->object_page + qr_region_pages(low) == high->object_page);
+           (!qr_region_has_offset(low) ||
+            low->object_page + qr_region_pages(low) == high->object_page);
 }
 
 bool

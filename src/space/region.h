@@ -102,6 +102,13 @@ qr_region_copy(struct qr_region *copy, const struct qr_region *region)
     copy->listener = region->listener;
 }
 
+/* Does it begin somewhere?  In an object, or in a file of which it has nothing (as /dev/zero). */
+static inline bool
+qr_region_has_offset(const struct qr_region *region)
+{
+    return region->object != NULL || region->file != NULL;
+}
+
 /* The page of its object at @va. */
 static inline size_t
 qr_region_object_page(const struct qr_region *region, qr_va va)

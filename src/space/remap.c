@@ -239,7 +239,7 @@ remap_template(const struct remap *remap, const struct qr_region *region, struct
     qr_region_copy(like, region);
     like->start = remap->new_start;
     like->end = qr_va_of(remap->new_start.v + remap->new_bytes);
-    if (region->object != NULL)
+    if (qr_region_has_offset(region))
         like->object_page = qr_region_object_page(region, remap->old.start);
     bool follows = like->listener != NULL &&
                    (atomic_load_explicit(&like->listener->options, memory_order_relaxed) &

@@ -672,6 +672,20 @@ test_sizes(void)
         closedir(dir);
 }
 
+/* Huge pages are not locked, but come at once where all that is mapped is to be. */
+static void
+test_future(void)
+{
+    CHECK_EQ(mlockall(MCL_FUTURE), 0);
+    char *at = map(2, ANON);
+
+    CHECK(at != MAP_FAILED);
+    EXPECT_POOL(POOL, POOL - 2, 0, 0);
+    CHECK_EQ(munlockall(), 0);
+    CHECK_EQ(munmap(at, 2 * huge), 0);
+    EXPECT_POOL(POOL, POOL, 0, 0);
+}
+
 int
 main(void)
 {
@@ -698,6 +712,7 @@ main(void)
     test_shm_group();
     test_reports();
     test_other_calls();
+    test_future();
     test_calls();
     test_surplus();
     CHECK(file_set("/proc/sys/vm/nr_hugepages", before));

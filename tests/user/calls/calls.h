@@ -127,6 +127,8 @@ bool is_error(long value);
 int resident(long address);
 /* The line of the mapping at @address in /proc/self/maps: its rights, or "" for none. */
 const char *rights_at(long address);
+/* The offset there, at which the whole mapping begins, or -1 for none. */
+long offset_at(long address);
 /* The VmFlags of smaps for @address have @flag. */
 bool has_flag(long address, const char *flag);
 /* A field of /proc/self/status in KiB. */

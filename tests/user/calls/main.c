@@ -65,22 +65,39 @@ status_kib(const char *field)
     return line == NULL ? -1 : atol(line + strlen(field) + 1);
 }
 
-const char *
-rights_at(long address)
+/* What maps says of the mapping at @address; false: there is none. */
+static bool
+maps_find(long address, char *rights, unsigned long long *offset)
 {
-    static char rights[5];
-
     slurp("/proc/self/maps");
     for (char *line = text; line != NULL && *line != '\0';) {
         unsigned long start, end;
 
-        if (sscanf(line, "%lx-%lx %4s", &start, &end, rights) == 3 &&
+        if (sscanf(line, "%lx-%lx %4s %llx", &start, &end, rights, offset) == 4 &&
             (unsigned long)address >= start && (unsigned long)address < end)
-            return rights;
+            return true;
         line = strchr(line, '\n');
         line = line == NULL ? NULL : line + 1;
     }
-    return "";
+    return false;
+}
+
+const char *
+rights_at(long address)
+{
+    static char rights[5];
+    unsigned long long offset;
+
+    return maps_find(address, rights, &offset) ? rights : "";
+}
+
+long
+offset_at(long address)
+{
+    char rights[5];
+    unsigned long long offset;
+
+    return maps_find(address, rights, &offset) ? (long)offset : -1;
 }
 
 bool

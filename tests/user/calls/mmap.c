@@ -151,6 +151,28 @@ kinds(void)
     }
 }
 
+/* A private mapping of /dev/zero has nothing of it, and begins somewhere in it all the same. */
+static void
+zeroes(void)
+{
+    int fd = open("/dev/zero", O_RDWR);
+    long at = AT(FREE_AT), how = MAP_PRIVATE | MAP_FIXED;
+
+    arena_make();
+    EXPECT(call(NR_MMAP, at, 4 * page, RW, how, fd, OFFSET(16 * page)), at);
+    EXPECT(offset_at(at), 16 * page);
+    EXPECT(munmap((void *)(at + page), (size_t)page), 0);
+    EXPECT(offset_at(at), 16 * page);
+    EXPECT(offset_at(at + 2 * page), 18 * page);
+    EXPECT(call(NR_MMAP, at + page, page, RW, how, fd, OFFSET(17 * page)), at + page);
+    EXPECT(offset_at(at + 3 * page), 16 * page); /* one again */
+    EXPECT(call(NR_MMAP, at + page, page, RW, how, fd, 0), at + page);
+    EXPECT(offset_at(at + page), 0);
+    EXPECT(offset_at(at + 3 * page), 18 * page);
+    EXPECT(call(NR_MMAP, at, page, RW, how, fd, OFFSET(-page)), -EOVERFLOW);
+    close(fd);
+}
+
 /* What may be dropped at any time: private, wiped by fork, locked never, written back never. */
 static void
 child_has_none(void)
@@ -196,6 +218,7 @@ droppable(void)
     EXPECT(call(SYS_mlockall, MCL_FUTURE, 0, 0, 0, 0, 0), 0);
     EXPECT(call(NR_MMAP, at, 2 * page, RW, DROPPABLE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), at);
     EXPECT(has_flag(at, "lo"), false);
+    EXPECT(resident(at + page), 1); /* and yet it is there */
     EXPECT(call(SYS_munlockall, 0, 0, 0, 0, 0, 0), 0);
     *(volatile char *)at = 'd';
     EXPECT(in_child(child_has_none), 0);
@@ -431,6 +454,7 @@ CALL(mmap, NR_MMAP, documented)
 {
     errors();
     kinds();
+    zeroes();
     if (is_since(6, 11))
         droppable();
     successes();

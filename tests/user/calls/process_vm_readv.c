@@ -28,7 +28,7 @@ other_end(void)
 
 static long gone;
 static char bytes[64];
-static struct iovec local[3], remote[3], too_long, many[1025], nowhere;
+static struct iovec local[3], remote[3], too_long, many[1025], nowhere, long_here[2], long_there[2];
 
 #define COPY(what, pid, local, count, remote, remote_count, flags, want)                        \
     {                                                                                           \
@@ -73,6 +73,13 @@ other_rows(long number)
     remote[2] = (struct iovec){(void *)AT(HOLE_AT), 16};
     too_long = (struct iovec){(void *)AT(0), (size_t)LONG_MAX + 1};
     nowhere = (struct iovec){NULL, 0};
+    /* Longer than an address space, or than half of one; and together than a count can be. */
+    long_here[0] = local[0];
+    long_here[1] = (struct iovec){(void *)AT(0), (size_t)LONG_MAX};
+    long_there[0] = remote[0];
+    long_there[1] = long_here[1];
+    bool fits = sizeof(long) < 8;
+
     const struct row rows[] = {
         COPY("flags", other, local, 1, remote, 1, 1, -EINVAL),
         COPY("no such process", 1 << 22, local, 1, remote, 1, 0, -ESRCH),
@@ -94,6 +101,10 @@ other_rows(long number)
         COPY("pieces", other, local, 2, remote, 2, 0, 32),
         COPY("more there", other, local, 1, remote, 2, 0, 16),
         COPY("more here", other, local, 2, remote, 1, 0, 16),
+        COPY("more than a count there", other, local, 1, long_there, 2, 0, 16),
+        COPY("more than a count here", other, long_here, 2, remote, 1, 0, fits ? 16 : -EFAULT),
+        COPY("more than is copied here", other, &long_here[1], 1, remote, 1, 0,
+             fits || is_since(6, 4) ? 16 : -EFAULT),
         COPY("up to nothing there", other, local, 2, &remote[1], 2, 0, 16),
     };
 

@@ -4,6 +4,9 @@
  */
 #include "calls.h"
 
+#include <sys/ipc.h>
+#include <sys/shm.h>
+
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x10
 #endif
@@ -35,6 +38,25 @@ sealed(void)
     EXPECT(call(NR_MMAP, AT(FREE_AT), page, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0), AT(FREE_AT));
     EXPECT(has_flag(AT(FREE_AT), "sh") && !has_flag(AT(FREE_AT), "mw"), true);
     close(fd);
+}
+
+/* A segment that was removed stays while some of it is mapped, and no longer. */
+static void
+removed(void)
+{
+    int id = shmget(IPC_PRIVATE, (size_t)(2 * page), 0600);
+    long at = AT(FREE_AT);
+
+    arena_make();
+    EXPECT((long)shmat(id, (void *)at, 0), at);
+    EXPECT(remap(at, 2 * page, 0), 0);
+    EXPECT(shmctl(id, IPC_RMID, NULL), 0);
+    PTR(FREE_AT + 1)[0] = 'r';
+    EXPECT(remap(at, page, 1), 0);
+    EXPECT(PTR(FREE_AT)[0], 'r');
+    EXPECT(remap(at, 2 * page, 0), -EINVAL);
+    EXPECT(resident(at), -1);
+    EXPECT(resident(at + page), -1);
 }
 
 /* A part in the middle needs mappings that there may not be. */
@@ -89,5 +111,6 @@ CALL(remap_file_pages, SYS_remap_file_pages, documented)
     EXPECT(PTR(SHARED_AT + 3)[0], 'T');
     EXPECT(strcmp(rights_at(AT(SHARED_AT)), "rw-s"), 0);
     sealed();
+    removed();
     at_map_limit(full);
 }
