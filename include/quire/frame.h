@@ -475,8 +475,9 @@ struct qr_node_use {
 };
 /** Counts descriptors, so it takes time in proportion to the node's memory; holds no lock. */
 void qr_frames_node_use(struct qr_frames *frames, unsigned node, struct qr_node_use *out_use);
-/** The same of all frames that are charged to one of the groups whose bits are set in @p numbers. */
-void qr_frames_charged_use(struct qr_frames *frames, const uint32_t *numbers,
+/** The same of the frames, on @p node or (-1) on any, that are charged to one of the groups whose bits are
+ *  set in @p numbers. */
+void qr_frames_charged_use(struct qr_frames *frames, const uint32_t *numbers, int node,
                            struct qr_node_use *out_use);
 
 /* ---- Cache colours -------------------------------------------------------- */

@@ -152,8 +152,9 @@ enum qr_group_stat {
 void qr_group_add_stat(struct qr_group *group, enum qr_group_stat stat, unsigned long count);
 /** Since the group was made: of its own and of groups below it, gone ones too. */
 unsigned long qr_group_stat(const struct qr_group *group, enum qr_group_stat stat);
-/** What the frames are that are charged to @p group or below.  Looks at every descriptor. */
-void qr_group_use(const struct qr_group *group, struct qr_node_use *out_use);
+/** What the frames are that are charged to @p group or below, on @p node or (-1) on any.  Looks at every
+ *  descriptor. */
+void qr_group_use(const struct qr_group *group, int node, struct qr_node_use *out_use);
 
 /** A clock that ticks in a group and its ancestors: for who measures time by it (pages that went). */
 void qr_group_tick(struct qr_group *group);

@@ -93,6 +93,8 @@ qr_listener_has_events(const struct qr_listener *listener)
 {
     return atomic_load_explicit(&listener->fresh_count, memory_order_acquire) != 0;
 }
+/** Threads that wait here, whether their fault was taken or not.  Any context. */
+size_t qr_listener_count(struct qr_listener *listener);
 /** Wake who waits for an address in [start, end), or for a page that starts there, taken or not.
  *  Any context. */
 void qr_listener_wake(struct qr_listener *listener, qr_va start, qr_va end);

@@ -77,12 +77,13 @@ uint64_t qr_report_frame_end(const struct qr_report *report);
 /** One screen for a person: zones, who uses what, heap, counters (`echo mem > .../memory`). */
 void qr_report_overview(const struct qr_report *report, struct qr_writer *writer);
 
-/** Pages that are charged to a group or those below it, locked or in huge pages of private memory. */
+/** Pages that are locked, or in huge pages of private memory. */
 struct qr_report_group_use {
     size_t locked, huge;
 };
-/** By what the spaces map, where there are any. */
-void qr_report_group_use(const struct qr_report *report, const struct qr_group *group,
+/** Of what the spaces map, where there are any: on @p node (-1: on any), and charged to @p group or those
+ *  below it (NULL: to whomever). */
+void qr_report_group_use(const struct qr_report *report, const struct qr_group *group, int node,
                          struct qr_report_group_use *out_use);
 
 /* ---- One space ----------------------------------------------------------- */

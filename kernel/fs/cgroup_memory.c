@@ -108,53 +108,132 @@ SHOW(events_local)
     events_write(group, writer, 0, QR_GROUP_EVENT_SWAP_HIGH, false);
 }
 
+/* ---- memory.stat, memory.numa_stat -------------------------------------------------------- */
+
 #define BYTES(pages) ((unsigned long long)(pages)*FS_PAGE_BYTES)
-#define STAT(name)   qr_group_stat(group, QR_GROUP_STAT_##name)
+#define STAT(name)   figures->stat[QR_GROUP_STAT_##name]
+
+/* What a group and those below it have, or the machine has. */
+struct figures {
+    struct qr_group_pages pages;
+    struct qr_node_use use; /* of its types: tables and swap */
+    struct qr_report_group_use spaces;
+    unsigned long stat[QR_GROUP_STATS];
+};
+
+static void
+group_figures(const struct qr_group *group, struct figures *figures)
+{
+    qr_group_pages(group, &figures->pages);
+    qr_group_use(group, -1, &figures->use);
+    qr_report_group_use(kernel_report(), group, -1, &figures->spaces);
+    for (int stat = 0; stat < QR_GROUP_STATS; stat++) {
+        figures->stat[stat] = qr_group_stat(group, (enum qr_group_stat)stat);
+    }
+}
+
+static size_t
+machine_count(enum qr_counter which)
+{
+    long value = qr_counter_read(qr_frames_counters(memory.frames), which);
+
+    return value < 0 ? 0 : (size_t)value;
+}
+
+/* Tables of users, as /proc/meminfo counts them, where @tables are all. */
+static size_t
+user_tables(size_t tables)
+{
+    size_t kernel = atomic_load(&memory.kernel_tables.table_count);
+
+    return tables > kernel ? tables - kernel : 0;
+}
+
+/* The root is charged nothing: it has what the whole machine has, whoever is charged for it. */
+static void
+machine_figures(struct figures *figures)
+{
+    static const enum qr_counter counters[QR_GROUP_STATS] = {
+        [QR_GROUP_STAT_FAULT] = QR_EVENT_FAULT,
+        [QR_GROUP_STAT_MAJOR_FAULT] = QR_EVENT_MAJOR_FAULT,
+        [QR_GROUP_STAT_REFAULT] = QR_EVENT_REFAULT_FILE,
+        [QR_GROUP_STAT_ACTIVATE] = QR_EVENT_ACTIVATE_FILE,
+        [QR_GROUP_STAT_RESTORE] = QR_EVENT_RESTORE_FILE,
+        [QR_GROUP_STAT_SCAN_BEHIND] = QR_EVENT_SCAN_BEHIND,
+        [QR_GROUP_STAT_SCAN_DIRECT] = QR_EVENT_SCAN_DIRECT,
+        [QR_GROUP_STAT_STEAL_BEHIND] = QR_EVENT_RECLAIM_BEHIND,
+        [QR_GROUP_STAT_STEAL_DIRECT] = QR_EVENT_RECLAIM_DIRECT,
+        [QR_GROUP_STAT_REFILL] = QR_EVENT_REFILL,
+        [QR_GROUP_STAT_LAZY_FREE] = QR_EVENT_LAZY_FREE,
+        [QR_GROUP_STAT_LAZY_FREED] = QR_EVENT_LAZY_FREED,
+        [QR_GROUP_STAT_THP_FAULT] = QR_EVENT_THP_FAULT,
+        [QR_GROUP_STAT_THP_COLLAPSE] = QR_EVENT_THP_COLLAPSE,
+    };
+    size_t tables = user_tables(machine_count(QR_PAGES_TABLE));
+    size_t slab = machine_count(QR_PAGES_SLAB), stacks = machine_count(QR_PAGES_STACK);
+    size_t huge = qr_vm_huge_bytes(memory.vm) / FS_PAGE_BYTES;
+
+    figures->pages = (struct qr_group_pages){
+        .anon = machine_count(QR_PAGES_ANON),
+        .file = machine_count(QR_PAGES_FILE),
+        .shmem = machine_count(QR_PAGES_SHMEM),
+        .kernel = tables + slab + stacks,
+        .bytes = {[QR_GROUP_SLAB] = slab * FS_PAGE_BYTES,
+                  [QR_GROUP_STACK] = stacks * FS_PAGE_BYTES,
+                  [QR_GROUP_VMALLOC] = machine_count(QR_PAGES_VMALLOC) * FS_PAGE_BYTES}};
+    figures->use = (struct qr_node_use){
+        .type = {[QR_FRAME_TABLE] = tables, [QR_FRAME_SWAP] = machine_count(QR_PAGES_SWAP_CACHED)},
+        .mapped = machine_count(QR_PAGES_MAPPED),
+        .dirty = machine_count(QR_PAGES_DIRTY),
+        .writeback = machine_count(QR_PAGES_WRITEBACK),
+        .active = machine_count(QR_PAGES_ACTIVE_FILE),
+        .blocks = huge == 0 ? 0 : machine_count(QR_PAGES_THP_SHMEM) / huge};
+    figures->spaces = (struct qr_report_group_use){.locked = machine_count(QR_PAGES_LOCKED),
+                                                   .huge = machine_count(QR_PAGES_HUGE_ANON)};
+    for (int stat = 0; stat < QR_GROUP_STATS; stat++) {
+        figures->stat[stat] = machine_count(counters[stat]);
+    }
+}
 
 /*
  * Linux's lines in Linux's order; what is not counted is there with 0.  Gauges beside the first ones are
  * counted frame by frame as the file is read, so that nobody pays for them who only uses memory.
  */
-SHOW(stat)
+static void
+figures_write(const struct figures *figures, struct qr_writer *writer)
 {
-    struct qr_group_pages pages;
-    struct qr_node_use use;
-    struct qr_report_group_use spaces;
-
-    (void)cgroup;
-    qr_group_pages(group, &pages);
-    qr_group_use(group, &use);
-    qr_report_group_use(kernel_report(), group, &spaces);
-    size_t active = use.active < pages.file ? use.active : pages.file;
-    const size_t *bytes = pages.bytes;
+    const struct qr_group_pages *pages = &figures->pages;
+    const struct qr_node_use *use = &figures->use;
+    size_t active = use->active < pages->file ? use->active : pages->file;
+    const size_t *bytes = pages->bytes;
     size_t sockets = qr_va_page_up(bytes[QR_GROUP_SOCKETS]) / FS_PAGE_BYTES;
-    size_t shmem_thp = use.blocks * (qr_vm_huge_bytes(memory.vm) / FS_PAGE_BYTES);
+    size_t shmem_thp = use->blocks * (qr_vm_huge_bytes(memory.vm) / FS_PAGE_BYTES);
     const struct {
         const char *name;
         unsigned long long value;
     } lines[] = {
-        {"anon", BYTES(pages.anon)},
-        {"file", BYTES(pages.file + pages.shmem)},
-        {"kernel", BYTES(pages.kernel > sockets ? pages.kernel - sockets : 0)},
+        {"anon", BYTES(pages->anon)},
+        {"file", BYTES(pages->file + pages->shmem)},
+        {"kernel", BYTES(pages->kernel > sockets ? pages->kernel - sockets : 0)},
         {"kernel_stack", bytes[QR_GROUP_STACK]},
-        {"pagetables", BYTES(use.type[QR_FRAME_TABLE])},
+        {"pagetables", BYTES(use->type[QR_FRAME_TABLE])},
         {"sec_pagetables", 0},
         {"percpu", 0},
         {"sock", BYTES(sockets)},
         {"vmalloc", bytes[QR_GROUP_VMALLOC]},
-        {"shmem", BYTES(pages.shmem)},
-        {"file_mapped", BYTES(use.mapped)},
-        {"file_dirty", BYTES(use.dirty)},
-        {"file_writeback", BYTES(use.writeback)},
-        {"swapcached", BYTES(use.type[QR_FRAME_SWAP])},
-        {"anon_thp", BYTES(spaces.huge)},
+        {"shmem", BYTES(pages->shmem)},
+        {"file_mapped", BYTES(use->mapped)},
+        {"file_dirty", BYTES(use->dirty)},
+        {"file_writeback", BYTES(use->writeback)},
+        {"swapcached", BYTES(use->type[QR_FRAME_SWAP])},
+        {"anon_thp", BYTES(figures->spaces.huge)},
         {"file_thp", 0},
         {"shmem_thp", BYTES(shmem_thp)},
         {"inactive_anon", 0},
-        {"active_anon", BYTES(pages.anon + pages.shmem)},
-        {"inactive_file", BYTES(pages.file - active)},
+        {"active_anon", BYTES(pages->anon + pages->shmem)},
+        {"inactive_file", BYTES(pages->file - active)},
         {"active_file", BYTES(active)},
-        {"unevictable", BYTES(spaces.locked)},
+        {"unevictable", BYTES(figures->spaces.locked)},
         {"slab_reclaimable", 0},
         {"slab_unreclaimable", bytes[QR_GROUP_SLAB]},
         {"slab", bytes[QR_GROUP_SLAB]},
@@ -185,6 +264,199 @@ SHOW(stat)
     for (size_t i = 0; i < QR_ARRAY_COUNT(lines); i++) {
         qr_writer_printf(writer, "%s %llu\n", lines[i].name, lines[i].value);
     }
+}
+
+static void
+show_stat(const struct text_target *target, struct qr_writer *writer)
+{
+    struct cgroup *cgroup = cgroup_of_inode(target->inode);
+    struct qr_group *group = cgroup == NULL ? NULL : group_of_cgroup(cgroup);
+    struct figures figures;
+
+    if (group != NULL) {
+        group_figures(group, &figures);
+        figures_write(&figures, writer);
+    } else if (cgroup == cgroup_root()) {
+        machine_figures(&figures);
+        figures_write(&figures, writer);
+    }
+    qr_group_put(group);
+    cgroup_put(cgroup);
+}
+
+/* What one node has of it. */
+struct share {
+    struct qr_node_use use;
+    struct qr_report_group_use spaces;
+    size_t stack_bytes, slab_bytes;
+};
+
+/*
+ * A group is charged for slabs and stacks by the byte, wherever these lie: all of them stand under the first
+ * node.  The kernel's own tables, which count for nobody, are there as well.
+ */
+static void
+share_of_node(const struct qr_group *group, unsigned node, bool first, struct share *share)
+{
+    struct qr_group_pages pages = {.bytes = {0}};
+
+    qr_report_group_use(kernel_report(), group, (int)node, &share->spaces);
+    if (group == NULL) {
+        qr_frames_node_use(memory.frames, node, &share->use);
+        share->stack_bytes = share->use.stacks * FS_PAGE_BYTES;
+        share->slab_bytes = share->use.type[QR_FRAME_SLAB] * FS_PAGE_BYTES;
+        if (first) {
+            share->use.type[QR_FRAME_TABLE] = user_tables(share->use.type[QR_FRAME_TABLE]);
+        }
+        return;
+    }
+    qr_group_use(group, (int)node, &share->use);
+    if (first) {
+        qr_group_pages(group, &pages);
+    }
+    share->stack_bytes = pages.bytes[QR_GROUP_STACK];
+    share->slab_bytes = pages.bytes[QR_GROUP_SLAB];
+}
+
+/* The rows of memory.stat that Linux counts by node; what has no case here is not counted, and 0. */
+enum numa_row {
+    ROW_ANON,
+    ROW_FILE,
+    ROW_STACK,
+    ROW_TABLES,
+    ROW_SECOND_TABLES,
+    ROW_SHMEM,
+    ROW_MAPPED,
+    ROW_DIRTY,
+    ROW_WRITEBACK,
+    ROW_SWAP_CACHED,
+    ROW_ANON_THP,
+    ROW_FILE_THP,
+    ROW_SHMEM_THP,
+    ROW_INACTIVE_ANON,
+    ROW_ACTIVE_ANON,
+    ROW_INACTIVE_FILE,
+    ROW_ACTIVE_FILE,
+    ROW_UNEVICTABLE,
+    ROW_SLAB_RECLAIMABLE,
+    ROW_SLAB_UNRECLAIMABLE,
+};
+
+static const char *const numa_rows[] = {
+    [ROW_ANON] = "anon",
+    [ROW_FILE] = "file",
+    [ROW_STACK] = "kernel_stack",
+    [ROW_TABLES] = "pagetables",
+    [ROW_SECOND_TABLES] = "sec_pagetables",
+    [ROW_SHMEM] = "shmem",
+    [ROW_MAPPED] = "file_mapped",
+    [ROW_DIRTY] = "file_dirty",
+    [ROW_WRITEBACK] = "file_writeback",
+    [ROW_SWAP_CACHED] = "swapcached",
+    [ROW_ANON_THP] = "anon_thp",
+    [ROW_FILE_THP] = "file_thp",
+    [ROW_SHMEM_THP] = "shmem_thp",
+    [ROW_INACTIVE_ANON] = "inactive_anon",
+    [ROW_ACTIVE_ANON] = "active_anon",
+    [ROW_INACTIVE_FILE] = "inactive_file",
+    [ROW_ACTIVE_FILE] = "active_file",
+    [ROW_UNEVICTABLE] = "unevictable",
+    [ROW_SLAB_RECLAIMABLE] = "slab_reclaimable",
+    [ROW_SLAB_UNRECLAIMABLE] = "slab_unreclaimable",
+    "workingset_refault_anon",
+    "workingset_refault_file",
+    "workingset_activate_anon",
+    "workingset_activate_file",
+    "workingset_restore_anon",
+    "workingset_restore_file",
+    "workingset_nodereclaim",
+};
+
+static unsigned long long
+share_bytes(const struct share *share, unsigned row)
+{
+    const struct qr_node_use *use = &share->use;
+    size_t active = use->active < use->file ? use->active : use->file;
+    size_t anon = use->type[QR_FRAME_ANON] + use->type[QR_FRAME_MERGED] + use->swap_mapped;
+
+    switch (row) {
+    case ROW_ANON:
+        return BYTES(anon);
+    case ROW_FILE:
+        return BYTES(use->file + use->shmem);
+    case ROW_STACK:
+        return share->stack_bytes;
+    case ROW_TABLES:
+        return BYTES(use->type[QR_FRAME_TABLE]);
+    case ROW_SHMEM:
+        return BYTES(use->shmem);
+    case ROW_MAPPED:
+        return BYTES(use->mapped);
+    case ROW_DIRTY:
+        return BYTES(use->dirty);
+    case ROW_WRITEBACK:
+        return BYTES(use->writeback);
+    case ROW_SWAP_CACHED:
+        return BYTES(use->type[QR_FRAME_SWAP]);
+    case ROW_ANON_THP:
+        return BYTES(share->spaces.huge);
+    case ROW_SHMEM_THP:
+        return (unsigned long long)use->blocks * qr_vm_huge_bytes(memory.vm);
+    case ROW_ACTIVE_ANON:
+        return BYTES(anon + use->shmem);
+    case ROW_INACTIVE_FILE:
+        return BYTES(use->file - active);
+    case ROW_ACTIVE_FILE:
+        return BYTES(active);
+    case ROW_UNEVICTABLE:
+        return BYTES(share->spaces.locked);
+    case ROW_SLAB_UNRECLAIMABLE:
+        return share->slab_bytes;
+    default:
+        return 0;
+    }
+}
+
+/* Of a group, or (NULL) of the machine. */
+static void
+numa_stat_write(const struct qr_group *group, struct qr_writer *writer)
+{
+    struct share *shares = kmem_calloc(CONFIG_MAX_NODES, sizeof *shares);
+    bool first = true;
+
+    if (shares == NULL) {
+        text_writer_fail(writer);
+        return;
+    }
+    for (unsigned node = 0; node < CONFIG_MAX_NODES; node++) {
+        if (qr_frames_node_exists(memory.frames, node)) {
+            share_of_node(group, node, first, &shares[node]);
+            first = false;
+        }
+    }
+    for (unsigned row = 0; row < QR_ARRAY_COUNT(numa_rows); row++) {
+        qr_writer_printf(writer, "%s", numa_rows[row]);
+        for (unsigned node = 0; node < CONFIG_MAX_NODES; node++) {
+            if (qr_frames_node_exists(memory.frames, node)) {
+                qr_writer_printf(writer, " N%u=%llu", node, share_bytes(&shares[node], row));
+            }
+        }
+        qr_writer_printf(writer, "\n");
+    }
+    kmem_free(shares);
+}
+
+static void
+show_numa_stat(const struct text_target *target, struct qr_writer *writer)
+{
+    struct cgroup *cgroup = cgroup_of_inode(target->inode);
+    struct qr_group *group = cgroup == NULL ? NULL : group_of_cgroup(cgroup);
+
+    if (group != NULL || cgroup == cgroup_root()) {
+        numa_stat_write(group, writer);
+    }
+    qr_group_put(group);
+    cgroup_put(cgroup);
 }
 
 SHOW(swap_current)
@@ -257,9 +529,9 @@ size_parse(const char *text, size_t length, uint64_t *out)
     return at > first ? at : 0;
 }
 
-/* "max", or bytes with a suffix, alone but for blanks. @return 0, -EINVAL */
+/* @unlimited, or bytes with a suffix, alone but for blanks. @return 0, -EINVAL */
 static int64_t
-pages_parse(const char *text, size_t length, size_t *out)
+pages_parse(const char *text, size_t length, const char *unlimited, size_t *out)
 {
     uint64_t bytes;
     size_t used;
@@ -271,7 +543,7 @@ pages_parse(const char *text, size_t length, size_t *out)
         text++;
         length--;
     }
-    if (length == 3 && memcmp(text, "max", 3) == 0) {
+    if (length == strlen(unlimited) && memcmp(text, unlimited, length) == 0) {
         *out = QR_GROUP_UNLIMITED;
         return 0;
     }
@@ -293,7 +565,7 @@ limit_store(const struct text_target *target, const char *text, size_t length,
     struct cgroup *cgroup = cgroup_of_inode(target->inode);
     struct qr_group *group = cgroup == NULL ? NULL : group_of_cgroup(cgroup);
     size_t pages;
-    int64_t error = group == NULL ? -ENODEV : pages_parse(text, length, &pages);
+    int64_t error = group == NULL ? -ENODEV : pages_parse(text, length, "max", &pages);
 
     if (error == 0) {
         qr_group_set_limit(group, which, pages);
@@ -354,7 +626,7 @@ swap_store(const struct text_target *target, const char *text, size_t length,
     struct cgroup *cgroup = cgroup_of_inode(target->inode);
     struct qr_group *group = cgroup == NULL ? NULL : group_of_cgroup(cgroup);
     size_t pages;
-    int64_t error = group == NULL ? -ENODEV : pages_parse(text, length, &pages);
+    int64_t error = group == NULL ? -ENODEV : pages_parse(text, length, "max", &pages);
 
     if (error == 0) {
         set(group, pages);
@@ -376,13 +648,14 @@ store_swap_high(const struct text_target *target, const char *text, size_t lengt
     return swap_store(target, text, length, qr_group_set_swap_high);
 }
 
+/* As in Linux, "max" is not known here, and nothing at all means everything. */
 static int64_t
 store_reclaim(const struct text_target *target, const char *text, size_t length)
 {
     struct cgroup *cgroup = cgroup_of_inode(target->inode);
     struct qr_group *group = cgroup == NULL ? NULL : group_of_cgroup(cgroup);
     size_t pages;
-    int64_t error = group == NULL ? -ENODEV : pages_parse(text, length, &pages);
+    int64_t error = group == NULL ? -ENODEV : pages_parse(text, length, "", &pages);
 
     if (error == 0 && group_reclaim(group, pages) < pages) {
         error = -EAGAIN;
@@ -409,7 +682,8 @@ const struct cgroup_node cgroup_memory_nodes[] = {
       .show = show_events_local,
       .inode_ops = &cgroup_events_inode_ops},
      NODE_MEMORY},
-    {{.name = "memory.stat", .mode = 0444, .show = show_stat}, NODE_MEMORY},
+    {{.name = "memory.stat", .mode = 0444, .show = show_stat}, NODE_USE},
+    {{.name = "memory.numa_stat", .mode = 0444, .show = show_numa_stat}, NODE_USE},
     {{.name = "memory.oom.group", .mode = 0644, .show = show_oom_group, .store = store_oom_group},
      NODE_MEMORY},
     {{.name = "memory.reclaim", .mode = 0200, .store = store_reclaim}, NODE_MEMORY},

@@ -305,6 +305,8 @@ node_is_seen(const struct cgroup_node *node, const struct cgroup *cgroup)
         return cgroup != cgroup_root();
     case NODE_MEMORY:
         return cgroup->group != NULL;
+    case NODE_USE:
+        return cgroup->group != NULL || cgroup == cgroup_root();
     }
     return false;
 }

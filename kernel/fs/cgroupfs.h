@@ -10,6 +10,7 @@ enum cgroup_node_place {
     NODE_EVERYWHERE,
     NODE_BELOW,  /**< not in the root */
     NODE_MEMORY, /**< where the group has limits of its own */
+    NODE_USE,    /**< there and in the root */
 };
 
 struct cgroup_node {

@@ -15,6 +15,7 @@
  */
 
 #include <quire/assert.h>
+#include <quire/writer.h>
 
 #include "arch_abi.h"
 #include "fd_table.h"
@@ -143,7 +144,36 @@ epoll_release(struct file *file)
     kmem_charged_free(epoll);
 }
 
-static const struct file_ops epoll_file_ops = {.name = "epoll", .release = epoll_release};
+/* What was asked for, and what nobody need ask for; after EPOLLONESHOT only the manner is left. */
+static uint32_t
+item_told_events(const struct epoll_item *item)
+{
+    const uint32_t manner = EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE | EPOLLWAKEUP;
+
+    return item->disabled ? item->event.events & manner : item->event.events | POLLERR | POLLHUP;
+}
+
+static void
+epoll_describe(struct file *file, struct qr_writer *writer)
+{
+    const struct epoll *epoll = file->context;
+
+    qr_mutex_lock(&epoll_lock);
+    qr_list_for_each(node, &epoll->items)
+    {
+        const struct epoll_item *item = qr_list_entry(node, struct epoll_item, link);
+        const struct inode *inode = item->file->inode;
+
+        qr_writer_printf(writer, "tfd: %8d events: %8x data: %16llx  pos:%llu ino:%llx sdev:%x\n",
+                         item->fd, item_told_events(item), (unsigned long long)item->event.data,
+                         (unsigned long long)item->file->position,
+                         (unsigned long long)inode->number, (unsigned)inode->superblock->device);
+    }
+    qr_mutex_unlock(&epoll_lock);
+}
+
+static const struct file_ops epoll_file_ops = {
+    .name = "epoll", .describe = epoll_describe, .release = epoll_release};
 
 static int64_t
 epoll_make(uint32_t flags)

@@ -5,6 +5,8 @@
  * Lock: eventfd->lock, a spin lock; the queue is woken after it is released.
  */
 
+#include <quire/writer.h>
+
 #include "fd_table.h"
 #include "fs.h"
 #include "proc.h"
@@ -17,6 +19,7 @@ struct eventfd {
     struct qr_spin lock;
     _Atomic uint64_t counter; /* lock to write */
     bool semaphore;
+    unsigned id; /* constant */
     struct wait_queue wait;
 };
 
@@ -123,6 +126,15 @@ eventfd_poll(struct file *file, struct poll_table *table)
 }
 
 static void
+eventfd_describe(struct file *file, struct qr_writer *writer)
+{
+    struct eventfd *event = file->context;
+
+    qr_writer_printf(writer, "eventfd-count: %16llx\neventfd-id: %u\n",
+                     (unsigned long long)atomic_load(&event->counter), event->id);
+}
+
+static void
 eventfd_release(struct file *file)
 {
     kmem_charged_free(file->context);
@@ -134,12 +146,15 @@ static const struct file_ops eventfd_ops = {
     .write = eventfd_write,
     .seek = eventfd_seek,
     .poll = eventfd_poll,
+    .describe = eventfd_describe,
     .release = eventfd_release,
 };
 
 static int64_t
 eventfd_make(uint32_t initial, uint32_t flags)
 {
+    static atomic_uint made;
+
     if (flags & ~(uint32_t)(EFD_SEMAPHORE | O_CLOEXEC | O_NONBLOCK)) {
         return -EINVAL;
     }
@@ -147,6 +162,7 @@ eventfd_make(uint32_t initial, uint32_t flags)
     if (event == NULL) {
         return -ENOMEM;
     }
+    event->id = atomic_fetch_add(&made, 1);
     event->semaphore = (flags & EFD_SEMAPHORE) != 0;
     atomic_init(&event->counter, initial);
     wait_queue_init(&event->wait);

@@ -475,9 +475,8 @@ fd_replace(int fd, struct file *file, bool close_on_exec)
 }
 
 int
-fd_get_cloexec(int fd)
+fd_table_get_cloexec(struct fd_table *table, int fd)
 {
-    struct fd_table *table = thread_current()->files;
     int result = -EBADF;
 
     qr_spin_lock(&table->lock);
@@ -486,6 +485,12 @@ fd_get_cloexec(int fd)
     }
     qr_spin_unlock(&table->lock);
     return result;
+}
+
+int
+fd_get_cloexec(int fd)
+{
+    return fd_table_get_cloexec(thread_current()->files, fd);
 }
 
 int

@@ -6,7 +6,7 @@
 
 /*
  * Descriptor tables as the system calls of kernel/fs use them, beyond file.h.
- * All work on the current process's table.
+ * All work on the current process's table, but those that are given one.
  */
 
 /** Set the lowest free descriptor >= @minimum aside. @return it, -EMFILE, -EINVAL, -ENOMEM */
@@ -19,6 +19,7 @@ void fd_unreserve(int fd);
 int fd_replace(int fd, struct file *file, bool close_on_exec);
 /** @return 0 or 1, -EBADF */
 int fd_get_cloexec(int fd);
+int fd_table_get_cloexec(struct fd_table *table, int fd);
 int fd_set_cloexec(int fd, bool close_on_exec);
 /** Slots of @table: for FDSize in /proc. */
 uint32_t fd_table_capacity(struct fd_table *table);

@@ -7,6 +7,8 @@
  * then.
  */
 
+#include <quire/writer.h>
+
 #include "fd_table.h"
 #include "fs.h"
 #include "proc.h"
@@ -21,6 +23,20 @@ pidfd_poll(struct file *file, struct poll_table *table)
     return process_has_ended(process) ? POLLIN | POLLRDNORM : 0;
 }
 
+/* -1: somebody has waited for it. */
+static void
+pidfd_describe(struct file *file, struct qr_writer *writer)
+{
+    const struct process *process = file->context;
+    struct process *found = process_find(process->id);
+    int32_t id = found == process ? process->id : -1;
+
+    if (found != NULL) {
+        process_put(found);
+    }
+    qr_writer_printf(writer, "Pid:\t%d\nNSpid:\t%d\n", id, id);
+}
+
 static void
 pidfd_release(struct file *file)
 {
@@ -30,6 +46,7 @@ pidfd_release(struct file *file)
 static const struct file_ops pidfd_ops = {
     .name = "pidfd",
     .poll = pidfd_poll,
+    .describe = pidfd_describe,
     .release = pidfd_release,
 };
 

@@ -63,7 +63,21 @@ static const struct text_node limit_nodes[] = {
 
 #define get_forced shm_is_forced
 #define set_forced shm_set_forced
-static const struct proc_number numbers[] = {PROC_NUMBER("shm_rmid_forced", 0, 1, forced)};
+
+static void
+show_next_id(const struct text_target *target, struct qr_writer *writer)
+{
+    (void)target;
+    qr_writer_printf(writer, "%d\n", shm_next_id());
+}
+
+static const struct proc_number numbers[] = {
+    PROC_NUMBER("shm_rmid_forced", 0, 1, forced),
+    {.node =
+         {.name = "shm_next_id", .mode = 0644, .show = show_next_id, .store = proc_number_store},
+     .most = INT32_MAX,
+     .set = shm_set_next_id},
+};
 
 bool
 proc_ipc_add(struct dentry *root, struct dentry *kernel)

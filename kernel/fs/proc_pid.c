@@ -8,6 +8,7 @@
  *
  *      /proc/PID            process_nodes, fd, task
  *      /proc/PID/fd         one link for each open descriptor
+ *      /proc/PID/fdinfo     one file for each
  *      /proc/PID/task       one directory for each thread, with process_nodes again
  */
 
@@ -23,7 +24,7 @@
 #include "text.h"
 #include "tty.h"
 
-enum { FD_INODES = 512 };
+enum { FD_INODES = 512, FDINFO_INODES = 1 << 15 };
 
 /* In 32 bits, or readdir() of a 32-bit program fails; the last descriptors share numbers. */
 uint64_t
@@ -249,6 +250,7 @@ static const struct inode_ops descriptor_ops = {.follow = descriptor_follow,
 /* ---- directories -------------------------------------------------------------------------------- */
 
 static const struct inode_ops fd_directory_ops;
+static const struct inode_ops fdinfo_directory_ops;
 static const struct inode_ops task_directory_ops;
 static const struct inode_ops process_directory_ops;
 
@@ -290,6 +292,7 @@ static const struct text_node process_nodes[] = {
     {.name = "cwd", .mode = S_IFLNK | 0777, .inode_ops = &cwd_ops},
     {.name = "root", .mode = S_IFLNK | 0777, .inode_ops = &root_ops},
     {.name = "fd", .mode = S_IFDIR | 0500, .inode_ops = &fd_directory_ops},
+    {.name = "fdinfo", .mode = S_IFDIR | 0555, .inode_ops = &fdinfo_directory_ops},
     {.name = "task", .mode = S_IFDIR | 0555, .inode_ops = &task_directory_ops}, /* last */
 };
 
@@ -403,7 +406,7 @@ proc_pid_lookup(struct dentry *directory, const char *name, size_t length, int32
                       out);
 }
 
-/* ---- /proc/PID/fd ----------------------------------------------------------------------------------- */
+/* ---- /proc/PID/fd, /proc/PID/fdinfo ------------------------------------------------------------------ */
 
 static struct fd_table *
 inode_files(const struct inode *inode)
@@ -418,9 +421,9 @@ inode_files(const struct inode *inode)
 }
 
 static int64_t
-fd_lookup(struct dentry *directory, const char *name, size_t length, struct dentry **out)
+descriptor_lookup(struct dentry *directory, const char *name, size_t length,
+                  const struct text_node *node, uint32_t inodes, struct dentry **out)
 {
-    static const struct text_node node = {.mode = S_IFLNK | 0700, .inode_ops = &descriptor_ops};
     uint64_t fd;
 
     if (decimal_parse(name, length, &fd) != length || fd >= FD_LIMIT) {
@@ -435,13 +438,31 @@ fd_lookup(struct dentry *directory, const char *name, size_t length, struct dent
     if (!is_open) {
         return -ENOENT;
     }
-    return child_make(
-        directory, name, length, &node, directory->inode->key, fd,
-        proc_pid_inode_number((int32_t)directory->inode->key, FD_INODES + (uint32_t)fd), out);
+    return child_make(directory, name, length, node, directory->inode->key, fd,
+                      proc_pid_inode_number((int32_t)directory->inode->key, inodes + (uint32_t)fd),
+                      out);
+}
+
+static int64_t
+fd_lookup(struct dentry *directory, const char *name, size_t length, struct dentry **out)
+{
+    static const struct text_node node = {.mode = S_IFLNK | 0700, .inode_ops = &descriptor_ops};
+
+    return descriptor_lookup(directory, name, length, &node, FD_INODES, out);
+}
+
+static int64_t
+fdinfo_lookup(struct dentry *directory, const char *name, size_t length, struct dentry **out)
+{
+    static const struct text_node node = {
+        .mode = 0444, .show = proc_show_fdinfo, .inspects = true, .of_descriptor = true};
+
+    return descriptor_lookup(directory, name, length, &node, FDINFO_INODES, out);
 }
 
 static void
-fd_list(struct dentry *directory, uint64_t position, struct directory_emit *emit)
+descriptor_list(struct dentry *directory, uint64_t position, struct directory_emit *emit,
+                uint32_t inodes, uint32_t type)
 {
     struct fd_table *files = inode_files(directory->inode);
     char name[16];
@@ -455,14 +476,33 @@ fd_list(struct dentry *directory, uint64_t position, struct directory_emit *emit
 
         if (!emit->entry(
                 emit, name, (size_t)length,
-                proc_pid_inode_number((int32_t)directory->inode->key, FD_INODES + (uint32_t)fd),
-                S_IFLNK, LIST_GENERATED + (uint64_t)fd + 1)) {
+                proc_pid_inode_number((int32_t)directory->inode->key, inodes + (uint32_t)fd), type,
+                LIST_GENERATED + (uint64_t)fd + 1)) {
             break;
         }
         fd = fd_table_next(files, fd + 1);
     }
     fd_table_put(files);
 }
+
+static void
+fd_list(struct dentry *directory, uint64_t position, struct directory_emit *emit)
+{
+    descriptor_list(directory, position, emit, FD_INODES, S_IFLNK);
+}
+
+static void
+fdinfo_list(struct dentry *directory, uint64_t position, struct directory_emit *emit)
+{
+    struct process *process;
+
+    if (link_process(directory->inode, &process) == 0) {
+        descriptor_list(directory, position, emit, FDINFO_INODES, S_IFREG);
+        process_put(process);
+    }
+}
+
+static const struct inode_ops fdinfo_directory_ops = {.lookup = fdinfo_lookup, .list = fdinfo_list};
 
 /* One's own descriptors, even where memory may not be dumped and the files are user 0's. */
 static bool

@@ -29,6 +29,7 @@ void proc_show_limits(const struct text_target *target, struct qr_writer *writer
 void proc_show_io(const struct text_target *target, struct qr_writer *writer);
 void proc_show_mounts(const struct text_target *target, struct qr_writer *writer);
 void proc_show_mountinfo(const struct text_target *target, struct qr_writer *writer);
+void proc_show_fdinfo(const struct text_target *target, struct qr_writer *writer);
 void proc_show_cgroup(const struct text_target *target, struct qr_writer *writer);
 void proc_show_oom_score(const struct text_target *target, struct qr_writer *writer);
 void proc_show_oom_score_adj(const struct text_target *target, struct qr_writer *writer);

@@ -7,6 +7,8 @@
  * is always there, whatever becomes of the process that opened the descriptor.
  */
 
+#include <quire/writer.h>
+
 #include "fd_table.h"
 #include "fs.h"
 #include "proc.h"
@@ -115,6 +117,14 @@ signalfd_poll(struct file *file, struct poll_table *table)
 }
 
 static void
+signalfd_describe(struct file *file, struct qr_writer *writer)
+{
+    struct signalfd *self = file->context;
+
+    qr_writer_printf(writer, "sigmask:\t%016llx\n", (unsigned long long)atomic_load(&self->set));
+}
+
+static void
 signalfd_release(struct file *file)
 {
     kmem_charged_free(file->context);
@@ -124,6 +134,7 @@ static const struct file_ops signalfd_ops = {
     .name = "signalfd",
     .read = signalfd_read,
     .poll = signalfd_poll,
+    .describe = signalfd_describe,
     .release = signalfd_release,
 };
 

@@ -68,6 +68,12 @@ text_writer_init(struct text_writer *text)
 }
 
 void
+text_writer_fail(struct qr_writer *writer)
+{
+    ((struct text_writer *)writer)->failed = true;
+}
+
+void
 text_writer_free(struct text_writer *text)
 {
     kmem_free(text->data);
@@ -76,10 +82,12 @@ text_writer_free(struct text_writer *text)
 
 /* ---- the target ----------------------------------------------------------------------- */
 
-/* inode->key is a process number or 0, key_more a thread number or 0. */
+/* inode->key is a process number or 0, key_more a thread number or 0, or a descriptor's. */
 static int64_t
 target_get(const struct inode *inode, struct text_target *target)
 {
+    const struct text_node *node = inode->node;
+
     *target = (struct text_target){.inode = inode};
     if (inode->key == 0) {
         return 0;
@@ -88,7 +96,7 @@ target_get(const struct inode *inode, struct text_target *target)
     if (target->process == NULL) {
         return -ESRCH;
     }
-    if (inode->key_more != 0) {
+    if (inode->key_more != 0 && !node->of_descriptor) {
         target->thread = thread_find((int32_t)inode->key_more);
         if (target->thread == NULL) {
             process_put(target->process);
@@ -132,7 +140,7 @@ text_make(const struct inode *inode, struct text_writer *text)
 static int64_t
 missing_call(const struct inode *inode)
 {
-    return inode->key != 0 ? -EINVAL : -EIO;
+    return inode->key != 0 || inode->superblock->type == &cgroup2_type ? -EINVAL : -EIO;
 }
 
 static int64_t

@@ -28,6 +28,7 @@ struct text_node {
     int64_t (*open)(struct file *file); /* of that kind: sets its context. @return 0 or -errno */
     const struct inode_ops *inode_ops;  /* instead of the plain ones: links, directories */
     bool inspects;                      /* memory: opened only by who may look into the process */
+    bool of_descriptor;                 /* key_more is a descriptor's number, not a thread's */
 };
 
 /** A writer into memory that grows. Nothing else knows its length limit. */
@@ -40,6 +41,8 @@ struct text_writer {
 
 void text_writer_init(struct text_writer *text);
 void text_writer_free(struct text_writer *text);
+/** What is shown is not complete, for want of memory; @writer is a show function's. */
+void text_writer_fail(struct qr_writer *writer);
 
 /** Inode for @node; NULL without memory. */
 struct inode *text_inode_create(struct superblock *superblock, const struct text_node *node);

@@ -29,6 +29,7 @@ struct direct_target;
 struct poll_table;
 struct qr_object;
 struct fd_table;
+struct qr_writer;
 
 /* Open flags: the x86-64 (asm-generic) values. */
 #define O_ACCMODE  00000003
@@ -104,6 +105,8 @@ struct file_ops {
     void (*unmapped)(struct file *file);
     /** Where its bytes lie on a disk (disk_file.h).  NULL: on none. */
     void (*place)(struct file *file, struct direct_target *out);
+    /** Its own lines of /proc/PID/fdinfo; NULL: none. */
+    void (*describe)(struct file *file, struct qr_writer *writer);
     /** Last reference gone: free `context`. Cannot fail. */
     void (*release)(struct file *file);
 };

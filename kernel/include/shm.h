@@ -25,6 +25,9 @@ int64_t shm_set_limit(enum shm_limit which, uint64_t value);
 /** kernel.shm_rmid_forced: segments whose maker has ended go when nobody has them attached. */
 uint64_t shm_is_forced(void);
 void shm_set_forced(uint64_t value);
+/** kernel.shm_next_id: the identifier that the next segment gets, if its place is free; -1: none is wanted. */
+int32_t shm_next_id(void);
+void shm_set_next_id(uint64_t value);
 /** Process @id has ended, its memory and files with it.  May sleep. */
 void shm_process_ended(int32_t id);
 /** The machine stops: all segments go. */

@@ -16,7 +16,8 @@
  * IPC_RMID takes the key away at once; the segment goes with its last attach.
  *
  * An identifier is a place in the table and, above it, how often the search for a free place has
- * come round: places are taken in turn, so that a stale identifier stays wrong for long.
+ * come round: places are taken in turn, so that a stale identifier stays wrong for long.  Who restores
+ * processes names the next one (kernel.shm_next_id), which the turn takes no notice of.
  *
  * Locks: T the table's, sleeping; held over no user copy and no call that maps, since regions
  * come (`mapped`) with their space's lock held and go (`unmapped`) without.  S a segment's spin
@@ -100,8 +101,11 @@ static struct {
     unsigned last, rounds; /* of the search for a place */
     uint64_t pages;        /* of all segments */
     uint64_t limits[3];    /* by enum shm_limit */
+    int32_t next_id;       /* kernel.shm_next_id: of the next segment, if it is free; or -1 */
     bool forced;           /* kernel.shm_rmid_forced: what nobody has attached goes */
-} table = {.limits = {SIZE_MAX - (1 << 24), SIZE_MAX - (1 << 24), 4096}};
+} table = {.limits = {SIZE_MAX - (1 << 24), SIZE_MAX - (1 << 24), 4096},
+           .last = PLACES_IN_TURN - 1, /* 0 is next */
+           .next_id = -1};
 
 static const struct file_ops shm_file_ops;
 
@@ -141,6 +145,23 @@ shm_is_forced(void)
     bool forced = table.forced;
     qr_mutex_unlock(&table.lock);
     return forced;
+}
+
+int32_t
+shm_next_id(void)
+{
+    qr_mutex_lock(&table.lock);
+    int32_t id = table.next_id;
+    qr_mutex_unlock(&table.lock);
+    return id;
+}
+
+void
+shm_set_next_id(uint64_t value)
+{
+    qr_mutex_lock(&table.lock);
+    table.next_id = (int32_t)value;
+    qr_mutex_unlock(&table.lock);
 }
 
 uint64_t
@@ -328,12 +349,42 @@ table_next_place(void)
     qr_panic("more System V segments than places");
 }
 
+/* @segment has @id from now on. T held. @return that */
+static int64_t
+table_enter(struct shm_segment *segment, unsigned id)
+{
+    segment->id = (int32_t)id;
+    segment->file->inode->number = id;
+    table.places[id % PLACES] = segment;
+    table.used++;
+    table.pages += pages_of(segment->bytes);
+    return segment->id;
+}
+
+/* With the identifier that was asked for, or the next one of its round whose place is free. T held. */
+static int64_t
+table_add_as(struct shm_segment *segment, unsigned id)
+{
+    unsigned place = id % PLACES;
+
+    while (place < table.place_count && table.places[place] != NULL)
+        place++;
+    if (place == PLACES)
+        return -ENOSPC;
+    return table_reach(place) ? table_enter(segment, id - id % PLACES + place) : -ENOMEM;
+}
+
 /* Enter @segment, whose reference the table takes over. T held. @return its identifier or -errno */
 static int64_t
 table_add(struct shm_segment *segment)
 {
     static bool begun;
-    unsigned place = begun ? table_next_place() : 0;
+    int32_t next_id = table.next_id;
+
+    table.next_id = -1;
+    if (next_id >= 0)
+        return table_add_as(segment, (unsigned)next_id);
+    unsigned place = table_next_place();
 
     if (!table_reach(place))
         return -ENOMEM;
@@ -341,12 +392,7 @@ table_add(struct shm_segment *segment)
         table.rounds = (table.rounds + 1) % ROUNDS;
     begun = true;
     table.last = place;
-    segment->id = (int32_t)(table.rounds * PLACES + place);
-    segment->file->inode->number = (uint64_t)segment->id;
-    table.places[place] = segment;
-    table.used++;
-    table.pages += pages_of(segment->bytes);
-    return segment->id;
+    return table_enter(segment, table.rounds * PLACES + place);
 }
 
 static struct shm_segment *

@@ -24,6 +24,7 @@
 #include <quire/assert.h>
 #include <quire/listener.h>
 #include <quire/user.h>
+#include <quire/writer.h>
 
 #include "fs/fs.h"
 #include "memory.h"
@@ -68,6 +69,11 @@ enum {
     OP_CONTINUE,
     OP_API = 0x3f
 };
+
+/* The operations of a descriptor, and all that there are of a range. */
+#define API_COMMANDS ((uint64_t)1 << OP_API | 1 << OP_REGISTER | 1 << OP_UNREGISTER)
+#define RANGE_COMMANDS \
+    ((uint64_t)1 << OP_WAKE | 1 << OP_COPY | 1 << OP_ZERO | 1 << OP_PROTECT | 1 << OP_CONTINUE)
 
 #define COMMAND_API        0xc018aa3fu
 #define COMMAND_REGISTER   0xc020aa00u
@@ -306,7 +312,7 @@ op_api(struct uffd *uffd, uint64_t user)
     int64_t error = api_check(&api);
 
     api.features = FEATURES;
-    api.ioctls = (uint64_t)1 << OP_API | 1 << OP_REGISTER | 1 << OP_UNREGISTER;
+    api.ioctls = API_COMMANDS;
     if (error == 0 && user_write(user, &api, sizeof(api)) != 0)
         return -EFAULT;
     if (error == 0)
@@ -692,8 +698,24 @@ uffd_release(struct file *file)
     qr_listener_put(&uffd->listener);
 }
 
+/* As Linux 6.1, which has the highest bit among the features once they were asked for. */
+static void
+uffd_describe(struct file *file, struct qr_writer *writer)
+{
+    struct uffd *uffd = file->context;
+    size_t total = qr_listener_count(&uffd->listener);
+    size_t pending = atomic_load(&uffd->listener.fresh_count);
+    unsigned ready = atomic_load(&uffd->ready) ? 1u << 31 : 0;
+
+    qr_writer_printf(writer, "pending:\t%zu\ntotal:\t%zu\nAPI:\t%llx:%x:%llx\n", pending,
+                     pending > total ? pending : total, (unsigned long long)UFFD_API,
+                     atomic_load(&uffd->features) | ready,
+                     (unsigned long long)(API_COMMANDS | RANGE_COMMANDS));
+}
+
 static const struct file_ops uffd_file_ops = {
     .name = "userfaultfd",
+    .describe = uffd_describe,
     .read = uffd_read,
     .ioctl = uffd_ioctl,
     .poll = uffd_poll,

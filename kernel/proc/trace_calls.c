@@ -40,6 +40,7 @@ enum {
     REQUEST_SEIZE = 0x4206,
     REQUEST_INTERRUPT = 0x4207,
     REQUEST_LISTEN = 0x4208,
+    REQUEST_PEEKSIGINFO = 0x4209,
     REQUEST_GETSIGMASK = 0x420a,
     REQUEST_SETSIGMASK = 0x420b,
     REQUEST_GET_SYSCALL_INFO = 0x420e
@@ -316,6 +317,58 @@ signal_information(struct thread *thread, const struct request *request)
     return result == 0 && !set ? user_write(request->data, &info, sizeof(info)) : result;
 }
 
+struct peek_signals {
+    uint64_t first;
+    uint32_t flags;
+    int32_t count;
+};
+
+#define PEEK_PROCESS 1u /* what is pending for the process, not for the thread alone */
+
+/* The @index-th signal that waits, the oldest first. @return false: there are fewer */
+static bool
+queued_signal(struct thread *thread, bool of_process, uint64_t index, struct signal_info *out)
+{
+    struct process *process = thread->process;
+    const struct signal_pending *pending = of_process ? &process->pending : &thread->pending;
+    bool found = false;
+
+    qr_spin_lock(&process->signal_lock);
+    qr_list_for_each(link, &pending->list)
+    {
+        if (index-- == 0) {
+            *out = qr_list_entry(link, struct signal_queued, link)->info;
+            found = true;
+            break;
+        }
+    }
+    qr_spin_unlock(&process->signal_lock);
+    return found;
+}
+
+/* @return how many were written */
+static int64_t
+peek_signals(struct thread *thread, const struct request *request)
+{
+    struct peek_signals peek;
+    struct signal_info info;
+    int32_t done = 0;
+
+    if (user_read(&peek, request->address, sizeof(peek)) != 0)
+        return -EFAULT;
+    if ((peek.flags & ~PEEK_PROCESS) != 0 || peek.count < 0)
+        return -EINVAL;
+    while (done < peek.count && peek.first <= UINT64_MAX - (uint32_t)done &&
+           queued_signal(thread, peek.flags & PEEK_PROCESS, peek.first + (uint32_t)done, &info)) {
+        if (user_write(request->data + (uint64_t)done * sizeof(info), &info, sizeof(info)) != 0)
+            return done > 0 ? done : -EFAULT;
+        done++;
+        if (signal_is_pending())
+            break;
+    }
+    return done;
+}
+
 static int64_t
 signal_mask(struct thread *thread, const struct request *request)
 {
@@ -421,6 +474,8 @@ ask_stopped(struct thread *thread, const struct request *request)
     case REQUEST_GETSIGINFO:
     case REQUEST_SETSIGINFO:
         return signal_information(thread, request);
+    case REQUEST_PEEKSIGINFO:
+        return peek_signals(thread, request);
     case REQUEST_GETSIGMASK:
     case REQUEST_SETSIGMASK:
         return signal_mask(thread, request);

@@ -106,9 +106,9 @@ is_charged_to(const struct qr_frame *frame, const uint32_t *numbers)
     return number != 0 && (numbers[number / 32] >> number % 32 & 1) != 0;
 }
 
-/* The descriptors of one section that are written and belong to @node, or (@numbers) to a group. */
+/* The descriptors of one section that are written and belong to @node (-1: any) and, with @numbers, to a group. */
 static void
-use_of_section(const struct frame_section *section, unsigned node, const uint32_t *numbers,
+use_of_section(const struct frame_section *section, int node, const uint32_t *numbers,
                struct qr_node_use *use)
 {
     for (uint32_t b = 0; b < section->block_count; b++) {
@@ -116,7 +116,7 @@ use_of_section(const struct frame_section *section, unsigned node, const uint32_
         size_t count = section->frame_count - first;
 
         if (!qr_section_is_described(section, b) ||
-            (numbers == NULL && section->blocks[b].zone / QR_ZONE_COUNT != node))
+            (node >= 0 && section->blocks[b].zone / QR_ZONE_COUNT != (unsigned)node))
             continue;
         for (size_t i = 0; i < count && i < BLOCK_FRAMES; i++) {
             if (numbers == NULL || is_charged_to(&section->frames[first + i], numbers))
@@ -140,13 +140,13 @@ qr_frames_node_use(struct qr_frames *frames, unsigned node, struct qr_node_use *
             /* Zones of one node may share a section: the first of them counts it. */
             if (atomic_load_explicit(&section->state, memory_order_acquire) == SECTION_READY &&
                 section->blocks[0].zone % QR_ZONE_COUNT == kind)
-                use_of_section(section, node, NULL, out_use);
+                use_of_section(section, (int)node, NULL, out_use);
         }
     }
 }
 
 void
-qr_frames_charged_use(struct qr_frames *frames, const uint32_t *numbers,
+qr_frames_charged_use(struct qr_frames *frames, const uint32_t *numbers, int node,
                       struct qr_node_use *out_use)
 {
     *out_use = (struct qr_node_use){.file = 0};
@@ -154,7 +154,7 @@ qr_frames_charged_use(struct qr_frames *frames, const uint32_t *numbers,
         const struct frame_section *section = &frames->sections[i];
 
         if (atomic_load_explicit(&section->state, memory_order_acquire) == SECTION_READY)
-            use_of_section(section, 0, numbers, out_use);
+            use_of_section(section, node, numbers, out_use);
     }
 }
 

@@ -821,7 +821,7 @@ qr_group_stat(const struct qr_group *group, enum qr_group_stat stat)
 }
 
 void
-qr_group_use(const struct qr_group *group, struct qr_node_use *out_use)
+qr_group_use(const struct qr_group *group, int node, struct qr_node_use *out_use)
 {
     struct qr_groups *groups = group->machine;
     uint32_t numbers[QR_GROUPS_MAX / 32 + 1] = {0};
@@ -834,7 +834,7 @@ qr_group_use(const struct qr_group *group, struct qr_node_use *out_use)
         if (!group_is_idle(other) && qr_group_is_within(other, group))
             numbers[number / 32] |= (uint32_t)1 << number % 32;
     }
-    qr_frames_charged_use(groups->frames, numbers, out_use);
+    qr_frames_charged_use(groups->frames, numbers, node, out_use);
 }
 
 void

@@ -5,18 +5,20 @@
  */
 #include "report_internal.h"
 
-/* Whose pages: of a node, or charged to a group or below. */
+/* Whose pages. */
 struct wanted {
-    unsigned node;
-    const struct qr_group *group; /* NULL: the node's */
+    int node;                     /* -1: any node's */
+    const struct qr_group *group; /* charged to it or below; NULL: to whomever */
 };
 
 static bool
 is_wanted(const struct qr_report *report, const struct wanted *wanted, const struct qr_frame *frame)
 {
-    if (wanted->group == NULL)
-        return qr_frames_zone_node(report->frames, frame->zone) == wanted->node;
-    return qr_group_is_within(qr_group_of_frame(report->groups, frame), wanted->group);
+    if (wanted->node >= 0 &&
+        qr_frames_zone_node(report->frames, frame->zone) != (unsigned)wanted->node)
+        return false;
+    return wanted->group == NULL ||
+           qr_group_is_within(qr_group_of_frame(report->groups, frame), wanted->group);
 }
 
 /* Pages of @region that are mapped, and of them those by large leaves. */
@@ -69,19 +71,19 @@ spaces_use(const struct qr_report *report, const struct wanted *wanted, struct n
 void
 qr_report_spaces_use(const struct qr_report *report, unsigned node, struct node_gauges *gauges)
 {
-    const struct wanted wanted = {.node = node};
+    const struct wanted wanted = {.node = (int)node};
 
     spaces_use(report, &wanted, gauges);
 }
 
 void
-qr_report_group_use(const struct qr_report *report, const struct qr_group *group,
+qr_report_group_use(const struct qr_report *report, const struct qr_group *group, int node,
                     struct qr_report_group_use *out_use)
 {
-    const struct wanted wanted = {.group = group};
+    const struct wanted wanted = {.node = node, .group = group};
     struct node_gauges gauges = {.locked = 0};
 
-    if (report->groups != NULL)
+    if (group == NULL || report->groups != NULL)
         spaces_use(report, &wanted, &gauges);
     *out_use = (struct qr_report_group_use){.locked = gauges.locked, .huge = gauges.huge};
 }

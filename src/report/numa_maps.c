@@ -42,16 +42,22 @@ write_policy(struct qr_writer *writer, const struct qr_mempolicy *policy)
         [QR_POLICY_INTERLEAVE] = "interleave",
         [QR_POLICY_WEIGHTED] = "weighted interleave",
     };
+    static const char *const namings[] = {
+        [QR_NODES_ALLOWED] = "",
+        [QR_NODES_STATIC] = "static",
+        [QR_NODES_RELATIVE] = "relative",
+    };
 
     if (policy == NULL) {
         qr_writer_printf(writer, "default");
         return;
     }
     qr_writer_printf(writer, "%s", names[policy->policy.mode]);
-    if (policy->naming == QR_NODES_STATIC)
-        qr_writer_printf(writer, "=static");
-    else if (policy->naming == QR_NODES_RELATIVE)
-        qr_writer_printf(writer, "=relative");
+    bool both = policy->naming != QR_NODES_ALLOWED && policy->balance;
+
+    if (policy->naming != QR_NODES_ALLOWED || policy->balance)
+        qr_writer_printf(writer, "=%s%s%s", namings[policy->naming], both ? "|" : "",
+                         policy->balance ? "balancing" : "");
     write_nodes(writer, &policy->policy.nodes);
 }
 

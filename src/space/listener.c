@@ -161,6 +161,21 @@ qr_listener_close(struct qr_listener *listener)
     qr_listener_wake(listener, qr_va_of(0), qr_va_of(UINTPTR_MAX));
 }
 
+size_t
+qr_listener_count(struct qr_listener *listener)
+{
+    size_t count;
+
+    qr_spin_lock(&listener->lock);
+    count = atomic_load_explicit(&listener->fresh_count, memory_order_relaxed);
+    qr_list_for_each(node, &listener->taken)
+    {
+        count++;
+    }
+    qr_spin_unlock(&listener->lock);
+    return count;
+}
+
 bool
 qr_listener_take(struct qr_listener *listener, struct qr_watch_event *out_event)
 {

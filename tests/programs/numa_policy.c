@@ -8,6 +8,8 @@
 #include "../user/calls/policy.h"
 
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -248,6 +250,75 @@ files(void)
     CHECK_EQ(access("/sys/devices/system/node/has_normal_memory", R_OK), 0);
 }
 
+/* What a row of memory.numa_stat has of a node; -1: no such row, or no such node. */
+static long
+row_of_node(const char *path, const char *row, int node)
+{
+    char line[256], name[16];
+    FILE *file = fopen(path, "r");
+    long value = -1;
+
+    snprintf(name, sizeof(name), " N%d=", node);
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        const char *at = strstr(line, name);
+
+        if (strncmp(line, row, strlen(row)) == 0 && line[strlen(row)] == ' ' && at != NULL)
+            value = atol(at + strlen(name));
+    }
+    if (file != NULL)
+        fclose(file);
+    return value;
+}
+
+/* A member fills pages of either node: they are the group's there, and the root's. */
+static void
+in_group(void)
+{
+    static const char stat[] = "/sys/fs/cgroup/numa/memory.numa_stat",
+                      root_stat[] = "/sys/fs/cgroup/memory.numa_stat";
+    const unsigned long *nodes[] = {&node0, &node1};
+
+    CHECK_EQ(put_text("/sys/fs/cgroup/numa/cgroup.procs", "0"), 0);
+    for (int node = 0; node < 2; node++) {
+        long before = row_of_node(stat, "anon", node);
+        char *at = fresh(MAP_PRIVATE);
+
+        CHECK_EQ(bind_pages(at, MPOL_BIND, nodes[node], 0), 0);
+        fill(at);
+        long after = row_of_node(stat, "anon", node);
+
+        CHECK(before >= 0 && after - before >= COUNT * page);
+        CHECK(after - before <= (COUNT + 8) * page);
+        CHECK(row_of_node(root_stat, "anon", node) >= after);
+    }
+    CHECK_EQ(row_of_node(stat, "anon", 2), -1);
+    CHECK(row_of_node(stat, "slab_unreclaimable", 0) > 0);
+}
+
+static void
+groups(void)
+{
+    int status = -1;
+
+    CHECK(mount("none", "/sys/fs/cgroup", "cgroup2", 0, NULL) == 0 || errno == EBUSY);
+    CHECK_EQ(put_text("/sys/fs/cgroup/cgroup.subtree_control", "+memory"), 0);
+    CHECK_EQ(mkdir("/sys/fs/cgroup/numa", 0755), 0);
+    fflush(stdout);
+    pid_t child = fork();
+
+    if (child == 0) {
+        int failures = check_failures;
+
+        in_group();
+        fflush(stdout);
+        _exit(check_failures != failures);
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    CHECK_EQ(rmdir("/sys/fs/cgroup/numa"), 0);
+    CHECK_EQ(put_text("/sys/fs/cgroup/cgroup.subtree_control", "-memory"), 0);
+}
+
 int
 main(void)
 {
@@ -260,5 +331,6 @@ main(void)
     huge();
     numa_maps();
     files();
+    groups();
     return check_done("numa_policy");
 }

@@ -18,6 +18,8 @@
 
 enum { EVENT_EXEC = 4, EVENT_STOPPED = 128, SEIZE = 0x4206, INTERRUPT = 0x4207, LISTEN = 0x4208 };
 
+enum { PEEKSIGINFO = 0x4209 };
+
 static volatile long private_word = 41;
 static const volatile long constant_word = 7;
 
@@ -179,6 +181,64 @@ test_signals(void)
     CHECK_STOP(pid, SIGUSR1);
     go_on(pid, PTRACE_CONT, SIGUSR1);
     CHECK_EXIT(pid, 0);
+}
+
+/* What waits for a thread, and for its process, without being taken. */
+static void
+wait_with_signals(void)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    raise(SIGUSR1); /* for the thread */
+    raise(SIGRTMIN);
+    raise(SIGRTMIN);
+    kill(getpid(), SIGUSR2); /* for the process */
+    kill(getpid(), SIGSTOP);
+    _exit(7);
+}
+
+static void
+test_peek_signals(void)
+{
+    struct {
+        uint64_t first;
+        uint32_t flags;
+        int32_t count;
+    } peek = {0, 0, 4};
+    pid_t pid = traced_child(wait_with_signals);
+    siginfo_t infos[4];
+
+    go_on(pid, PTRACE_CONT, 0);
+    CHECK_STOP(pid, SIGSTOP);
+    CHECK_EQ(trace(PEEKSIGINFO, pid, &peek, infos), 3);
+    CHECK_EQ(infos[0].si_signo, SIGUSR1);
+    CHECK_EQ(infos[0].si_code, SI_TKILL);
+    CHECK_EQ(infos[1].si_signo, SIGRTMIN);
+    CHECK_EQ(infos[2].si_signo, SIGRTMIN);
+    CHECK_EQ(infos[2].si_pid, pid);
+    peek.first = 2;
+    CHECK_EQ(trace(PEEKSIGINFO, pid, &peek, infos), 1);
+    CHECK_EQ(infos[0].si_signo, SIGRTMIN);
+    peek.first = 3;
+    CHECK_EQ(trace(PEEKSIGINFO, pid, &peek, infos), 0);
+    peek.first = UINT64_MAX;
+    CHECK_EQ(trace(PEEKSIGINFO, pid, &peek, infos), 0);
+    peek.first = 0;
+    peek.flags = 1;
+    CHECK_EQ(trace(PEEKSIGINFO, pid, &peek, infos), 1);
+    CHECK_EQ(infos[0].si_signo, SIGUSR2);
+    CHECK_EQ(infos[0].si_code, SI_USER);
+    CHECK_ERRNO(trace(PEEKSIGINFO, pid, &peek, (void *)8), EFAULT);
+    CHECK_ERRNO(trace(PEEKSIGINFO, pid, (void *)8, infos), EFAULT);
+    peek.flags = 2;
+    CHECK_ERRNO(trace(PEEKSIGINFO, pid, &peek, infos), EINVAL);
+    peek.flags = 0;
+    peek.count = -1;
+    CHECK_ERRNO(trace(PEEKSIGINFO, pid, &peek, infos), EINVAL);
+    go_on(pid, PTRACE_CONT, 0);
+    CHECK_EXIT(pid, 7); /* nothing was taken, and all of it is blocked */
 }
 
 /* ---- system calls and registers ---------------------------------------------------- */
@@ -460,6 +520,7 @@ main(int argc, char **argv)
     setvbuf(stdout, NULL, _IONBF, 0);
     test_memory();
     test_signals();
+    test_peek_signals();
     test_system_calls();
     test_stepping();
     test_fork_events();

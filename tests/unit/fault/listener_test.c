@@ -204,6 +204,7 @@ monitor_body(void *context)
         uint32_t seen = atomic_load(&world->news);
 
         if (qr_listener_take(&world->listener, &event)) {
+            EXPECT_TRUE(qr_listener_count(&world->listener) >= 1); /* it still waits */
             answer(world, &event);
             if (test_random(&world->random) % 3 == 0)
                 disturb(world);
@@ -269,6 +270,7 @@ world_run(struct world *world, unsigned rounds, uint64_t seed)
     sim_run(world->sim, SIM_RUN_SEEDED);
     EXPECT_EQ(atomic_load(&world->wrong), 0);
     EXPECT_FALSE(qr_listener_has_events(&world->listener));
+    EXPECT_EQ(qr_listener_count(&world->listener), 0u);
 }
 
 static void

@@ -262,6 +262,7 @@ TEST(group, pages_of_objects_stay_charged_when_their_group_is_removed)
     struct rig rig;
     struct qr_object *object;
     struct qr_group_pages pages;
+    struct qr_node_use use;
 
     rig_boot(&rig, (struct sim_options){.frames = 1024});
     struct qr_group *top = make(&rig, NULL, QR_GROUP_UNLIMITED);
@@ -279,6 +280,10 @@ TEST(group, pages_of_objects_stay_charged_when_their_group_is_removed)
     qr_group_pages(top, &pages);
     EXPECT_EQ(pages.shmem, 5u);
     EXPECT_EQ(pages.anon, 0u);
+    for (int node = -1; node <= 1; node++) {
+        qr_group_use(top, node, &use);
+        EXPECT_EQ(use.shmem, node == 1 ? 0u : 5u);
+    }
     qr_group_put(group);
     EXPECT_EQ(qr_group_usage(top), 5u);
     struct qr_group *other = make(&rig, NULL, 1);

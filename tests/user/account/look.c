@@ -8,9 +8,12 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "../check.h"
@@ -77,7 +80,7 @@ static const struct {
     {"auxv", FOR_OWNER},        {"environ", FOR_OWNER},     {"io", FOR_OWNER},
     {"statm", FOR_ALL},         {"status", FOR_ALL},        {"stat", FOR_ALL},
     {"limits", FOR_ALL},        {"cmdline", FOR_ALL},       {"comm", FOR_ALL},
-    {"oom_score", FOR_ALL},     {"oom_score_adj", FOR_ALL},
+    {"oom_score", FOR_ALL},     {"oom_score_adj", FOR_ALL}, {"fdinfo/1", FOR_LOOKING},
 };
 
 /* Open each for reading, with @all or only those for everybody. */
@@ -260,6 +263,81 @@ names(void)
     close(fd);
 }
 
+/* ---- fdinfo ---------------------------------------------------------------------------- */
+
+/* Is there a line of fdinfo/@fd that starts with @start? */
+static bool
+told_of(int fd, const char *start)
+{
+    char path[64], line[256];
+    bool found = false;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+    file = fopen(path, "r");
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+        found = found || strncmp(line, start, strlen(start)) == 0;
+    if (file != NULL)
+        fclose(file);
+    if (!found)
+        printf("no line %s", start);
+    return found;
+}
+
+static void
+plain_file(void)
+{
+    int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    char text[64], path[64];
+    struct stat file;
+
+    CHECK_EQ(lseek(fd, 3, SEEK_SET), 3);
+    CHECK_EQ(fstat(fd, &file), 0);
+    CHECK(told_of(fd, "pos:\t3\n"));
+    snprintf(text, sizeof(text), "ino:\t%lu\n", (unsigned long)file.st_ino);
+    CHECK(told_of(fd, text));
+    CHECK(told_of(fd, "mnt_id:\t"));
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+    CHECK_EQ(stat(path, &file), 0);
+    CHECK_EQ(file.st_mode, S_IFREG | 0444);
+    close(fd);
+    CHECK_ERRNO(open(path, O_RDONLY), ENOENT);
+}
+
+static void
+anonymous_files(void)
+{
+    int count = eventfd(0x1f, EFD_CLOEXEC), set = epoll_create1(0);
+    int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = 0xabc};
+    char text[96];
+
+    CHECK(told_of(count, "eventfd-count:               1f\n"));
+    CHECK(told_of(count, "flags:\t02000002\n"));
+    CHECK(told_of(set, "flags:\t02\n"));
+    CHECK_EQ(epoll_ctl(set, EPOLL_CTL_ADD, count, &event), 0);
+    snprintf(text, sizeof(text),
+             "tfd: %8d events:       19 data:              abc  pos:0 ino:", count);
+    CHECK(told_of(set, text));
+    snprintf(text, sizeof(text), "Pid:\t%d\n", getpid());
+    CHECK(told_of(self, text));
+    close(self);
+    close(set);
+    close(count);
+}
+
+/* A process that is waited for has no number any more. */
+static void
+gone_process(void)
+{
+    pid_t pid = sleeper();
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+    end(pid);
+    CHECK(told_of(fd, "Pid:\t-1\n"));
+    close(fd);
+}
+
 int
 main(void)
 {
@@ -272,5 +350,8 @@ main(void)
     CHECK_EQ(in_child(frames), 0);
     stays_with_memory();
     names();
+    plain_file();
+    anonymous_files();
+    gone_process();
     return check_done("look");
 }

@@ -134,6 +134,25 @@ CALL(mbind, SYS_mbind, documented)
     EXPECT(call(SYS_mbind, AT(0), 4 * page, MPOL_INTERLEAVE, (long)&node0, NODES_BITS, 0), 0);
     EXPECT(call(SYS_set_mempolicy_home_node, AT(0), page, 0, 0, 0, 0), -EOPNOTSUPP);
     EXPECT(numa_maps_has(AT(0), "interleave:0"), true);
+    EXPECT(call(SYS_mbind, AT(0), 4 * page, MPOL_INTERLEAVE | MPOL_F_STATIC_NODES, (long)&node0,
+                NODES_BITS, 0),
+           0);
+    EXPECT(numa_maps_has(AT(0), "interleave=static:0"), true);
+    EXPECT(call(SYS_mbind, AT(0), 4 * page, MPOL_BIND | MPOL_F_RELATIVE_NODES, (long)&node0,
+                NODES_BITS, 0),
+           0);
+    EXPECT(numa_maps_has(AT(0), "bind=relative:0"), true);
+    if (on_own_machine()) { /* Linux before 6.12 does not name it */
+        EXPECT(call(SYS_mbind, AT(0), 4 * page, MPOL_BIND | MPOL_F_NUMA_BALANCING, (long)&node0,
+                    NODES_BITS, 0),
+               0);
+        EXPECT(numa_maps_has(AT(0), "bind=balancing:0"), true);
+        EXPECT(call(SYS_mbind, AT(0), 4 * page,
+                    MPOL_BIND | MPOL_F_STATIC_NODES | MPOL_F_NUMA_BALANCING, (long)&node0,
+                    NODES_BITS, 0),
+               0);
+        EXPECT(numa_maps_has(AT(0), "bind=static|balancing:0"), true);
+    }
     EXPECT(call(SYS_mbind, AT(0), 4 * page, MPOL_DEFAULT, 0, 0, 0), 0);
     EXPECT(numa_maps_has(AT(0), "default"), true);
     EXPECT(numa_maps_has(AT(1), "default"), false);

@@ -73,6 +73,29 @@ limited(void)
     (void)set_number(count, before);
 }
 
+/* kernel.shm_next_id: once, and if its place is taken the next one. */
+static void
+named(void)
+{
+    static const char path[] = "/proc/sys/kernel/shm_next_id";
+    const int round = 0x1234 << 15;
+    int first, second;
+
+    EXPECT(set_number(path, round + 300), -1);
+    first = (int)call(SYS_shmget, IPC_PRIVATE, page, 0600, 0, 0, 0);
+    EXPECT(first, round + 300);
+    EXPECT(set_number(path, round + 0x8000 + 300), -1);
+    EXPECT(call(SYS_shmget, segment_key, page, 0600, 0, 0, 0), segment); /* makes none */
+    EXPECT(set_number(path, round + 0x8000 + 300), round + 0x8000 + 300);
+    second = (int)call(SYS_shmget, IPC_PRIVATE, page, 0600, 0, 0, 0);
+    EXPECT(second, round + 0x8000 + 301);
+    EXPECT(shmctl(first, IPC_RMID, NULL), 0);
+    EXPECT(shmctl(second, IPC_RMID, NULL), 0);
+    first = (int)call(SYS_shmget, IPC_PRIVATE, page, 0600, 0, 0, 0);
+    EXPECT(first >= 0 && first % 0x8000 < 300, true);
+    EXPECT(shmctl(first, IPC_RMID, NULL), 0);
+}
+
 static void
 no_files(void)
 {
@@ -104,8 +127,10 @@ CALL(shmget, SYS_shmget, documented)
 
     RUN_AROUND(rows, &dropping);
     EXPECT(in_child(stranger), 0);
-    if (on_own_machine())
+    if (on_own_machine()) {
         limited();
+        named();
+    }
     segment_drop();
     at_file_limit(no_files);
 }

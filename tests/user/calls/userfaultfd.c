@@ -41,6 +41,38 @@ let(void)
     EXPECT(is_error(call(SYS_userfaultfd, 0, 0, 0, 0, 0, 0)), false);
 }
 
+/* Does /proc/self/fdinfo say so of @fd, in a line of its own? */
+static bool
+fdinfo_has(int fd, const char *line)
+{
+    char path[64], text[256];
+    bool found = false;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+    file = fopen(path, "r");
+    while (file != NULL && fgets(text, sizeof(text), file) != NULL)
+        found = found || strcmp(text, line) == 0;
+    if (file != NULL)
+        fclose(file);
+    return found;
+}
+
+static void
+told(void)
+{
+    uint64_t api[3] = {0xaa};
+    int fd = (int)call(SYS_userfaultfd, O_CLOEXEC, 0, 0, 0, 0, 0);
+
+    EXPECT(fdinfo_has(fd, "pos:\t0\n"), true);
+    EXPECT(fdinfo_has(fd, "pending:\t0\n"), true);
+    EXPECT(fdinfo_has(fd, "total:\t0\n"), true);
+    EXPECT(fdinfo_has(fd, "API:\taa:0:80000000000000df\n"), true);
+    EXPECT(call(SYS_ioctl, fd, 0xc018aa3fu, (long)api, 0, 0, 0), 0);
+    EXPECT(fdinfo_has(fd, "API:\taa:80000000:80000000000000df\n"), true);
+    close(fd);
+}
+
 CALL(userfaultfd, SYS_userfaultfd, documented)
 {
     static const struct around closing = {NULL, close_made};
@@ -58,6 +90,7 @@ CALL(userfaultfd, SYS_userfaultfd, documented)
     EXPECT(in_child(unprivileged), 0);
     at_file_limit(no_files);
     if (on_own_machine()) {
+        told(); /* what ranges can do is Linux 6.1's */
         static const char path[] = "/proc/sys/vm/unprivileged_userfaultfd";
         long before = set_number(path, 1);
 

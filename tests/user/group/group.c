@@ -417,8 +417,79 @@ test_lazy(void)
     CHECK(field("l", "memory.events", "oom_kill") == 0);
     CHECK(field("l", "memory.events", "max") >= 1);
     CHECK(put("l", "memory.reclaim", "1G") == EAGAIN);
+    CHECK(put("l", "memory.reclaim", "max") == EINVAL);
+    int fd = open(path_of("l", "memory.reclaim"), O_RDONLY);
+    char byte;
+
+    CHECK(fd >= 0 && read(fd, &byte, 1) == -1 && errno == EINVAL);
+    close(fd);
     CHECK(falls_to("l", 0));
     drop("l");
+}
+
+/* What all nodes have of @row together; -1: there is no such row. */
+static long
+over_nodes(const char *group, const char *row)
+{
+    const char *line = get(group, "memory.numa_stat");
+    size_t length = strlen(row);
+    long sum = -1;
+
+    while (line != NULL && (strncmp(line, row, length) != 0 || line[length] != ' ')) {
+        line = strchr(line, '\n');
+        line = line != NULL ? line + 1 : NULL;
+    }
+    for (const char *at = line; at != NULL && *at != '\n' && *at != '\0'; at++) {
+        if (*at == '=')
+            sum = (sum < 0 ? 0 : sum) + atol(at + 1);
+    }
+    return sum;
+}
+
+/* The same by node as in all, and at least as much in the root. */
+static int
+counted_child(long pages)
+{
+    char *private = touch_pages(pages);
+    char *shared =
+        mmap(NULL, pages * page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (private == NULL || shared == MAP_FAILED)
+        return 1;
+    memset(shared, 1, pages * page);
+    long anon = over_nodes("s", "anon");
+
+    if (anon < pages * page || anon > (pages + 100) * page)
+        return 2;
+    if (over_nodes("s", "shmem") != pages * page || over_nodes("s", "file") < pages * page)
+        return 3;
+    static const char *const rows[] = {"file", "kernel_stack", "pagetables", "slab_unreclaimable"};
+    for (int i = 0; i < 4; i++) {
+        if (over_nodes("s", rows[i]) < 0 ||
+            over_nodes("s", rows[i]) != field("s", "memory.stat", rows[i]))
+            return 4;
+    }
+    if (over_nodes("s", "workingset_nodereclaim") != 0 || over_nodes("s", "slab") != -1 ||
+        over_nodes("s", "pgfault") != -1)
+        return 5;
+    if (field("", "memory.stat", "anon") < anon || over_nodes("", "anon") < anon)
+        return 6;
+    if (field("", "memory.stat", "shmem") < pages * page ||
+        over_nodes("", "shmem") < pages * page || field("", "memory.stat", "pgfault") < 2 * pages)
+        return 7;
+    return 0;
+}
+
+static void
+test_stat(void)
+{
+    make("s");
+    CHECK_EQ(ends(child_in("s", counted_child, 200)), 0);
+    CHECK(field("", "memory.stat", "slab") > 0);
+    CHECK(over_nodes("", "slab_unreclaimable") > 0);
+    CHECK(open(path_of("", "memory.max"), O_RDONLY) == -1 && errno == ENOENT);
+    CHECK(falls_to("s", 0));
+    drop("s");
 }
 
 /* The limit of a parent holds for its children together; all of a group go where it says so. */
@@ -641,6 +712,7 @@ main(void)
     test_charges();
     test_max();
     test_lazy();
+    test_stat();
     test_hierarchy();
     test_high();
     test_members();
