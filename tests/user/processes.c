@@ -364,7 +364,8 @@ test_scripts(void)
 static void
 test_exec_errors(void)
 {
-    char *argv[] = {"x", NULL}, *big = malloc(200000), *argv_big[] = {"x", big, NULL};
+    size_t most = 32 * (size_t)sysconf(_SC_PAGESIZE); /* of one string, with its end */
+    char *argv[] = {"x", NULL}, *big = malloc(most + 1), *argv_big[] = {"x", big, NULL};
     static char *many[70000];
 
     CHECK_ERRNO(execv("/no/such/file", argv), ENOENT);
@@ -372,8 +373,8 @@ test_exec_errors(void)
     CHECK_ERRNO(execv("/dev/null", argv), EACCES);
     CHECK_ERRNO(syscall(SYS_execve, 8, argv, environ), EFAULT);
     CHECK_ERRNO(syscall(SYS_execve, "/bin/sh", 8, environ), EFAULT);
-    memset(big, 'a', 199999);
-    big[199999] = '\0';
+    memset(big, 'a', most);
+    big[most] = '\0';
     CHECK_ERRNO(execv("/bin/sh", argv_big), E2BIG);
     for (size_t i = 0; i + 1 < sizeof(many) / sizeof(many[0]); i++)
         many[i] = "0123456789012345678901234567890123456789";
