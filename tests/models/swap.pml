@@ -8,8 +8,20 @@
  *
  * A space reads what it wrote last, or what its parent had at the fork: that is what is checked, and in the end that
  * no frame, no use and no slot is left over.  Steps that src/swap takes under the area's lock are atomic; the lock of
- * a table is a variable.  -DBUG_x seeds mistakes.
+ * a table is a variable.  The number in the environment's BUG seeds a mistake: one verifier looks for all.
  */
+#define BUG_MAPPED_WRITABLE    1
+#define BUG_FLUSHED_LATE       2
+#define BUG_TAKEN_WITH_NAMES   3
+#define BUG_TAKEN_IN_FLIGHT    4
+#define BUG_FREED_IN_FLIGHT    5
+#define BUG_FOUND_TOO_EARLY    6
+#define BUG_READ_TWICE         7
+#define BUG_FORK_COUNTS_NO_USE 8
+#define BUG_WRITTEN_IS_KEPT    9
+#define BUG_COPY_OF_NOBODYS    10
+#define BUG_REMOVED_UNSEEN     11
+
 #define A      0
 #define B      1
 #define FRAMES 4
@@ -41,6 +53,8 @@ bool tlb_writable[2];
 byte expected[2];
 bool forked;
 byte ended;
+
+byte bug;
 
 hidden byte gone, old, copy; /* within one step */
 
@@ -77,9 +91,7 @@ inline uncache()
 inline free_slot()
 {
     assert(users == 0 && frame == NOBODY && !reading && !writing);
-#ifndef BUG_WRITTEN_IS_KEPT
-    written = false;
-#endif
+    written = written && bug == BUG_WRITTEN_IS_KEPT;
     disk = 0
 }
 
@@ -87,18 +99,14 @@ inline free_slot()
 inline drop_unused()
 {
     if
-#ifndef BUG_FREED_IN_FLIGHT
-    :: reading || writing -> skip
-#endif
+    :: (reading || writing) && bug != BUG_FREED_IN_FLIGHT -> skip
     :: else ->
         if
         :: frame != NOBODY -> uncache()
         :: else -> skip
         fi;
-#ifdef BUG_FREED_IN_FLIGHT
-        reading = false;
+        reading = false; /* both already, but for the mistake */
         writing = false;
-#endif
         free_slot()
     fi
 }
@@ -108,11 +116,8 @@ inline put_use()
     assert(!removed && users != 0);
     users--;
     if
-#ifdef BUG_COPY_OF_NOBODYS
-    :: users == 0 && !(frame != NOBODY && written && open) -> drop_unused()
-#else
-    :: users == 0 && !(frame != NOBODY && written && maps[frame] != 0 && open) -> drop_unused()
-#endif
+    :: users == 0 && !(frame != NOBODY && written && open &&
+                       (maps[frame] != 0 || bug == BUG_COPY_OF_NOBODYS)) -> drop_unused()
     :: else -> skip
     fi
 }
@@ -143,10 +148,7 @@ inline install(s)
 {
     entry[s] = LEAF;
     page[s] = frame;
-    writable[s] = false;
-#ifdef BUG_MAPPED_WRITABLE
-    writable[s] = true;
-#endif
+    writable[s] = bug == BUG_MAPPED_WRITABLE;
     refs[frame]++;
     maps[frame]++;
     put_use()
@@ -164,13 +166,9 @@ inline fetch(got)
     :: atomic {
         !removed && users != 0 && frame != NOBODY && !reading -> got = frame; refs[got]++; break
        }
-#ifdef BUG_READ_TWICE
     :: atomic {
-        !removed && users != 0 && (frame == NOBODY || reading) -> assert(written);
-#else
-    :: atomic {
-        !removed && users != 0 && frame == NOBODY -> assert(written);
-#endif
+        !removed && users != 0 && (frame == NOBODY || (reading && bug == BUG_READ_TWICE)) ->
+        assert(written);
         take_frame(got);
         refs[got]++;
         frame = got;
@@ -206,15 +204,8 @@ inline copy_on_write()
         old = page[s];
         if
         :: !cached[old] && refs[old] == 1 -> writable[s] = true
-        :: cached[old] && refs[old] == 2 &&
-#ifndef BUG_TAKEN_WITH_NAMES
-            users == 0 &&
-#endif
-#ifndef BUG_TAKEN_IN_FLIGHT
-            !reading && !writing ->
-#else
-            true ->
-#endif
+        :: cached[old] && refs[old] == 2 && (users == 0 || bug == BUG_TAKEN_WITH_NAMES) &&
+            ((!reading && !writing) || bug == BUG_TAKEN_IN_FLIGHT) ->
             uncache();
             if
             :: users == 0 && !reading && !writing -> free_slot()
@@ -244,11 +235,9 @@ inline fault()
     :: entry[s] == NAME ->
         atomic {
             if
-#ifdef BUG_FOUND_TOO_EARLY
-            :: frame != NOBODY -> install(s); unlock(s)
-#else
-            :: frame != NOBODY && !reading -> install(s); unlock(s)
-#endif
+            :: frame != NOBODY && (!reading || bug == BUG_FOUND_TOO_EARLY) ->
+                install(s);
+                unlock(s)
             :: else -> unlock(s); goto wait
             fi
         };
@@ -292,10 +281,7 @@ inline fork_b()
             page[B] = page[A];
             refs[page[A]]++;
             maps[page[A]]++
-        :: entry[A] == NAME ->
-#ifndef BUG_FORK_COUNTS_NO_USE
-            users++
-#endif
+        :: entry[A] == NAME -> users = users + (bug != BUG_FORK_COUNTS_NO_USE)
         fi;
         expected[B] = expected[A];
         forked = true
@@ -365,9 +351,7 @@ inline take_out(s)
         :: else -> skip
         fi
     };
-#ifndef BUG_FLUSHED_LATE
-    tlb[s] = NOBODY;
-#endif
+    tlb[s] = (bug == BUG_FLUSHED_LATE -> tlb[s] : NOBODY);
     if
     :: f != NOBODY -> atomic { put_frame(f) }
     :: else -> skip
@@ -423,11 +407,11 @@ proctype reclaim()
         :: skip
         fi;
         write_out()
-#ifdef BUG_FLUSHED_LATE
-        ;
+    :: atomic {
+        bug == BUG_FLUSHED_LATE && round != 0 ->
         tlb[A] = NOBODY;
         tlb[B] = NOBODY
-#endif
+       }
     :: ended == 2 -> break
     od
 }
@@ -478,11 +462,7 @@ proctype swapoff()
        settle();
        atomic {
         if
-#ifdef BUG_REMOVED_UNSEEN
-        :: true -> removed = true; break
-#else
-        :: users == 0 && frame == NOBODY -> removed = true; break
-#endif
+        :: (users == 0 && frame == NOBODY) || bug == BUG_REMOVED_UNSEEN -> removed = true; break
         :: else -> skip
         fi
        }
@@ -493,6 +473,7 @@ init
 {
     byte f;
 
+    c_code { now.bug = getenv("BUG") != 0 ? atoi(getenv("BUG")) : 0; };
     atomic {
         take_frame(f);
         content[f] = 1;
