@@ -13,6 +13,7 @@
 
 #include "sim.h"
 #include "space/vm.h"
+#include "swap_race.h"
 
 enum { PAGES = 40, DISK = 600, OTHER = 100, OTHER_SHIFT = 5 };
 
@@ -544,37 +545,15 @@ TEST(swap_shared, twice_as_much_as_there_is_memory)
 
 /* ---- Threads ---------------------------------------------------------------------------------- */
 
-enum { WRITERS = 2, THREADS = WRITERS + 2, ROUNDS = 40, OWN = 3, COMMON = 6 };
-enum { CUT = COMMON + WRITERS * OWN, ALL = CUT + 4 };
-
-struct world {
-    struct shared shared;
-    _Atomic unsigned lost, alive;
-};
-
-struct thread {
-    struct world *world;
-    unsigned index;
-    uint64_t random;
-};
-
-static uint64_t
-load_or_fail(struct world *world, size_t page)
-{
-    uint64_t value = 0;
-
-    if (sim_load(sim_page(page), &value, sizeof(value)) != SIM_OK)
-        atomic_fetch_add(&world->lost, 1);
-    return value;
-}
+enum { COMMON = 6, CUT = COMMON + WRITERS * OWN, ALL = CUT + 4 };
 
 /* Its own pages hold what it wrote last, seen from the one space or the other, or by read(). */
 static void
 writer_main(void *context)
 {
     struct thread *thread = context;
-    struct world *world = thread->world;
-    struct sim *sim = world->shared.sim;
+    struct race *race = thread->race;
+    struct shared *shared = race->scene;
 
     for (uint64_t i = 1; i <= ROUNDS; i++) {
         size_t page = COMMON + thread->index * OWN + test_random(&thread->random) % OWN;
@@ -582,19 +561,17 @@ writer_main(void *context)
         uint64_t word = 0;
         size_t done;
 
-        sim_use(sim, world->shared.space);
-        if (sim_store(sim_page(page), &i, sizeof(i)) != SIM_OK ||
-            load_or_fail(world, common) != common + 1)
-            atomic_fetch_add(&world->lost, 1);
-        sim_use(sim, world->shared.other);
-        if (load_or_fail(world, OTHER + page - OTHER_SHIFT) != i ||
-            qr_object_read(world->shared.object, (uint64_t)page << QR_PAGE_SHIFT, sizeof(word),
-                           copy_word, &word, &done) != QR_OK ||
-            word != i)
-            atomic_fetch_add(&world->lost, 1);
+        sim_use(race->sim, shared->space);
+        race_lose_unless(race, sim_store(sim_page(page), &i, sizeof(i)) == SIM_OK &&
+                                   race_load(race, common) == common + 1);
+        sim_use(race->sim, shared->other);
+        race_lose_unless(race, race_load(race, OTHER + page - OTHER_SHIFT) == i &&
+                                   qr_object_read(shared->object, (uint64_t)page << QR_PAGE_SHIFT,
+                                                  sizeof(word), copy_word, &word, &done) == QR_OK &&
+                                   word == i);
     }
-    sim_use(sim, NULL);
-    atomic_fetch_sub(&world->alive, 1);
+    sim_use(race->sim, NULL);
+    atomic_fetch_sub(&race->alive, 1);
 }
 
 /* Cuts off what lies behind the others' pages, writes there again, and finds that or nothing. */
@@ -602,81 +579,45 @@ static void
 cutter_main(void *context)
 {
     struct thread *thread = context;
-    struct world *world = thread->world;
-    struct qr_object *object = world->shared.object;
+    struct race *race = thread->race;
+    struct shared *shared = race->scene;
+    struct qr_object *object = shared->object;
 
-    sim_use(world->shared.sim, world->shared.space);
-    while (atomic_load(&world->alive) != 0) {
+    sim_use(race->sim, shared->space);
+    while (atomic_load(&race->alive) != 0) {
         size_t page = CUT + test_random(&thread->random) % (ALL - CUT);
         uint64_t value = test_random(&thread->random) | 1;
 
-        if (sim_store(sim_page(page), &value, sizeof(value)) != SIM_OK ||
-            load_or_fail(world, page) != value)
-            atomic_fetch_add(&world->lost, 1);
+        race_lose_unless(race, sim_store(sim_page(page), &value, sizeof(value)) == SIM_OK &&
+                                   race_load(race, page) == value);
         if (test_random(&thread->random) % 2 != 0)
             qr_object_punch(object, CUT, ALL);
         else
             qr_object_set_bytes(object, ((uint64_t)CUT << QR_PAGE_SHIFT) + 8);
-        if (page != CUT && qr_object_bytes(object) != (uint64_t)ALL << QR_PAGE_SHIFT &&
-            qr_object_held(object) > CUT + 1)
-            atomic_fetch_add(&world->lost, 1);
+        if (page != CUT && qr_object_bytes(object) != (uint64_t)ALL << QR_PAGE_SHIFT)
+            race_lose_unless(race, qr_object_held(object) <= CUT + 1);
         qr_object_set_bytes(object, (uint64_t)ALL << QR_PAGE_SHIFT);
-        if (page != CUT && load_or_fail(world, page) != 0)
-            atomic_fetch_add(&world->lost, 1);
+        race_lose_unless(race, page == CUT || race_load(race, page) == 0);
     }
-    sim_use(world->shared.sim, NULL);
-}
-
-/* Out, and in again by advice, by trimming, and now and then by the end of the area. */
-static void
-swapper_main(void *context)
-{
-    struct thread *thread = context;
-    struct world *world = thread->world;
-    struct sim *sim = world->shared.sim;
-    struct qr_swap *swap = sim_swap(sim);
-    unsigned area = sim_disk_area(world->shared.disk);
-
-    while (atomic_load(&world->alive) != 0) {
-        unsigned what = (unsigned)(test_random(&thread->random) % 8);
-
-        if (what < 4)
-            (void)sim_swap_out(sim, 8);
-        else if (what == 4)
-            (void)!advise(&world->shared, 0, ALL, QR_ADVICE_PAGE_OUT);
-        else if (what == 5)
-            (void)!advise(&world->shared, 0, ALL, QR_ADVICE_WILL_NEED);
-        else if (what == 6)
-            (void)qr_swap_trim(swap, SIZE_MAX, NULL);
-        else if (qr_swap_is_active(swap) && qr_swap_off(sim_vm(sim), area, NULL) == QR_OK)
-            sim_swap_again(world->shared.disk);
-        sim_preempt();
-    }
+    sim_use(race->sim, NULL);
 }
 
 static void
-race(uint64_t seed, enum sim_run_mode mode)
+race_under(uint64_t seed, enum sim_run_mode mode)
 {
-    struct sim_options options = {
-        .seed = seed, .cpus = THREADS, .features = SIM_NO_VALIDATE, .mmu = sim_mmu_by_seed(seed)};
-    struct world world = {.alive = WRITERS};
-    struct thread threads[THREADS];
+    struct shared shared;
 
-    if (mode == SIM_RUN_THREADS) /* host threads own their TLBs */
-        options.features |= SIM_NO_BROADCAST;
-    shared_begin(&world.shared, options);
-    qr_object_set_bytes(world.shared.object, (uint64_t)ALL << QR_PAGE_SHIFT);
-    sim_disk_set_failing(world.shared.disk, 0, seed % 3 == 0 ? 9 : 0);
-    qr_swap_attach(sim_vm(world.shared.sim));
-    for (unsigned i = 0; i < THREADS; i++) {
-        static const sim_body bodies[] = {writer_main, writer_main, cutter_main, swapper_main};
+    shared_begin(&shared, race_options(seed, mode));
+    qr_object_set_bytes(shared.object, (uint64_t)ALL << QR_PAGE_SHIFT);
+    struct race race = {.sim = shared.sim,
+                        .space = shared.space,
+                        .disk = shared.disk,
+                        .pages = ALL,
+                        .batch = 8,
+                        .scene = &shared};
 
-        threads[i] = (struct thread){.world = &world, .index = i, .random = seed + i};
-        sim_spawn(world.shared.sim, i, "thread", bodies[i], &threads[i]);
-    }
-    sim_run(world.shared.sim, mode);
-    EXPECT_EQ(world.lost, 0u);
-    shared_end(&world.shared);
+    race_run(&race, seed, mode, writer_main, cutter_main);
+    shared_end(&shared);
 }
 
 TEST(swap_shared, nothing_is_lost_under_any_schedule)
@@ -684,10 +625,10 @@ TEST(swap_shared, nothing_is_lost_under_any_schedule)
     uint64_t seeds = sim_seeds(30);
 
     for (uint64_t seed = 0; seed < seeds; seed++)
-        race(test_seed() + seed * 10, SIM_RUN_SEEDED);
+        race_under(test_seed() + seed * 10, SIM_RUN_SEEDED);
 }
 
 TEST_THREADS(swap_shared, nothing_is_lost_on_real_threads)
 {
-    race(test_seed(), SIM_RUN_THREADS);
+    race_under(test_seed(), SIM_RUN_THREADS);
 }

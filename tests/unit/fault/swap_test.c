@@ -13,6 +13,7 @@
 #include "reclaim/migrate.h"
 #include "sim.h"
 #include "space/vm.h"
+#include "swap_race.h"
 
 enum { PAGES = 40, DISK = 600 };
 
@@ -501,49 +502,26 @@ TEST(swap, twice_as_much_as_there_is_memory)
 
 /* ---- Threads ---------------------------------------------------------------------------------- */
 
-enum { WRITERS = 2, THREADS = WRITERS + 2, ROUNDS = 40, OWN = 3, SHARED = 6, AREA = 100 };
-
-struct world {
-    struct sim *sim;
-    struct qr_space *space;
-    struct sim_disk *disk;
-    _Atomic unsigned lost, alive;
-};
-
-struct thread {
-    struct world *world;
-    unsigned index;
-    uint64_t random;
-};
-
-static uint64_t
-load_or_fail(struct world *world, size_t page)
-{
-    uint64_t value = 0;
-
-    if (sim_load(sim_page(page), &value, sizeof(value)) != SIM_OK)
-        atomic_fetch_add(&world->lost, 1);
-    return value;
-}
+enum { SHARED = 6, AREA = 100 };
 
 /* Its own pages hold what it wrote last, and what all read is what it was, here and in children. */
 static void
 writer_main(void *context)
 {
     struct thread *thread = context;
-    struct world *world = thread->world;
+    struct race *race = thread->race;
 
-    sim_use(world->sim, world->space);
+    sim_use(race->sim, race->space);
     for (uint64_t i = 1; i <= ROUNDS; i++) {
         size_t page = SHARED + thread->index * OWN + test_random(&thread->random) % OWN;
         size_t common = test_random(&thread->random) % SHARED;
 
-        if (sim_store(sim_page(page), &i, sizeof(i)) != SIM_OK || load_or_fail(world, page) != i ||
-            load_or_fail(world, common) != common + 1)
-            atomic_fetch_add(&world->lost, 1);
+        race_lose_unless(race, sim_store(sim_page(page), &i, sizeof(i)) == SIM_OK &&
+                                   race_load(race, page) == i &&
+                                   race_load(race, common) == common + 1);
     }
-    sim_use(world->sim, NULL);
-    atomic_fetch_sub(&world->alive, 1);
+    sim_use(race->sim, NULL);
+    atomic_fetch_sub(&race->alive, 1);
 }
 
 /* What a child inherits stays as it was, whatever the writers do. */
@@ -551,37 +529,34 @@ static void
 forker_main(void *context)
 {
     struct thread *thread = context;
-    struct world *world = thread->world;
+    struct race *race = thread->race;
 
-    while (atomic_load(&world->alive) != 0) {
+    while (atomic_load(&race->alive) != 0) {
         struct qr_space *child;
 
-        sim_use(world->sim, world->space);
-        if (qr_space_fork(world->space, &child) != QR_OK)
+        sim_use(race->sim, race->space);
+        if (qr_space_fork(race->space, &child) != QR_OK)
             continue;
-        sim_use(world->sim, child);
+        sim_use(race->sim, child);
         size_t own = SHARED + test_random(&thread->random) % (WRITERS * OWN);
-        uint64_t before = load_or_fail(world, own), other = 9;
+        uint64_t before = race_load(race, own), other = 9;
 
-        for (size_t page = 0; page < SHARED; page++) {
-            if (load_or_fail(world, page) != page + 1)
-                atomic_fetch_add(&world->lost, 1);
-        }
-        if (load_or_fail(world, own) != before)
-            atomic_fetch_add(&world->lost, 1);
+        for (size_t page = 0; page < SHARED; page++)
+            race_lose_unless(race, race_load(race, page) == page + 1);
+        race_lose_unless(race, race_load(race, own) == before);
         (void)sim_store(sim_page(1), &other, sizeof(other)); /* its own by now */
-        sim_use(world->sim, NULL);
+        sim_use(race->sim, NULL);
         qr_space_put(child);
     }
 }
 
 /* Another frame for whatever the cache has, as compaction does. */
 static void
-move_cached(struct world *world)
+move_cached(struct race *race)
 {
-    struct qr_frames *frames = sim_frames(world->sim);
-    struct qr_swap *swap = sim_swap(world->sim);
-    uintptr_t area = sim_disk_area(world->disk);
+    struct qr_frames *frames = sim_frames(race->sim);
+    struct qr_swap *swap = sim_swap(race->sim);
+    uintptr_t area = sim_disk_area(race->disk);
 
     for (uintptr_t page = 1; page < AREA; page++) {
         struct qr_frame *frame = qr_swap_lookup(swap, qr_slot_of(page << QR_SWAP_AREAS_LOG | area));
@@ -589,69 +564,25 @@ move_cached(struct world *world)
 
         if (frame != NULL)
             qr_frame_put(frames, frame);
-        if (target != NULL && qr_frame_migrate(sim_vm(world->sim), frame, target) == QR_ERR_BUSY)
+        if (target != NULL && qr_frame_migrate(sim_vm(race->sim), frame, target) == QR_ERR_BUSY)
             qr_frame_put(frames, target);
     }
 }
 
-/* Out, and in again by advice, by trimming, and now and then by the end of the area. */
 static void
-swapper_main(void *context)
+race_under(uint64_t seed, enum sim_run_mode mode)
 {
-    struct thread *thread = context;
-    struct world *world = thread->world;
-    struct qr_swap *swap = sim_swap(world->sim);
-    unsigned area = sim_disk_area(world->disk);
+    struct race race = {.pages = SHARED, .batch = 4, .also = move_cached};
 
-    while (atomic_load(&world->alive) != 0) {
-        unsigned what = (unsigned)(test_random(&thread->random) % 10);
-
-        if (what < 4)
-            (void)sim_swap_out(world->sim, 4);
-        else if (what >= 8)
-            move_cached(world);
-        else if (what == 4)
-            (void)!qr_space_advise(world->space, sim_page(0), SHARED << QR_PAGE_SHIFT,
-                                   QR_ADVICE_PAGE_OUT);
-        else if (what == 5)
-            (void)!qr_space_advise(world->space, sim_page(0), SHARED << QR_PAGE_SHIFT,
-                                   QR_ADVICE_WILL_NEED);
-        else if (what == 6)
-            (void)qr_swap_trim(swap, SIZE_MAX, NULL);
-        else if (qr_swap_is_active(swap) && qr_swap_off(sim_vm(world->sim), area, NULL) == QR_OK)
-            sim_swap_again(world->disk);
-        sim_preempt();
-    }
-}
-
-static void
-race(uint64_t seed, enum sim_run_mode mode)
-{
-    struct sim_options options = {
-        .seed = seed, .cpus = THREADS, .features = SIM_NO_VALIDATE, .mmu = sim_mmu_by_seed(seed)};
-    struct world world = {.alive = WRITERS};
-    struct thread threads[THREADS];
-
-    if (mode == SIM_RUN_THREADS) /* host threads own their TLBs */
-        options.features |= SIM_NO_BROADCAST;
-    world.sim = sim_boot(options);
-    world.space = sim_space(world.sim);
-    world.disk = sim_swap_on(world.sim, AREA, 0);
-    sim_disk_set_failing(world.disk, 0, seed % 3 == 0 ? 9 : 0);
-    qr_swap_attach(sim_vm(world.sim));
-    ASSERT_EQ(sim_map(world.sim, 0, SHARED + WRITERS * OWN, SIM_W), QR_OK);
+    race.sim = sim_boot(race_options(seed, mode));
+    race.space = sim_space(race.sim);
+    race.disk = sim_swap_on(race.sim, AREA, 0);
+    ASSERT_EQ(sim_map(race.sim, 0, SHARED + WRITERS * OWN, SIM_W), QR_OK);
     for (size_t page = 0; page < SHARED; page++)
-        sim_write(world.sim, page, page + 1);
-    for (unsigned i = 0; i < THREADS; i++) {
-        static const sim_body bodies[] = {writer_main, writer_main, forker_main, swapper_main};
-
-        threads[i] = (struct thread){.world = &world, .index = i, .random = seed + i};
-        sim_spawn(world.sim, i, "thread", bodies[i], &threads[i]);
-    }
-    sim_run(world.sim, mode);
-    EXPECT_EQ(world.lost, 0u);
-    sim_validate(world.sim);
-    sim_shutdown(world.sim);
+        sim_write(race.sim, page, page + 1);
+    race_run(&race, seed, mode, writer_main, forker_main);
+    sim_validate(race.sim);
+    sim_shutdown(race.sim);
 }
 
 TEST(swap, nothing_is_lost_under_any_schedule)
@@ -659,10 +590,10 @@ TEST(swap, nothing_is_lost_under_any_schedule)
     uint64_t seeds = sim_seeds(40);
 
     for (uint64_t seed = 0; seed < seeds; seed++)
-        race(test_seed() + seed * 10, SIM_RUN_SEEDED);
+        race_under(test_seed() + seed * 10, SIM_RUN_SEEDED);
 }
 
 TEST_THREADS(swap, nothing_is_lost_on_real_threads)
 {
-    race(test_seed(), SIM_RUN_THREADS);
+    race_under(test_seed(), SIM_RUN_THREADS);
 }
