@@ -111,20 +111,20 @@ show_one(const struct text_target *target, struct qr_writer *writer)
     qr_writer_printf(writer, "1\n");
 }
 
-/* The CPUs of a node as ranges: "0-3,6". */
+/* The numbers below @count that @has says yes to, as ranges: "0-3,6". */
 static void
-show_cpulist(const struct text_target *target, struct qr_writer *writer)
+list_write(struct qr_writer *writer, unsigned count, bool (*has)(unsigned number, unsigned of),
+           unsigned of)
 {
-    unsigned node = (unsigned)target->inode->key_more;
     const char *comma = "";
 
-    for (unsigned i = 0; i < cpu_count(); i++) {
+    for (unsigned i = 0; i < count; i++) {
         unsigned first = i;
 
-        if (cpu_of(i)->quire.node != node) {
+        if (!has(i, of)) {
             continue;
         }
-        while (i + 1 < cpu_count() && cpu_of(i + 1)->quire.node == node) {
+        while (i + 1 < count && has(i + 1, of)) {
             i++;
         }
         qr_writer_printf(writer, "%s%u", comma, first);
@@ -134,6 +134,18 @@ show_cpulist(const struct text_target *target, struct qr_writer *writer)
         comma = ",";
     }
     qr_writer_printf(writer, "\n");
+}
+
+static bool
+cpu_is_on(unsigned cpu, unsigned node)
+{
+    return cpu_of(cpu)->quire.node == node;
+}
+
+static void
+show_cpulist(const struct text_target *target, struct qr_writer *writer)
+{
+    list_write(writer, cpu_count(), cpu_is_on, (unsigned)target->inode->key_more);
 }
 
 /* As libnuma reads them: groups of 32 CPUs in hexadecimal, the last CPUs first. */
@@ -154,10 +166,11 @@ show_cpumap(const struct text_target *target, struct qr_writer *writer)
 }
 
 static bool
-node_has_cpus(unsigned node)
+node_has_cpus(unsigned node, unsigned unused)
 {
+    (void)unused;
     for (unsigned i = 0; i < cpu_count(); i++) {
-        if (cpu_of(i)->quire.node == node) {
+        if (cpu_is_on(i, node)) {
             return true;
         }
     }
@@ -167,26 +180,8 @@ node_has_cpus(unsigned node)
 static void
 show_nodes_with_cpus(const struct text_target *target, struct qr_writer *writer)
 {
-    unsigned nodes = sysfs_node_count();
-    const char *comma = "";
-
     (void)target;
-    for (unsigned i = 0; i < nodes; i++) {
-        unsigned first = i;
-
-        if (!node_has_cpus(i)) {
-            continue;
-        }
-        while (i + 1 < nodes && node_has_cpus(i + 1)) {
-            i++;
-        }
-        qr_writer_printf(writer, "%s%u", comma, first);
-        if (i > first) {
-            qr_writer_printf(writer, "-%u", i);
-        }
-        comma = ",";
-    }
-    qr_writer_printf(writer, "\n");
+    list_write(writer, sysfs_node_count(), node_has_cpus, 0);
 }
 
 static void
