@@ -8,54 +8,12 @@
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 
-#include "../check.h"
+#include "../cgroup.h"
 
-#define ROOT "/sys/fs/cgroup"
-#define MIB  (1l << 20)
-#define RW   (PROT_READ | PROT_WRITE)
+#define RW (PROT_READ | PROT_WRITE)
 
 static long page;
-
-static int
-put_in(const char *group, const char *file, const char *text)
-{
-    char path[128];
-
-    snprintf(path, sizeof(path), ROOT "/%s/%s", group, file);
-    return put_text(path, text);
-}
-
-static long
-group_line(const char *group, const char *file, const char *name)
-{
-    char path[128];
-
-    snprintf(path, sizeof(path), ROOT "/%s/%s", group, file);
-    return line_of(path, name);
-}
-
-static void
-group_make(const char *group)
-{
-    char path[128];
-
-    snprintf(path, sizeof(path), ROOT "/%s", group);
-    CHECK_EQ(mkdir(path, 0755), 0);
-}
-
-static void
-group_remove(const char *group)
-{
-    char path[128];
-
-    snprintf(path, sizeof(path), ROOT "/%s", group);
-    for (int i = 0; i < 200 && rmdir(path) != 0; i++)
-        usleep(10000);
-    CHECK(access(path, F_OK) != 0);
-}
 
 /* A file of @bytes, clean and in the cache. */
 static int
@@ -75,26 +33,6 @@ make_file(const char *directory, const char *name, long bytes)
     return fd;
 }
 
-/* Run @fn in @group; what it has written in `check_failures` counts here. */
-static void
-run_in(const char *group, void (*fn)(const char *), const char *argument)
-{
-    int status = -1;
-    pid_t child;
-
-    fflush(stdout);
-    child = fork();
-    if (child == 0) {
-        check_failures = 0;
-        CHECK_EQ(put_in(group, "cgroup.procs", "0"), 0);
-        fn(argument);
-        fflush(stdout);
-        _exit(check_failures != 0);
-    }
-    CHECK_EQ(waitpid(child, &status, 0), child);
-    CHECK_EQ(status, 0);
-}
-
 /* ---- swappiness -------------------------------------------------------------------------- */
 
 /* 2 MiB go; of these so many 200ths of memory that was freed lazily. */
@@ -102,15 +40,14 @@ static void
 weigh(unsigned swappiness)
 {
     char text[16];
-    long lazy = line_of("/proc/vmstat", "pglazyfreed"),
-         file = group_line("g", "memory.stat", "file");
+    long lazy = line_of("/proc/vmstat", "pglazyfreed"), file = line_in("g", "memory.stat", "file");
     long went = 2 * MIB * swappiness / 200;
 
     snprintf(text, sizeof(text), "%u", swappiness);
     CHECK_EQ(put_text("/proc/sys/vm/swappiness", text), 0);
     CHECK_EQ(put_in("g", "memory.reclaim", "2M"), 0);
     lazy = (line_of("/proc/vmstat", "pglazyfreed") - lazy) * page;
-    file -= group_line("g", "memory.stat", "file");
+    file -= line_in("g", "memory.stat", "file");
     CHECK(labs(lazy - went) <= 16 * page);
     CHECK(labs(file - (2 * MIB - went)) <= 16 * page);
     if (labs(lazy - went) > 16 * page || labs(file - (2 * MIB - went)) > 16 * page)
@@ -154,7 +91,7 @@ fill_kept(const char *which)
 static long
 file_of(const char *group)
 {
-    return group_line(group, "memory.stat", "file");
+    return line_in(group, "memory.stat", "file");
 }
 
 static void
@@ -176,16 +113,16 @@ protection(const char *directory)
     CHECK_EQ(put_in("p", "memory.reclaim", "2M"), 0);
     CHECK(file_of("p/a") >= 4 * MIB);
     CHECK(file_of("p/b") <= 2 * MIB + 64 * page);
-    CHECK_EQ(group_line("p/a", "memory.events", "low"), 0);
+    CHECK_EQ(line_in("p/a", "memory.events", "low"), 0);
 
     /* Then those below their `low`, which are told. */
     CHECK_EQ(put_in("p", "memory.reclaim", "4M"), 0);
     CHECK(file_of("p/b") <= 64 * page);
     CHECK(file_of("p/a") <= 2 * MIB + 64 * page);
-    CHECK(group_line("p/a", "memory.events", "low") >= 1);
-    CHECK(group_line("p", "memory.events", "low") >= 1);
-    CHECK_EQ(group_line("p", "memory.events.local", "low"), 0);
-    CHECK_EQ(group_line("p/b", "memory.events", "low"), 0);
+    CHECK(line_in("p/a", "memory.events", "low") >= 1);
+    CHECK(line_in("p", "memory.events", "low") >= 1);
+    CHECK_EQ(line_in("p", "memory.events.local", "low"), 0);
+    CHECK_EQ(line_in("p/b", "memory.events", "low"), 0);
 
     /* Nobody touches what is below `min`; dropping caches does. */
     long before = file_of("p/a");

@@ -24,10 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../check.h"
-
-#define ROOT "/sys/fs/cgroup"
-#define MIB  (1l << 20)
+#include "../cgroup.h"
 
 static long page;
 
@@ -516,15 +513,6 @@ test_hierarchy(void)
     drop("h/a");
     drop("h/b");
     drop("h");
-}
-
-static double
-seconds(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 static void

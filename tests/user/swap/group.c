@@ -8,55 +8,11 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/swap.h>
-#include <sys/wait.h>
-#include <time.h>
 
-#include "../check.h"
-
-#define ROOT "/sys/fs/cgroup"
-#define MIB  (1l << 20)
+#include "../cgroup.h"
 
 static long page;
-
-static int
-put_in(const char *group, const char *file, const char *text)
-{
-    char path[128];
-
-    snprintf(path, sizeof(path), ROOT "/%s/%s", group, file);
-    return put_text(path, text);
-}
-
-static long
-line_in(const char *group, const char *file, const char *name)
-{
-    char path[128];
-
-    snprintf(path, sizeof(path), ROOT "/%s/%s", group, file);
-    return line_of(path, name);
-}
-
-/* Run @fn in @group. */
-static void
-run_in(const char *group, void (*fn)(const char *), const char *argument)
-{
-    int status = -1;
-    pid_t child;
-
-    fflush(stdout);
-    child = fork();
-    if (child == 0) {
-        check_failures = 0;
-        CHECK_EQ(put_in(group, "cgroup.procs", "0"), 0);
-        fn(argument);
-        fflush(stdout);
-        _exit(check_failures != 0);
-    }
-    CHECK_EQ(waitpid(child, &status, 0), child);
-    CHECK_EQ(status, 0);
-}
 
 static char *
 private_memory(long bytes)
@@ -119,15 +75,6 @@ kinds(const char *directory)
 
 /* ---- memory.swap.high ----------------------------------------------------------------------------- */
 
-static double
-seconds(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
 /* Twice above the limit: memory still comes, but no faster than Linux's formula says. */
 static void
 slowed(const char *argument)
@@ -166,13 +113,11 @@ main(int count, char **arguments)
     mkdir(ROOT, 0755);
     CHECK(access(ROOT "/cgroup.procs", F_OK) == 0 || mount("none", ROOT, "cgroup2", 0, NULL) == 0);
     CHECK_EQ(put_in(".", "cgroup.subtree_control", "+memory"), 0);
-    CHECK_EQ(mkdir(ROOT "/g", 0755), 0);
+    group_make("g");
     CHECK_EQ(swapon(arguments[2], 0), 0);
     run_in("g", kinds, arguments[1]);
     run_in("g", slowed, NULL);
     CHECK_EQ(swapoff(arguments[2]), 0);
-    for (int i = 0; i < 200 && rmdir(ROOT "/g") != 0; i++)
-        usleep(10000);
-    CHECK(access(ROOT "/g", F_OK) != 0);
+    group_remove("g");
     return check_done("swap of groups");
 }

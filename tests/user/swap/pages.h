@@ -49,4 +49,17 @@ wrong(const char *memory, size_t pages, unsigned round)
     return count;
 }
 
+/* Its word of /proc/self/pagemap. */
+static inline uint64_t
+pagemap_of(const void *address)
+{
+    int fd = open("/proc/self/pagemap", O_RDONLY);
+    uint64_t word = 0;
+
+    CHECK_EQ(pread(fd, &word, sizeof(word), (off_t)((uintptr_t)address / page * sizeof(word))),
+             sizeof(word));
+    close(fd);
+    return word;
+}
+
 #endif

@@ -93,18 +93,6 @@ resident(const char *memory, size_t pages)
     return count;
 }
 
-static uint64_t
-pagemap_of(const void *address)
-{
-    int fd = open("/proc/self/pagemap", O_RDONLY);
-    uint64_t word = 1;
-
-    CHECK_EQ(pread(fd, &word, sizeof(word), (off_t)((uintptr_t)address / page * sizeof(word))),
-             sizeof(word));
-    close(fd);
-    return word;
-}
-
 /* What counts pages does not notice where they are. */
 static void
 test_sizes(const struct shared *shared)

@@ -100,18 +100,6 @@ test_on(void)
 
 enum { FEW = 64 };
 
-static uint64_t
-pagemap_of(const void *address)
-{
-    int fd = open("/proc/self/pagemap", O_RDONLY);
-    uint64_t word = 0;
-
-    CHECK_EQ(pread(fd, &word, sizeof(word), (off_t)((uintptr_t)address / page * sizeof(word))),
-             sizeof(word));
-    close(fd);
-    return word;
-}
-
 static void
 test_page_out(void)
 {
