@@ -128,7 +128,7 @@ programs: setup kernel
 	@for arch in i386 aarch64 riscv64; do \
 	    cmake --preset $$arch >/dev/null && cmake --build --preset $$arch || exit 1; done
 	@tests/boot/real_programs.sh --long && tests/boot/redis.sh --long && tests/boot/architectures.sh --long && \
-	    tests/programs/large_programs
+	    tests/boot/swap.sh --long && tests/programs/large_programs
 
 soak: setup-run
 	@cmake --preset hosted >/dev/null

@@ -4,39 +4,45 @@
 #
 # Swap to a disk and to a file (docs/swap.md): the calls, pages sent away by hand, a working set and a tree of forks
 # that do not fit into memory, shared memory, a group's memory.swap.max, and the end of it all.  Afterwards nothing may be left over.
+# `--long`: on larger machines, and every program on RISC-V.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failures=0
+programs=(swap shared file group)
+
+# Memory in MiB and pages of a working set for which it is too small: of the machine with a disk, and of those with a file.
+memory=48 pages=11000 small=40 few=7500 room=48 long=
+[ "${1:-}" != --long ] || memory=64 pages=18000 small=64 few=18000 room=100 long=yes
 
 # build FOLDER COMPILER...: our programs, there
 build() {
     local to=$1 name source
     shift
     mkdir -p "$to"
-    for name in swap shared file group; do
-        for source in tests/user/swap/$name.c tests/user/swap/pages.h tests/user/check.h; do
+    for name in "${programs[@]}"; do
+        for source in tests/user/swap/$name.c tests/user/swap/pages.h tests/user/c*.h; do
             [ "$source" -nt "$to/$name" ] || continue
             "$@" -static -O2 -Wall -Wextra -Werror -o "$to/$name" tests/user/swap/$name.c || exit 1
         done
     done
 }
 
-# In a group of 16 MiB: 32 fit with swap, and not with 4 MiB of it.
+# In a group of 8 MiB: 16 fit with swap, and not with 2 MiB of it.
 group='
 mkdir -p /tmp/g && mount -t cgroup2 none /tmp/g && echo +memory >/tmp/g/cgroup.subtree_control && mkdir /tmp/g/a &&
-swapon /dev/vda && echo 16M >/tmp/g/a/memory.max &&
-sh -c "echo \$\$ >/tmp/g/a/cgroup.procs; exec ./shared fill 8192" &&
-sh -c "echo \$\$ >/tmp/g/a/cgroup.procs; exec ./swap fill 8192" && [ $(cat /tmp/g/a/memory.swap.current) = 0 ] &&
-echo 4M >/tmp/g/a/memory.swap.max &&
-! sh -c "echo \$\$ >/tmp/g/a/cgroup.procs; exec ./swap fill 8192" &&
+swapon /dev/vda && echo 8M >/tmp/g/a/memory.max &&
+sh -c "echo \$\$ >/tmp/g/a/cgroup.procs; exec ./shared fill 4096" &&
+sh -c "echo \$\$ >/tmp/g/a/cgroup.procs; exec ./swap fill 4096" && [ $(cat /tmp/g/a/memory.swap.current) = 0 ] &&
+echo 2M >/tmp/g/a/memory.swap.max &&
+! sh -c "echo \$\$ >/tmp/g/a/cgroup.procs; exec ./swap fill 4096" &&
 [ $(grep "^max " /tmp/g/a/memory.swap.events | cut -d" " -f2) -gt 0 ] && swapoff /dev/vda &&
 rmdir /tmp/g/a && umount /tmp/g && echo group: done'
 
 # Shared memory, a tmpfs among it, in an area.
-shared='mkdir -p /t && mount -t tmpfs none /t && ./shared $area /t 18000 && umount /t'
+shared="mkdir -p /t && mount -t tmpfs none /t && ./shared \$area /t \$pages && umount /t"
 
 PATH=$PATH:/sbin:/usr/sbin
 if ! command -v e2fsck >/dev/null; then
@@ -44,16 +50,20 @@ if ! command -v e2fsck >/dev/null; then
     exit 77
 fi
 
-# On a file: what can and cannot be done with one, what groups have of it, then a working set.
-file='area() { dd if=/dev/zero of=/mnt/swap bs=1M count=$1 2>/dev/null && mkswap /mnt/swap >/dev/null; }
-mkdir -p /mnt && mount -t ext2 /dev/vda /mnt && ./file /mnt && area 20 && ./group /mnt /mnt/swap && rm /mnt/swap && area 100'
+# On a file, which lies in pieces or in one: what can and cannot be done with one, what groups have of it.
+mount='area() { dd if=/dev/zero of=/mnt/swap bs=1M count=$1 2>/dev/null && mkswap /mnt/swap >/dev/null; }
+mkdir -p /mnt && mount -t ext2 /dev/vda /mnt'
+file='./file /mnt && area 16 && ./group /mnt /mnt/swap && rm /mnt/swap'
 
 # run NAME FOLDER COMMANDS ARGUMENTS...: on a machine with $work/disk and the programs of FOLDER
 run() {
-    local name=$1 folder=$2 commands=$3
+    local name=$1 folder=$2 commands=$3 add=() program
     shift 3
+    for program in "${programs[@]}"; do
+        add+=(--add "$folder/$program")
+    done
     if tools/quire-run ${QUIRE_KERNEL:+--kernel "$QUIRE_KERNEL"} --timeout 300 --disk "$work/disk" "$@" \
-        --add "$folder/swap" --add "$folder/shared" --add "$folder/file" --add "$folder/group" -- "$commands" \
+        "${add[@]}" -- "$commands" \
         >"$work/out" 2>"$work/log" &&
         grep -q '^leak check: every' "$work/log"; then
         echo "ok   $name"
@@ -79,18 +89,20 @@ check() {
 build build/user-tests/swap gcc
 truncate -s 160M "$work/disk"
 run "a working set that does not fit, 4 CPUs" build/user-tests/swap \
-    "mkswap /dev/vda >/dev/null && ./swap /dev/vda 18000 && area=/dev/vda && $shared && { $group; }" --mem 64M --smp 4
+    "mkswap /dev/vda >/dev/null && pages=$pages && ./swap /dev/vda $pages && area=/dev/vda && $shared && { $group; }" --mem ${memory}M --smp 4
 mke2fs -q -F -t ext2 -b 1024 "$work/disk"
 run "a file, 1 CPU" build/user-tests/swap \
-    "$file && ./swap /mnt/swap 12000 && rm /mnt/swap && umount /mnt" --mem 48M --smp 1
+    "$mount && $file && area $room && ./swap /mnt/swap $few && rm /mnt/swap && umount /mnt" \
+    --mem ${small}M --smp 1
 check "the file system that it was on"
 
 if [ -e build/riscv64/quire-kernel.elf ] && command -v riscv64-linux-gnu-gcc >/dev/null; then
+    [ -n "$long" ] || programs=(swap shared) file=true
     build build/user-tests/swap-riscv64 riscv64-linux-gnu-gcc
     mke2fs -q -F -t ext2 -b 4096 "$work/disk"
-    run "the same on RISC-V, 4 CPUs" build/user-tests/swap-riscv64 \
-        "$file && ./swap /mnt/swap 18000 && area=/mnt/swap && $shared && rm /mnt/swap && umount /mnt" \
-        --arch riscv64 --mem 64M --smp 4
+    run "a file on RISC-V, 4 CPUs" build/user-tests/swap-riscv64 \
+        "$mount && $file && area $room && pages=$few && ./swap /mnt/swap $few && area=/mnt/swap && $shared && rm /mnt/swap && umount /mnt" \
+        --arch riscv64 --mem ${small}M --smp 4
     check "the file system that it was on"
 fi
 
