@@ -113,15 +113,18 @@ differential: setup-run kernel
 
 SECONDS ?= 3600
 
-# Linux's own tests of its memory calls, and stress-ng's stressors for a minute each.
+# Linux's own tests of its memory calls, and stress-ng's stressors for a minute each; on other architectures
+# the quick ones.
 .PHONY: selftests stress programs
 
+WHICH = $(if $(filter x86_64,$(ARCH)),--all,--arch $(ARCH))
+
 selftests: setup kernel
-	@tests/selftests/linux --all
+	@tests/selftests/linux $(WHICH)
 
 stress: SECONDS = 60
 stress: setup kernel
-	@tests/selftests/stress --all --seconds $(SECONDS)
+	@tests/selftests/stress $(WHICH) --seconds $(SECONDS)
 
 # Large programs of Debian at length, on every architecture.
 programs: setup kernel

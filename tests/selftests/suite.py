@@ -4,6 +4,9 @@
 A list has lines `when | command | result | why`: `quick` rows run by default, `long` ones on
 request, `never` ones not at all; a number of seconds may follow, the row's own time limit.  The
 result is pass, skip or fail.  What differs from it, for better or worse, is an error.
+
+elsewhere.expected says what is otherwise on other architectures, `architectures | command | result | why`;
+the result `none` is of programs that cannot be there.
 """
 
 import argparse
@@ -18,6 +21,12 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.join(ROOT, "build", "selftests")
 PAGE = os.path.join(ROOT, "docs", "selftests.md")
 CANNOT_RUN = 77
+COMPILERS = {
+    "x86_64": ["gcc", "-mxsave"],
+    "i386": ["gcc", "-m32", "-mxsave", "-idirafter", "/usr/include/x86_64-linux-gnu"],
+    "aarch64": ["aarch64-linux-gnu-gcc"],
+    "riscv64": ["riscv64-linux-gnu-gcc"],
+}
 SKIP = 4  # the exit status by which Linux's tests say so
 
 
@@ -43,7 +52,24 @@ def read_rows(name):
         return [Row(line) for line in file if line.strip() and not line.startswith("#")]
 
 
+def read_elsewhere(rows):
+    """Of elsewhere.expected the lines about these @p rows: (architectures, command, result, why)."""
+    commands = {row.command for row in rows}
+    with open(os.path.join(HERE, "elsewhere.expected"), encoding="utf-8") as file:
+        lines = [[field.strip() for field in line.split("|")] for line in file
+                 if line.strip() and not line.startswith("#")]
+    for line in lines:
+        if len(line) != 4 or line[2] not in ("pass", "skip", "fail", "none") or not line[3]:
+            raise SystemExit(f"{line}: not `architectures | command | result | why`")
+    return [(line[0].split(), *line[1:]) for line in lines if line[1] in commands]
+
+
 def choose(rows, options):
+    other = {command: result for architectures, command, result, _why in read_elsewhere(rows)
+             if options.arch in architectures}
+    for row in rows:
+        row.result = other.get(row.command, row.result)
+    rows = [row for row in rows if row.result != "none"]
     if options.names:
         return [row for row in rows if {row.program, row.command} & set(options.names)]
     return [row for row in rows if row.when == "quick" or (options.all and row.when == "long")]
@@ -58,6 +84,7 @@ def parser(description):
     made.add_argument("--smp", type=int, default=4)
     made.add_argument("--mem", help="taken from this machine only as far as it is used")
     made.add_argument("--kernel", metavar="ELF")
+    made.add_argument("--arch", choices=list(COMPILERS), default="x86_64")
     made.add_argument("--run", action="append", default=[], metavar="ARG", help="for tools/quire-run")
     made.add_argument("names", nargs="*", metavar="NAME", help="programs or whole commands")
     return made
@@ -94,8 +121,8 @@ def boot(name, text, seconds, options, arguments):
     path = os.path.join(BUILD, name)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
-    command = [os.path.join(ROOT, "tools", "quire-run"), "--smp", str(options.smp), "--mem", options.mem,
-               "--timeout", str(seconds), "--add", path, *arguments, *options.run]
+    command = [os.path.join(ROOT, "tools", "quire-run"), "--arch", options.arch, "--smp", str(options.smp),
+               "--mem", options.mem, "--timeout", str(seconds), "--add", path, *arguments, *options.run]
     if options.kernel:
         command += ["--kernel", options.kernel]
     with open(path + ".out", "w", encoding="utf-8") as out, open(path + ".log", "w", encoding="utf-8") as log:
@@ -141,7 +168,14 @@ def table(rows, prefix=""):
     lines = ["| test | result | why |", "| --- | --- | --- |"]
     lines += [f"| `{prefix}{row.command}` | {row.result} | {row.why} |" for row in rows]
     counts = [f"{sum(row.result == result for row in rows)} {result}" for result in ("pass", "skip", "fail")]
-    return "\n".join(lines) + f"\n\n{len(rows)} rows: {', '.join(counts)}.\n"
+    other = read_elsewhere(rows)
+    lines += ["", f"{len(rows)} rows: {', '.join(counts)}. On the other architectures the quick ones do the same"
+              + (", but for:" if other else ".")]
+    if other:
+        lines += ["", "| test | architectures | result | why |", "| --- | --- | --- | --- |"]
+    lines += [f"| `{prefix}{command}` | {', '.join(architectures)} | {result} | {why} |"
+              for architectures, command, result, why in other]
+    return "\n".join(lines) + "\n"
 
 
 def check_page(rows, prefix=""):
