@@ -217,8 +217,7 @@ test_peek_signals(void)
     CHECK_EQ(infos[0].si_code, SI_TKILL);
     CHECK_EQ(infos[1].si_signo, SIGRTMIN);
     CHECK_EQ(infos[2].si_signo, SIGRTMIN);
-    if (sizeof(void *) == 8) /* i386 is given the form of 64 bits still: docs/system-calls.md */
-        CHECK_EQ(infos[2].si_pid, pid);
+    CHECK_EQ(infos[2].si_pid, pid);
     peek.first = 2;
     CHECK_EQ(trace(PEEKSIGINFO, pid, &peek, infos), 1);
     CHECK_EQ(infos[0].si_signo, SIGRTMIN);

@@ -102,8 +102,49 @@ abi_rt_tgsigqueueinfo(const struct syscall_args *args)
     return queue_info(sys_rt_tgsigqueueinfo, args, 3);
 }
 
-/* PTRACE_GETSIGINFO and PTRACE_SETSIGINFO; all other requests have words and sets of registers. */
-enum { REQUEST_GETSIGINFO = 0x4202, REQUEST_SETSIGINFO = 0x4203 };
+/* Those with a siginfo_t; all other requests have words and sets of registers. */
+enum { REQUEST_GETSIGINFO = 0x4202, REQUEST_SETSIGINFO = 0x4203, REQUEST_PEEKSIGINFO = 0x4209 };
+
+struct peek_block {
+    struct {
+        uint64_t first;
+        uint32_t flags;
+        int32_t count;
+    } peek;
+    struct signal_info info;
+};
+
+/* Signal by signal, since each has to be converted. */
+static int64_t
+peek_signals(const struct syscall_args *args)
+{
+    struct peek_block block;
+    struct abi_siginfo user;
+    struct syscall_args native = *args;
+    int32_t done = 0, count;
+
+    if (user_read(&block.peek, args->arg[2], sizeof block.peek) != 0 || block.peek.count <= 0)
+        return sys_ptrace(args);
+    count = block.peek.count;
+    block.peek.count = 1;
+    native.arg[2] = exchange_address(&block.peek);
+    native.arg[3] = exchange_address(&block.info);
+    while (done < count) {
+        int64_t result = exchange_call(sys_ptrace, &native, &block, sizeof block);
+
+        if (result == 1) {
+            abi_siginfo_of(&block.info, &user);
+            if (user_write(args->arg[3] + (uint64_t)done * sizeof user, &user, sizeof user) != 0)
+                result = -EFAULT;
+        }
+        if (result != 1)
+            return done > 0 ? done : result;
+        done++;
+        if (++block.peek.first == 0 || signal_is_pending())
+            break;
+    }
+    return done;
+}
 
 int64_t
 abi_ptrace(const struct syscall_args *args)
@@ -115,6 +156,8 @@ abi_ptrace(const struct syscall_args *args)
 
     if (args->arg[0] == REQUEST_SETSIGINFO)
         return queue_info(sys_ptrace, args, 3);
+    if (args->arg[0] == REQUEST_PEEKSIGINFO)
+        return peek_signals(args);
     if (args->arg[0] != REQUEST_GETSIGINFO)
         return sys_ptrace(args);
     native.arg[3] = exchange_address(&info);
