@@ -112,6 +112,10 @@ void group_set_host(struct qr_group *group, struct cgroup *cgroup);
 /** Have the shrinkers free pages of @p group.  Nothing locked.  @return pages that are free now */
 size_t group_reclaim(struct qr_group *group, size_t pages);
 
+/** A program's access found its group full and nobody to kill: wait a little, or for a signal, before
+ *  it is repeated.  Context: thread, no lock. */
+void group_wait_for_room(void);
+
 /** The path of its group, as /proc/PID/cgroup has it.  Takes C. */
 void cgroup_write_path(struct process *process, struct qr_writer *writer);
 /** A fault in @p space, for memory.stat. */

@@ -3,7 +3,8 @@
  * What happens at the limits of a group.
  *
  *   max    who needs a page first reclaims in the group, then has one of its members killed and
- *          waits for its memory; nobody outside is touched
+ *          waits for its memory; nobody outside is touched.  With nobody to kill a system call fails with
+          ENOMEM, and a program's access is repeated until there is room, or a signal
  *   high   who has charged pages sleeps on the way to user mode, the longer the further the group is
  *          above; the formula is Linux's.  memory.swap.high adds to the sleep: nothing is reclaimed for
  *          it, so that somebody outside has the time to do something about such a group
@@ -26,6 +27,7 @@
 enum {
     ENFORCE_ROUNDS = 16,     /* tries to reclaim before somebody is killed */
     RECLAIM_BATCH = 32,      /* pages at least that one charge reclaims */
+    FULL_WAIT_MS = 10,       /* before an access is repeated that has nobody to kill for it */
     THROTTLE_MAX_MS = 2000,  /* one sleep */
     THROTTLE_MIN_MS = 10,    /* less is not worth it */
     THROTTLE_PRECISION = 20, /* Linux's MEMCG_DELAY_PRECISION_SHIFT, */
@@ -80,6 +82,7 @@ make_room(void *context, struct qr_group *full, size_t pages)
     bool again;
 
     (void)context;
+    thread_current()->group_was_full = true;
     if (signal_is_fatal_pending())
         return false; /* it goes, and its memory with it */
     if (group_reclaim(full, pages > RECLAIM_BATCH ? pages : RECLAIM_BATCH) >= pages)
@@ -91,6 +94,14 @@ make_room(void *context, struct qr_group *full, size_t pages)
     again = oom_make_room_in(cgroup, qr_group_limit(full, QR_GROUP_MAX));
     cgroup_put(cgroup);
     return again;
+}
+
+void
+group_wait_for_room(void)
+{
+    wait_begin(WAIT_INTERRUPTIBLE);
+    (void)wait_sleep(clock_monotonic_ns() + (uint64_t)FULL_WAIT_MS * 1000000);
+    wait_end();
 }
 
 /* ---- memory.high, memory.swap.high ------------------------------------------------------------- */

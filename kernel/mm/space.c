@@ -282,9 +282,11 @@ mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access)
         fault.user_mode = true;
         fault.stack_pointer = qr_va_of(frame_sp(frame));
     }
+    thread->group_was_full = false;
     do {
         result = qr_fault_handle(thread->space, &fault);
-    } while (result == QR_FAULT_NO_MEMORY && oom_make_room(repeats++, !frame_from_user(frame)));
+    } while (result == QR_FAULT_NO_MEMORY && !thread->group_was_full &&
+             oom_make_room(repeats++, !fault.user_mode));
     switch (result) {
     case QR_FAULT_HANDLED:
         count_fault(thread->space, major);
@@ -299,9 +301,15 @@ mm_page_fault(struct trap_frame *frame, uintptr_t va, unsigned access)
         return PAGE_FAULT_KEY;
     case QR_FAULT_POISON:
         return PAGE_FAULT_POISON;
-    case QR_FAULT_NO_MEMORY: /* who is about to be killed needs no second reason */
-        return frame_from_user(frame) && signal_is_fatal_pending() ? PAGE_FAULT_DONE
-                                                                   : PAGE_FAULT_NO_MEMORY;
+    case QR_FAULT_NO_MEMORY:
+        if (!fault.user_mode)
+            return PAGE_FAULT_NO_MEMORY;
+        if (signal_is_fatal_pending())
+            return PAGE_FAULT_DONE; /* who is about to be killed needs no second reason */
+        if (!thread->group_was_full)
+            return PAGE_FAULT_NO_MEMORY;
+        group_wait_for_room();
+        return PAGE_FAULT_DONE;
     case QR_FAULT_INTERRUPTED: /* the signal comes first, then the instruction again */
         return fault.user_mode ? PAGE_FAULT_DONE : PAGE_FAULT_BUS;
     case QR_FAULT_BEYOND_END:

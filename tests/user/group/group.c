@@ -378,6 +378,42 @@ test_max(void)
     drop("o");
 }
 
+/* Who must not be killed waits for room instead, and for signals. */
+static int
+spared(long pages)
+{
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+    if (fd < 0 || write(fd, "-1000", 5) != 5)
+        return 1;
+    close(fd);
+    return touch_pages(pages) != NULL ? 0 : 2;
+}
+
+static void
+test_spared(void)
+{
+    make("e");
+    for (int round = 0; round < 2; round++) {
+        CHECK(put_number("e", "memory.max", 256 * page) == 0);
+        pid_t pid = child_in("e", spared, 512);
+
+        for (int i = 0; i < 1000 && field("e", "memory.events", "oom") < 4 * (round + 1); i++)
+            usleep(10000);
+        CHECK(waitpid(pid, NULL, WNOHANG) == 0);
+        CHECK(number("e", "memory.current") <= 256 * page);
+        if (round == 0)
+            CHECK(put("e", "memory.max", "max") == 0);
+        else
+            CHECK(kill(pid, SIGTERM) == 0);
+        CHECK_EQ(ends(pid), round == 0 ? 0 : SIGTERM);
+    }
+    CHECK(field("e", "memory.events", "oom") >= 8);
+    CHECK(field("e", "memory.events", "oom_kill") == 0);
+    CHECK(falls_to("e", 0));
+    drop("e");
+}
+
 /* What was freed lazily goes before anybody is killed; what was written since does not. */
 static int
 lazy_child(long pages)
@@ -699,6 +735,7 @@ main(void)
     test_values();
     test_charges();
     test_max();
+    test_spared();
     test_lazy();
     test_stat();
     test_hierarchy();

@@ -387,6 +387,7 @@ is_told(void)
 
     if (put_text("/proc/self/oom_score_adj", "-1000") != 0)
         return 1;
+    memset(fds, 0xff, sizeof(fds)); /* nothing to be written for the first time when all is full */
     while (count < 4096 && pipe(pair) == 0) {
         fcntl(pair[1], F_SETFL, O_NONBLOCK);
         fds[count++] = pair[0];
