@@ -4,6 +4,11 @@
 # in pieces does not keep another layer's tests from building, and one archive
 # `quire` of them all.  Sets quire_layers, and quire_layer_targets: the layers
 # that have sources, lowest first.
+#
+# QUIRE_UNITY: each layer is compiled as one file, in a third of the time.  So no two files of
+# a layer may have static functions of one name.
+
+option(QUIRE_UNITY "Compile each layer as one file" OFF)
 
 file(STRINGS ${PROJECT_SOURCE_DIR}/src/layers.txt quire_layers REGEX "^[a-z]")
 list(TRANSFORM quire_layers REPLACE "[ \t].*" "")
@@ -25,6 +30,10 @@ foreach(line IN LISTS quire_source_lines)
     list(APPEND quire_sources_${CMAKE_MATCH_1} ${PROJECT_SOURCE_DIR}/${path})
 endforeach()
 
+# A format is a file for itself: each makes functions of the same names from its own table.
+file(GLOB quire_formats ${PROJECT_SOURCE_DIR}/src/table/format/*.c)
+set_source_files_properties(${quire_formats} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+
 set(quire_layer_targets)
 set(quire_objects)
 foreach(layer IN LISTS quire_layers)
@@ -33,6 +42,7 @@ foreach(layer IN LISTS quire_layers)
         target_include_directories(quire_${layer} PRIVATE ${PROJECT_SOURCE_DIR}/src)
         target_compile_options(quire_${layer} PRIVATE ${quire_library_warnings})
         target_link_libraries(quire_${layer} PUBLIC quire_flags)
+        set_target_properties(quire_${layer} PROPERTIES UNITY_BUILD ${QUIRE_UNITY} UNITY_BUILD_BATCH_SIZE 0)
         list(APPEND quire_layer_targets quire_${layer})
         list(APPEND quire_objects $<TARGET_OBJECTS:quire_${layer}>)
     endif()

@@ -82,7 +82,7 @@ huge_is_empty(const struct fault_ctx *ctx)
 /* Set the leaf for @head, whose use becomes the entry's; prepare succeeded.  ctx->protect: from
  * writes, for the region's listener. */
 static enum fault_step
-huge_install(struct huge_fault *fault, struct qr_frame *head)
+hugetlb_install(struct huge_fault *fault, struct qr_frame *head)
 {
     struct fault_ctx *ctx = fault->ctx;
     bool write =
@@ -155,7 +155,7 @@ huge_place(struct huge_fault *fault, struct qr_frame *head)
     if (status == QR_OK) {
         ctx->protect |= ctx->entry.kind == QR_ENTRY_MARK && !fault->fills &&
                         (fault->region->flags & QR_REGION_WATCH_WRITE) != 0;
-        (void)huge_install(fault, head);
+        (void)hugetlb_install(fault, head);
     }
     huge_close(fault);
     if (status != QR_OK)
@@ -318,7 +318,7 @@ huge_replace(struct huge_fault *fault, struct qr_frame *source, struct qr_frame 
         (void)qr_hugetlb_page_unmap(&ctx->cursor, fault->pool, fault->page.start);
         qr_hugetlb_count_entry(fault->region, source, -1);
         qr_tlb_batch_finish(&ctx->batch); /* nobody reads the old page once the new is written */
-        step = huge_install(fault, copy);
+        step = hugetlb_install(fault, copy);
     }
     huge_close(fault);
     if (same)

@@ -217,7 +217,7 @@ page_scan(struct qr_merge *merge, struct qr_space *space, const struct merge_see
 
 /* Go on in @space; false: it is done.  *@io_pages is how many pages more are to be looked at. */
 static bool
-scan_space(struct qr_merge *merge, struct qr_space *space, size_t *io_pages)
+merge_scan_space(struct qr_merge *merge, struct qr_space *space, size_t *io_pages)
 {
     struct merge_seen seen;
 
@@ -240,7 +240,7 @@ qr_merge_scan(struct qr_merge *merge, size_t pages)
     struct qr_space *space;
 
     while (left > 0 && (space = qr_space_scan(merge->vm, &merge->space_id, &merge->va)) != NULL) {
-        if (!scan_space(merge, space, &left))
+        if (!merge_scan_space(merge, space, &left))
             merge->va = qr_va_of(0);
         qr_space_put(space);
     }

@@ -20,8 +20,8 @@
 
 /* Could the page that @leaf shows be merged now?  Its table is locked. */
 static bool
-frame_is_candidate(const struct qr_region *region, const struct qr_leaf *leaf,
-                   const struct qr_frame *frame)
+frame_may_merge(const struct qr_region *region, const struct qr_leaf *leaf,
+                const struct qr_frame *frame)
 {
     const uint32_t busy = QR_FRAME_LOCKED | QR_FRAME_WRITEBACK | QR_FRAME_PINNED | QR_FRAME_ERROR;
     uint32_t flags = atomic_load_explicit(&frame->flags, memory_order_relaxed);
@@ -41,7 +41,7 @@ region_is_mergeable(const struct qr_region *region)
 
 /* The frame that the leaf @entry shows at @va; NULL: zeroes. */
 static struct qr_frame *
-entry_frame(const struct qr_region *region, const struct qr_entry *entry, qr_va va)
+mapped_frame(const struct qr_region *region, const struct qr_entry *entry, qr_va va)
 {
     struct qr_vm *vm = region->space->vm;
 
@@ -63,13 +63,13 @@ look_chunk(const struct qr_merge *merge, const struct qr_region *region, struct 
     while (chunk.start.v < chunk.end.v && qr_cursor_find(cursor, chunk.start, &entry)) {
         qr_va va = qr_va_of(qr_max_size(chunk.start.v, entry.start.v));
         struct qr_frame *frame =
-            entry.kind == QR_ENTRY_LEAF ? entry_frame(region, &entry, va) : NULL;
+            entry.kind == QR_ENTRY_LEAF ? mapped_frame(region, &entry, va) : NULL;
 
         chunk.start = qr_va_of(qr_entry_end(cursor->tables, &entry));
         if (frame == NULL)
             continue;
         seen->va = va;
-        seen->candidate = frame_is_candidate(region, &entry.leaf, frame);
+        seen->candidate = frame_may_merge(region, &entry.leaf, frame);
         if (seen->candidate) {
             uint64_t hash = qr_frame_hash(merge->vm->config.frames, frame);
 
@@ -131,8 +131,8 @@ page_is_candidate(struct page *page)
 
     *entry = qr_cursor_query(&page->cursor, page->va);
     while (entry->kind == QR_ENTRY_LEAF) {
-        page->frame = entry_frame(page->region, entry, page->va);
-        if (page->frame == NULL || !frame_is_candidate(page->region, &entry->leaf, page->frame))
+        page->frame = mapped_frame(page->region, entry, page->va);
+        if (page->frame == NULL || !frame_may_merge(page->region, &entry->leaf, page->frame))
             return false;
         if (entry->level == 0)
             return true;

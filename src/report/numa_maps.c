@@ -184,7 +184,7 @@ numa_of_region(const struct qr_region *region, struct numa_usage *out_usage)
 }
 
 static void
-write_usage(struct qr_writer *writer, const struct numa_usage *usage, size_t page_bytes)
+write_numa_usage(struct qr_writer *writer, const struct numa_usage *usage, size_t page_bytes)
 {
     if (usage->pages == 0)
         return;
@@ -225,7 +225,7 @@ qr_report_numa_maps(const struct qr_report *report, struct qr_space *space,
         if ((region->flags & QR_REGION_HUGETLB) != 0)
             qr_writer_printf(writer, " huge");
         numa_of_region(region, &usage);
-        write_usage(writer, &usage, qr_report_page_bytes(region));
+        write_numa_usage(writer, &usage, qr_report_page_bytes(region));
         qr_writer_printf(writer, "\n");
     }
     qr_rw_read_unlock(&space->lock);

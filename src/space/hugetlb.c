@@ -383,7 +383,7 @@ qr_hugetlb_drop_promise(struct qr_region *region)
 
 /* May a leaf of the region be writable without a fault? */
 static bool
-leaf_may_write(const struct qr_region *region, const struct qr_entry *entry)
+huge_leaf_may_write(const struct qr_region *region, const struct qr_entry *entry)
 {
     const struct qr_frame *head = leaf_page(region, entry);
 
@@ -405,7 +405,7 @@ protect_page(const struct qr_region *region, struct qr_cursor *cursor, const str
     if ((attributes.prot & ~region->prot & QR_PROT_EXEC) != 0)
         (void)qr_arch_code_written(leaf.pa, hugetlb_bytes(pool));
     if ((entry->leaf.prot & QR_PROT_WRITE) == 0 &&
-        (qr_leaf_is_write_watched(region, &entry->leaf) || !leaf_may_write(region, entry)))
+        (qr_leaf_is_write_watched(region, &entry->leaf) || !huge_leaf_may_write(region, entry)))
         leaf.prot &= ~(unsigned)QR_PROT_WRITE;
     qr_hugetlb_page_change(cursor, pool, entry->start, &leaf);
 }

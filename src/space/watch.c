@@ -49,7 +49,7 @@ mark_absent(struct qr_cursor *cursor, struct qr_va_range range)
 }
 
 static void
-protect_entries(struct qr_cursor *cursor, struct qr_va_range range, bool protect)
+watch_entries(struct qr_cursor *cursor, struct qr_va_range range, bool protect)
 {
     struct qr_entry entry;
     qr_va at = range.start;
@@ -95,7 +95,7 @@ protect_range(struct qr_region *region, struct qr_va_range rest, bool protect,
             break;
         }
         qr_cursor_open(&cursor, tables, chunk, batch);
-        protect_entries(&cursor, chunk, protect);
+        watch_entries(&cursor, chunk, protect);
         done = !mark || mark_absent(&cursor, chunk);
         qr_cursor_close(&cursor);
     }
