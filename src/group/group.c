@@ -707,7 +707,9 @@ qr_group_is_protected(const struct qr_group *group, enum qr_group_limit which,
 
     /* A parent's protection bounds what its children have. */
     for (; at != NULL && at != root; at = at->parent) {
-        if (qr_group_usage(at) > atomic_load_explicit(&at->limit[which], memory_order_relaxed))
+        size_t limit = qr_group_limit(at, which);
+
+        if (limit == 0 || qr_group_usage(at) > limit)
             return false;
     }
     return group != NULL && group != root;
