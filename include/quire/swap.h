@@ -169,6 +169,13 @@ size_t qr_swap_trim(struct qr_swap *swap, size_t pages, const struct qr_group *g
 void qr_swap_get(struct qr_swap *swap, qr_slot number);
 /** One is gone.  Any context. */
 void qr_swap_put(struct qr_swap *swap, qr_slot number);
+/**
+ * The page of slot @p number is going to be read into @p frame: charge that to the group whose slot it is, as it was
+ * charged before it went, whoever needs it now.  Any context.
+ * @return true: it is charged, or was charged to nobody; false: that group is gone or has no room, so it is for the
+ *         caller to charge who needs the page
+ */
+QR_MUST_USE bool qr_swap_charge_owner(struct qr_swap *swap, qr_slot number, struct qr_frame *frame);
 /** The frame of slot @p number with a reference, if it is in memory and up to date.  Any context. */
 struct qr_frame *qr_swap_lookup(struct qr_swap *swap, qr_slot number);
 /**

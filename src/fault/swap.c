@@ -42,10 +42,12 @@ qr_fault_swap(struct fault_ctx *ctx)
     return qr_fault_leaf(ctx);
 }
 
-/* May the space's group have the frame that the page is going to be in?  (ctx->spare.) */
+/* May the group whose page it was, else the space's, have the frame that the page is going to be in?  (ctx->spare.) */
 static bool
 swap_charge(struct fault_ctx *ctx)
 {
+    if (qr_swap_charge_owner(ctx->vm->config.swap, ctx->slot, ctx->spare))
+        return true;
     struct qr_group *group = qr_space_group_get(ctx->space);
     bool charged = group == NULL || qr_group_charge_frame(group, ctx->spare) == QR_OK;
 

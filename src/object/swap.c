@@ -128,6 +128,7 @@ mark_fetch(struct qr_object *object, size_t index, const void *item, unsigned al
         if (fresh == NULL)
             return QR_ERR_NO_MEMORY;
         if ((alloc_flags & QR_ALLOC_RECLAIMER) == 0 &&
+            !qr_swap_charge_owner(objects->swap, item_slot(item), fresh) &&
             qr_object_charge(objects, fresh, alloc_flags) != QR_OK)
             status = QR_ERR_NO_MEMORY;
         else

@@ -339,7 +339,7 @@ mark_next(struct qr_space *space, struct qr_va_range *range, struct qr_entry *ou
     return found;
 }
 
-/* The page of @slot in memory, charged to @space's group, with a reference.  Nothing is locked. */
+/* The page of @slot in memory, charged as it was, else to @space's group, with a reference.  Nothing is locked. */
 static enum qr_status
 slot_bring(struct qr_space *space, qr_slot slot, unsigned alloc_flags, struct qr_frame **out_frame)
 {
@@ -352,7 +352,8 @@ slot_bring(struct qr_space *space, qr_slot slot, unsigned alloc_flags, struct qr
     struct qr_group *group = qr_space_group_get(space);
 
     fresh = qr_frame_alloc(frames, QR_ALLOC_MOVABLE | QR_ALLOC_HIGH | alloc_flags);
-    if (fresh == NULL || (group != NULL && qr_group_charge_frame(group, fresh) != QR_OK))
+    if (fresh == NULL || (!qr_swap_charge_owner(swap_of(space), slot, fresh) && group != NULL &&
+                          qr_group_charge_frame(group, fresh) != QR_OK))
         status = QR_ERR_NO_MEMORY;
     else
         status = qr_swap_fetch(swap_of(space), slot, &fresh, out_frame);

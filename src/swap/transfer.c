@@ -4,8 +4,9 @@
  *
  * Out: of the slots asked for, those whose frames the cache alone has; neighbours in one request.  In: the page
  * asked for, and where the last one that was missed lay near, what lies around it in an aligned window of 8 and is neither in
- * memory nor anybody else's: reading them costs little more than the one.  They are charged to whom
- * their slots are, and a window for which there is no memory at hand is read as far as there is.
+ * memory nor anybody else's: reading them costs little more than the one.  They are charged to whom their slots are,
+ * and a window for which there is no memory at hand is read as far as there is.  So is the page asked for, but where that
+ * group is gone or full, who needs it is charged: in swap as in memory a page is whose it was at first.
  *
  * A request that fails as a whole is made again page by page, so that one bad page costs no other.
  */
@@ -332,12 +333,31 @@ area_is_read_in_order(struct area *area, size_t page)
     return (page > last ? page - last : last - page) <= WINDOW;
 }
 
+/* Charge @frame, where the slot's page comes, to the group whose slot it is, unless that is gone or full.  A. */
 static bool
-ahead_charge(struct qr_swap *swap, const struct slot *slot, struct qr_frame *frame)
+slot_charge(struct qr_swap *swap, const struct slot *slot, struct qr_frame *frame)
 {
-    return slot->group == 0 ||
-           qr_group_charge_frame(qr_group_of_number(swap->config.groups, slot->group), frame) ==
-               QR_OK;
+    if (slot->group == 0)
+        return true;
+    struct qr_group *group = qr_group_of_number(swap->config.groups, slot->group);
+
+    if (!qr_group_try_get(group))
+        return false;
+    bool charged = qr_group_charge_frame(group, frame) == QR_OK;
+
+    qr_group_put(group);
+    return charged;
+}
+
+bool
+qr_swap_charge_owner(struct qr_swap *swap, qr_slot number, struct qr_frame *frame)
+{
+    struct slot *slot;
+    struct area *area = area_lock(swap, number, &slot);
+    bool charged = slot != NULL && slot->users != 0 && slot_charge(swap, slot, frame);
+
+    qr_spin_unlock(&area->lock);
+    return charged;
 }
 
 /*
@@ -354,7 +374,7 @@ read_along(struct run *run, size_t page, struct qr_frame *const *spare, size_t c
     while (used < count && (high < end || low > first)) {
         size_t next = high < end ? high : low - 1;
 
-        if (!ahead_charge(run->swap, slot_at(run->area, next), spare[used]))
+        if (!slot_charge(run->swap, slot_at(run->area, next), spare[used]))
             break;
         read_begin(run, next, spare[used++]);
         if (next == high)

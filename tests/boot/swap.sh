@@ -30,12 +30,14 @@ build() {
     done
 }
 
-# In a group of 8 MiB: 16 fit with swap, and not with 2 MiB of it.
+# In a group of 8 MiB: 16 fit with swap, and not with 2 MiB of it.  Who is gone has nothing in swap, once what others were
+# writing of it then is written.
 group='
+settled() { for i in $(seq 100); do [ $(cat /tmp/g/a/memory.swap.current) != 0 ] || return 0; sleep 0.1; done; return 1; }
 mkdir -p /tmp/g && mount -t cgroup2 none /tmp/g && echo +memory >/tmp/g/cgroup.subtree_control && mkdir /tmp/g/a &&
 swapon /dev/vda && echo 8M >/tmp/g/a/memory.max &&
 sh -c "echo \$\$ >/tmp/g/a/cgroup.procs; exec ./shared fill 4096" &&
-sh -c "echo \$\$ >/tmp/g/a/cgroup.procs; exec ./swap fill 4096" && [ $(cat /tmp/g/a/memory.swap.current) = 0 ] &&
+sh -c "echo \$\$ >/tmp/g/a/cgroup.procs; exec ./swap fill 4096" && settled &&
 echo 2M >/tmp/g/a/memory.swap.max &&
 ! sh -c "echo \$\$ >/tmp/g/a/cgroup.procs; exec ./swap fill 4096" &&
 [ $(grep "^max " /tmp/g/a/memory.swap.events | cut -d" " -f2) -gt 0 ] && swapoff /dev/vda &&
