@@ -28,7 +28,8 @@ target_include_directories(quire_flags INTERFACE
 target_compile_features(quire_flags INTERFACE c_std_11)
 
 if(QUIRE_SANITIZE)
-    target_compile_options(quire_flags INTERFACE -fsanitize=${QUIRE_SANITIZE})
+    # Reports name functions and lines: more than -g1 is not read.
+    target_compile_options(quire_flags INTERFACE -fsanitize=${QUIRE_SANITIZE} -g1)
     target_link_options(quire_flags INTERFACE -fsanitize=${QUIRE_SANITIZE})
     # A format's whole walker in one function, with all its checks, takes the compiler most of its time.
     target_compile_definitions(quire_flags INTERFACE QR_ALWAYS_INLINE=inline)
