@@ -189,11 +189,12 @@ test_suspend(void)
 static void
 test_restart(void)
 {
-    int ends[2];
+    int ends[2], go[2]; /* go: the first read was interrupted, however late that was */
     char c = 0;
     struct sigaction action = {.sa_handler = count_hit};
 
     CHECK_EQ(pipe(ends), 0);
+    CHECK_EQ(pipe(go), 0);
     for (int restart = 0; restart < 2; restart++) {
         action.sa_flags = restart ? SA_RESTART : 0;
         sigaction(SIGUSR1, &action, NULL);
@@ -202,7 +203,10 @@ test_restart(void)
         if (child == 0) {
             wait_asleep(getppid());
             kill(getppid(), SIGUSR1);
-            usleep(20000);
+            if (restart)
+                usleep(20000);
+            else
+                (void)!read(go[0], &c, 1);
             (void)!write(ends[1], "x", 1);
             _exit(0);
         }
@@ -213,13 +217,16 @@ test_restart(void)
             CHECK_EQ(n, 1);
         } else {
             CHECK(n == -1 && errno == EINTR);
+            CHECK_EQ(write(go[1], "x", 1), 1);
             CHECK_EQ(read(ends[0], &c, 1), 1);
         }
         while (waitpid(child, NULL, 0) == -1 && errno == EINTR)
             ;
     }
-    close(ends[0]);
-    close(ends[1]);
+    for (int i = 0; i < 2; i++) {
+        close(ends[i]);
+        close(go[i]);
+    }
 }
 
 static void

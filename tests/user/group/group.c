@@ -662,7 +662,7 @@ test_members(void)
     CHECK(number("i/j", "cgroup.procs") == pid);
     CHECK(rmdir(path_of("i/j", "")) == -1 && errno == EBUSY);
     kill((pid_t)pid, SIGKILL);
-    for (int i = 0; i < 1000 && field("i/j", "cgroup.events", "populated") == 1; i++)
+    for (int i = 0; i < 10000 && field("i/j", "cgroup.events", "populated") == 1; i++)
         usleep(1000);
     drop("i/j"); /* a zombie keeps no group */
     CHECK(path_is((pid_t)pid, "/i/j (deleted)"));
