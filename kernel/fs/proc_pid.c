@@ -255,10 +255,10 @@ static const struct inode_ops task_directory_ops;
 static const struct inode_ops process_directory_ops;
 
 static const struct text_node process_nodes[] = {
-    {.name = "maps", .mode = 0444, .show = proc_show_maps, .inspects = true},
-    {.name = "smaps", .mode = 0444, .show = proc_show_smaps, .inspects = true},
+    {.name = "maps", .mode = 0444, .show_from = proc_show_maps, .inspects = true},
+    {.name = "smaps", .mode = 0444, .show_from = proc_show_smaps, .inspects = true},
     {.name = "smaps_rollup", .mode = 0444, .show = proc_show_smaps_rollup, .inspects = true},
-    {.name = "numa_maps", .mode = 0444, .show = proc_show_numa_maps, .inspects = true},
+    {.name = "numa_maps", .mode = 0444, .show_from = proc_show_numa_maps, .inspects = true},
     {.name = "statm", .mode = 0444, .show = proc_show_statm},
     {.name = "status", .mode = 0444, .show = proc_show_status},
     {.name = "stat", .mode = 0444, .show = proc_show_stat},

@@ -23,31 +23,33 @@ enum { USER_HZ = 100, DUMP_CHUNK = 4096, DUMP_LIMIT = 1 << 20 };
 
 /* ---- texts --------------------------------------------------------------------------- */
 
-/* The process's memory while the call runs; NULL for kernel threads and zombies. */
-#define WITH_SPACE(name, call)                                                        \
-    void proc_show_##name(const struct text_target *target, struct qr_writer *writer) \
-    {                                                                                 \
-        struct mm *mm = mm_of_process(target->process);                               \
-                                                                                      \
-        if (mm != NULL) {                                                             \
-            call;                                                                     \
-            mm_put(mm);                                                               \
-        }                                                                             \
-    }
-
-WITH_SPACE(maps, qr_report_maps(kernel_report(), mm->space, writer))
-WITH_SPACE(smaps, qr_report_smaps(kernel_report(), mm->space, writer))
-WITH_SPACE(smaps_rollup, qr_report_smaps_rollup(kernel_report(), mm->space, writer))
-
-void
-proc_show_numa_maps(const struct text_target *target, struct qr_writer *writer)
+/* The texts of regions: where they go on is an address. */
+bool
+proc_show_maps(const struct text_target *target, qr_va *from, size_t bytes,
+               struct qr_writer *writer)
 {
-    struct mm *mm = mm_of_process(target->process);
+    return target->mm != NULL &&
+           qr_report_maps(kernel_report(), target->mm->space, from, bytes, writer);
+}
+
+bool
+proc_show_smaps(const struct text_target *target, qr_va *from, size_t bytes,
+                struct qr_writer *writer)
+{
+    return target->mm != NULL &&
+           qr_report_smaps(kernel_report(), target->mm->space, from, bytes, writer);
+}
+
+/* With the policy of the thread, or the process's first one. */
+bool
+proc_show_numa_maps(const struct text_target *target, qr_va *from, size_t bytes,
+                    struct qr_writer *writer)
+{
     struct thread *thread = target->thread;
     struct qr_mempolicy *policy = NULL;
 
-    if (mm == NULL)
-        return;
+    if (target->mm == NULL)
+        return false;
     if (thread != NULL)
         thread_ref(thread);
     else
@@ -56,9 +58,18 @@ proc_show_numa_maps(const struct text_target *target, struct qr_writer *writer)
         policy = mm_thread_policy_get(thread);
         thread_put(thread);
     }
-    qr_report_numa_maps(kernel_report(), mm->space, policy, writer);
+    bool more =
+        qr_report_numa_maps(kernel_report(), target->mm->space, policy, from, bytes, writer);
+
     qr_mempolicy_put(policy);
-    mm_put(mm);
+    return more;
+}
+
+void
+proc_show_smaps_rollup(const struct text_target *target, struct qr_writer *writer)
+{
+    if (target->mm != NULL)
+        qr_report_smaps_rollup(kernel_report(), target->mm->space, writer);
 }
 
 void
@@ -316,22 +327,37 @@ dump_memory(struct mm *mm, uint64_t start, uint64_t end, struct qr_writer *write
     kmem_free(chunk);
 }
 
-WITH_SPACE(cmdline, dump_memory(mm, mm->arg_start, mm->arg_end, writer))
-WITH_SPACE(environ, dump_memory(mm, mm->env_start, mm->env_end, writer))
+void
+proc_show_cmdline(const struct text_target *target, struct qr_writer *writer)
+{
+    struct mm *mm = mm_of_process(target->process);
+
+    if (mm != NULL) {
+        dump_memory(mm, mm->arg_start, mm->arg_end, writer);
+        mm_put(mm);
+    }
+}
+
+void
+proc_show_environ(const struct text_target *target, struct qr_writer *writer)
+{
+    if (target->mm != NULL)
+        dump_memory(target->mm, target->mm->env_start, target->mm->env_end, writer);
+}
 
 /* Up to and with the pair that ends the vector. */
-static void
-auxv_write(const struct mm *mm, struct qr_writer *writer)
+void
+proc_show_auxv(const struct text_target *target, struct qr_writer *writer)
 {
-    for (unsigned i = 0; i + 1 < MM_AUXV_WORDS; i += 2) {
+    const struct mm *mm = target->mm;
+
+    for (unsigned i = 0; mm != NULL && i + 1 < MM_AUXV_WORDS; i += 2) {
         writer->emit(writer, (const char *)&mm->auxv[i], 2 * sizeof mm->auxv[i]);
         if (mm->auxv[i] == 0) {
             break;
         }
     }
 }
-
-WITH_SPACE(auxv, auxv_write(mm, writer))
 
 void
 proc_show_limits(const struct text_target *target, struct qr_writer *writer)
@@ -391,22 +417,18 @@ struct memory_view {
 int64_t
 proc_memory_open(struct file *file)
 {
-    struct process *process = process_find((int32_t)file->inode->key);
-
-    if (process == NULL) {
-        return -ESRCH;
-    }
     struct memory_view *view = kmem_alloc(sizeof *view);
-    struct mm *mm = view == NULL ? NULL : mm_of_process(process);
-    process_put(process);
+
     if (view == NULL) {
         return -ENOMEM;
     }
-    *view = (struct memory_view){mm, process_has_capability(CAP_SYS_ADMIN)};
-    if (mm != NULL) {
-        mm_hold(mm);
-        mm_put(mm);
+    int64_t error = text_memory_hold(file->inode, &view->mm);
+
+    if (error != 0) {
+        kmem_free(view);
+        return error;
     }
+    view->frames = process_has_capability(CAP_SYS_ADMIN);
     file->context = view;
     return 0;
 }

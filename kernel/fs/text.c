@@ -5,6 +5,8 @@
  * A node is a row in a table with a function that writes the whole text.  The text is made when a
  * file is read from its start and kept with that open file, so that one reader sees one
  * consistent text however small its pieces; a seek back to the start makes it afresh (top).
+ * Long texts (maps, smaps) are made as they are read, a piece at a time, as Linux's seq_file
+ * does; a seek back makes what is before it once more.
  *
  * A write hands its bytes, one page at most, to the node's store function.
  */
@@ -119,21 +121,89 @@ target_put(struct text_target *target)
 
 /* ---- files --------------------------------------------------------------------------------- */
 
+enum { PIECE_BYTES = 4096 }; /* of a text in pieces, at least */
+
+/* An open file. The inode's lock. */
+struct text_file {
+    struct text_writer piece; /* of the text, from byte `base` on */
+    uint64_t base;
+    qr_va from;    /* show_from's: where the next piece begins */
+    bool more;     /* there is a next one */
+    bool begun;    /* else none has been made */
+    struct mm *mm; /* const: what it is about, held; NULL: a zombie's, or no matter */
+};
+
+static void
+text_restart(struct text_file *text)
+{
+    text->base = 0;
+    text->from = qr_va_of(0);
+    text->piece.length = 0;
+    text->more = true;
+    text->begun = true;
+}
+
+/* The next piece, which may be all. */
 static int64_t
-text_make(const struct inode *inode, struct text_writer *text)
+text_advance(const struct inode *inode, struct text_file *text)
 {
     const struct text_node *node = inode->node;
+    struct qr_writer *writer = &text->piece.writer;
     struct text_target target;
     int64_t error = target_get(inode, &target);
 
     if (error != 0) {
         return error;
     }
-    text->length = 0;
-    text->failed = false;
-    node->show(&target, &text->writer);
+    if (text->mm != NULL && mm_try_ref(text->mm)) {
+        target.mm = text->mm;
+    }
+    text->base += text->piece.length;
+    text->piece.length = 0;
+    text->piece.failed = false;
+    if (node->show_from != NULL) {
+        text->more = node->show_from(&target, &text->from, PIECE_BYTES, writer);
+    } else {
+        node->show(&target, writer);
+        text->more = false;
+    }
+    if (target.mm != NULL) {
+        mm_put(target.mm);
+    }
     target_put(&target);
-    return text->failed ? -ENOMEM : 0;
+    text->begun = !text->piece.failed;
+    return text->piece.failed ? -ENOMEM : 0;
+}
+
+/* What is left of this piece, then of one that has what follows. @return bytes, or -errno for none */
+static int64_t
+text_copy(struct file *file, struct text_file *text, struct io *io, uint64_t *position)
+{
+    int64_t done = 0, error = 0;
+    bool fresh = false;
+
+    while (io->left > 0 && error == 0) {
+        uint64_t at = *position - text->base;
+
+        if (at < text->piece.length) {
+            size_t left = text->piece.length - (size_t)at;
+            size_t want = io->left < left ? io->left : left;
+            size_t copied = io_put(io, text->piece.data + at, want);
+
+            *position += copied;
+            done += (int64_t)copied;
+            error = copied < want ? -EFAULT : 0;
+            if (fresh) {
+                break;
+            }
+        } else if (text->more) {
+            error = text_advance(file->inode, text);
+            fresh = true;
+        } else {
+            break;
+        }
+    }
+    return done > 0 ? done : error;
 }
 
 /* What Linux says of a file that is read or written and has no such thing, by where it lies. */
@@ -147,24 +217,16 @@ static int64_t
 text_read(struct file *file, struct io *io, uint64_t *position)
 {
     const struct text_node *node = file->inode->node;
-    struct text_writer *text = file->context;
+    struct text_file *text = file->context;
 
-    if (node->show == NULL) {
+    if (node->show == NULL && node->show_from == NULL) {
         return missing_call(file->inode);
     }
     qr_mutex_lock(&file->inode->lock);
-    int64_t result = 0;
-    if (*position == 0 || text->data == NULL) {
-        result = text_make(file->inode, text);
+    if (*position == 0 || *position < text->base || !text->begun) {
+        text_restart(text);
     }
-    if (result == 0 && *position < text->length) {
-        size_t left = text->length - (size_t)*position;
-        size_t want = io->left < left ? io->left : left;
-        size_t done = io_put(io, text->data + *position, want);
-
-        *position += done;
-        result = done > 0 || want == 0 ? (int64_t)done : -EFAULT;
-    }
+    int64_t result = text_copy(file, text, io, position);
     qr_mutex_unlock(&file->inode->lock);
     return result;
 }
@@ -223,8 +285,13 @@ text_truncate(struct file *file, uint64_t size)
 static void
 text_release(struct file *file)
 {
-    text_writer_free(file->context);
-    kmem_free(file->context);
+    struct text_file *text = file->context;
+
+    if (text->mm != NULL) {
+        mm_release(text->mm);
+    }
+    text_writer_free(&text->piece);
+    kmem_free(text);
 }
 
 const struct file_ops text_file_ops = {
@@ -249,6 +316,24 @@ may_inspect(const struct inode *inode)
     return may ? 0 : -EACCES;
 }
 
+int64_t
+text_memory_hold(const struct inode *inode, struct mm **out_mm)
+{
+    struct process *process = process_find((int32_t)inode->key);
+
+    if (process == NULL) {
+        return -ESRCH;
+    }
+    struct mm *mm = mm_of_process(process);
+    process_put(process);
+    if (mm != NULL) {
+        mm_hold(mm);
+        mm_put(mm);
+    }
+    *out_mm = mm;
+    return 0;
+}
+
 static int64_t
 text_open(struct inode *inode, struct file *file)
 {
@@ -262,11 +347,17 @@ text_open(struct inode *inode, struct file *file)
         file->ops = node->ops;
         return node->open != NULL ? node->open(file) : 0;
     }
-    struct text_writer *text = kmem_alloc(sizeof *text);
+    struct text_file *text = kmem_alloc(sizeof *text);
     if (text == NULL) {
         return -ENOMEM;
     }
-    text_writer_init(text);
+    *text = (struct text_file){.begun = false};
+    text_writer_init(&text->piece);
+    error = node->inspects ? text_memory_hold(inode, &text->mm) : 0;
+    if (error != 0) {
+        kmem_free(text);
+        return error;
+    }
     file->context = text;
     file->ops = &text_file_ops;
     return 0;

@@ -6,6 +6,7 @@
 
 #include "fs.h"
 
+struct mm;
 struct process;
 struct thread;
 struct qr_report;
@@ -14,6 +15,7 @@ struct qr_report;
 struct text_target {
     struct process *process; /* alive while the call runs; NULL: the machine */
     struct thread *thread;   /* for /proc/PID/task/TID */
+    struct mm *mm;           /* of a node that inspects: what there was at open; NULL: gone */
     const struct inode *inode;
 };
 
@@ -22,12 +24,16 @@ struct text_node {
     const char *name;
     uint32_t mode; /* permissions; with a type for links and directories, else a file */
     void (*show)(const struct text_target *target, struct qr_writer *writer);
+    /** Instead of show, for long texts about memory: what lies from @from on, at least @bytes if there is
+     *  so much, and moves @from behind it. @return whether there is more */
+    bool (*show_from)(const struct text_target *target, qr_va *from, size_t bytes,
+                      struct qr_writer *writer);
     /** Takes a terminated text of @length bytes. @return 0 or -errno */
     int64_t (*store)(const struct text_target *target, const char *text, size_t length);
     const struct file_ops *ops;         /* instead of show: a file of its own kind */
     int64_t (*open)(struct file *file); /* of that kind: sets its context. @return 0 or -errno */
     const struct inode_ops *inode_ops;  /* instead of the plain ones: links, directories */
-    bool inspects;                      /* memory: opened only by who may look into the process */
+    bool inspects;                      /* opened only by who may look into the process's memory */
     bool of_descriptor;                 /* key_more is a descriptor's number, not a thread's */
 };
 
@@ -62,6 +68,8 @@ int64_t text_filesystem_create(const struct superblock_type *type, const struct 
 /** The inode ops of plain generated files, and the file ops behind `show`. */
 extern const struct inode_ops text_inode_ops;
 extern const struct file_ops text_file_ops;
+/** The memory that the process of @inode has now, for mm_release(); NULL for a zombie. @return 0 or -errno */
+int64_t text_memory_hold(const struct inode *inode, struct mm **out_mm);
 /** Cutting a generated file off changes nothing. */
 int64_t text_truncate(struct file *file, uint64_t size);
 

@@ -24,12 +24,17 @@ struct conversion {
     char kind;
 };
 
+enum { PADDING_BYTES = 16 };
+
+/* @of: PADDING_BYTES times the same character. */
 static void
-emit_repeated(struct qr_writer *writer, char c, int count)
+emit_repeated(struct qr_writer *writer, const char *of, int count)
 {
-    for (int i = 0; i < count; i++)
-        writer->emit(writer, &c, 1);
+    for (; count > 0; count -= PADDING_BYTES)
+        writer->emit(writer, of, (size_t)(count < PADDING_BYTES ? count : PADDING_BYTES));
 }
+
+static const char blanks[] = "                ", zeroes[] = "0000000000000000";
 
 static void
 emit_padded(struct qr_writer *writer, const struct conversion *conversion, const char *text,
@@ -38,26 +43,37 @@ emit_padded(struct qr_writer *writer, const struct conversion *conversion, const
     int padding = conversion->width > bytes ? conversion->width - bytes : 0;
 
     if (!conversion->left)
-        emit_repeated(writer, ' ', padding);
+        emit_repeated(writer, blanks, padding);
     writer->emit(writer, text, (size_t)bytes);
     if (conversion->left)
-        emit_repeated(writer, ' ', padding);
+        emit_repeated(writer, blanks, padding);
+}
+
+/* The digits of @value, none for 0, before @end. @return the first */
+static char *
+digits_before(char *end, uint64_t value, char kind)
+{
+    const char *digit_set = kind == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
+
+    if (kind != 'x' && kind != 'X' && kind != 'p') {
+        for (; value > UINT32_MAX; value /= 10)
+            *--end = (char)('0' + value % 10);
+        for (uint32_t rest = (uint32_t)value; rest != 0; rest /= 10)
+            *--end = (char)('0' + rest % 10);
+        return end;
+    }
+    for (; value != 0; value >>= 4)
+        *--end = digit_set[value & 15];
+    return end;
 }
 
 static void
 emit_number(struct qr_writer *writer, const struct conversion *conversion, uint64_t value,
             bool negative)
 {
-    const char *digit_set = conversion->kind == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
-    unsigned base =
-        conversion->kind == 'x' || conversion->kind == 'X' || conversion->kind == 'p' ? 16 : 10;
     char digits[24];
-    int count = 0;
-
-    while (value != 0) {
-        digits[count++] = digit_set[value % base];
-        value /= base;
-    }
+    char *end = digits + sizeof(digits), *first = digits_before(end, value, conversion->kind);
+    int count = (int)(end - first);
     int least = conversion->precision >= 0 ? conversion->precision : 1;
     const char *prefix = negative ? "-" : conversion->kind == 'p' ? "0x" : "";
     int prefix_bytes = negative ? 1 : conversion->kind == 'p' ? 2 : 0;
@@ -69,13 +85,13 @@ emit_number(struct qr_writer *writer, const struct conversion *conversion, uint6
     int padding = conversion->width - prefix_bytes - zeros - count;
 
     if (!conversion->left)
-        emit_repeated(writer, ' ', padding);
-    writer->emit(writer, prefix, (size_t)prefix_bytes);
-    emit_repeated(writer, '0', zeros);
-    while (count > 0)
-        writer->emit(writer, &digits[--count], 1);
+        emit_repeated(writer, blanks, padding);
+    if (prefix_bytes > 0)
+        writer->emit(writer, prefix, (size_t)prefix_bytes);
+    emit_repeated(writer, zeroes, zeros);
+    writer->emit(writer, first, (size_t)count);
     if (conversion->left)
-        emit_repeated(writer, ' ', padding);
+        emit_repeated(writer, blanks, padding);
 }
 
 static const char *
@@ -283,13 +299,13 @@ buffer_emit(struct qr_writer *base, const char *text, size_t bytes)
 {
     struct qr_buffer_writer *writer = qr_container_of(base, struct qr_buffer_writer, writer);
 
-    for (size_t i = 0; i < bytes; i++) {
-        if (writer->length + 1 < writer->capacity) {
-            writer->buffer[writer->length] = text[i];
-            writer->buffer[writer->length + 1] = '\0';
-        }
-        writer->length++;
+    if (writer->length < writer->capacity) {
+        size_t room = writer->capacity - 1 - writer->length, kept = bytes < room ? bytes : room;
+
+        __builtin_memcpy(writer->buffer + writer->length, text, kept);
+        writer->buffer[writer->length + kept] = '\0';
     }
+    writer->length += bytes;
 }
 
 void

@@ -12,24 +12,41 @@
 
 /* ---- maps ----------------------------------------------------------------- */
 
-/* Counts what passes through, to align the name; emits on. */
-struct column_writer {
-    struct qr_writer writer;
-    struct qr_writer *to;
-    size_t column;
-};
-
 static void
-column_emit(struct qr_writer *base, const char *text, size_t bytes)
+counting_emit(struct qr_writer *base, const char *text, size_t bytes)
 {
-    struct column_writer *writer = qr_container_of(base, struct column_writer, writer);
+    struct counting_writer *writer = qr_container_of(base, struct counting_writer, writer);
 
-    writer->column += bytes;
+    writer->count += bytes;
     writer->to->emit(writer->to, text, bytes);
+}
+
+bool
+qr_report_regions(const struct qr_report *report, struct qr_space *space, qr_va *from, size_t bytes,
+                  region_write *write, void *context, struct qr_writer *writer)
+{
+    struct counting_writer counting = {.writer = {counting_emit}, .to = writer};
+    struct qr_region *region;
+
+    qr_rw_read_lock(&space->lock);
+    for (region = qr_space_find(space, *from); region != NULL && counting.count < bytes;
+         region = qr_region_next(region)) {
+        write(report, region, context, &counting);
+        *from = region->end;
+    }
+    qr_rw_read_unlock(&space->lock);
+    return region != NULL;
 }
 
 /* The name starts here on 64-bit Linux: 25 + 6 * sizeof(void *). */
 #define NAME_COLUMN (25 + 6 * sizeof(void *))
+
+static void
+line_to_name(struct report_line *line)
+{
+    while (line->length < NAME_COLUMN)
+        line_char(line, ' ');
+}
 
 static const char *
 region_fixed_name(const struct qr_region *region)
@@ -52,45 +69,51 @@ struct file_name {
 };
 
 static void
-write_region(const struct qr_report *report, const struct qr_region *region,
-             struct qr_writer *writer)
+write_region(const struct qr_report *report, const struct qr_region *region, void *context,
+             struct counting_writer *counting)
 {
-    struct column_writer line = {.writer = {column_emit}, .to = writer, .column = 0};
+    struct report_line line = {.length = 0};
     struct qr_report_file file = {0, 0, 0};
     struct file_name name;
     const char *fixed = region_fixed_name(region);
 
+    (void)context;
     qr_buffer_writer_init(&name.writer, name.text, sizeof(name.text));
     if (region->file != NULL && report->describe_file != NULL)
         report->describe_file(region->file, &file, &name.writer.writer);
     if (fixed == NULL && name.writer.length > 0)
         fixed = name.text;
-
-    uint64_t offset = (uint64_t)region->object_page << QR_PAGE_SHIFT;
-
-    qr_writer_printf(
-        &line.writer, "%08lx-%08lx %c%c%c%c %08llx %02x:%02x %llu ", (unsigned long)region->start.v,
-        (unsigned long)region->end.v, (region->prot & QR_PROT_READ) != 0 ? 'r' : '-',
-        (region->prot & QR_PROT_WRITE) != 0 ? 'w' : '-',
-        (region->prot & QR_PROT_EXEC) != 0 ? 'x' : '-',
-        (region->flags & QR_REGION_SHARED) != 0 ? 's' : 'p', (unsigned long long)offset,
-        file.device_major, file.device_minor, (unsigned long long)file.inode);
-    if (fixed != NULL) {
-        while (line.column < NAME_COLUMN)
-            qr_writer_printf(&line.writer, " ");
-        qr_writer_printf(writer, "%s", fixed);
-    }
-    qr_writer_printf(writer, "\n");
+    line_hex(&line, region->start.v, 8);
+    line_char(&line, '-');
+    line_hex(&line, region->end.v, 8);
+    line_char(&line, ' ');
+    line_char(&line, (region->prot & QR_PROT_READ) != 0 ? 'r' : '-');
+    line_char(&line, (region->prot & QR_PROT_WRITE) != 0 ? 'w' : '-');
+    line_char(&line, (region->prot & QR_PROT_EXEC) != 0 ? 'x' : '-');
+    line_char(&line, (region->flags & QR_REGION_SHARED) != 0 ? 's' : 'p');
+    line_char(&line, ' ');
+    line_hex(&line, (uint64_t)region->object_page << QR_PAGE_SHIFT, 8);
+    line_char(&line, ' ');
+    line_hex(&line, file.device_major, 2);
+    line_char(&line, ':');
+    line_hex(&line, file.device_minor, 2);
+    line_char(&line, ' ');
+    line_decimal(&line, file.inode, 0);
+    line_char(&line, ' ');
+    if (fixed == NULL)
+        line_char(&line, '\n');
+    else
+        line_to_name(&line);
+    counting_emit(&counting->writer, line.text, line.length);
+    if (fixed != NULL)
+        qr_writer_printf(&counting->writer, "%s\n", fixed);
 }
 
-void
-qr_report_maps(const struct qr_report *report, struct qr_space *space, struct qr_writer *writer)
+bool
+qr_report_maps(const struct qr_report *report, struct qr_space *space, qr_va *from, size_t bytes,
+               struct qr_writer *writer)
 {
-    qr_rw_read_lock(&space->lock);
-    for (struct qr_region *region = qr_space_find(space, qr_va_of(0)); region != NULL;
-         region = qr_region_next(region))
-        write_region(report, region, writer);
-    qr_rw_read_unlock(&space->lock);
+    return qr_report_regions(report, space, from, bytes, write_region, NULL, writer);
 }
 
 /* ---- smaps ---------------------------------------------------------------- */
@@ -249,10 +272,7 @@ usage_add(struct usage *sum, const struct usage *usage)
 static void
 kb_line(struct qr_writer *writer, const char *name, uint64_t bytes)
 {
-    char label[24];
-
-    qr_format(label, sizeof(label), "%s:", name);
-    qr_writer_printf(writer, "%-16s%8llu kB\n", label, (unsigned long long)(bytes >> 10));
+    qr_report_kb(writer, name, bytes >> 10);
 }
 
 /* @sum: of several regions; then Linux says of which kinds. */
@@ -303,6 +323,15 @@ static const struct {
 };
 
 static void
+add_flag(struct report_line *line, const char *name, bool set)
+{
+    if (!set)
+        return;
+    line_text(line, name);
+    line_char(line, ' ');
+}
+
+static void
 write_flags(const struct qr_report *report, struct qr_writer *writer,
             const struct qr_region *region)
 {
@@ -311,40 +340,49 @@ write_flags(const struct qr_report *report, struct qr_writer *writer,
     bool open_to_write = may_write || (region->file != NULL && report->file_is_writable != NULL &&
                                        report->file_is_writable(region->file));
 
-    qr_writer_printf(
-        writer, "VmFlags: %s%s%s%s%s%s%s%s", (region->prot & QR_PROT_READ) != 0 ? "rd " : "",
-        (region->prot & QR_PROT_WRITE) != 0 ? "wr " : "",
-        (region->prot & QR_PROT_EXEC) != 0 ? "ex " : "", shared && open_to_write ? "sh " : "",
-        (region->max_prot & QR_PROT_READ) != 0 ? "mr " : "", may_write ? "mw " : "",
-        (region->max_prot & QR_PROT_EXEC) != 0 ? "me " : "", shared ? "ms " : "");
+    struct report_line line = {.length = 0};
+
+    line_text(&line, "VmFlags: ");
+    add_flag(&line, "rd", (region->prot & QR_PROT_READ) != 0);
+    add_flag(&line, "wr", (region->prot & QR_PROT_WRITE) != 0);
+    add_flag(&line, "ex", (region->prot & QR_PROT_EXEC) != 0);
+    add_flag(&line, "sh", shared && open_to_write);
+    add_flag(&line, "mr", (region->max_prot & QR_PROT_READ) != 0);
+    add_flag(&line, "mw", may_write);
+    add_flag(&line, "me", (region->max_prot & QR_PROT_EXEC) != 0);
+    add_flag(&line, "ms", shared);
     for (size_t i = 0; i < QR_ARRAY_COUNT(flag_names); i++) {
-        if ((region->flags & flag_names[i].bit) != 0)
-            qr_writer_printf(writer, "%s ", flag_names[i].name);
-        if (flag_names[i].bit == QR_REGION_DONT_DUMP && (region->flags & QR_REGION_TRACKED) == 0)
-            qr_writer_printf(writer, "sd ");
+        add_flag(&line, flag_names[i].name, (region->flags & flag_names[i].bit) != 0);
+        if (flag_names[i].bit == QR_REGION_DONT_DUMP)
+            add_flag(&line, "sd", (region->flags & QR_REGION_TRACKED) == 0);
     }
-    qr_writer_printf(writer, "\n");
+    line_char(&line, '\n');
+    writer->emit(writer, line.text, line.length);
 }
 
-void
-qr_report_smaps(const struct qr_report *report, struct qr_space *space, struct qr_writer *writer)
+static void
+write_region_usage(const struct qr_report *report, const struct qr_region *region, void *context,
+                   struct counting_writer *counting)
 {
-    qr_rw_read_lock(&space->lock);
-    for (struct qr_region *region = qr_space_find(space, qr_va_of(0)); region != NULL;
-         region = qr_region_next(region)) {
-        struct usage usage = region_usage(region);
+    struct usage usage = region_usage(region);
+    struct qr_writer *writer = &counting->writer;
 
-        write_region(report, region, writer);
-        kb_line(writer, "Size", usage.size);
-        kb_line(writer, "KernelPageSize", qr_report_page_bytes(region));
-        kb_line(writer, "MMUPageSize", qr_report_page_bytes(region));
-        write_usage(writer, &usage, false);
-        qr_writer_printf(writer, "THPeligible:    %d\n", qr_region_is_huge_eligible(region));
-        if (report->protection_keys)
-            qr_writer_printf(writer, "ProtectionKey:  %8u\n", region->pkey);
-        write_flags(report, writer, region);
-    }
-    qr_rw_read_unlock(&space->lock);
+    write_region(report, region, context, counting);
+    kb_line(writer, "Size", usage.size);
+    kb_line(writer, "KernelPageSize", qr_report_page_bytes(region));
+    kb_line(writer, "MMUPageSize", qr_report_page_bytes(region));
+    write_usage(writer, &usage, false);
+    qr_writer_printf(writer, "THPeligible:    %d\n", qr_region_is_huge_eligible(region));
+    if (report->protection_keys)
+        qr_writer_printf(writer, "ProtectionKey:  %8u\n", region->pkey);
+    write_flags(report, writer, region);
+}
+
+bool
+qr_report_smaps(const struct qr_report *report, struct qr_space *space, qr_va *from, size_t bytes,
+                struct qr_writer *writer)
+{
+    return qr_report_regions(report, space, from, bytes, write_region_usage, NULL, writer);
 }
 
 void
@@ -367,13 +405,15 @@ qr_report_smaps_rollup(const struct qr_report *report, struct qr_space *space,
     }
     qr_rw_read_unlock(&space->lock);
 
-    struct column_writer line = {.writer = {column_emit}, .to = writer, .column = 0};
+    struct report_line line = {.length = 0};
 
-    qr_writer_printf(&line.writer, "%08lx-%08lx ---p 00000000 00:00 0 ",
-                     (unsigned long)extent.start.v, (unsigned long)extent.end.v);
-    while (line.column < NAME_COLUMN)
-        qr_writer_printf(&line.writer, " ");
-    qr_writer_printf(writer, "[rollup]\n");
+    line_hex(&line, extent.start.v, 8);
+    line_char(&line, '-');
+    line_hex(&line, extent.end.v, 8);
+    line_text(&line, " ---p 00000000 00:00 0 ");
+    line_to_name(&line);
+    line_text(&line, "[rollup]\n");
+    writer->emit(writer, line.text, line.length);
     write_usage(writer, &sum, true);
 }
 

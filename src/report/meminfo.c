@@ -39,13 +39,23 @@ memory_facts(const struct qr_report *report)
     return facts;
 }
 
+void
+qr_report_kb(struct qr_writer *writer, const char *name, uint64_t kb)
+{
+    enum { COLUMNS = 24 };
+    struct report_line line = {.length = 0};
+
+    line_text(&line, name);
+    line_text(&line, ":");
+    line_decimal(&line, kb, line.length < COLUMNS ? (unsigned)(COLUMNS - line.length) : 0);
+    line_text(&line, " kB\n");
+    writer->emit(writer, line.text, line.length);
+}
+
 static void
 line(struct qr_writer *writer, const char *name, size_t pages)
 {
-    char label[24];
-
-    qr_format(label, sizeof(label), "%s:", name);
-    qr_writer_printf(writer, "%-16s%8lu kB\n", label, pages_to_kb(pages));
+    qr_report_kb(writer, name, pages_to_kb(pages));
 }
 
 /* Only where some memory needs windows, as on Linux with CONFIG_HIGHMEM. */

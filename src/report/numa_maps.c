@@ -207,26 +207,29 @@ write_numa_usage(struct qr_writer *writer, const struct numa_usage *usage, size_
     qr_writer_printf(writer, " kernelpagesize_kB=%zu", page_bytes >> 10);
 }
 
-void
-qr_report_numa_maps(const struct qr_report *report, struct qr_space *space,
-                    struct qr_mempolicy *thread, struct qr_writer *writer)
+static void
+write_numa_region(const struct qr_report *report, const struct qr_region *region, void *thread,
+                  struct counting_writer *counting)
 {
+    struct qr_writer *writer = &counting->writer;
+    struct qr_mempolicy *policy = region_policy(region, thread);
     struct numa_usage usage;
 
-    qr_rw_read_lock(&space->lock);
-    for (struct qr_region *region = qr_space_find(space, qr_va_of(0)); region != NULL;
-         region = qr_region_next(region)) {
-        struct qr_mempolicy *policy = region_policy(region, thread);
+    qr_writer_printf(writer, "%08lx ", (unsigned long)region->start.v);
+    write_policy(writer, policy);
+    qr_mempolicy_put(policy);
+    write_name(report, region, writer);
+    if ((region->flags & QR_REGION_HUGETLB) != 0)
+        qr_writer_printf(writer, " huge");
+    numa_of_region(region, &usage);
+    write_numa_usage(writer, &usage, qr_report_page_bytes(region));
+    qr_writer_printf(writer, "\n");
+}
 
-        qr_writer_printf(writer, "%08lx ", (unsigned long)region->start.v);
-        write_policy(writer, policy);
-        qr_mempolicy_put(policy);
-        write_name(report, region, writer);
-        if ((region->flags & QR_REGION_HUGETLB) != 0)
-            qr_writer_printf(writer, " huge");
-        numa_of_region(region, &usage);
-        write_numa_usage(writer, &usage, qr_report_page_bytes(region));
-        qr_writer_printf(writer, "\n");
-    }
-    qr_rw_read_unlock(&space->lock);
+bool
+qr_report_numa_maps(const struct qr_report *report, struct qr_space *space,
+                    struct qr_mempolicy *thread, qr_va *from, size_t bytes,
+                    struct qr_writer *writer)
+{
+    return qr_report_regions(report, space, from, bytes, write_numa_region, thread, writer);
 }

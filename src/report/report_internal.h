@@ -86,6 +86,76 @@ hugetlb_stats(const struct qr_report *report, int node)
     return stats;
 }
 
+/*
+ * One line of a text of thousands: printf would cost several times as much.  What does not fit is
+ * cut off; its callers know how much there can be.
+ */
+struct report_line {
+    size_t length;
+    char text[160];
+};
+
+static inline void
+line_char(struct report_line *line, char c)
+{
+    if (line->length < sizeof(line->text))
+        line->text[line->length++] = c;
+}
+
+static inline void
+line_text(struct report_line *line, const char *text)
+{
+    while (*text != '\0')
+        line_char(line, *text++);
+}
+
+/* @value in @columns, or as many as it takes; @base is a constant. */
+static inline void
+line_number(struct report_line *line, uint64_t value, unsigned base, unsigned columns, char fill)
+{
+    char digits[20];
+    unsigned count = 0;
+
+    do {
+        digits[count++] = "0123456789abcdef"[value % base];
+        value /= base;
+    } while (value != 0);
+    for (; columns > count; columns--)
+        line_char(line, fill);
+    while (count > 0)
+        line_char(line, digits[--count]);
+}
+
+static inline void
+line_decimal(struct report_line *line, uint64_t value, unsigned columns)
+{
+    line_number(line, value, 10, columns, ' ');
+}
+
+static inline void
+line_hex(struct report_line *line, uint64_t value, unsigned columns)
+{
+    line_number(line, value, 16, columns, '0');
+}
+
+/* "NAME:", the number in 8 columns or more from the 17th on, " kB": the lines of meminfo and smaps. */
+void qr_report_kb(struct qr_writer *writer, const char *name, uint64_t kb);
+
+/* Counts what passes through, and emits it on. */
+struct counting_writer {
+    struct qr_writer writer;
+    struct qr_writer *to;
+    size_t count;
+};
+
+/* Writes one region; @context is whatever qr_report_regions() was given. */
+typedef void region_write(const struct qr_report *report, const struct qr_region *region,
+                          void *context, struct counting_writer *writer);
+
+/* The regions of @space from @from on, until @bytes are written (report.h says what the others are). */
+bool qr_report_regions(const struct qr_report *report, struct qr_space *space, qr_va *from,
+                       size_t bytes, region_write *write, void *context, struct qr_writer *writer);
+
 /* Bytes of one page of @region: of its pool's, where it has one. */
 size_t qr_report_page_bytes(const struct qr_region *region);
 

@@ -212,7 +212,7 @@ stays_with_memory(void)
 {
     static char value = 'm';
     int ends[2], status;
-    char byte, path[64];
+    char byte, path[64], line[32];
 
     CHECK_EQ(pipe(ends), 0);
     pid_t pid = fork();
@@ -231,6 +231,10 @@ stays_with_memory(void)
     snprintf(path, sizeof(path), "/proc/%d/mem", pid);
     int fd = open(path, O_RDWR);
 
+    snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+    int maps = open(path, O_RDONLY);
+
+    CHECK_EQ(read(maps, line, sizeof(line)), sizeof(line));
     CHECK_EQ(pread(fd, &byte, 1, (long)(uintptr_t)&value), 1);
     CHECK_EQ(byte, 'm');
     CHECK_EQ(write(ends[1], "x", 1), 1);
@@ -238,10 +242,48 @@ stays_with_memory(void)
         usleep(1000);
     CHECK_EQ(pread(fd, &byte, 1, (long)(uintptr_t)&value), 0); /* nobody's now */
     CHECK_EQ(pwrite(fd, &byte, 1, (long)(uintptr_t)&value), 0);
+    CHECK_EQ(pread(maps, line, sizeof(line), 0), 0);
+    close(maps);
     CHECK_EQ(kill(pid, 0), 0);
     close(ends[1]);
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     close(fd);
+}
+
+/* A text that is longer than one read: the same whatever the reads are, and from wherever. */
+static void
+in_pieces(void)
+{
+    enum { REGIONS = 300, BYTES = 1 << 18 };
+    static char whole[BYTES], again[BYTES];
+    static const size_t sizes[] = {1, 100, 1000, 4096, 70000};
+    char *at = mmap(NULL, (size_t)(REGIONS * page), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ssize_t count, length = 0, done;
+
+    for (int i = 0; i < REGIONS; i += 2)
+        CHECK_EQ(mprotect(at + i * page, (size_t)page, PROT_READ), 0);
+    int fd = open("/proc/self/maps", O_RDONLY);
+
+    while ((count = read(fd, whole + length, BYTES / 2)) > 0) {
+        CHECK(count <= BYTES / 2 && length < BYTES / 2);
+        length += count;
+    }
+    CHECK_EQ(count, 0);
+    CHECK(length > REGIONS * 40);
+    for (unsigned i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+        CHECK_EQ(lseek(fd, 0, SEEK_SET), 0);
+        for (done = 0; (count = read(fd, again + done, sizes[i])) > 0; done += count)
+            CHECK(count == (ssize_t)sizes[i] || sizes[i] >= 4096 || done + count == length);
+        CHECK_EQ(done, length);
+        CHECK(memcmp(whole, again, (size_t)length) == 0);
+    }
+    for (ssize_t from = length - 10; from >= 0; from -= 4999) {
+        CHECK_EQ(pread(fd, again, 10, from), 10);
+        CHECK(memcmp(whole + from, again, 10) == 0);
+    }
+    CHECK_EQ(pread(fd, again, 10, length + 10), 0);
+    close(fd);
+    munmap(at, (size_t)(REGIONS * page));
 }
 
 /* A mapping's line is one, whatever its file is called. */
@@ -349,6 +391,7 @@ main(void)
     CHECK_EQ(in_child(of_the_same_user), 0);
     CHECK_EQ(in_child(frames), 0);
     stays_with_memory();
+    in_pieces();
     names();
     plain_file();
     anonymous_files();
