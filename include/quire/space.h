@@ -451,6 +451,16 @@ QR_MUST_USE enum qr_status qr_space_lock_all(struct qr_space *space, enum qr_loc
 /** One byte a page into @p out: 1 where present.  QR_ERR_NO_MEMORY at a hole. */
 QR_MUST_USE enum qr_status qr_space_resident(struct qr_space *space, qr_va start, size_t pages,
                                              uint8_t *out);
+/**
+ * The first page of @p range that reading would find rather than make: mapped, in swap, or its object's.
+ * Any page of a file counts, wherever it is now; where a listener waits for missing pages, what is mapped
+ * alone.  The answer may be old at once.  Takes the space's lock for reading.
+ *
+ * @return false: none; @p out_va is untouched
+ */
+bool qr_space_next_data(struct qr_space *space, struct qr_va_range range, qr_va *out_va);
+/** Has @p region pages that are its own: written to, of a private mapping?  Its space's lock is held. */
+bool qr_region_has_copies(const struct qr_region *region);
 /** As msync: QR_ERR_BUSY to invalidate locked pages; QR_ERR_NO_MEMORY, in the end, where there
  *  were holes; QR_ERR_IO. */
 QR_MUST_USE enum qr_status qr_space_sync(struct qr_space *space, qr_va start, size_t bytes,

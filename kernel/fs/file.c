@@ -366,6 +366,28 @@ vfs_open_path(const char *path, uint32_t flags, uint32_t mode, struct file **out
     return vfs_open_path_at(AT_FDCWD, path, flags, mode, out_file);
 }
 
+/* The old name goes rather than the old contents: somebody else may have those by another name. */
+int64_t
+vfs_create_core(const char *path, struct file **out_file)
+{
+    const uint32_t flags = O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_LARGEFILE;
+    struct file *file;
+
+    (void)name_remove(AT_FDCWD, path, false);
+    int64_t error = vfs_open_path(path, flags, 0600, &file);
+    if (error != 0) {
+        return error;
+    }
+    const struct inode *inode = file->inode;
+    if (!S_ISTYPE(inode->mode, S_IFREG) || inode->links != 1 || inode->uid != process_fsuid() ||
+        (inode->mode & 0677) != 0600 || file->ops->write == NULL) {
+        file_put(file);
+        return -EPERM;
+    }
+    *out_file = file;
+    return 0;
+}
+
 static int64_t
 open_executable(struct dentry *dentry, struct file **out_file)
 {
@@ -470,6 +492,12 @@ uint64_t
 file_size(const struct file *file)
 {
     return S_ISTYPE(file->inode->mode, S_IFREG) ? atomic_load(&file->inode->size) : 0;
+}
+
+bool
+file_is_nameless(const struct file *file)
+{
+    return file->inode->links == 0;
 }
 
 bool

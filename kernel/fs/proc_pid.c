@@ -273,6 +273,10 @@ static const struct text_node process_nodes[] = {
     {.name = "ksm_merging_pages", .mode = 0400, .show = proc_show_ksm_merging_pages},
     {.name = "ksm_stat", .mode = 0400, .show = proc_show_ksm_stat},
 #endif
+    {.name = "coredump_filter",
+     .mode = 0644,
+     .show = proc_show_coredump_filter,
+     .store = proc_store_coredump_filter},
     {.name = "oom_score", .mode = 0444, .show = proc_show_oom_score},
     {.name = "oom_score_adj",
      .mode = 0644,

@@ -34,6 +34,9 @@ void proc_show_mounts(const struct text_target *target, struct qr_writer *writer
 void proc_show_mountinfo(const struct text_target *target, struct qr_writer *writer);
 void proc_show_fdinfo(const struct text_target *target, struct qr_writer *writer);
 void proc_show_cgroup(const struct text_target *target, struct qr_writer *writer);
+void proc_show_coredump_filter(const struct text_target *target, struct qr_writer *writer);
+int64_t proc_store_coredump_filter(const struct text_target *target, const char *text,
+                                   size_t length);
 void proc_show_oom_score(const struct text_target *target, struct qr_writer *writer);
 void proc_show_oom_score_adj(const struct text_target *target, struct qr_writer *writer);
 int64_t proc_store_oom_score_adj(const struct text_target *target, const char *text, size_t length);

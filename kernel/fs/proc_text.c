@@ -194,7 +194,8 @@ proc_show_status(const struct text_target *target, struct qr_writer *writer)
     status_identity_write(target, &status, writer);
     if (mm != NULL) {
         qr_report_status(mm->space, writer);
-        qr_writer_printf(writer, "CoreDumping:\t0\nTHP_enabled:\t%d\n",
+        qr_writer_printf(writer, "CoreDumping:\t%d\nTHP_enabled:\t%d\n",
+                         target->process->core_thread != NULL,
                          !atomic_load(&mm->space->huge_disabled));
         mm_put(mm);
     }

@@ -32,9 +32,8 @@ digit_of(char c)
     return c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10 : 16;
 }
 
-/* A number between blanks, in C's three bases. */
-static int64_t
-number_parse(const char *text, size_t length, const struct proc_number *number, uint64_t *out)
+int64_t
+proc_number_parse(const char *text, size_t length, uint64_t least, uint64_t most, uint64_t *out)
 {
     size_t at = 0, first;
     uint64_t value = 0;
@@ -48,10 +47,10 @@ number_parse(const char *text, size_t length, const struct proc_number *number, 
     }
     for (first = at; at < length && digit_of(text[at]) < base; at++) {
         value = value * base + digit_of(text[at]);
-        if (value > number->most)
+        if (value > most)
             return -EINVAL;
     }
-    if (at == first || value < number->least)
+    if (at == first || value < least)
         return -EINVAL;
     while (at < length && is_blank(text[at]))
         at++;
@@ -74,7 +73,7 @@ proc_number_store(const struct text_target *target, const char *text, size_t len
 {
     const struct proc_number *number = target->inode->node;
     uint64_t value;
-    int64_t error = number_parse(text, length, number, &value);
+    int64_t error = proc_number_parse(text, length, number->least, number->most, &value);
 
     if (length == 0)
         return 0;
@@ -198,9 +197,8 @@ static const struct proc_number numbers[] = {
 static int64_t
 store_drop_caches(const struct text_target *target, const char *text, size_t length)
 {
-    static const struct proc_number range = {.least = 1, .most = 4};
     uint64_t what;
-    int64_t error = number_parse(text, length, &range, &what);
+    int64_t error = proc_number_parse(text, length, 1, 4, &what);
 
     (void)target;
     if (error == 0 && (what & 1) != 0) {

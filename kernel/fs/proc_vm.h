@@ -25,6 +25,11 @@ bool proc_numbers_add(struct dentry *directory, const struct proc_number *number
 
 /** Add the nodes of /proc/sys/vm that belong to no other file. T held for writing. */
 bool proc_vm_add(struct dentry *vm);
+/** core_pattern and core_uses_pid of /proc/sys/kernel. T held for writing. */
+bool proc_core_add(struct dentry *kernel);
+/** A number between blanks, in C's three bases. @return 0; -EINVAL: none from @least to @most */
+int64_t proc_number_parse(const char *text, size_t length, uint64_t least, uint64_t most,
+                          uint64_t *out);
 /** /proc/sys/fs. T held for writing. */
 bool proc_fs_add(struct dentry *fs);
 

@@ -362,7 +362,7 @@ sys_tree_add(struct dentry *root)
     struct dentry *fs = sys == NULL ? NULL : text_directory_add(sys, "fs");
 
     return kernel != NULL && text_nodes_add(kernel, kernel_nodes, QR_ARRAY_COUNT(kernel_nodes)) &&
-           proc_ipc_add(root, kernel) && proc_net_add(root) &&
+           proc_core_add(kernel) && proc_ipc_add(root, kernel) && proc_net_add(root) &&
            subtree_add(root, "pressure", pressure_nodes, QR_ARRAY_COUNT(pressure_nodes)) &&
            subtree_add(kernel, "random", random_nodes, QR_ARRAY_COUNT(random_nodes)) &&
            vm != NULL && proc_vm_add(vm) &&

@@ -224,6 +224,9 @@ void arch_context_switch(struct arch_thread *previous, struct arch_thread *next)
  *  after arch_thread_init_user(). */
 void arch_thread_fork(struct arch_thread *child);
 
+/** Have all that the CPU holds of the running thread's user state in memory, as when it is switched from. */
+void arch_thread_save(struct arch_thread *thread);
+
 /** Reset the running thread's floating-point state and thread pointer: exec. */
 void arch_thread_reset(struct arch_thread *thread);
 

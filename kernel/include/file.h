@@ -171,6 +171,9 @@ int64_t file_write_at(struct file *file, const void *buffer, size_t n, uint64_t 
 /** Is it a regular file, whose offsets have an end? */
 bool file_is_regular(const struct file *file);
 
+/** Has the last of its names been removed, or had it never one? */
+bool file_is_nameless(const struct file *file);
+
 /** Are pages of it kept from being dropped, by F_SEAL_WRITE or F_SEAL_FUTURE_WRITE? */
 bool file_is_sealed(const struct file *file);
 

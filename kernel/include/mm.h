@@ -39,7 +39,8 @@ struct mm {
     struct qr_spin lock;
     atomic_uint barriers; /* membarrier() commands that its threads may give */
     bool dumpable;
-    uint32_t keys; /* lock: the protection keys that are allocated */
+    atomic_uint core_filter; /* what core files hold of it: enum core_filter */
+    uint32_t keys;           /* lock: the protection keys that are allocated */
 };
 
 /** Once, at the start. */

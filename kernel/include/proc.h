@@ -180,7 +180,8 @@ struct thread {
     uint64_t fault_address;          /* own: of the last fault that became a signal */
     struct signal_stack altstack;    /* own */
     bool stop_asked;                 /* S: is to join the group stop */
-    bool exiting;                    /* own */
+    bool exiting;                    /* own, S to write */
+    bool in_core;                    /* S: its registers are saved, for a core file */
 
     /* User memory that the kernel keeps for the thread: addresses. */
     uint64_t clear_tid;      /* own: CLONE_CHILD_CLEARTID, set_tid_address */
@@ -256,12 +257,15 @@ struct process {
     bool group_exit;               /* S: all threads are to end */
     int exit_status;               /* S until zombie, then const: as wait4() reports it */
     struct thread *exec_thread;    /* S: the only one to survive, while exec ends the others */
-    struct wait_queue exec_wait;
-    bool group_stop;         /* S: stopping or stopped */
-    unsigned stop_remaining; /* S: threads that have not stopped yet */
-    int stop_signal;         /* S */
-    bool stop_dequeued;      /* S: a stop signal was taken and no SIGCONT came since */
-    uint32_t stop_report;    /* tree: CLD_STOPPED or CLD_CONTINUED to report, or 0 */
+    struct thread *core_thread;    /* S: writes a core file; the others stop as they begin to end */
+    unsigned core_others;          /* S: these; fixed once core_thread is set */
+    _Atomic unsigned core_running; /* S to write: of these, the ones that have not stopped yet */
+    struct wait_queue exec_wait;   /* who waits for the others, or for core_thread */
+    bool group_stop;               /* S: stopping or stopped */
+    unsigned stop_remaining;       /* S: threads that have not stopped yet */
+    int stop_signal;               /* S */
+    bool stop_dequeued;            /* S: a stop signal was taken and no SIGCONT came since */
+    uint32_t stop_report;          /* tree: CLD_STOPPED or CLD_CONTINUED to report, or 0 */
 
     struct credentials credentials;     /* tree to write */
     struct rlimit limits[RLIMIT_COUNT]; /* tree to write, one word read freely */
@@ -377,6 +381,16 @@ void process_status(struct process *process, struct thread *thread, struct proce
 /** File table, directory context of the process's first living thread, with a reference, or NULL. */
 struct fd_table *process_files(struct process *process);
 struct fs_context *process_fs(struct process *process);
+
+/** Is @thread to end because another one executes a program, or writes a core file? */
+static inline bool
+thread_is_superseded(const struct thread *thread)
+{
+    const struct process *process = thread->process;
+
+    return (process->exec_thread != NULL && process->exec_thread != thread) ||
+           (process->core_thread != NULL && process->core_thread != thread);
+}
 
 /* ---- whole machine ---------------------------------------------------------------------- */
 

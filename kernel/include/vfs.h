@@ -75,6 +75,12 @@ int64_t vfs_open_exec(int dirfd, const char *path, uint32_t at_flags, struct fil
 int64_t path_from_user(uint64_t user_path, char **out_path);
 void path_free(char *path);
 
+/**
+ * A new, empty, regular file at @path for a core file, in place of whatever file or link had that name.
+ * @return 0 or -errno; -EPERM: it is not ours alone
+ */
+int64_t vfs_create_core(const char *path, struct file **out_file);
+
 /** An anonymous file in memory: memfd_create(). */
 int64_t vfs_create_memfd(const char *name, uint32_t flags, struct file **out_file);
 /** Another one, of @bytes: its inode has its object.  @label is its path in /proc/PID/maps. */

@@ -19,6 +19,7 @@
 #include "abi_errno.h"
 #include "boot.h"
 #include "cgroup.h"
+#include "core.h"
 #include "file.h"
 #include "kstring.h"
 #include "memory.h"
@@ -133,6 +134,7 @@ mm_wrap(struct qr_space *space)
     atomic_init(&mm->holders, 1);
     mm->space = space;
     mm->dumpable = true;
+    atomic_init(&mm->core_filter, CORE_FILTER_DEFAULT);
     mm->keys = arch_pkey_count() > 0; /* key 0 */
     qr_spin_init(&mm->lock, QR_RANK_NONE);
     atomic_fetch_add(&mm_total, 1);
@@ -180,6 +182,7 @@ mm_fork(struct mm *from, struct mm **out)
     memcpy(mm->auxv, from->auxv, sizeof(mm->auxv));
     atomic_store(&mm->barriers, atomic_load(&from->barriers));
     mm->dumpable = from->dumpable;
+    atomic_store(&mm->core_filter, atomic_load(&from->core_filter));
     mm->keys = from->keys;
     qr_spin_unlock(&from->lock);
     if (from->exe != NULL) {

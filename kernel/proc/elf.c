@@ -93,6 +93,50 @@ elf_segments_decode(const void *file, unsigned count, struct elf_segment *out)
         segment_widen(at + i * sizeof(struct elf32_segment), &out[i]);
 }
 
+/* ---- writing ----------------------------------------------------------------------------- */
+
+size_t
+elf_header_encode(const struct elf_header *header, void *file)
+{
+    struct elf32_header h = {
+        .type = header->type,
+        .machine = header->machine,
+        .version = header->version,
+        .entry = (uint32_t)header->entry,
+        .phoff = (uint32_t)header->phoff,
+        .shoff = (uint32_t)header->shoff,
+        .flags = header->flags,
+        .ehsize = header->ehsize,
+        .phentsize = header->phentsize,
+        .phnum = header->phnum,
+        .shentsize = header->shentsize,
+        .shnum = header->shnum,
+        .shstrndx = header->shstrndx,
+    };
+
+    memcpy(h.ident, header->ident, sizeof h.ident);
+    memcpy(file, ELF_CLASS == 2 ? (const void *)header : &h, ELF_HEADER_BYTES);
+    return ELF_HEADER_BYTES;
+}
+
+size_t
+elf_segment_encode(const struct elf_segment *segment, void *file)
+{
+    struct elf32_segment s = {
+        .type = segment->type,
+        .flags = segment->flags,
+        .offset = (uint32_t)segment->offset,
+        .vaddr = (uint32_t)segment->vaddr,
+        .paddr = (uint32_t)segment->paddr,
+        .filesz = (uint32_t)segment->filesz,
+        .memsz = (uint32_t)segment->memsz,
+        .align = (uint32_t)segment->align,
+    };
+
+    memcpy(file, ELF_CLASS == 2 ? (const void *)segment : &s, ELF_SEGMENT_BYTES);
+    return ELF_SEGMENT_BYTES;
+}
+
 /* ---- checks ------------------------------------------------------------------------------ */
 
 bool

@@ -791,8 +791,10 @@ exec_prepare(struct exec *exec, int dirfd, uint32_t at_flags)
         error = exec_map_sigreturn(exec);
     if (error == 0) {
         note_extents(exec->mm, &exec->program);
-        if (process->mm != NULL) /* the first process has none */
+        if (process->mm != NULL) { /* the first process has none */
             qr_space_set_huge_disabled(exec->mm->space, qr_space_huge_disabled(process->mm->space));
+            atomic_store(&exec->mm->core_filter, atomic_load(&process->mm->core_filter));
+        }
     }
     return error;
 }
@@ -819,7 +821,8 @@ exec_end_others(struct thread *thread)
         return true;
     process_tree_lock();
     qr_spin_lock(&process->signal_lock);
-    bool refused = process->group_exit || process->exec_thread != NULL;
+    bool refused =
+        process->group_exit || process->exec_thread != NULL || process->core_thread != NULL;
     if (!refused) {
         process->exec_thread = thread;
         qr_list_for_each(link, &process->threads)

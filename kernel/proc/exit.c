@@ -18,6 +18,7 @@
 
 #include "abi_errno.h"
 #include "cgroup.h"
+#include "core.h"
 #include "file.h"
 #include "kstring.h"
 #include "oom.h"
@@ -376,7 +377,7 @@ thread_exit(int status)
     bool last;
 
     qr_assert(process != NULL && !thread->exiting);
-    thread->exiting = true;
+    core_pass(thread);
     refuse_forget(thread);
     thread_release_memory(thread);
     vfork_release(thread);
@@ -403,18 +404,20 @@ thread_exit(int status)
 _Noreturn void
 process_exit_group(int status)
 {
-    struct process *process = process_current();
+    struct thread *thread = thread_current();
+    struct process *process = thread->process;
 
     if (!process->group_exit)
-        trace_exit(thread_current(), status);
+        trace_exit(thread, status);
     process_tree_lock();
     qr_spin_lock(&process->signal_lock);
-    if (!process->group_exit) {
+    if (!process->group_exit && (process->core_thread == NULL || process->core_thread == thread)) {
         process->group_exit = true;
         process->exit_status = status;
         qr_list_for_each(link, &process->threads)
             signal_wake(qr_list_entry(link, struct thread, thread_link), true);
     }
+    core_end(thread);
     qr_spin_unlock(&process->signal_lock);
     process_tree_unlock();
     thread_exit(status);

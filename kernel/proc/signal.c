@@ -25,6 +25,7 @@
 #include <quire/assert.h>
 
 #include "abi_errno.h"
+#include "core.h"
 #include "kstring.h"
 #include "sched_private.h"
 
@@ -205,7 +206,7 @@ has_work(const struct thread *thread)
 
     return ((thread->pending.set | process->pending.set) & ~thread->blocked) != 0 ||
            thread->stop_asked || thread->trace.interrupted || process->group_exit ||
-           (process->exec_thread != NULL && process->exec_thread != thread);
+           thread_is_superseded(thread);
 }
 
 void
@@ -590,7 +591,7 @@ signal_is_fatal_pending(void)
 
     if (process == NULL)
         return false;
-    return signal_ends(process) || (process->exec_thread != NULL && process->exec_thread != thread);
+    return signal_ends(process) || thread_is_superseded(thread);
 }
 
 bool
@@ -785,13 +786,12 @@ delivery_take_action(struct delivery *delivery, struct process *process)
 }
 
 static _Noreturn void
-default_end(struct process *process, int number)
+default_end(const struct delivery *delivery)
 {
-    int status = number;
+    int status = delivery->number;
 
-    if ((signal_bit(number) & core_set) && process->limits[RLIMIT_CORE].soft != 0 &&
-        process->mm->dumpable)
-        status |= 0x80;
+    if (signal_bit(status) & core_set)
+        status = core_dump(status, &delivery->info);
     process_exit_group(status);
 }
 
@@ -822,8 +822,7 @@ next_delivery(struct thread *thread, struct delivery *delivery)
 
     for (;;) {
         qr_spin_lock(&process->signal_lock);
-        if (process->group_exit ||
-            (process->exec_thread != NULL && process->exec_thread != thread)) {
+        if (process->group_exit || thread_is_superseded(thread)) {
             qr_spin_unlock(&process->signal_lock);
             thread_exit(0);
         }
@@ -863,7 +862,7 @@ next_delivery(struct thread *thread, struct delivery *delivery)
         if (bit & stop_set)
             stop_begin(process, delivery->number);
         else
-            default_end(process, delivery->number);
+            default_end(delivery);
     }
 }
 

@@ -457,7 +457,7 @@ clone_commit(struct clone_parts *parts, struct thread *self, const struct clone_
     process_tree_lock();
     qr_spin_lock(&process->signal_lock);
     signal_update(self);
-    if (signal_is_pending() || process->group_exit || process->exec_thread != NULL)
+    if (signal_is_pending() || process->group_exit || thread_is_superseded(self))
         error = -ERESTARTNOINTR;
     qr_spin_unlock(&process->signal_lock);
     if (error == 0 && parts->process != NULL)

@@ -41,7 +41,7 @@ is_dying(const struct thread *thread, int code)
     if ((thread->pending.set | process->pending.set) & signal_bit(SIGKILL))
         return true;
     return (process->group_exit && code != (SIGTRAP | EVENT_EXIT << 8)) ||
-           (process->exec_thread != NULL && process->exec_thread != thread);
+           thread_is_superseded(thread);
 }
 
 void

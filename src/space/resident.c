@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is in memory (mincore), and writing it back (msync).
+ * What is in memory (mincore), what there is to be read at all (core files), and writing it back (msync).
  */
 #include "hugetlb.h"
 #include "swap.h"
@@ -84,6 +84,93 @@ qr_space_resident(struct qr_space *space, qr_va start, size_t pages, uint8_t *ou
     }
     qr_rw_read_unlock(&space->lock);
     return status;
+}
+
+/* ---- what there is to be read ------------------------------------------------- */
+
+/* A page, wherever it is; other marks only say what is to become of an access. */
+static bool
+entry_is_page(const struct qr_entry *entry)
+{
+    return entry->kind == QR_ENTRY_LEAF ||
+           (entry->kind == QR_ENTRY_MARK &&
+            (entry->mark.kind == QR_MARK_SWAP || entry->mark.kind == QR_MARK_MIGRATING));
+}
+
+/* The first page of @range that has an entry; its end: none. */
+static uintptr_t
+data_in_tables(const struct qr_region *region, struct qr_va_range range)
+{
+    struct qr_tables *tables = &region->space->tables;
+    struct qr_entry entry;
+    qr_va at = range.start;
+
+    while (at.v < range.end.v && qr_tables_next(tables, at, &entry) &&
+           entry.start.v < range.end.v) {
+        if (entry_is_page(&entry))
+            return qr_max_size(at.v, entry.start.v);
+        at = qr_va_of(qr_entry_end(tables, &entry));
+    }
+    return range.end.v;
+}
+
+/* The same of its object. */
+static uintptr_t
+data_in_object(const struct qr_region *region, struct qr_va_range range)
+{
+    const unsigned told = QR_REGION_WATCH_MISSING | QR_REGION_WATCH_MINOR;
+    size_t first = qr_region_object_page(region, range.start), found;
+
+    if (region->object == NULL || (region->flags & (told | QR_REGION_DEVICE)) != 0)
+        return range.end.v;
+    if (!qr_object_is_memory(region->object))
+        return range.start.v;
+    if (!qr_object_next_present(region->object, first, &found) ||
+        found - first >= qr_va_range_pages(range))
+        return range.end.v;
+    return range.start.v + ((found - first) << QR_PAGE_SHIFT);
+}
+
+bool
+qr_space_next_data(struct qr_space *space, struct qr_va_range range, qr_va *out_va)
+{
+    uintptr_t found = range.end.v;
+
+    qr_rw_read_lock(&space->lock);
+    for (const struct qr_region *region = qr_space_find(space, range.start);
+         region != NULL && region->start.v < range.end.v && found == range.end.v;
+         region = qr_region_next(region)) {
+        struct qr_va_range piece = qr_region_clip(region, range);
+        uintptr_t at = qr_min_size(data_in_tables(region, piece), data_in_object(region, piece));
+
+        found = at < piece.end.v ? at : found;
+    }
+    qr_rw_read_unlock(&space->lock);
+    if (found == range.end.v)
+        return false;
+    *out_va = qr_va_of(found);
+    return true;
+}
+
+bool
+qr_region_has_copies(const struct qr_region *region)
+{
+    struct qr_tables *tables = &region->space->tables;
+    struct qr_entry entry;
+    qr_va at = region->start;
+
+    while (at.v < region->end.v && qr_tables_next(tables, at, &entry) &&
+           entry.start.v < region->end.v) {
+        const struct qr_frame *frame =
+            entry.kind == QR_ENTRY_LEAF ? qr_frame_find(tables->frames, qr_pa_to_pfn(entry.leaf.pa))
+                                        : NULL;
+
+        if (frame != NULL ? qr_frame_is_private(frame)
+                          : entry.kind == QR_ENTRY_MARK && entry_is_page(&entry))
+            return true;
+        at = qr_va_of(qr_entry_end(tables, &entry));
+    }
+    return false;
 }
 
 /* ---- msync ------------------------------------------------------------------- */

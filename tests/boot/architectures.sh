@@ -3,7 +3,7 @@
 # limit: 900
 #
 # Programs on the other architectures that are built, each on one machine of four CPUs with a disk: every
-# error of the memory calls (tests/user/calls), sockets (tests/user/net), names on ext2, and what Debian has
+# error of the memory calls (tests/user/calls), sockets (tests/user/net), core files, names on ext2, and what Debian has
 # for that architecture, unmodified: sqlite3 with a mapped database on the disk, Lua, redis-server with its
 # benchmark and persistence by fork.
 # `--long`: a longer benchmark, and sqlite3 and Lua over mimalloc too.
@@ -45,11 +45,14 @@ programs() {
 
 # machine ARCH COMPILER...: everything, in one boot
 machine() {
-    local arch=$1 log=$build/architectures.$1 program=$build/net.$1
+    local arch=$1 log=$build/architectures.$1 program=$build/net.$1 core=$build/core.$1
     shift
     if [ -n "$(find tests/user/net tests/user/calls/main.c -newer "$program" 2>/dev/null || echo new)" ]; then
         "$@" -static -pthread -O1 -Wall -Wextra -Werror -o "$program" tests/user/net/*.c \
             tests/user/calls/main.c || exit 1
+    fi
+    if [ tests/user/core.c -nt "$core" ] || [ tests/user/check.h -nt "$core" ]; then
+        "$@" -static -O2 -Wall -Wextra -Werror -o "$core" tests/user/core.c || exit 1
     fi
     tests/user/calls/build $build/calls-"$arch" "$@" || exit 1
     rm -f "$work/image"
@@ -57,9 +60,9 @@ machine() {
     mke2fs -q -t ext2 -b 1024 -d docs "$work/image"
     programs "$arch"
     tools/quire-run --arch "$arch" --smp 4 --mem 512M --timeout 280 --disk "$work/image" \
-        --add $build/calls-"$arch:/bin/calls" --add "$program:/bin/net" \
+        --add $build/calls-"$arch:/bin/calls" --add "$program:/bin/net" --add "$core:/bin/core" \
         --add tests/programs/disk_names.sh --add "$work/sqlite" "${add[@]}" -- \
-        "calls own && net && cd /root && sh disk_names.sh && $run" >"$log" 2>"$log.kernel"
+        "calls own && net && core && cd /root && sh disk_names.sh && $run" >"$log" 2>"$log.kernel"
     local status=$?
     debugfs -R "dump big $work/big" "$work/image" 2>/dev/null
     debugfs -R "dump big.sum $work/big.sum" "$work/image" 2>/dev/null

@@ -22,4 +22,7 @@
 #define O_DIRECTORY 00040000
 #define O_NOFOLLOW  00100000
 
+/** User and group numbers in the notes of core files. */
+#define ARCH_CORE_ID uint32_t
+
 #endif

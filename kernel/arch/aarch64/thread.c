@@ -158,6 +158,16 @@ arch_thread_fork(struct arch_thread *child)
 }
 
 void
+arch_thread_save(struct arch_thread *thread)
+{
+    uintptr_t state = irq_save();
+
+    fpu_save(thread->fpu);
+    thread->tls = REGISTER_READ(tpidr_el0);
+    irq_restore(state);
+}
+
+void
 arch_thread_reset(struct arch_thread *thread)
 {
     arch_fpu_reset();

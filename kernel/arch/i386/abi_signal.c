@@ -6,6 +6,7 @@
 #include "abi.h"
 
 #include "arch_sigaction.h"
+#include "core.h"
 #include "signal.h"
 
 /* ---- siginfo_t --------------------------------------------------------------------------- */
@@ -407,4 +408,10 @@ abi_sigsuspend(const struct syscall_args *args)
     struct syscall_args native = {{exchange_address(&set), sizeof set}};
 
     return exchange_call(sys_rt_sigsuspend, &native, &set, sizeof set);
+}
+
+void
+arch_core_info(const struct signal_info *info, void *out)
+{
+    abi_siginfo_of(info, out);
 }

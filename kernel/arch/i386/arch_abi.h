@@ -23,4 +23,7 @@
 #define O_DIRECTORY 00200000
 #define O_NOFOLLOW  00400000
 
+/** User and group numbers in the notes of core files. */
+#define ARCH_CORE_ID uint16_t
+
 #endif

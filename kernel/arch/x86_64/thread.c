@@ -134,6 +134,16 @@ arch_thread_fork(struct arch_thread *child)
 }
 
 void
+arch_thread_save(struct arch_thread *thread)
+{
+    uintptr_t state = irq_save();
+
+    fpu_save_fast(thread->fpu);
+    bases_save(thread);
+    irq_restore(state);
+}
+
+void
 arch_thread_reset(struct arch_thread *thread)
 {
     uintptr_t state = irq_save();

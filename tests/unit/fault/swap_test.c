@@ -274,6 +274,60 @@ TEST(swap, calls_meet_pages_that_are_out)
     sim_shutdown(sim);
 }
 
+/* Where the first page is that reading would find, from @first on; @last: none. */
+static size_t
+next_data(struct sim *sim, size_t first, size_t last)
+{
+    struct qr_va_range range = {sim_page(first), sim_page(last)};
+    qr_va va = range.end;
+
+    EXPECT_EQ(qr_space_next_data(sim_space(sim), range, &va), va.v != range.end.v);
+    return first + ((va.v - range.start.v) >> QR_PAGE_SHIFT);
+}
+
+static bool
+has_copies(struct sim *sim, size_t page)
+{
+    struct qr_space *space = sim_space(sim);
+
+    qr_rw_read_lock(&space->lock);
+    bool has = qr_region_has_copies(qr_space_find(space, sim_page(page)));
+    qr_rw_read_unlock(&space->lock);
+    return has;
+}
+
+/*
+ * page     0 .. 39     60 61 62 63 64 65 66 67     80 81 82 83
+ *          all written  .  .  W  .  .  Z  .  .     shared: 81 written
+ */
+TEST(swap, what_can_be_read_is_found_in_memory_and_out_of_it)
+{
+    struct sim_disk *disk;
+    struct sim *sim = boot(&disk);
+
+    ASSERT_EQ(sim_map(sim, 60, 8, SIM_W), QR_OK);
+    ASSERT_EQ(sim_map_shared(sim, 80, 4, SIM_W), QR_OK);
+    EXPECT_FALSE(has_copies(sim, 60));
+    EXPECT_EQ(sim_read(sim, 65), 0u); /* the zero frame is nobody's copy */
+    EXPECT_FALSE(has_copies(sim, 60));
+    EXPECT_EQ(next_data(sim, 60, 68), 65u);
+    sim_write(sim, 62, 62);
+    sim_write(sim, 81, 81);
+    for (unsigned out = 0; out < 2; out++) {
+        EXPECT_TRUE(has_copies(sim, 0) && has_copies(sim, 60) && !has_copies(sim, 80));
+        EXPECT_EQ(next_data(sim, 0, 100), 0u);
+        EXPECT_EQ(next_data(sim, PAGES - 1, 100), PAGES - 1u);
+        EXPECT_EQ(next_data(sim, PAGES, 100), 62u);
+        EXPECT_EQ(next_data(sim, 62, 63), 62u);
+        EXPECT_EQ(next_data(sim, 66, 100), 81u);
+        EXPECT_EQ(next_data(sim, 66, 81), 81u);
+        EXPECT_EQ(next_data(sim, 82, 100), 100u);
+        swap_all(sim);
+    }
+    EXPECT_EQ(qr_space_resident_pages(sim_space(sim)), 0u);
+    sim_shutdown(sim);
+}
+
 /* ---- Disks that fail and fill ---------------------------------------------------------- */
 
 TEST(swap, what_cannot_be_written_stays)
