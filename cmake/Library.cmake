@@ -34,6 +34,13 @@ endforeach()
 file(GLOB quire_formats ${PROJECT_SOURCE_DIR}/src/table/format/*.c)
 set_source_files_properties(${quire_formats} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 
+# Those of other machines are in a hosted build for its tests: they need not be the fastest, and take the
+# compiler longest.
+if(QUIRE_TARGET STREQUAL "hosted" AND CMAKE_BUILD_TYPE)
+    list(FILTER quire_formats EXCLUDE REGEX "/${CMAKE_SYSTEM_PROCESSOR}\\.c$")
+    set_source_files_properties(${quire_formats} PROPERTIES COMPILE_OPTIONS "-O1;-g1")
+endif()
+
 set(quire_layer_targets)
 set(quire_objects)
 foreach(layer IN LISTS quire_layers)

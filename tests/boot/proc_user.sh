@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # limit: 900
 #
-# Our own test programs, static, of both C libraries, on one and four CPUs, and on the
+# Our own test programs, static: with glibc on one and four CPUs, with musl on four of the
 # kernel that checks itself.  Afterwards nothing may be left over in the kernel.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -23,24 +23,22 @@ for compiler in gcc musl-gcc; do
     done
 done
 
-# run CPUS KERNEL COMPILER...: every program, one after the other on one machine
+# run CPUS KERNEL COMPILER: every program, one after the other on one machine
 run() {
-    local log=$build/all.$1.$2.log add=() command='failed=; ' compiler source name status
-    for compiler in "${@:3}"; do
-        for source in tests/user/*.c; do
-            name=$(basename "$source" .c)-$compiler
-            add+=(--add "$build/$name")
-            command+="./$name || failed=\"\$failed $name\"; "
-        done
+    local log=$build/all.$1.$2.$3.log add=() command='failed=; ' source name status
+    for source in tests/user/*.c; do
+        name=$(basename "$source" .c)-$3
+        add+=(--add "$build/$name")
+        command+="./$name || failed=\"\$failed $name\"; "
     done
     tools/quire-run --smp $1 --kernel build/$2/quire-kernel.elf --timeout 400 "${add[@]}" \
         -- "$command echo \"failed:\$failed.\"" >"$log" 2>"$log.kernel"
     status=$?
     if [ $status -eq 0 ] && grep -q '^failed:\.$' "$log" &&
         grep -q '^leak check: every' "$log.kernel"; then
-        echo "ok   every program, $1 CPUs, $2"
+        echo "ok   every program, $1 CPUs, $2, $3"
     else
-        echo "FAIL $1 CPUs, $2: status $status, $(grep '^failed:' "$log")"
+        echo "FAIL $1 CPUs, $2, $3: status $status, $(grep '^failed:' "$log")"
         grep -i 'fail' "$log" | head -n 20 | sed 's/^/     | /'
         tail -n 12 "$log" "$log.kernel" | sed 's/^/     | /'
         failures=$((failures + 1))
@@ -48,11 +46,11 @@ run() {
 }
 
 run 1 x86_64 gcc
-run 4 x86_64 gcc musl-gcc
+run 4 x86_64 gcc
 # The kernel that checks itself, where the tests have built it.
-if [ -e build/x86_64-debug/quire-kernel.elf ]; then
-    run 4 x86_64-debug gcc
-fi
+debug=x86_64-debug
+[ -e build/$debug/quire-kernel.elf ] || debug=x86_64
+run 4 $debug musl-gcc
 # Five levels of page tables: QEMU's `max` has them.
 tools/quire-run --cpu max --smp 2 --timeout 120 --add $build/wide-gcc -- ./wide-gcc \
     >$build/wide.log 2>&1

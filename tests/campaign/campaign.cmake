@@ -13,7 +13,7 @@ endforeach()
 
 add_library(quire_interleaved STATIC ${quire_campaign_core})
 target_include_directories(quire_interleaved PRIVATE ${PROJECT_SOURCE_DIR}/src)
-target_compile_options(quire_interleaved PRIVATE ${quire_library_warnings} -fsanitize=thread
+target_compile_options(quire_interleaved PRIVATE ${quire_library_warnings} -O1 -g1 -fsanitize=thread
                        $<$<C_COMPILER_ID:GNU>:-Wno-tsan>)
 target_compile_definitions(quire_interleaved PRIVATE QUIRE_INTERLEAVED=1 QR_ALWAYS_INLINE=inline)
 target_link_libraries(quire_interleaved PUBLIC quire_flags)

@@ -21,7 +21,7 @@ target_include_directories(quire_hosted_calls PRIVATE
     ${quire_hosted_dir} ${quire_hosted_kernel}/include ${quire_hosted_kernel}/arch/x86_64
     ${quire_hosted_kernel}/arch/x86 ${quire_hosted_kernel})
 target_compile_options(quire_hosted_calls PRIVATE
-    "SHELL:-include ${quire_hosted_dir}/names.h" -Wno-unused-function)
+    "SHELL:-include ${quire_hosted_dir}/names.h" -Wno-unused-function -O1 -g1)
 target_link_libraries(quire_hosted_calls PRIVATE quire_flags)
 
 file(GLOB quire_differential CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/differential/*.c)

@@ -53,8 +53,8 @@ search() {
 check() {
     model=$1 wanted=$2
     shift 2
-    # A search that ends at the first error is over before a compiler has made it fast.
-    [ "$wanted" = holds ] && optimise=-O1 || optimise=-O0
+    # Nearly every search is over before a compiler would have made it fast.
+    [ "$model $wanted" = "asid holds" ] && optimise=-O1 || optimise=-O0
     build "$optimise" "$model" "$@"
     search "$wanted" "$model" "$@"
 }
