@@ -89,19 +89,19 @@ void qr_report_group_use(const struct qr_report *report, const struct qr_group *
 /* ---- One space ----------------------------------------------------------- */
 
 /**
- * /proc/PID/maps, smaps, numa_maps: region by region.  Writes those that end above @p from, whole ones,
- * until at least @p bytes are written (SIZE_MAX: all), and moves @p from behind the last.
- * @return whether there are more.  The space's lock is held for reading meanwhile, so that what one
- * call writes is consistent; smaps looks at every page of a region.
+ * /proc/PID/maps, smaps, numa_maps: region by region.  Adds those that end above @p from to @p out, whole
+ * ones and as many as fit, and moves @p from behind the last.
+ * @return whether there are more; where nothing was added then, the next one alone wants a larger buffer.
+ * The space's lock is held for reading meanwhile, so that what one call adds is consistent; smaps looks at
+ * every page of a region.
  */
 bool qr_report_maps(const struct qr_report *report, struct qr_space *space, qr_va *from,
-                    size_t bytes, struct qr_writer *writer);
+                    struct qr_buffer_writer *out);
 bool qr_report_smaps(const struct qr_report *report, struct qr_space *space, qr_va *from,
-                     size_t bytes, struct qr_writer *writer);
+                     struct qr_buffer_writer *out);
 /** @param thread  the policy of the space's thread, for regions without one; may be NULL */
 bool qr_report_numa_maps(const struct qr_report *report, struct qr_space *space,
-                         struct qr_mempolicy *thread, qr_va *from, size_t bytes,
-                         struct qr_writer *writer);
+                         struct qr_mempolicy *thread, qr_va *from, struct qr_buffer_writer *out);
 void qr_report_smaps_rollup(const struct qr_report *report, struct qr_space *space,
                             struct qr_writer *writer);
 void qr_report_statm(struct qr_space *space, struct qr_writer *writer);

@@ -14,12 +14,10 @@ uint64_t proc_pid_inode_number(int32_t id, uint32_t which);
 
 /* Contents, in proc_text.c. */
 
-bool proc_show_maps(const struct text_target *target, qr_va *from, size_t bytes,
-                    struct qr_writer *writer);
-bool proc_show_smaps(const struct text_target *target, qr_va *from, size_t bytes,
-                     struct qr_writer *writer);
-bool proc_show_numa_maps(const struct text_target *target, qr_va *from, size_t bytes,
-                         struct qr_writer *writer);
+bool proc_show_maps(const struct text_target *target, qr_va *from, struct qr_buffer_writer *out);
+bool proc_show_smaps(const struct text_target *target, qr_va *from, struct qr_buffer_writer *out);
+bool proc_show_numa_maps(const struct text_target *target, qr_va *from,
+                         struct qr_buffer_writer *out);
 void proc_show_smaps_rollup(const struct text_target *target, struct qr_writer *writer);
 void proc_show_statm(const struct text_target *target, struct qr_writer *writer);
 void proc_show_status(const struct text_target *target, struct qr_writer *writer);

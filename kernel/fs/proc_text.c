@@ -25,25 +25,20 @@ enum { USER_HZ = 100, DUMP_CHUNK = 4096, DUMP_LIMIT = 1 << 20 };
 
 /* The texts of regions: where they go on is an address. */
 bool
-proc_show_maps(const struct text_target *target, qr_va *from, size_t bytes,
-               struct qr_writer *writer)
+proc_show_maps(const struct text_target *target, qr_va *from, struct qr_buffer_writer *out)
 {
-    return target->mm != NULL &&
-           qr_report_maps(kernel_report(), target->mm->space, from, bytes, writer);
+    return target->mm != NULL && qr_report_maps(kernel_report(), target->mm->space, from, out);
 }
 
 bool
-proc_show_smaps(const struct text_target *target, qr_va *from, size_t bytes,
-                struct qr_writer *writer)
+proc_show_smaps(const struct text_target *target, qr_va *from, struct qr_buffer_writer *out)
 {
-    return target->mm != NULL &&
-           qr_report_smaps(kernel_report(), target->mm->space, from, bytes, writer);
+    return target->mm != NULL && qr_report_smaps(kernel_report(), target->mm->space, from, out);
 }
 
 /* With the policy of the thread, or the process's first one. */
 bool
-proc_show_numa_maps(const struct text_target *target, qr_va *from, size_t bytes,
-                    struct qr_writer *writer)
+proc_show_numa_maps(const struct text_target *target, qr_va *from, struct qr_buffer_writer *out)
 {
     struct thread *thread = target->thread;
     struct qr_mempolicy *policy = NULL;
@@ -58,8 +53,7 @@ proc_show_numa_maps(const struct text_target *target, qr_va *from, size_t bytes,
         policy = mm_thread_policy_get(thread);
         thread_put(thread);
     }
-    bool more =
-        qr_report_numa_maps(kernel_report(), target->mm->space, policy, from, bytes, writer);
+    bool more = qr_report_numa_maps(kernel_report(), target->mm->space, policy, from, out);
 
     qr_mempolicy_put(policy);
     return more;

@@ -121,7 +121,7 @@ target_put(struct text_target *target)
 
 /* ---- files --------------------------------------------------------------------------------- */
 
-enum { PIECE_BYTES = 4096 }; /* of a text in pieces, at least */
+enum { PIECE_BYTES = 4096 }; /* of a text in pieces, as in Linux: a short read is all that fitted */
 
 /* An open file. The inode's lock. */
 struct text_file {
@@ -143,12 +143,35 @@ text_restart(struct text_file *text)
     text->begun = true;
 }
 
+/* Of a text in pieces: as many whole lines as fit, but one at least. @return whether there are more */
+static bool
+text_show_from(const struct text_node *node, const struct text_target *target,
+               struct text_file *text)
+{
+    struct text_writer *piece = &text->piece;
+
+    for (size_t bytes = PIECE_BYTES;; bytes *= 2) {
+        struct qr_buffer_writer out;
+
+        if (piece->capacity < bytes && !text_grow(piece, bytes)) {
+            piece->failed = true;
+            return true;
+        }
+        qr_buffer_writer_init(&out, piece->data, piece->capacity);
+        bool more = node->show_from(target, &text->from, &out);
+
+        piece->length = out.length;
+        if (!more || out.length > 0) {
+            return more;
+        }
+    }
+}
+
 /* The next piece, which may be all. */
 static int64_t
 text_advance(const struct inode *inode, struct text_file *text)
 {
     const struct text_node *node = inode->node;
-    struct qr_writer *writer = &text->piece.writer;
     struct text_target target;
     int64_t error = target_get(inode, &target);
 
@@ -162,9 +185,9 @@ text_advance(const struct inode *inode, struct text_file *text)
     text->piece.length = 0;
     text->piece.failed = false;
     if (node->show_from != NULL) {
-        text->more = node->show_from(&target, &text->from, PIECE_BYTES, writer);
+        text->more = text_show_from(node, &target, text);
     } else {
-        node->show(&target, writer);
+        node->show(&target, &text->piece.writer);
         text->more = false;
     }
     if (target.mm != NULL) {

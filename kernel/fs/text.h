@@ -24,10 +24,9 @@ struct text_node {
     const char *name;
     uint32_t mode; /* permissions; with a type for links and directories, else a file */
     void (*show)(const struct text_target *target, struct qr_writer *writer);
-    /** Instead of show, for long texts about memory: what lies from @from on, at least @bytes if there is
-     *  so much, and moves @from behind it. @return whether there is more */
-    bool (*show_from)(const struct text_target *target, qr_va *from, size_t bytes,
-                      struct qr_writer *writer);
+    /** Instead of show, for long texts about memory: adds what lies from @from on, as much as fits of whole
+     *  lines, and moves @from behind it. @return whether there is more; if nothing fitted, for a larger one */
+    bool (*show_from)(const struct text_target *target, qr_va *from, struct qr_buffer_writer *out);
     /** Takes a terminated text of @length bytes. @return 0 or -errno */
     int64_t (*store)(const struct text_target *target, const char *text, size_t length);
     const struct file_ops *ops;         /* instead of show: a file of its own kind */

@@ -12,26 +12,22 @@
 
 /* ---- maps ----------------------------------------------------------------- */
 
-static void
-counting_emit(struct qr_writer *base, const char *text, size_t bytes)
-{
-    struct counting_writer *writer = qr_container_of(base, struct counting_writer, writer);
-
-    writer->count += bytes;
-    writer->to->emit(writer->to, text, bytes);
-}
-
 bool
-qr_report_regions(const struct qr_report *report, struct qr_space *space, qr_va *from, size_t bytes,
-                  region_write *write, void *context, struct qr_writer *writer)
+qr_report_regions(const struct qr_report *report, struct qr_space *space, qr_va *from,
+                  region_write *write, void *context, struct qr_buffer_writer *out)
 {
-    struct counting_writer counting = {.writer = {counting_emit}, .to = writer};
     struct qr_region *region;
 
     qr_rw_read_lock(&space->lock);
-    for (region = qr_space_find(space, *from); region != NULL && counting.count < bytes;
-         region = qr_region_next(region)) {
-        write(report, region, context, &counting);
+    for (region = qr_space_find(space, *from); region != NULL; region = qr_region_next(region)) {
+        size_t before = out->length;
+
+        write(report, region, context, &out->writer);
+        if (out->length >= out->capacity) { /* it was cut off */
+            out->length = before;
+            out->buffer[before] = '\0';
+            break;
+        }
         *from = region->end;
     }
     qr_rw_read_unlock(&space->lock);
@@ -70,7 +66,7 @@ struct file_name {
 
 static void
 write_region(const struct qr_report *report, const struct qr_region *region, void *context,
-             struct counting_writer *counting)
+             struct qr_writer *writer)
 {
     struct report_line line = {.length = 0};
     struct qr_report_file file = {0, 0, 0};
@@ -104,16 +100,16 @@ write_region(const struct qr_report *report, const struct qr_region *region, voi
         line_char(&line, '\n');
     else
         line_to_name(&line);
-    counting_emit(&counting->writer, line.text, line.length);
+    writer->emit(writer, line.text, line.length);
     if (fixed != NULL)
-        qr_writer_printf(&counting->writer, "%s\n", fixed);
+        qr_writer_printf(writer, "%s\n", fixed);
 }
 
 bool
-qr_report_maps(const struct qr_report *report, struct qr_space *space, qr_va *from, size_t bytes,
-               struct qr_writer *writer)
+qr_report_maps(const struct qr_report *report, struct qr_space *space, qr_va *from,
+               struct qr_buffer_writer *out)
 {
-    return qr_report_regions(report, space, from, bytes, write_region, NULL, writer);
+    return qr_report_regions(report, space, from, write_region, NULL, out);
 }
 
 /* ---- smaps ---------------------------------------------------------------- */
@@ -362,12 +358,11 @@ write_flags(const struct qr_report *report, struct qr_writer *writer,
 
 static void
 write_region_usage(const struct qr_report *report, const struct qr_region *region, void *context,
-                   struct counting_writer *counting)
+                   struct qr_writer *writer)
 {
     struct usage usage = region_usage(region);
-    struct qr_writer *writer = &counting->writer;
 
-    write_region(report, region, context, counting);
+    write_region(report, region, context, writer);
     kb_line(writer, "Size", usage.size);
     kb_line(writer, "KernelPageSize", qr_report_page_bytes(region));
     kb_line(writer, "MMUPageSize", qr_report_page_bytes(region));
@@ -379,10 +374,10 @@ write_region_usage(const struct qr_report *report, const struct qr_region *regio
 }
 
 bool
-qr_report_smaps(const struct qr_report *report, struct qr_space *space, qr_va *from, size_t bytes,
-                struct qr_writer *writer)
+qr_report_smaps(const struct qr_report *report, struct qr_space *space, qr_va *from,
+                struct qr_buffer_writer *out)
 {
-    return qr_report_regions(report, space, from, bytes, write_region_usage, NULL, writer);
+    return qr_report_regions(report, space, from, write_region_usage, NULL, out);
 }
 
 void

@@ -209,9 +209,8 @@ write_numa_usage(struct qr_writer *writer, const struct numa_usage *usage, size_
 
 static void
 write_numa_region(const struct qr_report *report, const struct qr_region *region, void *thread,
-                  struct counting_writer *counting)
+                  struct qr_writer *writer)
 {
-    struct qr_writer *writer = &counting->writer;
     struct qr_mempolicy *policy = region_policy(region, thread);
     struct numa_usage usage;
 
@@ -228,8 +227,7 @@ write_numa_region(const struct qr_report *report, const struct qr_region *region
 
 bool
 qr_report_numa_maps(const struct qr_report *report, struct qr_space *space,
-                    struct qr_mempolicy *thread, qr_va *from, size_t bytes,
-                    struct qr_writer *writer)
+                    struct qr_mempolicy *thread, qr_va *from, struct qr_buffer_writer *out)
 {
-    return qr_report_regions(report, space, from, bytes, write_numa_region, thread, writer);
+    return qr_report_regions(report, space, from, write_numa_region, thread, out);
 }

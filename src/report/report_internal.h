@@ -141,20 +141,13 @@ line_hex(struct report_line *line, uint64_t value, unsigned columns)
 /* "NAME:", the number in 8 columns or more from the 17th on, " kB": the lines of meminfo and smaps. */
 void qr_report_kb(struct qr_writer *writer, const char *name, uint64_t kb);
 
-/* Counts what passes through, and emits it on. */
-struct counting_writer {
-    struct qr_writer writer;
-    struct qr_writer *to;
-    size_t count;
-};
-
 /* Writes one region; @context is whatever qr_report_regions() was given. */
 typedef void region_write(const struct qr_report *report, const struct qr_region *region,
-                          void *context, struct counting_writer *writer);
+                          void *context, struct qr_writer *writer);
 
-/* The regions of @space from @from on, until @bytes are written (report.h says what the others are). */
+/* The regions of @space from @from on that fit into @out (report.h). */
 bool qr_report_regions(const struct qr_report *report, struct qr_space *space, qr_va *from,
-                       size_t bytes, region_write *write, void *context, struct qr_writer *writer);
+                       region_write *write, void *context, struct qr_buffer_writer *out);
 
 /* Bytes of one page of @region: of its pool's, where it has one. */
 size_t qr_report_page_bytes(const struct qr_region *region);

@@ -282,6 +282,9 @@ in_pieces(void)
         CHECK(memcmp(whole + from, again, 10) == 0);
     }
     CHECK_EQ(pread(fd, again, 10, length + 10), 0);
+    /* Whole lines, as many as fit into a page: a read of a page is a short one. */
+    count = pread(fd, again, 4096, 0);
+    CHECK(count > 3900 && count < 4096 && again[count - 1] == '\n');
     close(fd);
     munmap(at, (size_t)(REGIONS * page));
 }
