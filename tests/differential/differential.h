@@ -37,7 +37,7 @@ enum { SEGMENTS = 4 };
 #if UINTPTR_MAX > 0xffffffffu
 #define ARENA_BASE 0x103ffe0000ul
 #else
-#define ARENA_BASE 0x4ffe0000ul
+#define ARENA_BASE 0x2ffe0000ul
 #endif
 
 /*
@@ -229,7 +229,8 @@ void program_finish(void);
 /** Do the next call, which is the current process's. */
 void process_step(void);
 
-/** The value as this process sees it. */
+/** The value as this process sees it.  What a program has about the end of x86-64's user memory is about this
+ *  machine's; and so, where addresses have 32 bits, is what is larger: it would be cut off, or wrap. */
 uintptr_t resolve(uint64_t value);
 
 /** Is @address in the arena or the break's pages, or at their end? */
@@ -283,6 +284,10 @@ char *text_read(const char *path);
 enum swapping { SWAP_NONE, SWAP_OTHER, SWAP_HERE };
 enum swapping swapping(void);
 
+/** Whether the other side has another architecture, as the environment's DIFFERENTIAL_FOREIGN says: it
+ *  knows no addresses that are none (x86-64's between the halves). */
+bool foreign(void);
+
 /** Send all memory of the current process away, as far as that is possible. */
 void machine_swap_out(void);
 
@@ -296,6 +301,9 @@ long path_open(const char *path, int flags);
 
 /** Before anything runs. */
 void machine_init(void);
+
+/** Where user memory ends. */
+uintptr_t machine_user_end(void);
 
 /** Run shared->program in processes of its own, to its end. */
 void machine_run(void);

@@ -70,6 +70,10 @@ say_address(uintptr_t address)
 void
 say_fault(const struct fault *fault)
 {
+    if (fault->code == SI_KERNEL && foreign()) {
+        say(" SEGV/%d elsewhere", SEGV_MAPERR);
+        return;
+    }
     say(" %s/%d", fault->signal == SIGSEGV ? "SEGV" : "BUS", fault->code);
     say_address(fault->address);
     if (fault->signal == SIGSEGV && fault->code == SEGV_PKUERR)
@@ -88,6 +92,8 @@ hash_words(const volatile uint64_t *words, size_t count)
 
 /* ---- what arguments mean --------------------------------------------------------- */
 
+#define X86_64_USER_END 0x7ffffffff000u
+
 uintptr_t
 resolve(uint64_t value)
 {
@@ -95,6 +101,10 @@ resolve(uint64_t value)
         return ARENA_BASE + (uintptr_t)VALUE_OFFSET(value);
     if (VALUE_TAG(value) == VALUE_BREAK)
         return shared->break_start + (uintptr_t)VALUE_OFFSET(value);
+    if (value >> 21 == 0x7fffffffffff >> 21 || value >> 21 == 0x800000000000 >> 21)
+        return machine_user_end() + (uintptr_t)(value - X86_64_USER_END);
+    if (sizeof(uintptr_t) < sizeof(value) && value >= 0xffff800000000000)
+        return machine_user_end() + (uintptr_t)(value % (2 * PAGE_BYTES));
     return (uintptr_t)value;
 }
 
@@ -144,7 +154,8 @@ open_as(const char *path, int flags, int fd)
     long made;
 
     scratch_put(0, path, strlen(path) + 1);
-    made = call(SYS_openat, (uint64_t)AT_FDCWD, machine_scratch(), (uint64_t)flags, 0600);
+    made = call(SYS_openat, (uint64_t)AT_FDCWD, machine_scratch(), (uint64_t)flags | O_LARGEFILE,
+                0600);
     must(made);
     must(call(SYS_dup3, (uint64_t)made, (uint64_t)fd, 0));
     call(SYS_close, (uint64_t)made);
@@ -279,6 +290,12 @@ swapping(void)
     if (where == NULL)
         return SWAP_NONE;
     return strcmp(where, "here") == 0 ? SWAP_HERE : SWAP_OTHER;
+}
+
+bool
+foreign(void)
+{
+    return getenv("DIFFERENTIAL_FOREIGN") != NULL;
 }
 
 /* @return whether something was said */

@@ -58,7 +58,8 @@ overcommit_execute(const uintptr_t *arg)
     call(SYS_sysinfo, machine_scratch());
     scratch_get(&info, 0, sizeof(info));
     bytes = ((uint64_t)info.totalram + info.totalswap) * info.mem_unit / 4 * arg[0];
-    if (shared->locked_all || bytes > UINTPTR_MAX / 8) {
+    /* Where addresses have 32 bits they run out first, on the machine that has more memory. */
+    if (shared->locked_all || sizeof(uintptr_t) < sizeof(bytes)) {
         say(" not tried");
         return;
     }

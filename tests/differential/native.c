@@ -74,6 +74,35 @@ machine_call(long number, const uint64_t args[6])
     return result == -1 ? -errno : result;
 }
 
+static uintptr_t user_end;
+
+/* The highest page that anything may be mapped at. */
+static void
+user_end_find(void)
+{
+    uintptr_t low = ARENA_BASE / PAGE_BYTES, high = UINTPTR_MAX / PAGE_BYTES;
+
+    while (low < high) {
+        uintptr_t page = low + (high - low + 1) / 2;
+        long result = call(CALL_MMAP, page * PAGE_BYTES, PAGE_BYTES, PROT_NONE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, (uint64_t)-1, 0);
+
+        if (!is_error(result))
+            munmap((void *)result, PAGE_BYTES); /* NOLINT(performance-no-int-to-ptr) */
+        if (is_error(result) && result != -EEXIST)
+            high = page - 1;
+        else
+            low = page;
+    }
+    user_end = (low + 1) * PAGE_BYTES;
+}
+
+uintptr_t
+machine_user_end(void)
+{
+    return user_end;
+}
+
 static uint8_t scratch[SCRATCH_BYTES] __attribute__((aligned(65536)));
 
 uintptr_t
@@ -606,6 +635,7 @@ machine_init(void)
 {
     struct sigaction action = {.sa_handler = on_alarm};
 
+    user_end_find();
     keys_find();
     threads_prepare();
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -27,7 +27,8 @@
 #endif
 
 /* MAP_32BIT, which only x86-64 has: the first 2 GiB, of which hints into the arena are not. */
-#define MAP_LOW 0x40u
+#define MAP_LOW       0x40u
+#define MAP_NOREPLACE 0x100000u
 
 static void
 say_low(long result, const uintptr_t *arg)
@@ -35,7 +36,8 @@ say_low(long result, const uintptr_t *arg)
 #ifdef __x86_64__
     bool low = (uintptr_t)result + arg[1] <= 0x80000000u;
 #else
-    bool low = true;
+    /* There is no such flag: only FIXED_NOREPLACE has a place on both sides. */
+    bool low = (arg[3] & MAP_NOREPLACE) == 0 || (uintptr_t)result - ARENA_BASE >= ARENA_BYTES;
 #endif
 
     say(low ? " = low" : " = high");
@@ -382,12 +384,14 @@ fill_execute(const uintptr_t *arg)
     }
 }
 
+/* A return instruction of each architecture, so that pages hold the same everywhere. */
+static const uint8_t return_code[] = {0xc3, 0, 0, 0, 0xc0, 0x03, 0x5f, 0xd6, 0x67, 0x80, 0, 0};
 #if defined(__x86_64__) || defined(__i386__)
-static const uint8_t return_code[] = {0xc3};
+enum { RETURN_OFFSET = 0 };
 #elif defined(__aarch64__)
-static const uint8_t return_code[] = {0xc0, 0x03, 0x5f, 0xd6};
+enum { RETURN_OFFSET = 4 };
 #elif defined(__riscv)
-static const uint8_t return_code[] = {0x67, 0x80, 0x00, 0x00};
+enum { RETURN_OFFSET = 8 };
 #endif
 
 static void
@@ -395,7 +399,7 @@ code_execute(uintptr_t address)
 {
     struct fault fault = {0};
 
-    address &= ~(uintptr_t)3;
+    address &= ~(uintptr_t)15;
     for (size_t i = 0; i < sizeof(return_code); i++) {
         uint8_t byte = return_code[i];
 
@@ -408,14 +412,14 @@ code_execute(uintptr_t address)
     say(" ok");
 }
 
-/* Jump there, where a return instruction stands or nothing can be executed. */
+/* Jump there, where return instructions stand or nothing can be executed. */
 static void
 call_execute(uintptr_t address)
 {
     struct fault fault = {0};
     uint8_t byte;
 
-    address &= ~(uintptr_t)3;
+    address &= ~(uintptr_t)15;
     for (size_t i = 0; i < sizeof(return_code); i++) {
         bool there = touch(address + i, ACCESS_LOAD, &byte, &fault);
 
@@ -425,10 +429,12 @@ call_execute(uintptr_t address)
             return;
         }
     }
-    if (touch(address, ACCESS_CALL, &byte, &fault))
+    if (touch(address + RETURN_OFFSET, ACCESS_CALL, &byte, &fault)) {
         say(" ok");
-    else
+    } else {
+        fault.address -= RETURN_OFFSET;
         say_fault(&fault);
+    }
 }
 
 static void
@@ -436,6 +442,10 @@ file_execute(enum op_kind kind, const uintptr_t *arg, int fd)
 {
     switch (kind) {
     case OP_FTRUNCATE:
+        if (sizeof(long) < 8 && arg[1] > UINTPTR_MAX / 2) { /* not negative: too long to look at */
+            say(" not tried");
+            break;
+        }
         say_result(call(CALL_FTRUNCATE, (uint64_t)fd, arg[1]));
         break;
     case OP_FALLOCATE:
@@ -537,7 +547,11 @@ memory_execute(enum op_kind kind, const uintptr_t *arg)
         say_result(call(SYS_mprotect, arg[0], arg[1], arg[2]));
         break;
     case OP_MADVISE:
-        say_result(advise_execute(arg));
+        if (sizeof(long) < 8 &&
+            arg[1] > ARENA_BYTES) /* does not wrap there, and reaches the program */
+            say(" not tried");
+        else
+            say_result(advise_execute(arg));
         break;
     case OP_BRK:
         say_address((uintptr_t)call(SYS_brk, arg[0]));
@@ -559,10 +573,17 @@ memory_execute(enum op_kind kind, const uintptr_t *arg)
         say_result(call(SYS_munlockall));
         break;
     case OP_MINCORE:
-        mincore_execute(arg);
+        if (sizeof(long) < 8 && arg[1] > ARENA_BYTES) /* is there, to a 64-bit kernel */
+            say(" not tried");
+        else
+            mincore_execute(arg);
         break;
     case OP_MSEAL:
-        say_result(call(CALL_MSEAL, arg[0], arg[1], arg[2]));
+        if (sizeof(long) <
+            8) /* 32-bit kernels have none, and 64-bit ones have it for 32-bit programs */
+            say(" none");
+        else
+            say_result(call(CALL_MSEAL, arg[0], arg[1], arg[2]));
         break;
     case OP_BARRIER:
         barrier_execute(arg);
@@ -607,6 +628,8 @@ op_execute(const struct op *op)
 
     for (unsigned i = 0; i < ARGS; i++)
         arg[i] = resolve(op->arg[i]);
+    if (op->kind == OP_REMAP_FILE)
+        arg[3] = (uintptr_t)op->arg[3]; /* counts pages of a file */
     switch (op->kind) {
     case OP_MMAP:
         mmap_execute(arg, descriptor(op->arg[4]));

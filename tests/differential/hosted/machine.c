@@ -244,6 +244,12 @@ machine_add(uintptr_t address)
 }
 
 /* As many as this machine's Linux has, or where a case wants them. */
+uintptr_t
+machine_user_end(void)
+{
+    return 0x7ffffffff000u; /* x86-64's, with four levels */
+}
+
 bool
 machine_has_keys(void)
 {
