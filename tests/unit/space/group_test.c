@@ -400,8 +400,8 @@ TEST(group, tables_and_regions_are_charged_and_never_pass_the_limit)
         EXPECT_TRUE(mapped < 40 || user_pages(group) == 40);
         EXPECT_EQ(qr_space_fork(sim_space(rig.sim), &child) == QR_OK, child != NULL);
         EXPECT_LE(qr_group_usage(group), max);
-        EXPECT_EQ(qr_space_make_room(sim_space(rig.sim), 0),
-                  false); /* nobody is there to make any */
+        /* Nobody is there to make any; where a fork failed that wanted more than a page, there may be some. */
+        EXPECT_TRUE(!qr_space_make_room(sim_space(rig.sim), 0) || qr_group_usage(group) < max);
         rig_validate(&rig);
         if (child != NULL)
             sim_space_destroy(rig.sim, child);
