@@ -171,6 +171,11 @@ pwrite_execute(const uintptr_t *arg, int fd)
         say(" may not shrink");
         return;
     }
+    if (sizeof(long) < 8 &&
+        arg[1] >= machine_user_end()) { /* a page may come first, to a 64-bit kernel */
+        say(" unreadable");
+        return;
+    }
     if (before != 0 && arg[3] >= before && arg[3] / PAGE_BYTES == (before - 1) / PAGE_BYTES &&
         !touch(arg[1], ACCESS_LOAD, &byte, &fault)) {
         say(" unreadable");
