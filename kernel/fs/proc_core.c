@@ -21,12 +21,13 @@ proc_show_coredump_filter(const struct text_target *target, struct qr_writer *wr
 int64_t
 proc_store_coredump_filter(const struct text_target *target, const char *text, size_t length)
 {
+    size_t sign = length > 0 && text[0] == '+', used;
     uint64_t value;
-    int64_t error = proc_number_parse(text, length, 0, UINT32_MAX, &value);
     struct mm *mm;
 
-    if (error != 0)
-        return error;
+    used = proc_digits_parse(text + sign, length - sign, UINT32_MAX, &value);
+    if (used == 0 || (sign + used < length && strcmp(text + sign + used, "\n") != 0))
+        return -EINVAL;
     mm = mm_of_process(target->process);
     if (mm == NULL)
         return -ESRCH;
@@ -65,7 +66,11 @@ set_uses_pid(uint64_t value)
 }
 
 static const struct text_node pattern_nodes[] = {
-    {.name = "core_pattern", .mode = 0644, .show = show_pattern, .store = store_pattern},
+    {.name = "core_pattern",
+     .mode = 0644,
+     .show = show_pattern,
+     .store = store_pattern,
+     .only_first = true},
 };
 
 static const struct proc_number numbers[] = {

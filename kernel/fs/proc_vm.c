@@ -3,7 +3,9 @@
  * /proc/sys/vm: numbers that act, and two nodes that do something when they are written.
  *
  * A number is a row with its limits and two functions; what is not a number within them is EINVAL and
- * changes nothing.  There is no node for what nothing reads.
+ * changes nothing.  As on Linux a write takes the first number of its text and the blanks behind it, says
+ * how much that was, and what is written anywhere but at the start is ignored (sysctl_writes_strict).  There is no
+ * node for what nothing reads.
  */
 #include "proc_vm.h"
 
@@ -18,10 +20,20 @@
 
 /* ---- numbers ------------------------------------------------------------------------- */
 
+enum { NUMBER_DIGITS_MAX = 21 }; /* with its sign and base */
+
 static bool
 is_blank(char c)
 {
-    return c == ' ' || c == '\t' || c == '\n' || c == '\0';
+    return c == ' ' || c == '\t' || c == '\n';
+}
+
+static size_t
+blanks_skip(const char *text, size_t length, size_t at)
+{
+    while (at < length && is_blank(text[at]))
+        at++;
+    return at;
 }
 
 static unsigned
@@ -29,35 +41,47 @@ digit_of(char c)
 {
     if (c >= '0' && c <= '9')
         return (unsigned)(c - '0');
+    c |= 'a' - 'A';
     return c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10 : 16;
 }
 
-int64_t
-proc_number_parse(const char *text, size_t length, uint64_t least, uint64_t most, uint64_t *out)
+size_t
+proc_digits_parse(const char *text, size_t length, uint64_t most, uint64_t *out)
 {
     size_t at = 0, first;
     uint64_t value = 0;
     unsigned base = 10;
 
-    while (at < length && is_blank(text[at]))
-        at++;
-    if (at + 1 < length && text[at] == '0' && !is_blank(text[at + 1])) {
-        base = text[at + 1] == 'x' ? 16 : 8;
-        at += base == 16 ? 2 : 1;
+    if (length > 0 && text[0] == '0') {
+        bool hex = length > 2 && (text[1] | ('a' - 'A')) == 'x' && digit_of(text[2]) < 16;
+
+        base = hex ? 16 : 8;
+        at = hex ? 2 : 0;
     }
     for (first = at; at < length && digit_of(text[at]) < base; at++) {
+        if (value > (UINT64_MAX - 15) / base || value * base + digit_of(text[at]) > most)
+            return 0;
         value = value * base + digit_of(text[at]);
-        if (value > most)
-            return -EINVAL;
     }
-    if (at == first || value < least)
-        return -EINVAL;
-    while (at < length && is_blank(text[at]))
-        at++;
-    if (at < length)
+    *out = value;
+    return at == first ? 0 : at;
+}
+
+int64_t
+proc_number_parse(const char *text, size_t length, uint64_t least, uint64_t most, uint64_t *out)
+{
+    size_t start = blanks_skip(text, length, 0), at = start, used;
+    bool negative = at < length && text[at] == '-';
+    uint64_t value;
+
+    at += negative;
+    used = proc_digits_parse(text + at, length - at, most, &value);
+    at += used;
+    if (used == 0 || at - start > NUMBER_DIGITS_MAX || (at < length && !is_blank(text[at])) ||
+        value < least || (negative && value != 0))
         return -EINVAL;
     *out = value;
-    return 0;
+    return (int64_t)blanks_skip(text, length, at);
 }
 
 void
@@ -73,13 +97,13 @@ proc_number_store(const struct text_target *target, const char *text, size_t len
 {
     const struct proc_number *number = target->inode->node;
     uint64_t value;
-    int64_t error = proc_number_parse(text, length, number->least, number->most, &value);
+    int64_t used = proc_number_parse(text, length, number->least, number->most, &value);
 
     if (length == 0)
         return 0;
-    if (error == 0)
+    if (used > 0)
         number->set(value);
-    return error;
+    return used;
 }
 
 bool
@@ -198,19 +222,19 @@ static int64_t
 store_drop_caches(const struct text_target *target, const char *text, size_t length)
 {
     uint64_t what;
-    int64_t error = proc_number_parse(text, length, 1, 4, &what);
+    int64_t used = proc_number_parse(text, length, 1, 4, &what);
 
     (void)target;
-    if (error == 0 && (what & 1) != 0) {
+    if (used > 0 && (what & 1) != 0) {
         (void)qr_objects_shrink(memory.objects, SIZE_MAX, QR_SHRINK_UNMAPPED, NULL);
         qr_counter_add(qr_frames_counters(memory.frames), QR_EVENT_DROP_CACHE, 1);
     }
-    if (error == 0 && (what & 2) != 0) {
+    if (used > 0 && (what & 2) != 0) {
         qr_counter_add(qr_frames_counters(memory.frames), QR_EVENT_DROP_SLAB, 1);
         (void)memory_give_back_idle();
         qr_frames_drain(memory.frames);
     }
-    return error;
+    return used;
 }
 
 /* Whatever is written: make as many large free blocks as there is free memory for. */
@@ -238,7 +262,7 @@ show_compact_unevictable(const struct text_target *target, struct qr_writer *wri
 static const struct text_node actions[] = {
     {.name = "compact_memory", .mode = 0200, .store = store_compact_memory},
     {.name = "compact_unevictable_allowed", .mode = 0444, .show = show_compact_unevictable},
-    {.name = "drop_caches", .mode = 0200, .store = store_drop_caches},
+    {.name = "drop_caches", .mode = 0200, .store = store_drop_caches, .only_first = true},
 };
 
 bool

@@ -264,6 +264,10 @@ text_write(struct file *file, struct io *io, uint64_t *position)
     if (node->store == NULL) {
         return missing_call(file->inode);
     }
+    if (node->only_first && *position != 0) {
+        *position += bytes;
+        return (int64_t)bytes;
+    }
     if (bytes >= STORE_LIMIT_BYTES) {
         return -EINVAL;
     }
@@ -281,9 +285,9 @@ text_write(struct file *file, struct io *io, uint64_t *position)
         }
     }
     kmem_free(copy);
-    if (result == 0) {
-        *position += bytes;
-        result = (int64_t)bytes;
+    result = result == 0 ? (int64_t)bytes : result;
+    if (result > 0) {
+        *position += (uint64_t)result;
     }
     return result;
 }

@@ -27,12 +27,13 @@ struct text_node {
     /** Instead of show, for long texts about memory: adds what lies from @from on, as much as fits of whole
      *  lines, and moves @from behind it. @return whether there is more; if nothing fitted, for a larger one */
     bool (*show_from)(const struct text_target *target, qr_va *from, struct qr_buffer_writer *out);
-    /** Takes a terminated text of @length bytes. @return 0 or -errno */
+    /** Takes a terminated text of @length bytes. @return 0, or how much of it was taken; -errno */
     int64_t (*store)(const struct text_target *target, const char *text, size_t length);
     const struct file_ops *ops;         /* instead of show: a file of its own kind */
     int64_t (*open)(struct file *file); /* of that kind: sets its context. @return 0 or -errno */
     const struct inode_ops *inode_ops;  /* instead of the plain ones: links, directories */
     bool inspects;                      /* opened only by who may look into the process's memory */
+    bool only_first;                    /* what is not written at the start is taken and ignored */
     bool of_descriptor;                 /* key_more is a descriptor's number, not a thread's */
 };
 

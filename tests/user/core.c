@@ -658,6 +658,36 @@ test_killed(void)
     }
 }
 
+/* Without memory for this or that: it ends as ever, with a file or without. */
+static unsigned refused;
+
+static void
+end_without_memory(void)
+{
+    char text[16];
+
+    int fd = open("/proc/self/fail-nth", O_RDWR); /* stays open: its end would be the end of that */
+    int n = snprintf(text, sizeof(text), "%u", refused);
+
+    if (write(fd, text, (size_t)n) == n)
+        raise_it();
+}
+
+static void
+test_refusal(void)
+{
+    unsigned without = 0;
+
+    for (refused = 1; refused < 32; refused++) {
+        int status = child_end(end_without_memory);
+
+        CHECK(status == SIGSEGV || status == (SIGSEGV | 0x80));
+        without += status == SIGSEGV;
+        unlink(core_path);
+    }
+    CHECK(without > 3);
+}
+
 /* Nobody is there to bring the missing pages: they are holes, and nobody waits for them. */
 static void
 end_with_listener(void)
@@ -687,6 +717,62 @@ test_listener(void)
     CHECK_EQ(byte_at(ANON, 2), 0);
     core_close();
     unlink(core_path);
+}
+
+/* ---- numbers of /proc/sys: what a write takes, as it says itself; all of these are 0 --------------- */
+
+static void
+test_numbers(void)
+{
+    static const struct {
+        const char *text;
+        int want;
+    } rows[] = {
+        {"0", 1},
+        {"0\n", 2},
+        {" 0", 2},
+        {"0 5", 2},
+        {"0 5\n", 2},
+        {"0\t", 2},
+        {"0x0 ", 4},
+        {"0X0", 3},
+        {"00", 2},
+        {"-0", 2},
+        {"0 x", 2},
+        {"0\n\n", 3},
+        {"0\n1", 2},
+        {"", 0},
+        {"0a", -EINVAL},
+        {"\n", -EINVAL},
+        {" ", -EINVAL},
+        {"+0", -EINVAL},
+        {"-", -EINVAL},
+        {"x", -EINVAL},
+        {"0,0", -EINVAL},
+        {"08", -EINVAL},
+        {"0x", -EINVAL},
+        {"00000000000000000000000000", -EINVAL},
+        {"99999999999999999999", -EINVAL},
+    };
+    int fd = open("/proc/sys/kernel/core_uses_pid", O_RDWR);
+    char text[8] = {0};
+
+    if (fd < 0 || read(fd, text, sizeof(text)) != 2 || text[0] != '0')
+        return;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        ssize_t n = pwrite(fd, rows[i].text, strlen(rows[i].text), 0);
+
+        if (n < 0)
+            n = -errno;
+        if (n != rows[i].want)
+            printf("FAIL number %zu, \"%s\": %zd\n", i, rows[i].text, n);
+        CHECK_EQ(n, rows[i].want);
+    }
+    CHECK_EQ(pwrite(fd, "junk", 4, 3), 4); /* what is not at the start is ignored */
+    CHECK_EQ(pwrite(fd, "0\0", 2, 0), -1);
+    CHECK_EQ(pread(fd, text, sizeof(text), 0), 2);
+    CHECK_EQ(text[0], '0');
+    close(fd);
 }
 
 /* ---- what changes the machine ------------------------------------------------------------------- */
@@ -794,7 +880,9 @@ main(int argc, char **argv)
     test_names();
     test_killed();
     test_listener();
+    test_numbers();
     if (on_quire) {
+        test_refusal();
         test_pattern();
         test_full_disk();
     }
