@@ -23,4 +23,9 @@ CALL(pkey_free, SYS_pkey_free, documented)
     EXPECT(call(SYS_pkey_free, key, 0, 0, 0, 0, 0), -EINVAL);
     EXPECT(call(SYS_pkey_alloc, 0, 0, 0, 0, 0, 0), key);
     EXPECT(call(SYS_pkey_free, key, 0, 0, 0, 0, 0), 0);
+    EXPECT(call(SYS_pkey_free, 0, 0, 0, 0, 0, 0),
+           0); /* what all pages have is one like any other */
+    EXPECT(call(SYS_pkey_alloc, 0, 0, 0, 0, 0, 0), 0);
+    EXPECT(call(SYS_pkey_alloc, 0, 0, 0, 0, 0, 0), key);
+    EXPECT(call(SYS_pkey_free, key, 0, 0, 0, 0, 0), 0);
 }
