@@ -425,7 +425,7 @@ numa_stat_write(const struct qr_group *group, struct qr_writer *writer)
     bool first = true;
 
     if (shares == NULL) {
-        text_writer_fail(writer);
+        text_writer_fail(writer, -ENOMEM);
         return;
     }
     for (unsigned node = 0; node < CONFIG_MAX_NODES; node++) {

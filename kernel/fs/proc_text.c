@@ -62,7 +62,9 @@ proc_show_numa_maps(const struct text_target *target, qr_va *from, struct qr_buf
 void
 proc_show_smaps_rollup(const struct text_target *target, struct qr_writer *writer)
 {
-    if (target->mm != NULL)
+    if (target->mm == NULL)
+        text_writer_fail(writer, -ESRCH); /* unlike all others */
+    else
         qr_report_smaps_rollup(kernel_report(), target->mm->space, writer);
 }
 
@@ -344,7 +346,7 @@ proc_show_environ(const struct text_target *target, struct qr_writer *writer)
 void
 proc_show_auxv(const struct text_target *target, struct qr_writer *writer)
 {
-    const struct mm *mm = target->mm;
+    const struct mm *mm = target->held;
 
     for (unsigned i = 0; mm != NULL && i + 1 < MM_AUXV_WORDS; i += 2) {
         writer->emit(writer, (const char *)&mm->auxv[i], 2 * sizeof mm->auxv[i]);

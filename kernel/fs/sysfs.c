@@ -502,8 +502,8 @@ store_memory(const struct text_target *target, const char *text, size_t length)
     command[length] = '\0';
     text_writer_init(&result);
     int64_t error = run_command(command, &result.writer);
-    if (error == 0 && result.failed) {
-        error = -ENOMEM;
+    if (error == 0) {
+        error = result.error;
     }
     if (error != 0) {
         text_writer_free(&result);

@@ -52,11 +52,11 @@ text_emit(struct qr_writer *writer, const char *bytes, size_t count)
 {
     struct text_writer *text = (struct text_writer *)writer;
 
-    if (text->failed || count == 0) {
+    if (text->error != 0 || count == 0) {
         return;
     }
     if (count > text->capacity - text->length && !text_grow(text, count)) {
-        text->failed = true;
+        text->error = -ENOMEM;
         return;
     }
     memcpy(text->data + text->length, bytes, count);
@@ -70,9 +70,9 @@ text_writer_init(struct text_writer *text)
 }
 
 void
-text_writer_fail(struct qr_writer *writer)
+text_writer_fail(struct qr_writer *writer, int64_t error)
 {
-    ((struct text_writer *)writer)->failed = true;
+    ((struct text_writer *)writer)->error = error;
 }
 
 void
@@ -154,7 +154,7 @@ text_show_from(const struct text_node *node, const struct text_target *target,
         struct qr_buffer_writer out;
 
         if (piece->capacity < bytes && !text_grow(piece, bytes)) {
-            piece->failed = true;
+            piece->error = -ENOMEM;
             return true;
         }
         qr_buffer_writer_init(&out, piece->data, piece->capacity);
@@ -178,12 +178,13 @@ text_advance(const struct inode *inode, struct text_file *text)
     if (error != 0) {
         return error;
     }
+    target.held = text->mm;
     if (text->mm != NULL && mm_try_ref(text->mm)) {
         target.mm = text->mm;
     }
     text->base += text->piece.length;
     text->piece.length = 0;
-    text->piece.failed = false;
+    text->piece.error = 0;
     if (node->show_from != NULL) {
         text->more = text_show_from(node, &target, text);
     } else {
@@ -194,8 +195,8 @@ text_advance(const struct inode *inode, struct text_file *text)
         mm_put(target.mm);
     }
     target_put(&target);
-    text->begun = !text->piece.failed;
-    return text->piece.failed ? -ENOMEM : 0;
+    text->begun = text->piece.error == 0;
+    return text->piece.error;
 }
 
 /* What is left of this piece, then of one that has what follows. @return bytes, or -errno for none */

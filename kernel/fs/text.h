@@ -16,6 +16,7 @@ struct text_target {
     struct process *process; /* alive while the call runs; NULL: the machine */
     struct thread *thread;   /* for /proc/PID/task/TID */
     struct mm *mm;           /* of a node that inspects: what there was at open; NULL: gone */
+    const struct mm *held;   /* that, gone or not; NULL: a zombie's */
     const struct inode *inode;
 };
 
@@ -42,13 +43,13 @@ struct text_writer {
     struct qr_writer writer; /* first */
     char *data;
     size_t length, capacity;
-    bool failed; /* no memory, or more than the limit: the text is not complete */
+    int64_t error; /* 0, or -errno: the text is not complete */
 };
 
 void text_writer_init(struct text_writer *text);
 void text_writer_free(struct text_writer *text);
-/** What is shown is not complete, for want of memory; @writer is a show function's. */
-void text_writer_fail(struct qr_writer *writer);
+/** What is shown is not complete, and reading it is @error; @writer is a show function's. */
+void text_writer_fail(struct qr_writer *writer, int64_t error);
 
 /** Inode for @node; NULL without memory. */
 struct inode *text_inode_create(struct superblock *superblock, const struct text_node *node);

@@ -76,7 +76,7 @@ check cwd /tmp/t "$(readlink /proc/$$/cwd)"
 check fd /tmp/t/zeros "$(sh -c 'exec 7<zeros; readlink /proc/$$/fd/7')"
 check deleted "/tmp/t/gone (deleted)" "$(sh -c 'exec 7>gone; rm gone; readlink /proc/$$/fd/7')"
 check stdin through "$(echo through | cat /dev/stdin)"
-check environ Y=1 "$(Y=1 sh -c 'tr "\0" "\n" </proc/$$/environ' | grep '^Y=')"
+check environ Y=1 "$(Y=1 sh -c 'tr "\0" "\n" </proc/$$/environ; :' | grep '^Y=')"
 check maps 1 "$(grep -c '\[stack\]' /proc/self/maps)"
 check statm 7 "$(wc -w </proc/self/statm)"
 check stat 52 "$(wc -w </proc/self/stat)"
@@ -85,7 +85,7 @@ check cpus "$(nproc)" "$(grep -c '^processor' /proc/cpuinfo)"
 for node in meminfo vmstat buddyinfo zoneinfo pagetypeinfo slabinfo vmallocinfo iomem stat uptime \
     loadavg version mounts filesystems devices self/maps self/smaps self/smaps_rollup \
     self/status self/limits self/mountinfo self/auxv sys/vm/max_map_count sys/kernel/osrelease; do
-    [ -n "$(tr '\0' x </proc/$node)" ] || check "/proc/$node" text nothing
+    [ -n "$(cat "/proc/$node" | tr '\0' x)" ] || check "/proc/$node" text nothing
 done
 find /proc /sys >/dev/null 2>&1 || check find-proc 0 1
 check write-proc 1 "$(echo x 2>/dev/null >/proc/version; echo $?)"

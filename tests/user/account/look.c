@@ -234,6 +234,12 @@ stays_with_memory(void)
     snprintf(path, sizeof(path), "/proc/%d/maps", pid);
     int maps = open(path, O_RDONLY);
 
+    snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
+    int rollup = open(path, O_RDONLY);
+
+    snprintf(path, sizeof(path), "/proc/%d/auxv", pid);
+    int auxv = open(path, O_RDONLY);
+
     CHECK_EQ(read(maps, line, sizeof(line)), sizeof(line));
     CHECK_EQ(pread(fd, &byte, 1, (long)(uintptr_t)&value), 1);
     CHECK_EQ(byte, 'm');
@@ -243,7 +249,12 @@ stays_with_memory(void)
     CHECK_EQ(pread(fd, &byte, 1, (long)(uintptr_t)&value), 0); /* nobody's now */
     CHECK_EQ(pwrite(fd, &byte, 1, (long)(uintptr_t)&value), 0);
     CHECK_EQ(pread(maps, line, sizeof(line), 0), 0);
+    CHECK_ERRNO(pread(rollup, line, sizeof(line), 0), ESRCH);
+    CHECK_EQ(pread(auxv, line, sizeof(line), 0),
+             sizeof(line)); /* is kept with the process's description */
     close(maps);
+    close(rollup);
+    close(auxv);
     CHECK_EQ(kill(pid, 0), 0);
     close(ends[1]);
     CHECK_EQ(waitpid(pid, &status, 0), pid);
