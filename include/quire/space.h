@@ -305,8 +305,9 @@ struct qr_group *qr_space_group_get(struct qr_space *space);
 QR_MUST_USE enum qr_status qr_space_charge_own(struct qr_space *space);
 /**
  * A call on @p space has failed with QR_ERR_NO_MEMORY: was it because its group refused to be charged for a
- * table or a region, and has the host made room (qr_group_make_room())?  @p attempt counts up from 0, so that
- * there is an end.  Context: thread, no lock of the library.  @return whether to try again
+ * table or a region, and has the host made room (qr_group_make_room())?  Or because there was no frame for a table,
+ * and there are some now that memory was reclaimed?  @p attempt counts up from 0, so that there is an end.
+ * Context: thread, no lock of the library; may reclaim.  @return whether to try again
  */
 bool qr_space_make_room(struct qr_space *space, unsigned attempt);
 

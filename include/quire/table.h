@@ -162,6 +162,7 @@ struct qr_tables {
     /* Whom new tables are charged to: NULL, nobody, until the owner says so before others see the tree. */
     struct qr_group *_Atomic *group;
     _Atomic bool refused; /* that group did not take one, or something else of the owner's */
+    _Atomic bool starved; /* there was no frame for one */
     struct qr_spin retired_lock;
     struct qr_frame *retired_head; /* [retired_lock] unlinked, perhaps still being read */
     struct qr_frame *retired_tail; /* [retired_lock] */

@@ -51,7 +51,8 @@ void mm_apply_limits(struct process *process);
 
 /**
  * The status of @p call on @p space, which changes nothing where it has no memory: where that was so because
- * the group of @p space may have no more, room is made in it, and @p call evaluated again.  Nothing locked.
+ * the group of @p space may have no more, or because of a table, room is made (qr_space_make_room()), and @p call
+ * evaluated again.  Nothing locked.
  */
 #define MM_RETRY(space, call)                                                          \
     ({                                                                                 \

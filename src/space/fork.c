@@ -214,8 +214,7 @@ qr_space_fork(struct qr_space *space, struct qr_space **out_child)
     qr_rw_write_unlock(&space->lock);
     qr_change_end(&change);
     if (status != QR_OK) {
-        if (qr_space_was_refused(child))
-            qr_space_refused(space);
+        qr_space_pass_refusals(child, space);
         qr_space_put(child);
         return status;
     }

@@ -11,7 +11,7 @@
 #include "region.h"
 
 /* Times that a call asks for room in its group before it fails. */
-enum { ROOM_ATTEMPTS = 16 };
+enum { ROOM_ATTEMPTS = 12 };
 
 void
 qr_space_publish(struct qr_space *space)
@@ -279,23 +279,72 @@ qr_space_charge_own(struct qr_space *space)
     return status;
 }
 
+/* Has @flag been set since this was asked last? */
+static bool
+was_set(_Atomic bool *flag)
+{
+    return atomic_load_explicit(flag, memory_order_relaxed) &&
+           atomic_exchange_explicit(flag, false, memory_order_relaxed);
+}
+
 bool
 qr_space_was_refused(struct qr_space *space)
 {
-    return atomic_load_explicit(&space->tables.refused, memory_order_relaxed) &&
-           atomic_exchange_explicit(&space->tables.refused, false, memory_order_relaxed);
+    return was_set(&space->tables.refused);
+}
+
+void
+qr_space_pass_refusals(struct qr_space *from, struct qr_space *to)
+{
+    if (was_set(&from->tables.refused))
+        qr_space_refused(to);
+    if (was_set(&from->tables.starved))
+        atomic_store_explicit(&to->tables.starved, true, memory_order_relaxed);
+}
+
+static bool
+room_in_group(struct qr_space *space, size_t pages)
+{
+    struct qr_group *group = qr_space_group_get(space);
+    bool made = group != NULL && qr_group_make_room(group, pages);
+
+    qr_group_put(group);
+    return made;
+}
+
+/* A table is wanted with locks held, so nothing is reclaimed for it. For these frames it is. */
+static bool
+room_in_machine(struct qr_frames *frames, size_t count)
+{
+    struct qr_frame *first = NULL, *frame;
+    size_t left = count;
+
+    while (left > 0 && (frame = qr_frame_alloc(frames, QR_ALLOC_NO_REPORT)) != NULL) {
+        atomic_store_explicit(&frame->owner, first, memory_order_relaxed);
+        first = frame;
+        left--;
+    }
+    while (first != NULL) {
+        frame = first;
+        first = atomic_load_explicit(&frame->owner, memory_order_relaxed);
+        atomic_store_explicit(&frame->owner, NULL, memory_order_relaxed);
+        qr_frame_put(frames, frame);
+    }
+    return left == 0;
 }
 
 bool
 qr_space_make_room(struct qr_space *space, unsigned attempt)
 {
-    struct qr_group *group = qr_space_was_refused(space) ? qr_space_group_get(space) : NULL;
-    /* What a failed attempt had been charged is free again: ask for more each time. */
-    bool again =
-        group != NULL && attempt < ROOM_ATTEMPTS && qr_group_make_room(group, (size_t)1 << attempt);
+    bool refused = qr_space_was_refused(space), starved = was_set(&space->tables.starved);
+    /* What a failed attempt had is free again: ask for more each time. */
+    size_t pages = (size_t)1 << attempt;
 
-    qr_group_put(group);
-    return again;
+    if (attempt >= ROOM_ATTEMPTS)
+        return false;
+    if (refused)
+        return room_in_group(space, pages);
+    return starved && room_in_machine(space->tables.frames, pages);
 }
 
 void

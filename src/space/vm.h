@@ -142,6 +142,8 @@ QR_MUST_USE bool qr_space_charge(struct qr_space *space, size_t bytes,
                                  struct qr_charge *out_charge);
 /* Has the group refused something since this was asked last? */
 bool qr_space_was_refused(struct qr_space *space);
+/* @from goes, which a call on @to has made: what it was refused counts for that. */
+void qr_space_pass_refusals(struct qr_space *from, struct qr_space *to);
 static inline void
 qr_space_refused(struct qr_space *space)
 {

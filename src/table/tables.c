@@ -30,10 +30,13 @@ static struct qr_frame *
 table_frame(struct qr_tables *tables)
 {
     unsigned order = table_order(tables);
+    struct qr_frame *frame =
+        order == 0 ? qr_frame_alloc(tables->frames, QR_ALLOC_ZERO | QR_ALLOC_ATOMIC)
+                   : qr_frame_alloc_block(tables->frames, order, QR_ALLOC_ZERO | QR_ALLOC_ATOMIC);
 
-    if (order == 0)
-        return qr_frame_alloc(tables->frames, QR_ALLOC_ZERO | QR_ALLOC_ATOMIC);
-    return qr_frame_alloc_block(tables->frames, order, QR_ALLOC_ZERO | QR_ALLOC_ATOMIC);
+    if (qr_unlikely(frame == NULL))
+        atomic_store_explicit(&tables->starved, true, memory_order_relaxed);
+    return frame;
 }
 
 /* The group may change at this moment: then either is charged. */
@@ -292,6 +295,7 @@ tables_setup(struct qr_tables *tables, const struct qr_format *format, struct qr
     qr_spin_init(&tables->retired_lock, QR_RANK_TLB);
     tables->group = NULL;
     atomic_init(&tables->refused, false);
+    atomic_init(&tables->starved, false);
     tables->retired_head = NULL;
     tables->retired_tail = NULL;
 }

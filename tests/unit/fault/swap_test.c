@@ -520,6 +520,70 @@ reclaim(void *context, size_t wanted, unsigned flags)
     return qr_reclaim(context, &request);
 }
 
+/* Tables are wanted with locks held: nothing is reclaimed for them but between attempts. */
+static struct qr_space *
+patient_fork(struct sim *sim, unsigned *out_refused)
+{
+    struct qr_space *child = NULL;
+    unsigned attempt = 0;
+
+    while (qr_space_fork(sim_space(sim), &child) != QR_OK) {
+        if (!qr_space_make_room(sim_space(sim), attempt++))
+            sim_fail("no room for a fork after %u attempts", attempt);
+    }
+    if (out_refused != NULL)
+        *out_refused = attempt;
+    return child;
+}
+
+/* All frames but @left. @return how many are in @out_taken */
+static size_t
+take_frames(struct sim *sim, size_t left, struct qr_frame **out_taken)
+{
+    size_t taken = 0;
+
+    while ((out_taken[taken] = qr_frame_alloc(sim_frames(sim), QR_ALLOC_NO_REPORT)) != NULL)
+        taken++;
+    for (; left > 0 && taken > 0; left--)
+        qr_frame_put(sim_frames(sim), out_taken[--taken]);
+    return taken;
+}
+
+TEST(swap, a_fork_waits_for_its_tables)
+{
+    enum { FRAMES = 1200, APART_PAGES = 150 };
+    static struct qr_frame *taken[FRAMES];
+    struct sim *sim = sim_boot(
+        (struct sim_options){.seed = test_seed(), .frames = FRAMES, .features = SIM_NO_VALIDATE});
+    struct qr_space *parent = sim_space(sim), *child;
+    size_t apart = (size_t)1 << (qr_format_shift(parent->tables.format, 1) - QR_PAGE_SHIFT), count;
+    unsigned refused;
+
+    (void)sim_swap_on(sim, 1000, 0);
+    qr_swap_attach(sim_vm(sim));
+    for (size_t i = 0; i < APART_PAGES; i++) { /* a table each */
+        ASSERT_EQ(sim_map(sim, i * apart, 1, SIM_W), QR_OK);
+        sim_write(sim, i * apart, i);
+    }
+    count = take_frames(sim, atomic_load(&parent->tables.table_count) - 60, taken);
+    EXPECT_EQ(qr_space_fork(parent, &child), QR_ERR_NO_MEMORY);
+    EXPECT_FALSE(qr_space_make_room(parent, 10)); /* so many there are not, and nobody reclaims */
+    EXPECT_FALSE(qr_space_make_room(parent, 0));  /* nor has anything failed since */
+    qr_frames_set_reclaim(sim_frames(sim), reclaim, sim_vm(sim));
+    child = patient_fork(sim, &refused);
+    EXPECT_TRUE(refused > 0);
+    while (count > 0)
+        qr_frame_put(sim_frames(sim), taken[--count]);
+    sim_validate(sim);
+    sim_use(sim, child);
+    for (size_t i = 0; i < APART_PAGES; i++)
+        EXPECT_EQ(sim_read(sim, i * apart), i);
+    qr_frames_set_reclaim(sim_frames(sim), NULL, NULL);
+    sim_use(sim, parent);
+    sim_space_destroy(sim, child);
+    sim_shutdown(sim);
+}
+
 TEST(swap, twice_as_much_as_there_is_memory)
 {
     const size_t pages = 400;
@@ -534,9 +598,7 @@ TEST(swap, twice_as_much_as_there_is_memory)
     ASSERT_EQ(sim_map(sim, 0, pages, SIM_W), QR_OK);
     for (size_t page = 0; page < pages; page++)
         sim_write(sim, page, page);
-    (void)sim_swap_out(sim, 60); /* a fork waits for no memory */
-    child = sim_fork(sim);
-    ASSERT_TRUE(child != NULL);
+    child = patient_fork(sim, NULL);
     for (unsigned i = 0; i < 300; i++) {
         size_t page = test_random(&random) % pages;
 
