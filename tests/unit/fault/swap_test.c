@@ -557,8 +557,13 @@ TEST(swap, a_fork_waits_for_its_tables)
         (struct sim_options){.seed = test_seed(), .frames = FRAMES, .features = SIM_NO_VALIDATE});
     struct qr_space *parent = sim_space(sim), *child;
     size_t apart = (size_t)1 << (qr_format_shift(parent->tables.format, 1) - QR_PAGE_SHIFT), count;
+    size_t high, high_free;
     unsigned refused;
 
+    if (qr_frames_high_stats(sim_frames(sim), &high, &high_free)) {
+        sim_shutdown(sim); /* the pages would lie where no table can be */
+        return;
+    }
     (void)sim_swap_on(sim, 1000, 0);
     qr_swap_attach(sim_vm(sim));
     for (size_t i = 0; i < APART_PAGES; i++) { /* a table each */
