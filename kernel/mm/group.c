@@ -4,7 +4,7 @@
  *
  *   max    who needs a page first reclaims in the group, then has one of its members killed and
  *          waits for its memory; nobody outside is touched.  With nobody to kill a system call fails with
-          ENOMEM, and a program's access is repeated until there is room, or a signal
+ *          ENOMEM, and a program's access is repeated until there is room, or a signal
  *   high   who has charged pages sleeps on the way to user mode, the longer the further the group is
  *          above; the formula is Linux's.  memory.swap.high adds to the sleep: nothing is reclaimed for
  *          it, so that somebody outside has the time to do something about such a group
