@@ -162,7 +162,7 @@ struct thread {
     bool in_kernel;                      /* own: for time accounting */
     bool stalled;                        /* psi's lock: waits for memory */
     uint32_t over_high_pages;            /* own: charged above memory.high since the last sleep */
-    bool group_was_full;                 /* own: so a charge found one since this was cleared */
+    bool group_was_full;                 /* own: a charge found one, and nobody to kill */
     uint64_t user_ticks, system_ticks;   /* own */
     uint64_t minor_faults, major_faults; /* own */
     struct io_usage io;                  /* own */

@@ -82,7 +82,6 @@ make_room(void *context, struct qr_group *full, size_t pages)
     bool again;
 
     (void)context;
-    thread_current()->group_was_full = true;
     if (signal_is_fatal_pending())
         return false; /* it goes, and its memory with it */
     if (group_reclaim(full, pages > RECLAIM_BATCH ? pages : RECLAIM_BATCH) >= pages)
@@ -92,6 +91,7 @@ make_room(void *context, struct qr_group *full, size_t pages)
         return true; /* its limit went with it */
     qr_group_count(full, QR_GROUP_EVENT_OOM);
     again = oom_make_room_in(cgroup, qr_group_limit(full, QR_GROUP_MAX));
+    thread_current()->group_was_full = !again;
     cgroup_put(cgroup);
     return again;
 }
